@@ -1,0 +1,98 @@
+"""Entry point: the commands, and errors turned into plain lines and exit codes."""
+
+import contextlib
+import errno
+import os
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+from recurlm.cli.corpora import corpora
+from recurlm.cli.doctor import doctor
+from recurlm.cli.eval import evaluate
+from recurlm.cli.fetch import fetch
+from recurlm.cli.generate import generate
+from recurlm.cli.graph import graph
+from recurlm.cli.plot import plot
+from recurlm.cli.recipes import recipes
+from recurlm.cli.score import score
+from recurlm.cli.train import train
+from recurlm.errors import RecurlmError
+from recurlm.version import VERSION
+
+app = typer.Typer(
+    name="recurlm",
+    help="Small language models with a memory of constant size: a text in, a trained recurrent model out.",
+    epilog="Start with: recurlm train     Then: recurlm generate runs/python-docs-demo",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("train")(train)
+app.command("eval")(evaluate)
+app.command("score")(score)
+app.command("generate")(generate)
+app.command("graph")(graph)
+app.command("plot")(plot)
+app.command("corpora")(corpora)
+app.command("fetch")(fetch)
+app.command("recipes")(recipes)
+app.command("doctor")(doctor)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        import torch
+
+        print(f"recurlm {VERSION} (torch {torch.__version__}, Python {sys.version.split()[0]})")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print versions.")
+    ] = False,
+) -> None:
+    """Options that stand before the command."""
+
+
+def _explain(error: OSError) -> str:
+    place = f" {error.filename}" if error.filename else ""
+    if error.errno == errno.ENOSPC:
+        return f"the disk is full{place and ':' + place}; free some room and run the command again"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"no permission:{place}; choose a folder that you may write, or change its permissions"
+    return f"{error.strerror or error}:{place}" if place else str(error)
+
+
+def main() -> None:
+    """Run the command line; every failure leaves one or two plain lines and its exit code."""
+    debug = "--debug" in sys.argv or bool(os.environ.get("RECURLM_DEBUG"))
+    try:
+        app()
+    except RecurlmError as error:
+        if debug:
+            traceback.print_exc()
+        print(f"recurlm: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        if debug:
+            traceback.print_exc()
+        print(f"recurlm: {_explain(error)}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("recurlm: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Numbers under a protocol: perplexity, scores of single tokens, samples."""

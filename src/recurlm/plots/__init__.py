@@ -1,0 +1,1 @@
+"""Pictures from run logs and models."""

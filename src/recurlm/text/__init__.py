@@ -1,0 +1,1 @@
+"""From a text to batches of ids: corpora, tokens, vocabulary, store, batching."""
