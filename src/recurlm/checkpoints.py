@@ -1,0 +1,249 @@
+"""A run folder on disk: every file written whole or not at all, hashed, and verified when read."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from torch import Tensor
+
+from recurlm.config import Recipe, parse_recipe
+from recurlm.errors import CorruptFileError, InputError
+from recurlm.models.language_model import LanguageModel
+from recurlm.text.codec import TOKENIZER_FILE, VOCABULARY_FILE, Codec
+
+CONFIG_FILE = "config.json"
+MODEL_FILE = "model.safetensors"
+METRICS_FILE = "metrics.jsonl"
+MANIFEST_FILE = "manifest.json"
+CHECKPOINTS_FOLDER = "checkpoints"
+KEPT_CHECKPOINTS = 2
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that a reader finds the old one or the new one, whole, whatever happens meanwhile."""
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder last through a power cut, where the system allows it."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def digest(content: bytes) -> str:
+    """Hex SHA-256."""
+    return hashlib.sha256(content).hexdigest()
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run; see docs/run-folder.md."""
+
+    path: Path
+
+    def holds_run(self) -> bool:
+        """Whether a run was started here."""
+        return (self.path / CONFIG_FILE).is_file()
+
+    def create(self, config: Mapping[str, Any], codec: Codec) -> None:
+        """Begin a run: the configuration and the vocabulary."""
+        try:
+            (self.path / CHECKPOINTS_FOLDER).mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise InputError(f"{self.path}: is a file, not a folder; name another --out") from error
+        files = {name: content.encode() for name, content in codec.files().items()}
+        # the configuration comes last: a folder that has one has the rest
+        self.write({**files, CONFIG_FILE: json.dumps(config, indent=2, ensure_ascii=False).encode()})
+
+    def write(self, files: Mapping[str, bytes]) -> None:
+        """Write files at the top of the folder and enter them in the manifest."""
+        entries = self._manifest()
+        for name, content in files.items():
+            entries[name] = digest(content)
+            write_whole(self.path / name, content)
+        self._write_manifest(entries)
+
+    def seal(self, names: list[str]) -> None:
+        """Enter files that grew while the run went on in the manifest."""
+        entries = self._manifest()
+        entries.update({name: digest((self.path / name).read_bytes()) for name in names})
+        self._write_manifest(entries)
+
+    def read(self, name: str) -> bytes:
+        """A file's content, held to the manifest. Raises CorruptFileError where it is missing or altered."""
+        return _verified(self.path, name, self._manifest(required=True))
+
+    def config(self) -> dict[str, Any]:
+        """What config.json says."""
+        if not self.holds_run():
+            raise InputError(f"{self.path}: not a run folder (no {CONFIG_FILE}); `recurlm train --out` writes one")
+        return _json_object(self.read(CONFIG_FILE), self.path / CONFIG_FILE)
+
+    def recipe(self) -> Recipe:
+        """The recipe the run was made with."""
+        return parse_recipe(self.config()["recipe"], str(self.path / CONFIG_FILE))
+
+    def codec(self) -> Codec:
+        """The run's tokenization and vocabulary."""
+        self.read(VOCABULARY_FILE)
+        if (self.path / TOKENIZER_FILE).is_file():
+            self.read(TOKENIZER_FILE)
+        return Codec.load(self.path)
+
+    def save_model(self, model: bytes) -> None:
+        """Make these weights the run's model."""
+        self.write({MODEL_FILE: model})
+
+    def load_model(self, codec: Codec) -> LanguageModel:
+        """The run's model, ready to evaluate. Raises InputError where weights and vocabulary do not fit."""
+        if not (self.path / MODEL_FILE).is_file():
+            raise InputError(f"{self.path}: has no model yet; let `recurlm train --resume` finish an epoch first")
+        weights = tensors(self.read(MODEL_FILE), self.path / MODEL_FILE)
+        rows = len(weights["embedding.weight"])
+        if rows != len(codec.vocabulary):
+            raise InputError(
+                f"{self.path}: the vocabulary has {len(codec.vocabulary):,} tokens but the model {rows:,}; "
+                f"bring back the {VOCABULARY_FILE} that belongs to it"
+            )
+        model = LanguageModel(self.recipe().model, rows)
+        try:
+            model.load_weights(weights)
+        except (RuntimeError, KeyError) as error:
+            raise CorruptFileError(f"{self.path / MODEL_FILE}: does not fit config.json: {error}") from error
+        return model.eval()
+
+    def save_checkpoint(self, step: int, files: Mapping[str, bytes]) -> None:
+        """Write a checkpoint whole or not at all, and forget all but the newest."""
+        folder = self.path / CHECKPOINTS_FOLDER
+        target = folder / f"step-{step:08d}"
+        unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder))
+        try:
+            entries = {name: digest(content) for name, content in files.items()}
+            for name, content in {**files, MANIFEST_FILE: _manifest_bytes(entries)}.items():
+                write_whole(unfinished / name, content)
+            if target.exists():
+                # the same step again, such as just before and just after its epoch was validated
+                shutil.rmtree(_set_aside(target))
+            os.replace(unfinished, target)
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
+        sync_folder(folder)
+        self._forget_old_checkpoints()
+
+    def latest_checkpoint(self) -> dict[str, bytes] | None:
+        """The newest checkpoint's files, verified; None where there is none yet."""
+        found = self._checkpoints()
+        if not found:
+            return None
+        folder = found[-1]
+        entries = _read_manifest(folder / MANIFEST_FILE)
+        try:
+            return {name: _verified(folder, name, entries) for name in entries}
+        except CorruptFileError as error:
+            raise CorruptFileError(f"{error}\nremove {folder} to go on from the checkpoint before it") from error
+
+    def discard_unfinished(self) -> None:
+        """Remove what a killed process left half done."""
+        for leftover in [*self.path.glob(f"{CHECKPOINTS_FOLDER}/.*"), *self.path.glob(".*-*")]:
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
+
+    def _checkpoints(self) -> list[Path]:
+        return sorted((self.path / CHECKPOINTS_FOLDER).glob("step-*"))
+
+    def _forget_old_checkpoints(self) -> None:
+        for old in self._checkpoints()[:-KEPT_CHECKPOINTS]:
+            shutil.rmtree(_set_aside(old), ignore_errors=True)
+
+    def _manifest(self, *, required: bool = False) -> dict[str, str]:
+        path = self.path / MANIFEST_FILE
+        return _read_manifest(path) if required or path.is_file() else {}
+
+    def _write_manifest(self, entries: Mapping[str, str]) -> None:
+        write_whole(self.path / MANIFEST_FILE, _manifest_bytes(entries))
+
+
+def _set_aside(folder: Path) -> Path:
+    """Rename a folder so that nobody takes it for a whole one while it is being removed."""
+    aside = folder.with_name(f".removed-{folder.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    os.replace(folder, aside)
+    return aside
+
+
+def tensors(content: bytes, place: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file. Raises CorruptFileError naming `place`."""
+    try:
+        return safetensors.torch.load(content)
+    except Exception as error:
+        raise CorruptFileError(f"{place}: not a whole safetensors file: {error}") from error
+
+
+def tensor_bytes(values: Mapping[str, Tensor]) -> bytes:
+    """Tensors in the safetensors format."""
+    return safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in values.items()})
+
+
+def _manifest_bytes(entries: Mapping[str, str]) -> bytes:
+    return json.dumps({"sha256": dict(sorted(entries.items()))}, indent=2).encode()
+
+
+def _read_manifest(path: Path) -> dict[str, str]:
+    try:
+        entries = _json_object(path.read_bytes(), path).get("sha256")
+    except FileNotFoundError as error:
+        raise CorruptFileError(f"{path}: missing, so the files beside it cannot be verified") from error
+    if not isinstance(entries, dict):
+        raise CorruptFileError(f"{path}: not a manifest")
+    return entries
+
+
+def _verified(folder: Path, name: str, entries: Mapping[str, str]) -> bytes:
+    path = folder / name
+    if name not in entries:
+        raise CorruptFileError(f"{path}: the manifest does not know this file")
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise CorruptFileError(f"{path}: missing, though the manifest lists it") from error
+    if digest(content) != entries[name]:
+        raise CorruptFileError(f"{path}: altered or truncated since it was written (its SHA-256 is another)")
+    return content
+
+
+def _json_object(content: bytes, place: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(content)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CorruptFileError(f"{place}: not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise CorruptFileError(f"{place}: not a JSON object")
+    return value

@@ -1,0 +1,425 @@
+"""The recipe: everything that decides how a text becomes a model, frozen, strict, each field documented once."""
+
+import difflib
+import itertools
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from recurlm.errors import InputError
+
+Probability = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+Natural = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A part of a recipe: immutable, no unknown keys, no silent conversions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class TextOptions(Section):
+    """How the text is cut into tokens and which of them get an id."""
+
+    unit: Literal["word", "character", "bpe"] = Field("word", description="what one token is")
+    order: Literal["frequency", "appearance"] = Field(
+        "frequency",
+        description="ids by falling frequency, or by first appearance as `mx.rnn.encode_sentences` gives them",
+    )
+    minimum_count: Natural = Field(1, description="rarer tokens become `<unk>`")
+    maximum_size: Natural | None = Field(None, description="largest vocabulary, special tokens included")
+    unknown: bool = Field(True, description="give the vocabulary an `<unk>` even if the text has none")
+    merges: Natural | None = Field(None, description='size of the byte-pair vocabulary; `unit = "bpe"` only')
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "TextOptions":
+        if (self.unit == "bpe") != (self.merges is not None):
+            raise ValueError('merges belongs to unit = "bpe", and that unit needs it (8000 is a good start)')
+        if not self.unknown and (self.minimum_count > 1 or self.maximum_size is not None):
+            raise ValueError("minimum_count and maximum_size turn rare tokens into <unk>, so unknown must be true")
+        return self
+
+
+class StreamBatches(Section):
+    """Contiguous columns of one long text; the state is carried from batch to batch."""
+
+    kind: Literal["stream"] = Field("stream", description="contiguous columns with carried state")
+    batch_size: Natural = Field(20, description="columns B")
+    bptt: Natural = Field(35, description="time steps T through which the gradient flows")
+    random_lengths: bool = Field(
+        False,
+        description="draw T from N(bptt, 5), one time in twenty from N(bptt / 2, 5), and scale the rate by T / bptt",
+    )
+
+
+class SentenceBatches(Section):
+    """Sentences padded to the length of their bucket; every sentence starts from a zero state."""
+
+    kind: Literal["sentences"] = Field("sentences", description="bucketed sentences")
+    batch_size: Natural = Field(50, description="sentences in a batch B")
+    buckets: tuple[Natural, ...] | Literal["auto"] = Field(
+        "auto", description="padded lengths; `auto` chooses them from the distribution of sentence lengths"
+    )
+    longer: Literal["keep", "discard"] = Field(
+        "keep", description="sentences longer than the largest bucket: own buckets, or left out and counted"
+    )
+    remainder: Literal["keep", "drop"] = Field(
+        "keep", description="rows that do not fill a batch: a smaller batch, or left out and counted"
+    )
+    first_word: Literal["predicted", "given"] = Field(
+        "predicted",
+        description="predict the first word from `<eos>`, or take it as given as MXNet's iterator does",
+    )
+    padding: Literal["masked", "trained"] = Field(
+        "masked",
+        description="whether padding reaches the loss; `trained` is MXNet's SoftmaxOutput, for comparison only",
+    )
+
+    @field_validator("buckets")
+    @classmethod
+    def _increasing(cls, value: tuple[int, ...] | str) -> tuple[int, ...] | str:
+        if not isinstance(value, str) and (not value or any(b <= a for a, b in itertools.pairwise(value))):
+            raise ValueError("buckets must be increasing lengths, such as [10, 20, 40, 60, 80]")
+        return value
+
+
+class Dropout(Section):
+    """Where units are dropped while training, each a probability."""
+
+    embedding: Probability = Field(0.0, description="whole word types, one mask a batch")
+    input: Probability = Field(0.0, description="on the embeddings")
+    between: Probability = Field(0.0, description="between layers")
+    output: Probability = Field(0.0, description="on the last layer's output")
+    locked: bool = Field(
+        True, description="one mask for all time steps (Gal and Ghahramani 2016) instead of one a step"
+    )
+
+
+class ModelOptions(Section):
+    """The network: embedding, recurrent layers, softmax."""
+
+    cell: Literal["lstm", "gru", "tanh", "relu", "sigmoid"] = Field(
+        "lstm", description="LSTM, GRU, or the simple recurrent cell with this activation"
+    )
+    embedding_size: Natural = Field(256, description="E")
+    hidden_sizes: tuple[Natural, ...] = Field((256, 256), description="H of each layer, from input to output")
+    tied: bool = Field(False, description="one matrix for input and output embeddings (Press and Wolf 2017)")
+    residual: bool = Field(False, description="add a layer's input to its output where their sizes agree")
+    decoder_bias: bool = Field(True, description="bias of the softmax layer")
+    bidirectional: bool = Field(False, description="always false: a language model must not see the future")
+    dropout: Dropout = Field(default_factory=Dropout)
+
+    @field_validator("hidden_sizes")
+    @classmethod
+    def _layers(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not value:
+            raise ValueError("at least one layer is needed, such as [256]")
+        return value
+
+    @field_validator("bidirectional")
+    @classmethod
+    def _causal(cls, value: bool) -> bool:
+        if value:
+            raise ValueError(
+                "a bidirectional layer reads the words it should predict, so its perplexity means nothing; use false"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _tied_sizes(self) -> "ModelOptions":
+        if self.tied and self.embedding_size != self.hidden_sizes[-1]:
+            raise ValueError(
+                f"tied needs embedding_size ({self.embedding_size}) equal to the last of hidden_sizes "
+                f"({self.hidden_sizes[-1]})"
+            )
+        return self
+
+
+class XavierInitialisation(Section):
+    """Uniform, +-sqrt(magnitude / fan_in), fan_in the columns of the matrix: `mx.init.Xavier(factor_type="in")`."""
+
+    kind: Literal["xavier"] = Field("xavier", description="uniform, scaled by fan-in")
+    magnitude: Positive = Field(2.34, description="variance factor; 2.34 is the seed document's")
+    forget_bias: float = Field(1.0, description="LSTM forget gate's bias at the start")
+
+
+class UniformInitialisation(Section):
+    """Every parameter uniform in +-scale (Zaremba et al. 2014)."""
+
+    kind: Literal["uniform"] = Field("uniform", description="every parameter, biases too, uniform in +-scale")
+    scale: Positive = Field(0.1, description="half width of the interval")
+
+
+class OrthogonalInitialisation(Section):
+    """Recurrent matrices orthogonal gate by gate, input matrices by fan-in, embeddings uniform."""
+
+    kind: Literal["orthogonal"] = Field("orthogonal", description="orthogonal recurrent matrices (Saxe et al. 2014)")
+    embedding_scale: Positive = Field(0.1, description="embeddings and decoder uniform in +-this")
+    forget_bias: float = Field(1.0, description="LSTM forget gate's bias at the start")
+
+
+class SGD(Section):
+    """Stochastic gradient descent; with momentum m <- mu m + g + wd w, w <- w - lr m."""
+
+    kind: Literal["sgd"] = Field("sgd", description="stochastic gradient descent")
+    learning_rate: Positive = Field(1.0, description="highest learning rate")
+    momentum: Probability = Field(0.0, description="mu")
+    weight_decay: float = Field(0.0, ge=0, description="L2 factor, on matrices only")
+
+
+class Adam(Section):
+    """Adam (Kingma and Ba 2015), or with decoupled weight decay AdamW (Loshchilov and Hutter 2019)."""
+
+    kind: Literal["adam", "adamw"] = Field("adamw", description="Adam, or with decoupled weight decay")
+    learning_rate: Positive = Field(0.003, description="highest learning rate")
+    beta1: Probability = Field(0.9, description="decay of the mean of gradients")
+    beta2: Probability = Field(0.999, description="decay of the mean of squares")
+    epsilon: Positive = Field(1e-8, description="added to the root of the squares")
+    weight_decay: float = Field(0.0, ge=0, description="on matrices only")
+
+
+class RMSProp(Section):
+    """RMSProp (Tieleman and Hinton 2012)."""
+
+    kind: Literal["rmsprop"] = Field("rmsprop", description="gradient over the running root mean square")
+    learning_rate: Positive = Field(0.001, description="highest learning rate")
+    alpha: Probability = Field(0.99, description="decay of the mean of squares")
+    momentum: Probability = Field(0.0, description="momentum on the scaled step")
+    epsilon: Positive = Field(1e-8, description="added to the root of the squares")
+    weight_decay: float = Field(0.0, ge=0, description="on matrices only")
+
+
+class ConstantSchedule(Section):
+    """The rate stays as it is."""
+
+    kind: Literal["constant"] = Field("constant", description="no change")
+
+
+class StepSchedule(Section):
+    """Divide by `divisor` after each epoch beyond `after` (Zaremba et al. 2014)."""
+
+    kind: Literal["step"] = Field("step", description="divide at the end of epochs")
+    divisor: Annotated[float, Field(gt=1)] = Field(2.0, description="what the rate is divided by")
+    after: Annotated[int, Field(ge=0)] = Field(4, description="epochs at the full rate")
+    every: Natural = Field(1, description="epochs between divisions")
+
+
+class CosineSchedule(Section):
+    """Linear warm-up, then half a cosine down to `final` times the highest rate."""
+
+    kind: Literal["cosine"] = Field("cosine", description="warm-up, then half a cosine")
+    warmup: Probability = Field(0.05, description="share of the run spent rising")
+    final: Probability = Field(0.0, description="last rate as a share of the highest")
+
+
+class OneCycleSchedule(Section):
+    """Cosine rise from `initial` to the highest rate, cosine fall to `final` (Smith and Topin 2019)."""
+
+    kind: Literal["one-cycle"] = Field("one-cycle", description="cosine up, cosine down")
+    warmup: Annotated[float, Field(gt=0, lt=1)] = Field(0.25, description="share of the run spent rising")
+    initial: Annotated[float, Field(gt=0, le=1)] = Field(0.04, description="first rate as a share of the highest")
+    final: Annotated[float, Field(ge=0, le=1)] = Field(0.0001, description="last rate as a share of the highest")
+
+
+class PlateauSchedule(Section):
+    """Divide when the validation loss has not improved for `patience` epochs."""
+
+    kind: Literal["plateau"] = Field("plateau", description="divide when validation stops improving")
+    divisor: Annotated[float, Field(gt=1)] = Field(4.0, description="what the rate is divided by")
+    patience: Annotated[int, Field(ge=0)] = Field(0, description="epochs without gain that are forgiven")
+
+
+class Training(Section):
+    """The loop."""
+
+    epochs: Natural = Field(10, description="passes over the training text")
+    clip_norm: Positive | None = Field(None, description="largest norm of the whole gradient")
+    loss: Literal["token", "sequence"] = Field(
+        "token",
+        description="mean over tokens, or sum over time and mean over the batch (Zaremba et al. and MXNet)",
+    )
+    patience: Natural | None = Field(None, description="stop after this many epochs without a better validation")
+    log_every: Natural = Field(50, description="steps between log lines")
+    checkpoint_seconds: Positive = Field(60.0, description="seconds between checkpoints inside an epoch")
+
+
+class Validation(Section):
+    """What is measured after each epoch."""
+
+    split: Literal["valid", "test"] = Field("valid", description="which part; `test` only to repeat the seed document")
+    protocol: Literal["stream", "sentence", "mxnet"] = Field("stream", description="how perplexity is counted")
+    columns: Natural = Field(
+        16,
+        description="columns read side by side while training; 1 is the exact stream, which the end of the run uses",
+    )
+    full_batches: Natural | None = Field(None, description="drop remainders of batches this large, as MXNet does")
+    keep: Literal["best", "last"] = Field("best", description="which weights the run folder keeps")
+
+
+Batches = Annotated[StreamBatches | SentenceBatches, Field(discriminator="kind")]
+Initialisation = Annotated[
+    XavierInitialisation | UniformInitialisation | OrthogonalInitialisation, Field(discriminator="kind")
+]
+Optimizer = Annotated[SGD | Adam | RMSProp, Field(discriminator="kind")]
+Schedule = Annotated[
+    ConstantSchedule | StepSchedule | CosineSchedule | OneCycleSchedule | PlateauSchedule,
+    Field(discriminator="kind"),
+]
+
+
+class Recipe(Section):
+    """A whole recipe, as a TOML file holds it."""
+
+    description: str = Field("", description="one line that says what the recipe is for")
+    source: str = Field("", description="paper, page or program it comes from, and the published figure")
+    result: str = Field("", description="what it reached here and where the record stands")
+    corpus: str = Field("python-docs", description="text used when none is named")
+    text: TextOptions = Field(default_factory=TextOptions)
+    batches: Batches = Field(default_factory=StreamBatches)
+    model: ModelOptions = Field(default_factory=ModelOptions)
+    initialisation: Initialisation = Field(default_factory=XavierInitialisation)
+    optimizer: Optimizer = Field(default_factory=Adam)
+    schedule: Schedule = Field(default_factory=ConstantSchedule)
+    training: Training = Field(default_factory=Training)
+    validation: Validation = Field(default_factory=Validation)
+
+    @model_validator(mode="after")
+    def _protocol_fits(self) -> "Recipe":
+        if self.validation.full_batches is not None and self.validation.protocol != "mxnet":
+            raise ValueError('validation.full_batches belongs to validation.protocol = "mxnet"')
+        return self
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that ship, in alphabetical order."""
+    folder = resources.files("recurlm") / "recipes"
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def recipe_text(name_or_path: str) -> tuple[str, str]:
+    """The TOML of a shipped recipe or of a file, and where it stands.
+
+    Raises InputError when there is neither, with the nearest shipped name.
+    """
+    if name_or_path in recipe_names():
+        entry = resources.files("recurlm") / "recipes" / f"{name_or_path}.toml"
+        return entry.read_text(encoding="utf-8"), f"recipe {name_or_path}"
+    path = Path(name_or_path)
+    if path.is_file():
+        try:
+            return path.read_text(encoding="utf-8"), str(path)
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path}: not UTF-8 at byte {error.start}; a recipe is a TOML text") from error
+    hint = _nearest(name_or_path, recipe_names()) or "`recurlm recipes` lists those that ship"
+    raise InputError(f"no recipe and no file named {name_or_path!r}; {hint}")
+
+
+def load_recipe(name_or_path: str, changes: Iterable[str] = ()) -> Recipe:
+    """A recipe by shipped name or file, with `key=value` changes laid over it.
+
+    Raises InputError with file and key for anything that does not fit the schema.
+    """
+    text, place = recipe_text(name_or_path)
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{place}: not TOML: {error}") from error
+    for change in changes:
+        apply_change(values, change)
+    return parse_recipe(values, place)
+
+
+def parse_recipe(values: Mapping[str, Any], place: str) -> Recipe:
+    """Check plain values against the schema; `place` is named in the error."""
+    try:
+        # JSON mode takes arrays for tuples and stays strict about everything else
+        return Recipe.model_validate_json(json.dumps(values, default=str))
+    except ValidationError as error:
+        lines = [_explain(detail) for detail in error.errors()[:5]]
+        raise InputError(f"{place}: " + "; ".join(lines)) from error
+
+
+def apply_change(values: dict[str, Any], change: str) -> None:
+    """Lay one `section.key=value` over plain recipe values, the value written as in TOML (bare words are strings).
+
+    Changing a section's `kind` starts that section anew, for other kinds have other keys.
+    """
+    path, equals, raw = change.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise InputError(f"--set {change}: write it as section.key=value, such as --set training.epochs=3")
+    section = values
+    for key in keys[:-1]:
+        below = section.setdefault(key, {})
+        if not isinstance(below, dict):
+            raise InputError(f"--set {change}: {key} is a value, not a section")
+        section = below
+    value = _toml_value(raw.strip())
+    if keys[-1] == "kind" and section.get("kind") != value:
+        section.clear()
+    section[keys[-1]] = value
+
+
+def _toml_value(raw: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        return raw
+
+
+def _explain(detail: Mapping[str, Any]) -> str:
+    location = [str(part) for part in detail["loc"]]
+    options = _section_at(location[:-1])
+    # pydantic names the chosen member of a tagged union as a step of the path
+    shown = ".".join(part for part in location if part not in _KINDS)
+    if detail["type"] == "extra_forbidden":
+        hint = _nearest(location[-1], options) or f"known here: {', '.join(sorted(options))}"
+        return f"{shown}: unknown key; {hint}"
+    message = detail["msg"].removeprefix("Value error, ")
+    got = detail.get("input")
+    shown_input = "" if isinstance(got, dict) else f" (got {got!r})"
+    return f"{shown}: {message}{shown_input}" if shown else message
+
+
+_SECTIONS: dict[str, tuple[type[Section], ...]] = {
+    "text": (TextOptions,),
+    "batches": (StreamBatches, SentenceBatches),
+    "model": (ModelOptions,),
+    "initialisation": (XavierInitialisation, UniformInitialisation, OrthogonalInitialisation),
+    "optimizer": (SGD, Adam, RMSProp),
+    "schedule": (ConstantSchedule, StepSchedule, CosineSchedule, OneCycleSchedule, PlateauSchedule),
+    "training": (Training,),
+    "validation": (Validation,),
+}
+_KINDS = {"stream", "sentences", "xavier", "uniform", "orthogonal", "sgd", "adam", "adamw", "rmsprop"} | {
+    "constant",
+    "step",
+    "cosine",
+    "one-cycle",
+    "plateau",
+}
+
+
+def _section_at(location: list[str]) -> list[str]:
+    """Known keys of the section at a path of an error."""
+    if not location:
+        return list(Recipe.model_fields)
+    if location[:2] == ["model", "dropout"]:
+        return list(Dropout.model_fields)
+    return [key for section in _SECTIONS.get(location[0], ()) for key in section.model_fields]
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    found = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {found[0]}?" if found else ""
+
+
+def sections() -> dict[str, tuple[type[Section], ...]]:
+    """The recipe's sections by name, each with its kinds; help and documentation are written from it."""
+    return _SECTIONS

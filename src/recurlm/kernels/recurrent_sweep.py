@@ -1,0 +1,50 @@
+"""One recurrent layer over all time steps at once.
+
+Each fast path takes and gives what its plain twin, `step_by_step`, takes and gives:
+input (T, B, I) and a state of (B, H) tensors in; outputs (T, B, H) and the state after the last step out.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+LayerState = tuple[Tensor, ...]
+Weights = tuple[Tensor, Tensor, Tensor, Tensor]
+Step = Callable[[Tensor, LayerState], tuple[Tensor, LayerState]]
+
+
+def step_by_step(step: Step, input: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
+    """The plain reference: the cell's equations, applied once a time step."""
+    outputs = []
+    for input_n in input:
+        output, state = step(input_n, state)
+        outputs.append(output)
+    return torch.stack(outputs), state
+
+
+def lstm(weights: Weights, input: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
+    """LSTM through oneDNN or cuDNN; weights are weight_ih, weight_hh, bias_ih, bias_hh."""
+    hidden, cell = state
+    output, hidden, cell = torch.lstm(
+        input, (hidden[None], cell[None]), weights, True, 1, 0.0, torch.is_grad_enabled(), False, False
+    )
+    return output, (hidden[0], cell[0])
+
+
+def gru(weights: Weights, input: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
+    """GRU through the library's kernels."""
+    output, hidden = torch.gru(input, state[0][None], weights, True, 1, 0.0, torch.is_grad_enabled(), False, False)
+    return output, (hidden[0],)
+
+
+def tanh(weights: Weights, input: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
+    """Simple recurrent layer with tanh."""
+    output, hidden = torch.rnn_tanh(input, state[0][None], weights, True, 1, 0.0, torch.is_grad_enabled(), False, False)
+    return output, (hidden[0],)
+
+
+def relu(weights: Weights, input: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
+    """Simple recurrent layer with relu."""
+    output, hidden = torch.rnn_relu(input, state[0][None], weights, True, 1, 0.0, torch.is_grad_enabled(), False, False)
+    return output, (hidden[0],)

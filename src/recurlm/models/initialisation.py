@@ -1,0 +1,58 @@
+"""First weights, from torch's global generator."""
+
+from torch import nn
+
+from recurlm.config import OrthogonalInitialisation, UniformInitialisation, XavierInitialisation
+from recurlm.models.cells import Cell, LSTMCell
+from recurlm.models.language_model import LanguageModel
+
+
+def initialise(
+    model: LanguageModel, options: XavierInitialisation | UniformInitialisation | OrthogonalInitialisation
+) -> None:
+    """Draw all weights anew as the recipe asks."""
+    if isinstance(options, UniformInitialisation):
+        for parameter in model.parameters():
+            nn.init.uniform_(parameter, -options.scale, options.scale)
+    elif isinstance(options, XavierInitialisation):
+        _xavier(model, options)
+    else:
+        _orthogonal(model, options)
+
+
+def _xavier(model: LanguageModel, options: XavierInitialisation) -> None:
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            bound = (options.magnitude / parameter.shape[1]) ** 0.5
+            nn.init.uniform_(parameter, -bound, bound)
+        else:
+            nn.init.zeros_(parameter)
+    _open_forget_gates(model, options.forget_bias)
+
+
+def _orthogonal(model: LanguageModel, options: OrthogonalInitialisation) -> None:
+    scale = options.embedding_scale
+    nn.init.uniform_(model.embedding.weight, -scale, scale)
+    nn.init.uniform_(model.decoder.weight, -scale, scale)
+    if model.decoder.bias is not None:
+        nn.init.zeros_(model.decoder.bias)
+    for cell in model.stack.cells:
+        _orthogonal_cell(cell)
+    _open_forget_gates(model, options.forget_bias)
+
+
+def _orthogonal_cell(cell: Cell) -> None:
+    bound = (1 / cell.input_size) ** 0.5
+    nn.init.uniform_(cell.weight_ih, -bound, bound)
+    for gate in cell.weight_hh.detach().chunk(cell.gates):
+        nn.init.orthogonal_(gate)
+    nn.init.zeros_(cell.bias_ih)
+    nn.init.zeros_(cell.bias_hh)
+
+
+def _open_forget_gates(model: LanguageModel, bias: float) -> None:
+    """Let the memory pass at the start (Gers et al. 2000, Jozefowicz et al. 2015); MXNet sets the same bias, once."""
+    for cell in model.stack.cells:
+        if isinstance(cell, LSTMCell):
+            size = cell.hidden_size
+            nn.init.constant_(cell.bias_ih[size : 2 * size], bias)

@@ -1,0 +1,81 @@
+"""Embed, remember, predict: (tokens, state) -> (logits, state).
+
+tokens (T, B) -> embedding (T, B, E) -> recurrent stack (T, B, H) -> decoder (T, B, V).
+The logits at step n are for the token at step n + 1, given tokens 1 to n and the state before them.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from recurlm.config import ModelOptions
+from recurlm.models.dropout import SequenceDropout, drop_word_types
+from recurlm.models.stack import RecurrentStack
+from recurlm.models.state import State
+
+
+class LanguageModel(nn.Module):
+    """A recurrent language model over V tokens (Mikolov et al. 2010)."""
+
+    def __init__(self, options: ModelOptions, vocabulary_size: int) -> None:
+        super().__init__()
+        self.options = options
+        dropout = options.dropout
+        self.embedding = nn.Embedding(vocabulary_size, options.embedding_size)
+        self.input_dropout = SequenceDropout(dropout.input, locked=dropout.locked)
+        self.stack = RecurrentStack(
+            options.cell,
+            options.embedding_size,
+            options.hidden_sizes,
+            dropout=dropout.between,
+            locked=dropout.locked,
+            residual=options.residual,
+        )
+        self.output_dropout = SequenceDropout(dropout.output, locked=dropout.locked)
+        self.decoder = nn.Linear(options.hidden_sizes[-1], vocabulary_size, bias=options.decoder_bias)
+        if options.tied:
+            self.decoder.weight = self.embedding.weight
+
+    def forward(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """tokens (T, B) and the state before them; returns logits (T, B, V) and the state after them."""
+        hidden, state = self.hidden(tokens, state)
+        return self.decoder(hidden), state
+
+    def hidden(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """The last layer's outputs (T, B, H), ready for the decoder, and the state after them."""
+        embedded = self.embedding(tokens)
+        probability = self.options.dropout.embedding
+        if self.training and probability:
+            embedded = drop_word_types(embedded, tokens, self.vocabulary_size, probability)
+        output, state = self.stack(self.input_dropout(embedded), state)
+        return self.output_dropout(output), state
+
+    def initial_state(self, batch: int) -> State:
+        """The state before anything has been read: zeros, (batch, H) for each layer."""
+        return self.stack.initial_state(batch)
+
+    @property
+    def vocabulary_size(self) -> int:
+        """V"""
+        return self.embedding.num_embeddings
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.embedding.weight.device
+
+    def weights(self) -> dict[str, Tensor]:
+        """Name to tensor, each matrix once: a tied decoder is left out."""
+        weights = {name: tensor.detach() for name, tensor in self.state_dict().items()}
+        if self.options.tied:
+            del weights["decoder.weight"]
+        return weights
+
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
+        """Take over weights in the form of `weights`. Raises RuntimeError where names or shapes differ."""
+        if self.options.tied:
+            weights = {**weights, "decoder.weight": weights["embedding.weight"]}
+        self.load_state_dict(weights)
+
+    def parameter_count(self) -> int:
+        """Trainable numbers, a tied matrix counted once."""
+        return sum(parameter.numel() for parameter in self.parameters())

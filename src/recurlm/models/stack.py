@@ -1,0 +1,60 @@
+"""Recurrent layers on top of each other, unrolled over time with shared parameters."""
+
+import itertools
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from recurlm.kernels.recurrent_sweep import step_by_step
+from recurlm.models.cells import CELLS, Cell
+from recurlm.models.dropout import SequenceDropout
+from recurlm.models.state import State
+
+
+class RecurrentStack(nn.Module):
+    """L cells; the outputs of one layer are the inputs of the next.
+
+    input (T, B, E), state of L layers; returns outputs (T, B, H of the last layer) and the state after step T.
+    With `residual` a layer's input is added to its output where their sizes agree. `fast = False` computes every
+    cell step by step from its equations.
+    """
+
+    def __init__(
+        self,
+        cell: str,
+        input_size: int,
+        hidden_sizes: Sequence[int],
+        *,
+        dropout: float = 0.0,
+        locked: bool = True,
+        residual: bool = False,
+    ) -> None:
+        super().__init__()
+        sizes = [input_size, *hidden_sizes]
+        self.layers = nn.ModuleList(CELLS[cell](below, above) for below, above in itertools.pairwise(sizes))
+        self.between = SequenceDropout(dropout, locked=locked)
+        self.residual = residual
+        self.fast = True
+
+    def forward(self, input: Tensor, state: State) -> tuple[Tensor, State]:
+        after = []
+        output = input
+        for number, (layer, layer_state) in enumerate(zip(self.cells, state, strict=True)):
+            below = output if number == 0 else self.between(output)
+            if self.fast:
+                output, last = layer.sweep(below, layer_state)
+            else:
+                output, last = step_by_step(layer, below, layer_state)
+            if self.residual and output.shape == below.shape:
+                output = output + below
+            after.append(last)
+        return output, tuple(after)
+
+    @property
+    def cells(self) -> list[Cell]:
+        """The layers, from input to output."""
+        return [layer for layer in self.layers if isinstance(layer, Cell)]
+
+    def initial_state(self, batch: int) -> State:
+        """Zeros for every layer."""
+        return tuple(layer.initial_state(batch) for layer in self.cells)

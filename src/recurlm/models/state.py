@@ -1,0 +1,18 @@
+"""The carried state: for each layer the tensors (B, H) that its cell passes on."""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+LayerState = tuple[Tensor, ...]
+State = tuple[LayerState, ...]
+
+
+def map_state(function: Callable[[Tensor], Tensor], state: State) -> State:
+    """The state with `function` applied to each tensor."""
+    return tuple(tuple(function(tensor) for tensor in layer) for layer in state)
+
+
+def detach(state: State) -> State:
+    """The same numbers without their history: where truncated back-propagation truncates."""
+    return map_state(lambda tensor: tensor.detach(), state)

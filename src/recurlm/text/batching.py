@@ -1,0 +1,280 @@
+"""Batches of ids: bucketed sentences and contiguous streams.
+
+Both are sequences of batches that a seed and an epoch decide, so the position in the data is two numbers,
+(epoch, index), and training can stop and go on at any step.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from recurlm.config import SentenceBatches, StreamBatches
+from recurlm.errors import InputError
+from recurlm.text.codec import EncodedText
+from recurlm.text.vocabulary import EOS_ID
+
+IGNORED = -100
+AUTOMATIC_BUCKETS = 8
+LARGEST_BUCKET_SEARCH = 256
+SHORTEST_RANDOM_LENGTH = 5
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs and what follows each of them.
+
+    input: (T, B) ids · target: (T, B) ids, `IGNORED` where the loss must not look ·
+    counted: (T, B), positions that perplexity counts · sequences: sentences or columns in it ·
+    carried: whether the state of the batch before goes on · rate: factor for the learning rate.
+    """
+
+    input: Tensor
+    target: Tensor
+    counted: Tensor
+    sequences: int
+    carried: bool
+    rate: float = 1.0
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on a device."""
+        if device.type == "cpu":
+            return self
+        return replace(
+            self,
+            input=self.input.to(device, non_blocking=True),
+            target=self.target.to(device, non_blocking=True),
+            counted=self.counted.to(device, non_blocking=True),
+        )
+
+
+class BatchSource(Protocol):
+    """Something that gives the batches of an epoch in a fixed order."""
+
+    def length(self, epoch: int) -> int:
+        """Batches in this epoch."""
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The epoch's batches from number `start` on."""
+
+    def report(self) -> list[str]:
+        """What the user must know about the data: sizes, and anything left out with its count and reason."""
+
+
+class Streams:
+    """The text as `batch_size` contiguous columns, cut into pieces of `bptt` steps.
+
+    Every token is predicted exactly once; the first input is ``<eos>``. The last column is shorter when the
+    text does not divide, and its missing positions are ignored by the loss.
+    """
+
+    def __init__(self, text: EncodedText, options: StreamBatches, seed: int) -> None:
+        self.options, self.seed = options, seed
+        self.ids = text.ids
+        self.rows = -(-len(text.ids) // options.batch_size)
+
+    def length(self, epoch: int) -> int:
+        return len(self._lengths(epoch))
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        lengths = self._lengths(epoch)
+        first = sum(lengths[:start])
+        for index, length in enumerate(lengths[start:], start):
+            yield self._batch(first, length, carried=index > 0)
+            first += length
+
+    def report(self) -> list[str]:
+        columns = self.options.batch_size
+        return [f"{len(self.ids):,} tokens in {columns} columns of {self.rows:,}"]
+
+    def _lengths(self, epoch: int) -> list[int]:
+        if not self.options.random_lengths:
+            full, rest = divmod(self.rows, self.options.bptt)
+            return [self.options.bptt] * full + ([rest] if rest else [])
+        generator = np.random.default_rng([self.seed, epoch])
+        lengths: list[int] = []
+        left = self.rows
+        while left:
+            mean = self.options.bptt if generator.random() < 0.95 else self.options.bptt / 2
+            length = min(left, max(SHORTEST_RANDOM_LENGTH, int(generator.normal(mean, 5))))
+            lengths.append(length)
+            left -= length
+        return lengths
+
+    def _batch(self, first: int, length: int, *, carried: bool) -> Batch:
+        columns = self.options.batch_size
+        target = np.full((length, columns), IGNORED, np.int64)
+        input_ = np.full((length, columns), EOS_ID, np.int64)
+        for column in range(columns):
+            start = column * self.rows + first
+            stop = min(start + length, (column + 1) * self.rows, len(self.ids))
+            if stop <= start:
+                continue
+            target[: stop - start, column] = self.ids[start:stop]
+            before = max(start - 1, 0)
+            input_[(before == start) : stop - start, column] = self.ids[before : stop - 1]
+        rate = length / self.options.bptt if self.options.random_lengths else 1.0
+        targets = torch.from_numpy(target)
+        return Batch(torch.from_numpy(input_), targets, targets != IGNORED, columns, carried, rate)
+
+
+class BucketedSentences:
+    """Sentences padded to the smallest bucket that holds them, `batch_size` of one bucket at a time.
+
+    Which rows share a batch, and the order of batches, are shuffled anew each epoch.
+    """
+
+    def __init__(self, text: EncodedText, options: SentenceBatches, seed: int) -> None:
+        self.options, self.seed = options, seed
+        self.ids = text.ids
+        ends = text.ends
+        starts = np.concatenate([[0], ends[:-1]])
+        lengths = ends - starts
+        self.buckets = _all_buckets(options, lengths)
+        bucket_of = np.searchsorted(self.buckets, lengths)
+        self.sentences = len(lengths)
+        self.discarded = int((bucket_of == len(self.buckets)).sum())
+        self.starts, self.lengths = starts, lengths
+        self.members = [np.flatnonzero(bucket_of == index) for index in range(len(self.buckets))]
+        if not self.length(0):
+            raise InputError(
+                f"{text.name}: no bucket holds a full batch of {options.batch_size}; "
+                'use a smaller batches.batch_size or batches.remainder = "keep"'
+            )
+
+    def length(self, epoch: int) -> int:
+        return sum(len(self._cuts(len(rows))) for rows in self.members)
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        generator = np.random.default_rng([self.seed, epoch])
+        plan = []
+        for bucket, rows in zip(self.buckets, self.members, strict=True):
+            shuffled = generator.permutation(rows)
+            plan += [(bucket, shuffled[cut : cut + self.options.batch_size]) for cut in self._cuts(len(rows))]
+        order = generator.permutation(len(plan))
+        for index in order[start:]:
+            bucket, rows = plan[index]
+            yield self._batch(rows, bucket)
+
+    def report(self) -> list[str]:
+        kept = self.sentences - self.discarded
+        positions = sum(bucket * len(rows) for bucket, rows in zip(self.buckets, self.members, strict=True))
+        tokens = int(sum(self.lengths[rows].sum() for rows in self.members))
+        lines = [
+            f"{self.sentences:,} sentences in buckets {list(self.buckets)}, "
+            f"{1 - tokens / max(positions, 1):.0%} of positions are padding"
+        ]
+        if self.discarded:
+            lines.append(
+                f"{self.discarded:,} sentences longer than the largest bucket discarded, "
+                'as batches.longer = "discard" asks'
+            )
+        remainder = kept - sum(len(self._cuts(len(rows))) for rows in self.members) * self.options.batch_size
+        if self.options.remainder == "drop" and remainder:
+            lines.append(
+                f"{remainder:,} sentences an epoch do not fill a batch and are dropped, other ones each time, "
+                'as batches.remainder = "drop" asks'
+            )
+        return lines
+
+    def _cuts(self, rows: int) -> range:
+        size = self.options.batch_size
+        return range(0, rows - size + 1 if self.options.remainder == "drop" else rows, size)
+
+    def _batch(self, rows: NDArray[np.int64], bucket: int) -> Batch:
+        padded = padded_rows(self.ids, self.starts[rows], self.lengths[rows], bucket)
+        if self.options.first_word == "predicted":
+            input_, target = sentence_batch(padded)
+        else:
+            input_, target = given_first_word_batch(padded)
+        if self.options.padding == "trained":
+            # MXNet: padding and <eos> share id 0; both train, neither is counted
+            target = np.where(target == IGNORED, EOS_ID, target)
+            counted = target != EOS_ID
+        else:
+            counted = target != IGNORED
+        return Batch(_time_major(input_), _time_major(target), _time_major(counted), len(rows), carried=False)
+
+
+def _time_major(rows: NDArray[Any]) -> Tensor:
+    """(B, T) as a tensor (T, B)."""
+    return torch.from_numpy(np.ascontiguousarray(rows.T))
+
+
+def padded_rows(
+    ids: NDArray[np.unsignedinteger], starts: NDArray[np.int64], lengths: NDArray[np.int64], width: int
+) -> NDArray[np.int64]:
+    """(B, width) ids of sentences, `IGNORED` to the right of each."""
+    steps = np.arange(width)
+    inside = steps < lengths[:, None]
+    positions = np.where(inside, starts[:, None] + steps, 0)
+    return np.where(inside, ids[positions].astype(np.int64), IGNORED)
+
+
+def sentence_batch(padded: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Inputs ``<eos> w1 ... wn`` and targets ``w1 ... wn <eos>``, both (B, T)."""
+    first = np.full((len(padded), 1), EOS_ID, np.int64)
+    input_ = np.concatenate([first, padded[:, :-1]], axis=1)
+    return np.where(input_ == IGNORED, EOS_ID, input_), padded
+
+
+def given_first_word_batch(padded: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Inputs ``w1 ... wn <eos>`` and targets ``w2 ... wn <eos>`` and one ignored, as `mx.rnn.BucketSentenceIter`."""
+    last = np.full((len(padded), 1), IGNORED, np.int64)
+    target = np.concatenate([padded[:, 1:], last], axis=1)
+    return np.where(padded == IGNORED, EOS_ID, padded), target
+
+
+def choose_buckets(lengths: NDArray[np.int64], count: int = AUTOMATIC_BUCKETS) -> tuple[int, ...]:
+    """The at most `count` bucket lengths that pad these sentences least, by dynamic programming."""
+    values, frequencies = np.unique(lengths, return_counts=True)
+    if len(values) > LARGEST_BUCKET_SEARCH:
+        grid = np.unique(np.quantile(lengths, np.linspace(0, 1, LARGEST_BUCKET_SEARCH), method="higher"))
+        frequencies = np.histogram(lengths, np.concatenate([[0], grid + 1]))[0]
+        values = grid.astype(np.int64)
+    sentences = np.concatenate([[0], np.cumsum(frequencies)])
+    best = sentences[1:] * values
+    cuts: list[NDArray[np.int64]] = []
+    for _ in range(min(count, len(values)) - 1):
+        # (last bucket ends at column, the one before at row): positions computed in all
+        total = best[:, None] + (sentences[1:] - sentences[1:, None]) * values
+        total = np.where(np.tri(len(values), k=-1, dtype=bool), np.iinfo(np.int64).max, total)
+        cuts.append(total.argmin(axis=0))
+        best = total.min(axis=0)
+    ends = [len(values) - 1]
+    for cut in reversed(cuts):
+        ends.append(int(cut[ends[-1]]))
+    return tuple(sorted({int(values[end]) for end in ends}))
+
+
+def _all_buckets(options: SentenceBatches, lengths: NDArray[np.int64]) -> tuple[int, ...]:
+    if options.buckets == "auto":
+        return choose_buckets(lengths)
+    longest = int(lengths.max())
+    if options.longer == "keep" and longest > options.buckets[-1]:
+        return (*options.buckets, longest)
+    return options.buckets
+
+
+def open_batches(text: EncodedText, options: StreamBatches | SentenceBatches, seed: int) -> Streams | BucketedSentences:
+    """The batches that a recipe asks for."""
+    if isinstance(options, StreamBatches):
+        return Streams(text, options, seed)
+    return BucketedSentences(text, options, seed)
+
+
+def length_groups(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Indices of sequences in groups of similar length, each at most `budget` positions when padded."""
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    group: list[int] = []
+    for index in order:
+        if group and lengths[index] * (len(group) + 1) > budget:
+            yield group
+            group = []
+        group.append(index)
+    if group:
+        yield group

@@ -1,0 +1,166 @@
+"""Text <-> ids: a tokenization and a vocabulary that belong together."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recurlm.errors import CorruptFileError, InputError
+from recurlm.text.sources import Text
+from recurlm.text.tokenization import LINE_FEED, BytePairs, Characters, Tokenization, Words
+from recurlm.text.vocabulary import EOS_ID, Vocabulary
+
+VOCABULARY_FILE = "vocabulary.json"
+TOKENIZER_FILE = "tokenizer.json"
+
+Ids = NDArray[np.unsignedinteger]
+
+
+@dataclass(frozen=True)
+class EncodedText:
+    """A text as ids, every sentence closed by ``<eos>``.
+
+    `characters` counts Unicode code points with line feeds; `oov` counts tokens that became ``<unk>``
+    because the vocabulary lacks them (an ``<unk>`` that stands in the text itself is a word like any other).
+    """
+
+    ids: Ids
+    name: str
+    digest: str
+    characters: int
+    oov: int = 0
+
+    @cached_property
+    def ends(self) -> NDArray[np.int64]:
+        """Position just after each sentence's ``<eos>``."""
+        return np.flatnonzero(np.asarray(self.ids) == EOS_ID) + 1
+
+
+@dataclass(frozen=True)
+class Codec:
+    """Encodes text into the ids of one vocabulary, and back."""
+
+    tokenization: Tokenization
+    vocabulary: Vocabulary
+
+    def line(self, text: str) -> tuple[list[int], list[str], list[bool]]:
+        """Ids, tokens as written, and which of them the vocabulary lacks, for one line, ``<eos>`` not included.
+
+        Raises InputError where a token is unknown and the vocabulary has no ``<unk>``.
+        """
+        tokens = [token for token in self.tokenization.split(text) if token != LINE_FEED]
+        ids = self.vocabulary.ids
+        missing = [token not in ids for token in tokens]
+        unknown = self.vocabulary.unknown_id
+        if unknown is None and any(missing):
+            raise self.refusal(tokens[missing.index(True)])
+        return [ids.get(token, unknown or 0) for token in tokens], tokens, missing
+
+    def encode(self, text: Text) -> EncodedText:
+        """A whole text as ids, in memory. Raises InputError with line and word as `line` does."""
+        encoder = Encoder(self)
+        parts = list(encoder.blocks(text))
+        ids = np.concatenate(parts) if parts else np.zeros(0, np.uint32)
+        if not len(ids):
+            raise InputError(f"{text.name}: the text is empty")
+        return EncodedText(ids, text.name, text.sha256, encoder.characters, encoder.oov)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text these ids spell; ``<eos>`` becomes a line feed."""
+        tokens = self.vocabulary.tokens
+        return self.tokenization.join([LINE_FEED if index == EOS_ID else tokens[index] for index in ids])
+
+    def refusal(self, token: str, line: int | None = None) -> InputError:
+        """The error for a token that the vocabulary lacks, where it has no ``<unk>``."""
+        place = "" if line is None else f"line {line}: "
+        return InputError(
+            f"{place}the token {token!r} is not in the vocabulary, which has no <unk>; "
+            "change the text, or train with text.unknown=true"
+        )
+
+    def files(self) -> dict[str, str]:
+        """File name to content: what a run folder keeps."""
+        files = {VOCABULARY_FILE: self.vocabulary.to_json(self.tokenization.unit)}
+        if isinstance(self.tokenization, BytePairs):
+            files[TOKENIZER_FILE] = self.tokenization.serialized
+        return files
+
+    @classmethod
+    def load(cls, folder: Path) -> "Codec":
+        """Read back what `files` gave. Raises CorruptFileError naming the file."""
+        path = folder / VOCABULARY_FILE
+        vocabulary, unit = Vocabulary.from_json(_read(path), str(path))
+        if unit == "bpe":
+            return cls(BytePairs(_read(folder / TOKENIZER_FILE)), vocabulary)
+        return cls(Words() if unit == "word" else Characters(), vocabulary)
+
+
+class Encoder:
+    """Encodes a text block by block and counts what it meets on the way."""
+
+    def __init__(self, codec: Codec) -> None:
+        self.codec = codec
+        self.characters = 0
+        self.oov = 0
+        self._ids = _Lookup(codec.vocabulary)
+
+    def blocks(self, text: Text) -> Iterator[NDArray[np.uint32]]:
+        """Ids of each block of the text. Raises InputError naming text, line and word."""
+        line = 1
+        for block in closed_blocks(text):
+            tokens = list(self.codec.tokenization.split(block))
+            try:
+                yield np.fromiter(map(self._ids.__getitem__, tokens), np.uint32, len(tokens))
+            except KeyError as error:
+                token = str(error.args[0])
+                at = line + tokens[: tokens.index(token)].count(LINE_FEED)
+                raise InputError(f"{text.name}, {self.codec.refusal(token, at)}") from error
+            self.characters += len(block)
+            line += block.count(LINE_FEED)
+            self.oov = self._ids.missing
+
+
+class _Lookup(dict[str, int]):
+    """Token to id; a token that is missing counts and gives ``<unk>``, or raises KeyError without one."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        super().__init__(vocabulary.ids)
+        self[LINE_FEED] = EOS_ID
+        self.unknown = vocabulary.unknown_id
+        self.missing = 0
+
+    def __missing__(self, token: str) -> int:
+        if self.unknown is None:
+            raise KeyError(token)
+        self.missing += 1
+        return self.unknown
+
+
+def closed_blocks(text: Text) -> Iterator[str]:
+    """Blocks of the text with a line feed after the last line, whether the file has one or not."""
+    block = ""
+    for block in text.blocks():
+        if block.endswith(LINE_FEED):
+            yield block
+        else:
+            yield block + LINE_FEED
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise CorruptFileError(f"{path}: missing; the folder is not whole") from error
+    except UnicodeDecodeError as error:
+        raise CorruptFileError(f"{path}: not UTF-8 at byte {error.start}") from error
+
+
+def train_tokenization(unit: str, merges: int | None, lines: Iterable[str]) -> Tokenization:
+    """The tokenization named `unit`; byte pairs learn theirs from the lines of the training text."""
+    if unit == "bpe":
+        assert merges is not None
+        return BytePairs.train(lines, merges)
+    return Words() if unit == "word" else Characters()

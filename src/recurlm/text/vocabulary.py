@@ -1,0 +1,103 @@
+"""Token <-> id."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from recurlm.errors import CorruptFileError, InputError
+
+EOS = "<eos>"
+UNK = "<unk>"
+EOS_ID = 0
+FORMAT = "recurlm vocabulary 1"
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """An ordered list of distinct tokens; id 0 is always ``<eos>``, the end of a sentence."""
+
+    tokens: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.tokens or self.tokens[EOS_ID] != EOS:
+            raise InputError(f"vocabulary: id 0 must be {EOS}")
+        if len(self.ids) != len(self.tokens):
+            twice = next(token for place, token in enumerate(self.tokens) if self.ids[token] != place)
+            raise InputError(f"vocabulary: the token {twice!r} stands in it twice")
+
+    @classmethod
+    def build(
+        cls,
+        counts: Mapping[str, int],
+        *,
+        order: Literal["frequency", "appearance"] = "frequency",
+        minimum_count: int = 1,
+        maximum_size: int | None = None,
+        unknown: bool = True,
+    ) -> "Vocabulary":
+        """Choose tokens from counts given in order of first appearance.
+
+        ``<eos>`` is id 0. ``<unk>`` takes part like any other token where the text has it; otherwise,
+        with `unknown`, it becomes id 1. Ties in frequency keep the order of appearance.
+        """
+        special = (EOS, UNK) if unknown and UNK not in counts else (EOS,)
+        room = None if maximum_size is None else max(maximum_size - len(special), 0)
+        kept = [token for token, count in counts.items() if count >= minimum_count or token == UNK]
+        by_frequency = sorted(kept, key=lambda token: (token != UNK, -counts[token]))[:room]
+        if order == "frequency":
+            chosen = sorted(by_frequency, key=lambda token: -counts[token])
+        else:
+            allowed = set(by_frequency)
+            chosen = [token for token in kept if token in allowed]
+        return cls(special + tuple(chosen))
+
+    @cached_property
+    def ids(self) -> dict[str, int]:
+        """Token to id."""
+        return {token: index for index, token in enumerate(self.tokens)}
+
+    @property
+    def unknown_id(self) -> int | None:
+        """Id of ``<unk>``, or None where unknown words are refused."""
+        return self.ids.get(UNK)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the tokens in order."""
+        return hashlib.sha256("\n".join(self.tokens).encode()).hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def to_json(self, unit: str) -> str:
+        """Readable JSON, one token a line."""
+        head = {
+            "format": FORMAT,
+            "unit": unit,
+            "eos": EOS,
+            "unk": UNK if self.unknown_id is not None else None,
+        }
+        fields = [f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in head.items()]
+        tokens = ",\n    ".join(json.dumps(token, ensure_ascii=False) for token in self.tokens)
+        return "{\n" + ",\n".join(fields) + ',\n  "tokens": [\n    ' + tokens + "\n  ]\n}\n"
+
+    @classmethod
+    def from_json(cls, text: str, place: str) -> tuple["Vocabulary", str]:
+        """The vocabulary and its unit ('word', 'character', 'bpe'). Raises CorruptFileError naming `place`."""
+        try:
+            value = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise CorruptFileError(f"{place}: not JSON at line {error.lineno}: {error.msg}") from error
+        if not isinstance(value, dict) or value.get("format") != FORMAT:
+            raise CorruptFileError(f'{place}: not a vocabulary of this program (no "format": {FORMAT!r})')
+        tokens, unit = value.get("tokens"), value.get("unit")
+        if (
+            not isinstance(tokens, list)
+            or not all(isinstance(token, str) for token in tokens)
+            or unit not in ("word", "character", "bpe")
+        ):
+            raise CorruptFileError(f"{place}: its tokens must be a list of texts and its unit word, character or bpe")
+        return cls(tuple(tokens)), unit
