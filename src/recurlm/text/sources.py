@@ -95,9 +95,7 @@ class Text:
             while left:
                 piece = file.read(min(size, left))
                 if not piece:
-                    raise InputError(
-                        f"{self.path} became shorter while it was read: {left:,} bytes are missing"
-                    )
+                    raise InputError(f"{self.path} became shorter while it was read: {left:,} bytes are missing")
                 left -= len(piece)
                 yield piece
 

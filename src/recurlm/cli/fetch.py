@@ -1,0 +1,27 @@
+"""`recurlm fetch`: download a named corpus, verify it and keep it."""
+
+from typing import Annotated
+
+import typer
+
+from recurlm.cli.console import CacheDirectoryOption, DataDirectoryOption, JsonOption, OfflineOption, print_json
+
+
+def fetch(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A named corpus; `recurlm corpora` lists them.")],
+    as_json: JsonOption = False,
+    data_directory: DataDirectoryOption = None,
+    cache_directory: CacheDirectoryOption = None,
+    offline: OfflineOption = False,
+) -> None:
+    """Download a named corpus, verify it, keep it in the cache and print where its files are."""
+    from recurlm.text.corpora import fetch_corpus, named_corpus
+
+    corpus = named_corpus(name)
+    paths = fetch_corpus(corpus, data_directory=data_directory, cache_directory=cache_directory, offline=offline)
+    if as_json:
+        files = {part: str(path) for part, path in paths.items()}
+        print_json({"name": corpus.name, "files": files, "licence": corpus.licence, "citation": corpus.citation})
+        return
+    for path in paths.values():
+        print(path)

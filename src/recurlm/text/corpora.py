@@ -1,0 +1,253 @@
+"""Where texts come from: named corpora, folders, files, gzip files and standard input."""
+
+import difflib
+import gzip
+import hashlib
+import re
+import sys
+import tomllib
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from platformdirs import user_cache_path
+
+from recurlm.errors import CorruptFileError, InputError
+from recurlm.text.download import digest_of, download, keep, matches, temporary_file, write_whole
+from recurlm.text.python_docs import python_docs
+from recurlm.text.sources import BLOCK_BYTES, Corpus, Text, cut, open_binary, whole_text
+
+EMBEDDED = "python-docs"
+STANDARD_INPUT = "standard-input"
+SPLIT_NAMES = {"train": "train", "valid": "valid|validation|dev", "test": "test"}
+
+
+@dataclass(frozen=True)
+class CorpusFile:
+    """A file of a named corpus. ``part`` is train, valid, test, or whole; ``digest`` is ``algorithm:hex``."""
+
+    part: str
+    file: str
+    digest: str
+    addresses: tuple[str, ...]
+    size: int | None = None
+
+
+@dataclass(frozen=True)
+class NamedCorpus:
+    """A row of the table ``corpora.toml``; one without files is made on this machine."""
+
+    name: str
+    description: str
+    licence: str
+    citation: str
+    files: tuple[CorpusFile, ...]
+
+
+@cache
+def named_corpora() -> dict[str, NamedCorpus]:
+    """The table of named corpora, by name."""
+    table = tomllib.loads(resources.files("recurlm.text").joinpath("corpora.toml").read_text("utf-8"))
+    return {name: _named_corpus(name, **row) for name, row in table.items()}
+
+
+def named_corpus(name: str) -> NamedCorpus:
+    """The named corpus; InputError, with the nearest name, if there is none."""
+    try:
+        return named_corpora()[name]
+    except KeyError:
+        raise InputError(f"no corpus is named {name!r}{_nearest(name)}; see: recurlm corpora") from None
+
+
+def default_cache_directory() -> Path:
+    """The folder for downloads and prepared texts, where the system keeps such things."""
+    return user_cache_path("recurlm", appauthor=False)
+
+
+def open_source(
+    specification: str,
+    *,
+    data_directory: Path | None = None,
+    cache_directory: Path | None = None,
+    offline: bool = False,
+) -> Corpus:
+    """The corpus that a name, ``-`` (standard input), a folder, or a file (``.gz`` too) stands for.
+
+    The name of a corpus wins over a file or folder of the same name: write ``./ptb`` for the folder. A folder
+    needs a training file; a single text is cut by `cut`. ``data_directory`` is searched before the network.
+    Raises InputError, CorruptFileError (a file whose digest is wrong) or DownloadError.
+    """
+    cache_directory = cache_directory or default_cache_directory()
+    if specification in named_corpora():
+        return _open_named(named_corpora()[specification], data_directory, cache_directory, offline)
+    if specification != "-":
+        path = Path(specification)
+        if path.is_dir():
+            return _open_folder(path, cache_directory)
+        if not path.exists():
+            raise InputError(f"no corpus and no file is named {specification!r}{_nearest(specification)}")
+    text = open_text(specification, cache_directory=cache_directory)
+    return Corpus(text.name, *cut(text))
+
+
+def open_text(specification: str | Path, *, cache_directory: Path | None = None) -> Text:
+    """The whole of one file as a text, uncut: ``-`` (standard input), a ``.gz`` file or any UTF-8 file.
+
+    Raises InputError (missing, empty) or CorruptFileError (a ``.gz`` file that is cut short or altered).
+    """
+    cache_directory = cache_directory or default_cache_directory()
+    if str(specification) == "-":
+        return whole_text(_spool(sys.stdin.buffer, cache_directory), STANDARD_INPUT)
+    path = Path(specification)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        with open_binary(path) as pipe:
+            return whole_text(_spool(pipe, cache_directory), STANDARD_INPUT)
+    if path.suffix == ".gz":
+        return whole_text(_decompressed(path, cache_directory), Path(path.stem).stem)
+    return whole_text(path, path.stem)
+
+
+def fetch_corpus(
+    corpus: NamedCorpus,
+    *,
+    data_directory: Path | None = None,
+    cache_directory: Path | None = None,
+    offline: bool = False,
+) -> dict[str, Path]:
+    """Where the files of a named corpus lie, by part: found, else downloaded or made, and verified.
+
+    Raises CorruptFileError for a file in the data directory with another digest, and DownloadError.
+    """
+    cache_directory = cache_directory or default_cache_directory()
+    if corpus.name == EMBEDDED:
+        return _embedded_files(cache_directory)
+    paths = {}
+    for file in corpus.files:
+        found = local_file(corpus, file, data_directory=data_directory, cache_directory=cache_directory)
+        paths[file.part] = found or download(
+            file.addresses,
+            cache_directory / "corpora" / corpus.name / file.file,
+            file.digest,
+            size=file.size,
+            offline=offline,
+        )
+    return paths
+
+
+def local_file(
+    corpus: NamedCorpus, file: CorpusFile, *, data_directory: Path | None, cache_directory: Path | None
+) -> Path | None:
+    """The verified file in the data directory or the cache, None if it is in neither.
+
+    CorruptFileError if the data directory has it with another digest; InputError if there is no such directory.
+    """
+    if data_directory is not None:
+        if not data_directory.is_dir():
+            raise InputError(f"the data directory {data_directory} is missing; change --data-dir or RECURLM_DATA_DIR")
+        path = data_directory / corpus.name / file.file
+        if path.is_file():
+            found = digest_of(path, file.digest.partition(":")[0])
+            if found != file.digest:
+                raise CorruptFileError(f"{path} has the digest {found}\nexpected {file.digest}; remove or replace it")
+            return path
+    cached = (cache_directory or default_cache_directory()) / "corpora" / corpus.name / file.file
+    return cached if matches(cached, file.digest) else None
+
+
+def _named_corpus(name: str, *, files: dict[str, Any] | None = None, **row: str) -> NamedCorpus:
+    parts = (
+        CorpusFile(part=part, **{**file, "addresses": tuple(file["addresses"])}) for part, file in (files or {}).items()
+    )
+    return NamedCorpus(name=name, files=tuple(parts), **row)
+
+
+def _open_named(corpus: NamedCorpus, data_directory: Path | None, cache_directory: Path, offline: bool) -> Corpus:
+    paths = fetch_corpus(corpus, data_directory=data_directory, cache_directory=cache_directory, offline=offline)
+    if "whole" in paths:
+        train, valid, test = cut(whole_text(paths["whole"], corpus.name))
+    else:
+        train, valid, test = (Text(f"{corpus.name}/{part}", paths[part]) for part in SPLIT_NAMES)
+    return Corpus(corpus.name, train, valid, test, corpus.licence, corpus.citation)
+
+
+def _embedded_files(cache_directory: Path) -> dict[str, Path]:
+    contents = {part: text.encode() for part, text in python_docs().items()}
+    digests = {part: hashlib.sha256(content).hexdigest() for part, content in contents.items()}
+    folder = cache_directory / EMBEDDED / hashlib.sha256("".join(digests.values()).encode()).hexdigest()[:16]
+    paths = {part: folder / f"{part}.txt" for part in contents}
+    for part, path in paths.items():
+        if not matches(path, f"sha256:{digests[part]}"):
+            write_whole(path, contents[part])
+    return paths
+
+
+def _open_folder(folder: Path, cache_directory: Path) -> Corpus:
+    name = folder.resolve().name
+    paths = {split: _split_file(folder, split, alternatives) for split, alternatives in SPLIT_NAMES.items()}
+    train, valid, test = (
+        Text(f"{name}/{split}", text.path)
+        if path and (text := open_text(path, cache_directory=cache_directory))
+        else None
+        for split, path in paths.items()
+    )
+    if train is None:
+        raise InputError(f"{folder} has no training text; name one of its files train.txt (and valid.txt, test.txt)")
+    return Corpus(name, train, valid, test)
+
+
+def _split_file(folder: Path, split: str, alternatives: str) -> Path | None:
+    pattern = re.compile(rf"(?:[^.].*\.)?(?:{alternatives})(?:\.(?:txt|tokens|raw))?(?:\.gz)?")
+    try:
+        found = sorted(path for path in folder.iterdir() if pattern.fullmatch(path.name) and path.is_file())
+    except PermissionError:
+        raise InputError(f"no permission to read the folder {folder}") from None
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise InputError(f"{folder} has more than one {split} text: {names}\nleave one of them, or give one file")
+    return found[0] if found else None
+
+
+def _spool(stream: BinaryIO, cache_directory: Path) -> Path:
+    """Keep what a stream brings under its digest, so that a later run finds it again."""
+    folder = cache_directory / STANDARD_INPUT
+    digest = hashlib.sha256()
+    with temporary_file(folder) as file:
+        while piece := stream.read(BLOCK_BYTES):
+            digest.update(piece)
+            file.write(piece)
+        target = folder / f"{digest.hexdigest()}.txt"
+        keep(file, target)
+    return target
+
+
+def _decompressed(path: Path, cache_directory: Path) -> Path:
+    with open_binary(path) as file:
+        digest = hashlib.sha256()
+        while piece := file.read(BLOCK_BYTES):
+            digest.update(piece)
+    target = cache_directory / "decompressed" / digest.hexdigest() / path.stem
+    if target.is_file():
+        return target
+    with temporary_file(target.parent) as file:
+        for piece in _gunzipped(path):
+            file.write(piece)
+        keep(file, target)
+    return target
+
+
+def _gunzipped(path: Path) -> Iterator[bytes]:
+    try:
+        with gzip.open(path) as file:
+            while piece := file.read(BLOCK_BYTES):
+                yield piece
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise CorruptFileError(f"{path} is not a whole gzip file: {error}\nfetch or make it again") from error
+
+
+def _nearest(name: str) -> str:
+    nearest = difflib.get_close_matches(name, named_corpora(), n=1)
+    return f"; did you mean {nearest[0]}?" if nearest else ""

@@ -1,0 +1,272 @@
+"""Files that come from elsewhere: written whole or not at all, and verified before they count."""
+
+import contextlib
+import hashlib
+import os
+import secrets
+import sys
+import threading
+import time
+import urllib.request
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from io import BufferedRandom
+from pathlib import Path
+from queue import Empty, Queue
+from urllib.error import HTTPError, URLError
+from urllib.parse import urldefrag
+
+from recurlm.errors import DownloadError
+from recurlm.version import VERSION
+
+STALL_SECONDS = 30.0
+LEAST_BYTES_PER_SECOND = 1024
+LARGEST_FILE = 1 << 31
+PIECE_BYTES = 1 << 16
+
+
+class MirrorError(Exception):
+    """One address failed; the next one is tried."""
+
+
+@contextlib.contextmanager
+def temporary_file(folder: Path) -> Iterator[BufferedRandom]:
+    """A new file in ``folder``, removed at the end unless `keep` gave it its name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f".{os.getpid()}-{secrets.token_hex(6)}.partial"
+    try:
+        with path.open("x+b") as file:
+            yield file
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def keep(file: BufferedRandom, target: Path) -> None:
+    """Give a temporary file its name at once: readers see the whole file or none."""
+    file.flush()
+    os.fsync(file.fileno())
+    file.close()
+    os.replace(file.name, target)
+    if os.name == "posix":
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def write_whole(target: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    with temporary_file(target.parent) as file:
+        file.write(content)
+        keep(file, target)
+
+
+def digest_of(path: Path, algorithm: str = "sha256") -> str:
+    """``algorithm:hex`` of a file's bytes."""
+    with path.open("rb") as file:
+        return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
+
+
+def matches(path: Path, digest: str) -> bool:
+    """Whether the file exists and has this digest, written ``algorithm:hex``."""
+    return path.is_file() and digest_of(path, digest.partition(":")[0]) == digest
+
+
+def download(
+    addresses: Sequence[str],
+    target: Path,
+    digest: str,
+    *,
+    size: int | None = None,
+    offline: bool = False,
+    stall_seconds: float = STALL_SECONDS,
+) -> Path:
+    """Fetch a file from the first address that gives the right bytes, unless ``target`` already holds them.
+
+    ``digest`` is ``algorithm:hex``; an address ``….zip#member`` means that member of the archive.
+    A server that sends less than 1 KiB/s for ``stall_seconds`` is left. Of two processes that fetch the same
+    file one waits for the other. Raises DownloadError with every address and its failure, and what to do instead.
+    """
+    if matches(target, digest):
+        return target
+    if offline:
+        raise DownloadError(
+            _advice(f"{target.name} is not at hand and --offline forbids to fetch it", target, addresses)
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    failures = []
+    with _locked(target):
+        if matches(target, digest):
+            return target
+        for address in addresses:
+            try:
+                _fetch(address, target, digest, size, stall_seconds)
+            except MirrorError as failure:
+                failures.append(f"  {address}: {failure}")
+            else:
+                return target
+    raise DownloadError(_advice("\n".join([f"cannot fetch {target.name}", *failures]), target, addresses))
+
+
+def probe(address: str, stall_seconds: float = STALL_SECONDS) -> str | None:
+    """Ask an address for its first bytes; None if it answers, else what is wrong."""
+    try:
+        head = next(_pieces(urldefrag(address).url, stall_seconds, {"Range": "bytes=0-511"}), b"")
+    except MirrorError as failure:
+        return str(failure)
+    if not head:
+        return "the answer is empty"
+    return "a web page came instead of the file" if _is_page(head) else None
+
+
+def _fetch(address: str, target: Path, digest: str, size: int | None, stall_seconds: float) -> None:
+    url, member = urldefrag(address)
+    limit = size if size is not None and not member else LARGEST_FILE
+    with temporary_file(target.parent) as file:
+        for piece in _shown(_pieces(url, stall_seconds), target.name, size):
+            file.write(piece)
+            if file.tell() > limit:
+                raise MirrorError(f"more than the expected {limit:,} bytes came")
+        if not member:
+            _verify(file, digest)
+            keep(file, target)
+            return
+        with temporary_file(target.parent) as content:
+            _extract(file, member, content, size or LARGEST_FILE)
+            _verify(content, digest)
+            keep(content, target)
+
+
+def _verify(file: BufferedRandom, digest: str) -> None:
+    algorithm, _, expected = digest.partition(":")
+    file.seek(0)
+    head = file.read(512)
+    file.seek(0)
+    found = hashlib.file_digest(file, algorithm).hexdigest()
+    if found != expected:
+        reason = "a web page came instead of the file" if _is_page(head) else "these are other bytes"
+        raise MirrorError(f"{reason} ({algorithm} {found[:16]}… instead of {expected[:16]}…)")
+
+
+def _extract(archive: BufferedRandom, member: str, content: BufferedRandom, limit: int) -> None:
+    archive.seek(0)
+    try:
+        with zipfile.ZipFile(archive) as whole, whole.open(member) as file:
+            while piece := file.read(PIECE_BYTES):
+                content.write(piece)
+                if content.tell() > limit:
+                    raise MirrorError(f"{member} has more than the expected {limit:,} bytes")
+    except KeyError:
+        raise MirrorError(f"the archive has no member {member}") from None
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+        raise MirrorError(f"not a whole zip archive: {error}") from error
+
+
+def _pieces(url: str, stall_seconds: float, headers: dict[str, str] | None = None) -> Iterator[bytes]:
+    """The body in pieces; MirrorError when the server fails, stalls or trickles.
+
+    A thread reads, so that looking up the name, shaking hands and trickled headers are bounded too.
+    """
+    arrived: Queue[bytes | Exception | None] = Queue(maxsize=16)
+    abandoned = threading.Event()
+    request = urllib.request.Request(url, headers={"User-Agent": f"recurlm/{VERSION}", **(headers or {})})
+    threading.Thread(target=_receive, args=(request, 2 * stall_seconds, arrived, abandoned), daemon=True).start()
+    least = int(stall_seconds * LEAST_BYTES_PER_SECOND)
+    received, deadline = 0, time.monotonic() + stall_seconds
+    try:
+        while True:
+            try:
+                piece = arrived.get(timeout=max(0.0, deadline - time.monotonic()))
+            except Empty:
+                raise MirrorError(f"fewer than {least:,} bytes came in {stall_seconds:g} s") from None
+            if piece is None:
+                return
+            if isinstance(piece, Exception):
+                raise MirrorError(_plain(piece)) from piece
+            received += len(piece)
+            if received >= least:
+                received, deadline = 0, time.monotonic() + stall_seconds
+            yield piece
+    finally:
+        abandoned.set()
+        with contextlib.suppress(Empty):
+            while True:
+                arrived.get_nowait()
+
+
+def _receive(
+    request: urllib.request.Request,
+    timeout: float,
+    arrived: "Queue[bytes | Exception | None]",
+    abandoned: threading.Event,
+) -> None:
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as response:
+            missing = response.length
+            while not abandoned.is_set() and (piece := response.read1(PIECE_BYTES)):
+                missing = None if missing is None else missing - len(piece)
+                arrived.put(piece)
+            if missing and not abandoned.is_set():
+                raise ConnectionError(f"the connection ended {missing:,} bytes too early")
+        arrived.put(None)
+    except Exception as error:
+        if isinstance(error, HTTPError):
+            error.close()
+        arrived.put(error)
+
+
+def _plain(error: Exception) -> str:
+    if isinstance(error, HTTPError):
+        return f"HTTP {error.code} {error.reason}"
+    if isinstance(error, URLError):
+        return str(error.reason)
+    return str(error) or type(error).__name__
+
+
+def _is_page(head: bytes) -> bool:
+    return head.lstrip()[:14].lower().startswith((b"<!doctype html", b"<html"))
+
+
+def _shown(pieces: Iterable[bytes], name: str, size: int | None) -> Iterator[bytes]:
+    """The same pieces, with a progress bar on stderr where that is a terminal."""
+    if not sys.stderr.isatty():
+        yield from pieces
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(name, total=size)
+        for piece in pieces:
+            progress.advance(task, len(piece))
+            yield piece
+
+
+def _advice(problem: str, target: Path, addresses: Sequence[str]) -> str:
+    return (
+        f"{problem}\nfetch it by hand, for example from {addresses[0]} , put it at "
+        f"DIRECTORY/{target.parent.name}/{target.name} and set RECURLM_DATA_DIR=DIRECTORY"
+    )
+
+
+@contextlib.contextmanager
+def _locked(target: Path) -> Iterator[None]:
+    """Keep other processes from fetching the same file; the system frees the lock of a process that dies."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with target.with_name(f".{target.name}.lock").open("wb") as lock:
+        with contextlib.suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
