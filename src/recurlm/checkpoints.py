@@ -1,11 +1,9 @@
 """A run folder on disk: every file written whole or not at all, hashed, and verified when read."""
 
-import contextlib
 import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from torch import Tensor
 
 from recurlm.config import Recipe, parse_recipe
 from recurlm.errors import CorruptFileError, InputError
+from recurlm.files import remove_partial, sync_folder, temporary_folder, write_whole
 from recurlm.models.language_model import LanguageModel
 from recurlm.text.codec import TOKENIZER_FILE, VOCABULARY_FILE, Codec
 
@@ -25,34 +24,6 @@ METRICS_FILE = "metrics.jsonl"
 MANIFEST_FILE = "manifest.json"
 CHECKPOINTS_FOLDER = "checkpoints"
 KEPT_CHECKPOINTS = 2
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that a reader finds the old one or the new one, whole, whatever happens meanwhile."""
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames in a folder last through a power cut, where the system allows it."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def digest(content: bytes) -> str:
@@ -76,9 +47,11 @@ class RunFolder:
             (self.path / CHECKPOINTS_FOLDER).mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
             raise InputError(f"{self.path}: is a file, not a folder; name another --out") from error
-        files = {name: content.encode() for name, content in codec.files().items()}
-        # the configuration comes last: a folder that has one has the rest
-        self.write({**files, CONFIG_FILE: json.dumps(config, indent=2, ensure_ascii=False).encode()})
+        self.write({name: content.encode() for name, content in codec.files().items()})
+        content = json.dumps(config, indent=2, ensure_ascii=False).encode()
+        self._write_manifest({**self._manifest(), CONFIG_FILE: digest(content)})
+        # the configuration comes last: a folder that has one has the rest, its manifest too
+        write_whole(self.path / CONFIG_FILE, content)
 
     def write(self, files: Mapping[str, bytes]) -> None:
         """Write files at the top of the folder and enter them in the manifest."""
@@ -121,9 +94,11 @@ class RunFolder:
 
     def load_model(self, codec: Codec) -> LanguageModel:
         """The run's model, ready to evaluate. Raises InputError where weights and vocabulary do not fit."""
-        if not (self.path / MODEL_FILE).is_file():
+        if MODEL_FILE not in self._manifest(required=True):
             raise InputError(f"{self.path}: has no model yet; let `recurlm train --resume` finish an epoch first")
         weights = tensors(self.read(MODEL_FILE), self.path / MODEL_FILE)
+        if "embedding.weight" not in weights:
+            raise CorruptFileError(f"{self.path / MODEL_FILE}: holds no embedding.weight, so it is not a model")
         rows = len(weights["embedding.weight"])
         if rows != len(codec.vocabulary):
             raise InputError(
@@ -141,18 +116,15 @@ class RunFolder:
         """Write a checkpoint whole or not at all, and forget all but the newest."""
         folder = self.path / CHECKPOINTS_FOLDER
         target = folder / f"step-{step:08d}"
-        unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder))
-        try:
-            entries = {name: digest(content) for name, content in files.items()}
+        entries = {name: digest(content) for name, content in files.items()}
+        with temporary_folder(folder) as unfinished:
             for name, content in {**files, MANIFEST_FILE: _manifest_bytes(entries)}.items():
                 write_whole(unfinished / name, content)
-            if target.exists():
-                # the same step again, such as just before and just after its epoch was validated
-                shutil.rmtree(_set_aside(target))
+            # the same step comes again after its epoch was validated
+            before = _set_aside(target) if target.exists() else None
             os.replace(unfinished, target)
-        except BaseException:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            raise
+            if before is not None:
+                shutil.rmtree(before, ignore_errors=True)
         sync_folder(folder)
         self._forget_old_checkpoints()
 
@@ -162,19 +134,16 @@ class RunFolder:
         if not found:
             return None
         folder = found[-1]
-        entries = _read_manifest(folder / MANIFEST_FILE)
         try:
+            entries = _read_manifest(folder / MANIFEST_FILE)
             return {name: _verified(folder, name, entries) for name in entries}
         except CorruptFileError as error:
             raise CorruptFileError(f"{error}\nremove {folder} to go on from the checkpoint before it") from error
 
     def discard_unfinished(self) -> None:
         """Remove what a killed process left half done."""
-        for leftover in [*self.path.glob(f"{CHECKPOINTS_FOLDER}/.*"), *self.path.glob(".*-*")]:
-            if leftover.is_dir():
-                shutil.rmtree(leftover, ignore_errors=True)
-            else:
-                leftover.unlink(missing_ok=True)
+        remove_partial(self.path)
+        remove_partial(self.path / CHECKPOINTS_FOLDER)
 
     def _checkpoints(self) -> list[Path]:
         return sorted((self.path / CHECKPOINTS_FOLDER).glob("step-*"))
@@ -193,7 +162,7 @@ class RunFolder:
 
 def _set_aside(folder: Path) -> Path:
     """Rename a folder so that nobody takes it for a whole one while it is being removed."""
-    aside = folder.with_name(f".removed-{folder.name}")
+    aside = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(aside, ignore_errors=True)
     os.replace(folder, aside)
     return aside

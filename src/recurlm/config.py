@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -33,7 +33,9 @@ class TextOptions(Section):
         description="ids by falling frequency, or by first appearance as `mx.rnn.encode_sentences` gives them",
     )
     minimum_count: Natural = Field(1, description="rarer tokens become `<unk>`")
-    maximum_size: Natural | None = Field(None, description="largest vocabulary, special tokens included")
+    maximum_size: Annotated[int, Field(ge=2)] | None = Field(
+        None, description="largest vocabulary, `<eos>` and `<unk>` included"
+    )
     unknown: bool = Field(True, description="give the vocabulary an `<unk>` even if the text has none")
     merges: Natural | None = Field(None, description='size of the byte-pair vocabulary; `unit = "bpe"` only')
 
@@ -244,6 +246,9 @@ class Training(Section):
         "token",
         description="mean over tokens, or sum over time and mean over the batch (Zaremba et al. and MXNet)",
     )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="type of matrix products; auto is bf16 where the processor has them in hardware"
+    )
     patience: Natural | None = Field(None, description="stop after this many epochs without a better validation")
     log_every: Natural = Field(50, description="steps between log lines")
     checkpoint_seconds: Positive = Field(60.0, description="seconds between checkpoints inside an epoch")
@@ -330,7 +335,8 @@ def load_recipe(name_or_path: str, changes: Iterable[str] = ()) -> Recipe:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{place}: not TOML: {error}") from error
-    for change in changes:
+    # a new kind empties its section, so kinds come before the keys that belong to them
+    for change in sorted(changes, key=lambda change: not change.partition("=")[0].strip().endswith(".kind")):
         apply_change(values, change)
     return parse_recipe(values, place)
 
@@ -375,12 +381,18 @@ def _toml_value(raw: str) -> Any:
 
 def _explain(detail: Mapping[str, Any]) -> str:
     location = [str(part) for part in detail["loc"]]
-    options = _section_at(location[:-1])
     # pydantic names the chosen member of a tagged union as a step of the path
-    shown = ".".join(part for part in location if part not in _KINDS)
+    tagged = len(location) > 1 and len(_SECTIONS.get(location[0], ())) > 1
+    kind = location.pop(1) if tagged else None
     if detail["type"] == "extra_forbidden":
+        options = _keys_at(location[:-1], kind)
         hint = _nearest(location[-1], options) or f"known here: {', '.join(sorted(options))}"
-        return f"{shown}: unknown key; {hint}"
+        return f"{'.'.join(location)}: unknown key; {hint}"
+    # and so it does with the alternatives of an untagged one, such as tuple[int, ...]
+    shown = ".".join(part for part in location if "[" not in part)
+    if detail["type"] == "union_tag_not_found":
+        kinds = ", ".join(kind for section in _SECTIONS[location[0]] for kind in _kinds(section))
+        return f"{shown}: kind is missing; it is one of {kinds}"
     message = detail["msg"].removeprefix("Value error, ")
     got = detail.get("input")
     shown_input = "" if isinstance(got, dict) else f" (got {got!r})"
@@ -397,22 +409,20 @@ _SECTIONS: dict[str, tuple[type[Section], ...]] = {
     "training": (Training,),
     "validation": (Validation,),
 }
-_KINDS = {"stream", "sentences", "xavier", "uniform", "orthogonal", "sgd", "adam", "adamw", "rmsprop"} | {
-    "constant",
-    "step",
-    "cosine",
-    "one-cycle",
-    "plateau",
-}
 
 
-def _section_at(location: list[str]) -> list[str]:
-    """Known keys of the section at a path of an error."""
+def _kinds(section: type[Section]) -> tuple[str, ...]:
+    return get_args(section.model_fields["kind"].annotation)
+
+
+def _keys_at(location: list[str], kind: str | None) -> list[str]:
+    """Known keys of the section at a path of an error, of that kind where there are several."""
     if not location:
         return list(Recipe.model_fields)
     if location[:2] == ["model", "dropout"]:
         return list(Dropout.model_fields)
-    return [key for section in _SECTIONS.get(location[0], ()) for key in section.model_fields]
+    candidates = _SECTIONS.get(location[0], ())
+    return [key for section in candidates if kind is None or kind in _kinds(section) for key in section.model_fields]
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

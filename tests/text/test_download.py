@@ -11,7 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from recurlm.errors import DownloadError
-from recurlm.text.download import download, keep, probe, temporary_file, write_whole
+from recurlm.files import keep, temporary_file, write_whole
+from recurlm.text.download import download, probe
 from recurlm.version import VERSION
 
 CONTENT = b"a line of text\n" * 20_000

@@ -29,16 +29,21 @@ class Batch:
     """Inputs and what follows each of them.
 
     input: (T, B) ids · target: (T, B) ids, `IGNORED` where the loss must not look ·
-    counted: (T, B), positions that perplexity counts · sequences: sentences or columns in it ·
+    counted: (T, B), positions that perplexity counts · sentences: how many end in it ·
     carried: whether the state of the batch before goes on · rate: factor for the learning rate.
     """
 
     input: Tensor
     target: Tensor
     counted: Tensor
-    sequences: int
+    sentences: int
     carried: bool
     rate: float = 1.0
+
+    @property
+    def columns(self) -> int:
+        """B"""
+        return self.input.shape[1]
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on a device."""
@@ -119,7 +124,8 @@ class Streams:
             input_[(before == start) : stop - start, column] = self.ids[before : stop - 1]
         rate = length / self.options.bptt if self.options.random_lengths else 1.0
         targets = torch.from_numpy(target)
-        return Batch(torch.from_numpy(input_), targets, targets != IGNORED, columns, carried, rate)
+        sentences = int((target == EOS_ID).sum())
+        return Batch(torch.from_numpy(input_), targets, targets != IGNORED, sentences, carried, rate)
 
 
 class BucketedSentences:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from recurlm.errors import CorruptFileError, InputError
 from recurlm.text.sources import Text
 from recurlm.text.tokenization import LINE_FEED, BytePairs, Characters, Tokenization, Words
-from recurlm.text.vocabulary import EOS_ID, Vocabulary
+from recurlm.text.vocabulary import EOS, EOS_ID, Vocabulary
 
 VOCABULARY_FILE = "vocabulary.json"
 TOKENIZER_FILE = "tokenizer.json"
@@ -49,9 +49,11 @@ class Codec:
     def line(self, text: str) -> tuple[list[int], list[str], list[bool]]:
         """Ids, tokens as written, and which of them the vocabulary lacks, for one line, ``<eos>`` not included.
 
-        Raises InputError where a token is unknown and the vocabulary has no ``<unk>``.
+        Raises InputError where a token is unknown and the vocabulary has no ``<unk>``, or is ``<eos>`` itself.
         """
         tokens = [token for token in self.tokenization.split(text) if token != LINE_FEED]
+        if EOS in tokens:
+            raise self.refusal(EOS)
         ids = self.vocabulary.ids
         missing = [token not in ids for token in tokens]
         unknown = self.vocabulary.unknown_id
@@ -74,8 +76,10 @@ class Codec:
         return self.tokenization.join([LINE_FEED if index == EOS_ID else tokens[index] for index in ids])
 
     def refusal(self, token: str, line: int | None = None) -> InputError:
-        """The error for a token that the vocabulary lacks, where it has no ``<unk>``."""
+        """The error for a token that the vocabulary lacks, where it has no ``<unk>``, and for a written ``<eos>``."""
         place = "" if line is None else f"line {line}: "
+        if token == EOS:
+            return InputError(f"{place}holds the word {EOS} itself; the end of a line counts as {EOS}, so remove it")
         return InputError(
             f"{place}the token {token!r} is not in the vocabulary, which has no <unk>; "
             "change the text, or train with text.unknown=true"
@@ -124,16 +128,20 @@ class Encoder:
 
 
 class _Lookup(dict[str, int]):
-    """Token to id; a token that is missing counts and gives ``<unk>``, or raises KeyError without one."""
+    """Token to id; a token that is missing counts and gives ``<unk>``, or raises KeyError without one.
+
+    A written ``<eos>`` raises KeyError too: it would end a sentence in the middle of a line.
+    """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         super().__init__(vocabulary.ids)
+        del self[EOS]
         self[LINE_FEED] = EOS_ID
         self.unknown = vocabulary.unknown_id
         self.missing = 0
 
     def __missing__(self, token: str) -> int:
-        if self.unknown is None:
+        if self.unknown is None or token == EOS:
             raise KeyError(token)
         self.missing += 1
         return self.unknown

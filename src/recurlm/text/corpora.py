@@ -17,7 +17,8 @@ from typing import Any, BinaryIO
 from platformdirs import user_cache_path
 
 from recurlm.errors import CorruptFileError, InputError
-from recurlm.text.download import digest_of, download, keep, matches, temporary_file, write_whole
+from recurlm.files import digest_of, keep, temporary_file, write_whole
+from recurlm.text.download import download, matches
 from recurlm.text.python_docs import python_docs
 from recurlm.text.sources import BLOCK_BYTES, Corpus, Text, cut, open_binary, whole_text
 

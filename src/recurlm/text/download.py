@@ -2,8 +2,6 @@
 
 import contextlib
 import hashlib
-import os
-import secrets
 import sys
 import threading
 import time
@@ -17,6 +15,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urldefrag
 
 from recurlm.errors import DownloadError
+from recurlm.files import digest_of, keep, temporary_file
 from recurlm.version import VERSION
 
 STALL_SECONDS = 30.0
@@ -27,45 +26,6 @@ PIECE_BYTES = 1 << 16
 
 class MirrorError(Exception):
     """One address failed; the next one is tried."""
-
-
-@contextlib.contextmanager
-def temporary_file(folder: Path) -> Iterator[BufferedRandom]:
-    """A new file in ``folder``, removed at the end unless `keep` gave it its name."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f".{os.getpid()}-{secrets.token_hex(6)}.partial"
-    try:
-        with path.open("x+b") as file:
-            yield file
-    finally:
-        path.unlink(missing_ok=True)
-
-
-def keep(file: BufferedRandom, target: Path) -> None:
-    """Give a temporary file its name at once: readers see the whole file or none."""
-    file.flush()
-    os.fsync(file.fileno())
-    file.close()
-    os.replace(file.name, target)
-    if os.name == "posix":
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-def write_whole(target: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    with temporary_file(target.parent) as file:
-        file.write(content)
-        keep(file, target)
-
-
-def digest_of(path: Path, algorithm: str = "sha256") -> str:
-    """``algorithm:hex`` of a file's bytes."""
-    with path.open("rb") as file:
-        return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
 
 
 def matches(path: Path, digest: str) -> bool:

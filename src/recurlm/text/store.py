@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from recurlm.config import TextOptions
 from recurlm.errors import InputError
+from recurlm.files import temporary_folder
 from recurlm.text.codec import Codec, EncodedText, Encoder, closed_blocks, train_tokenization
 from recurlm.text.sources import Corpus, Text
 from recurlm.text.tokenization import LINE_FEED, BytePairs, Tokenization
@@ -54,13 +55,9 @@ def prepare(
     """
     folder = cache_directory / "prepared" / _key(corpus, options)
     if not (folder / "store.json").is_file():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=folder.parent))
-        try:
+        with temporary_folder(folder.parent) as unfinished:
             _write(corpus, options, unfinished, report or (lambda _: None))
             _move_into_place(unfinished, folder)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
     return _read(corpus.name, folder)
 
 

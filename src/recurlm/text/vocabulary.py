@@ -100,4 +100,7 @@ class Vocabulary:
             or unit not in ("word", "character", "bpe")
         ):
             raise CorruptFileError(f"{place}: its tokens must be a list of texts and its unit word, character or bpe")
-        return cls(tuple(tokens)), unit
+        try:
+            return cls(tuple(tokens)), unit
+        except InputError as error:
+            raise CorruptFileError(f"{place}: {error}") from error

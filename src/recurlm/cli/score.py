@@ -1,0 +1,37 @@
+"""`recurlm score`: the log-probability of every token of every line."""
+
+from typing import Annotated
+
+import typer
+
+from recurlm.cli.console import CacheDirectoryOption, DeviceOption, JsonOption, RunArgument, print_json
+
+
+def score(
+    run: RunArgument,
+    file: Annotated[
+        str, typer.Argument(metavar="[FILE|-]", help="A text file (.gz too), or - for standard input.")
+    ] = "-",
+    device: DeviceOption = "auto",
+    cache_directory: CacheDirectoryOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Natural log-probabilities; every line stands alone, its end <eos> is counted."""
+    import sys
+
+    from recurlm.interface import load
+    from recurlm.text.corpora import open_text
+    from recurlm.training.precision import resolve_device
+
+    model = load(run, device=resolve_device(device).type)
+    if file == "-":
+        # piped lines are scored as they come; open_text would wait for the last one
+        lines = (line.rstrip("\r\n") for line in sys.stdin)
+    else:
+        lines = open_text(file, cache_directory=cache_directory).lines()
+    for line in model.score_lines(lines):
+        if json:
+            print_json(line.to_json())
+            continue
+        tokens = "  ".join(f"{t.token}{'?' if t.oov else ''} {t.logprob:.3f}" for t in line.tokens)
+        print(f"{line.logprob:.4f}\t{tokens}")

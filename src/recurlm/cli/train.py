@@ -1,0 +1,99 @@
+"""`recurlm train`: from a text to a trained model."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recurlm.cli.console import (
+    CacheDirectoryOption,
+    DataDirectoryOption,
+    DeviceOption,
+    JsonOption,
+    OfflineOption,
+    message,
+    print_json,
+)
+
+
+def train(
+    text: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[TEXT]",
+            help="A corpus by name, a text file (.gz too), a folder with train/valid/test files, or - for standard "
+            "input. Without it: the embedded corpus.",
+            show_default=False,
+        ),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe",
+            envvar="RECURLM_RECIPE",
+            help="A shipped recipe (`recurlm recipes`) or a TOML file. [default: default; demo without TEXT]",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Run folder. [default: runs/CORPUS-RECIPE]", show_default=False)
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the recipe, such as training.epochs=3."),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Short for --set training.epochs=N.")] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, envvar="RECURLM_SEED", help="Seed of everything random. [default: 1]")
+    ] = None,
+    device: DeviceOption = "auto",
+    precision: Annotated[
+        str | None,
+        typer.Option("--precision", envvar="RECURLM_PRECISION", help="auto, fp32 or bf16. [default: the recipe's]"),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
+    time_limit: Annotated[
+        str | None,
+        typer.Option("--time-limit", metavar="TIME", help="Fit the whole run into 90s, 10m or 1h30m."),
+    ] = None,
+    data_directory: DataDirectoryOption = None,
+    cache_directory: CacheDirectoryOption = None,
+    offline: OfflineOption = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Train a model. Ctrl-C stops it with a checkpoint; --resume goes on."""
+    from recurlm.checkpoints import RunFolder
+    from recurlm.plots.training import write_training_pictures
+    from recurlm.training.progress import open_watcher
+    from recurlm.training.setup import TrainingRequest, prepare_training
+    from recurlm.training.stopping import StopRequest
+
+    all_changes = [*(changes or []), *([f"training.epochs={epochs}"] if epochs is not None else [])]
+    request = TrainingRequest(
+        text=text,
+        recipe=recipe,
+        changes=tuple(all_changes),
+        out=out,
+        seed=seed,
+        device=device,
+        precision=precision,
+        resume=resume,
+        time_limit=time_limit,
+        data_directory=data_directory,
+        cache_directory=cache_directory,
+        offline=offline,
+    )
+    watcher = open_watcher(quiet=quiet)
+    try:
+        trainer = prepare_training(request, watcher)
+        with StopRequest() as stop:
+            result = trainer.fit(stop)
+    finally:
+        watcher.close()
+    write_training_pictures(RunFolder(Path(result.run)))
+    if json:
+        print_json(result.to_json())
+        return
+    message(result.summary())
+    print(result.run)

@@ -1,0 +1,194 @@
+"""A trained model from Python: load it, measure texts, score sentences, generate.
+
+import recurlm
+model = recurlm.load("runs/ptb")
+model.perplexity("text.txt").value
+model.score(["a sentence"])[0].logprob
+model.generate("the", tokens=20, temperature=0.8, seed=1)
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recurlm.checkpoints import RunFolder
+from recurlm.config import Recipe
+from recurlm.errors import InputError
+from recurlm.evaluation.perplexity import SEED_BUCKETS, Perplexity, Tick, perplexity
+from recurlm.evaluation.sampling import SamplingOptions, prompt_logprob, sample
+from recurlm.evaluation.scoring import LineScore, score_lines
+from recurlm.models.language_model import LanguageModel
+from recurlm.text.codec import Codec
+from recurlm.text.corpora import named_corpora, open_source, open_text
+from recurlm.text.sources import Text
+
+UNFINISHED_CHARACTER = "\ufffd"
+"""What a byte-level piece decodes to before the rest of its character is drawn."""
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A sample: what follows the prompt, its tokens and their summed natural log-probability, and the whole text."""
+
+    prompt: str
+    text: str
+    tokens: tuple[str, ...]
+    logprob: float
+    seed: int
+    whole: str
+
+    def __str__(self) -> str:
+        return self.whole
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `generate --json` prints."""
+        return {
+            "prompt": self.prompt,
+            "text": self.text,
+            "tokens": list(self.tokens),
+            "logprob": self.logprob,
+            "seed": self.seed,
+        }
+
+
+class Model:
+    """A trained recurrent language model with its vocabulary."""
+
+    def __init__(self, network: LanguageModel, codec: Codec, recipe: Recipe, source: str = "") -> None:
+        self.network, self.codec, self.recipe, self.source = network, codec, recipe, source
+
+    def perplexity(
+        self,
+        text: str | Path | None = None,
+        *,
+        split: str | None = None,
+        protocol: str = "stream",
+        full_batches: int | None = None,
+        data_directory: Path | None = None,
+        cache_directory: Path | None = None,
+        offline: bool = False,
+        tick: Tick | None = None,
+    ) -> Perplexity:
+        """Perplexity of a file, a corpus by name, or without `text` of the corpus the model learned from.
+
+        A corpus is measured on its test split unless `split` says otherwise; a file is measured whole unless
+        `split` asks for the part that training would hold out. Raises InputError for a text that cannot be read
+        or, where the vocabulary has no ``<unk>``, holds an unknown token.
+        """
+        where = {"data_directory": data_directory, "cache_directory": cache_directory, "offline": offline}
+        encoded = self.codec.encode(self._text(text, split, where))
+        buckets = getattr(self.recipe.batches, "buckets", SEED_BUCKETS)
+        return perplexity(
+            self.network,
+            encoded,
+            protocol,
+            buckets=SEED_BUCKETS if buckets == "auto" else buckets,
+            full_batches=full_batches,
+            tick=tick,
+        )
+
+    def _text(self, text: str | Path | None, split: str | None, where: dict[str, Any]) -> Text:
+        specification = self.source if text is None else str(text)
+        if not specification:
+            raise InputError("name a text: this model does not say which corpus it learned from")
+        is_file = specification not in named_corpora() and not Path(specification).is_dir()
+        if is_file and split is None and text is not None:
+            return open_text(specification, cache_directory=where["cache_directory"])
+        return open_source(specification, **where).split(split or "test")
+
+    def score(self, lines: Iterable[str]) -> list[LineScore]:
+        """Log-probability of every token of every line, each line alone."""
+        return list(self.score_lines(lines))
+
+    def score_lines(self, lines: Iterable[str]) -> Iterator[LineScore]:
+        """The same for any number of lines, one after another."""
+        return score_lines(self.network, self.codec, lines)
+
+    def generate(
+        self,
+        prompt: str = "",
+        *,
+        tokens: int = 50,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int = 0,
+    ) -> Generation:
+        """One sample of `tokens` tokens that continues `prompt`."""
+        return self.generate_many(
+            prompt, count=1, tokens=tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
+        )[0]
+
+    def generate_many(
+        self,
+        prompt: str = "",
+        *,
+        count: int,
+        tokens: int = 50,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int = 0,
+    ) -> list[Generation]:
+        """`count` samples at once in one batch."""
+        options = SamplingOptions(temperature, top_k, top_p)
+        drawn = list(itertools.islice(self._sample(prompt, options, count, seed), tokens))
+        ids = torch.stack([step[0] for step in drawn]).t().tolist() if drawn else [[]] * count
+        logprobs = torch.stack([step[1] for step in drawn]).double().sum(0).tolist() if drawn else [0.0] * count
+        return [self._generation(prompt, row, logprob, seed) for row, logprob in zip(ids, logprobs, strict=True)]
+
+    def stream(self, prompt: str, options: SamplingOptions, *, tokens: int, seed: int) -> Iterator[str]:
+        """The prompt and then the sample piece by piece as it is drawn; together the pieces are the whole text."""
+        ids = self.prompt_ids(prompt)
+        shown = self.codec.decode(ids)
+        yield shown
+        for drawn, _ in itertools.islice(self._sample(prompt, options, 1, seed), tokens):
+            ids.append(int(drawn[0]))
+            text = self.codec.decode(ids)
+            if text.endswith(UNFINISHED_CHARACTER):
+                continue
+            yield text[len(shown) :]
+            shown = text
+
+    def _sample(self, prompt: str, options: SamplingOptions, count: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+        return sample(self.network, self.prompt_ids(prompt), options, count=count, seed=seed)
+
+    def prompt_ids(self, prompt: str) -> list[int]:
+        """Ids of a prompt. Raises InputError naming a token that the vocabulary lacks."""
+        ids: list[int] = []
+        lines = prompt.split("\n")
+        for number, line in enumerate(lines):
+            encoded, tokens, missing = self.codec.line(line)
+            if any(missing):
+                unknown = ", ".join(
+                    repr(token) for token, is_missing in zip(tokens, missing, strict=True) if is_missing
+                )
+                raise InputError(f"the prompt has words that the model does not know: {unknown}; write others")
+            ids += encoded + ([0] if number < len(lines) - 1 else [])
+        return ids
+
+    def prompt_logprob(self, prompt: str) -> float:
+        """Natural log-probability of a prompt after ``<eos>``."""
+        return prompt_logprob(self.network, self.prompt_ids(prompt))
+
+    def _generation(self, prompt: str, ids: list[int], logprob: float, seed: int) -> Generation:
+        tokens = tuple(self.codec.vocabulary.tokens[index] for index in ids)
+        whole = self.codec.decode([*self.prompt_ids(prompt), *ids])
+        return Generation(prompt, self.codec.decode(ids), tokens, logprob, seed, whole)
+
+
+def load(path: str | Path, *, device: str = "cpu") -> Model:
+    """The model of a run folder, every file held to its manifest.
+
+    Raises InputError where there is no run, CorruptFileError where a file was altered.
+    """
+    folder = RunFolder(Path(path))
+    config = folder.config()
+    codec = folder.codec()
+    network = folder.load_model(codec).to(torch.device(device))
+    return Model(network, codec, folder.recipe(), config["corpus"]["source"])

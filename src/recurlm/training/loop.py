@@ -1,0 +1,417 @@
+"""Fit: steps, validation, checkpoints. A run can stop after any step and go on bit for bit."""
+
+import json
+import math
+import time
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recurlm.checkpoints import METRICS_FILE, RunFolder, tensor_bytes, tensors
+from recurlm.config import Recipe, Training
+from recurlm.errors import CorruptFileError, RecurlmError, StoppedError
+from recurlm.evaluation.perplexity import SEED_BUCKETS, Perplexity, perplexity
+from recurlm.kernels.linear_cross_entropy import linear_cross_entropy
+from recurlm.models.language_model import LanguageModel
+from recurlm.models.state import State, detach
+from recurlm.text.batching import Batch, BatchSource
+from recurlm.text.store import PreparedCorpus
+from recurlm.training.optimizers import build_optimizer, optimizer_tensors, restore_optimizer, set_rate
+from recurlm.training.precision import autocast
+from recurlm.training.progress import Journal, Watcher, clock
+from recurlm.training.schedules import rate_factor
+from recurlm.training.stopping import StopRequest
+
+
+class DivergedError(RecurlmError):
+    """The loss is no longer a number."""
+
+
+@dataclass
+class Counters:
+    """Where a run stands: all of it goes into a checkpoint.
+
+    epoch: whole epochs done · index: batches done in this one · seconds: of training, over all restarts ·
+    epoch_nats, epoch_tokens: counted since the epoch began · window_*: since the last log line.
+    """
+
+    epoch: int = 0
+    index: int = 0
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    epoch_nats: float = 0.0
+    epoch_tokens: int = 0
+    window_nats: float = 0.0
+    window_tokens: int = 0
+    window_sentences: int = 0
+    window_seconds: float = 0.0
+    best_nats: float | None = None
+    epochs_without_gain: int = 0
+    reductions: int = 0
+    waited: int = 0
+    finished: bool = False
+
+    @classmethod
+    def from_json(cls, content: bytes) -> "Counters":
+        """Read back a checkpoint's counters. Raises CorruptFileError."""
+        values = json.loads(content)
+        if set(values) != {field.name for field in fields(cls)}:
+            raise CorruptFileError("checkpoint: its counters are those of another version; train anew")
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step measured: nats over the tokens that perplexity counts, and the loss that was minimised."""
+
+    nats: float
+    tokens: int
+    loss: float
+
+
+def train_step(
+    model: LanguageModel,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    state: State,
+    options: Training,
+    precision: str,
+) -> tuple[StepResult, State]:
+    """One batch forward, backward and into the weights; returns what it measured and the state to carry on.
+
+    Raises DivergedError before the weights are touched where the loss is not finite.
+    """
+    with autocast(precision, model.device):
+        hidden, state = model.hidden(batch.input, state)
+        total, losses = linear_cross_entropy(
+            hidden.flatten(0, 1), model.decoder.weight, model.decoder.bias, batch.target.flatten()
+        )
+    loss = total / (batch.columns if options.loss == "sequence" else int((batch.target >= 0).sum()))
+    value = loss.item()
+    if not math.isfinite(value):
+        raise DivergedError(f"the loss is {value}")
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    if options.clip_norm is not None:
+        torch.nn.utils.clip_grad_norm_(model.parameters(), options.clip_norm)
+    optimizer.step()
+    counted = losses[batch.counted.flatten()]
+    return StepResult(counted.double().sum().item(), counted.numel(), value), detach(state)
+
+
+@dataclass
+class Result:
+    """What `train` reports at its end."""
+
+    run: str
+    epochs: int
+    steps: int
+    seconds: float
+    valid: Perplexity
+    test: Perplexity | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The last line of `train --json`."""
+        return {
+            "run": self.run,
+            "epochs": self.epochs,
+            "steps": self.steps,
+            "seconds": round(self.seconds, 3),
+            "valid_perplexity": self.valid.value,
+            "test_perplexity": None if self.test is None else self.test.value,
+            "signature": (self.test or self.valid).signature,
+        }
+
+    def summary(self) -> str:
+        """What a person wants to know at the end, and what to type next."""
+        lines = [f"done   {self.epochs} epochs, {self.steps:,} steps in {clock(self.seconds)}"]
+        lines.append(f"valid  perplexity {self.valid.value:.2f}  [{self.valid.signature}]")
+        if self.test is not None:
+            lines.append(f"test   perplexity {self.test.value:.2f}  [{self.test.signature}]")
+        lines.append(f"next   recurlm generate {self.run}     recurlm eval {self.run}     recurlm plot {self.run}")
+        return "\n".join(lines)
+
+
+class Trainer:
+    """A run in progress: model, optimizer, data, counters, folder."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        model: LanguageModel,
+        source: BatchSource,
+        corpus: PreparedCorpus,
+        folder: RunFolder,
+        watcher: Watcher,
+        *,
+        precision: str = "fp32",
+        time_limit: float | None = None,
+        reserve: float = 0.0,
+    ) -> None:
+        """`time_limit` and `reserve` are seconds: the whole run's, and what of it the final evaluation needs."""
+        self.recipe, self.model, self.source, self.corpus = recipe, model, source, corpus
+        self.folder, self.watcher = folder, watcher
+        self.precision = precision
+        self.training_limit = None if time_limit is None else max(time_limit - reserve, 1.0)
+        self.optimizer = build_optimizer(recipe.optimizer, model)
+        self.counters = Counters()
+        self.state: State | None = None
+        self.total_steps = sum(source.length(epoch) for epoch in range(recipe.training.epochs))
+
+    def fit(self, stop: StopRequest) -> Result:
+        """Train to the end of the recipe or of the time. Raises StoppedError or DivergedError, checkpoint kept."""
+        self._resume()
+        self.journal = Journal(self.folder.path / METRICS_FILE, self.counters.step)
+        self._clock = time.monotonic()
+        self._saved = self._clock
+        try:
+            while not self.counters.finished:
+                self._epoch(stop)
+                self._validate(stop)
+            return self._finish(stop)
+        finally:
+            self.journal.close()
+
+    @property
+    def share(self) -> float:
+        """How much of the run is done: in steps, or in time where that ends first."""
+        by_steps = self.counters.step / self.total_steps
+        by_time = 0.0 if self.training_limit is None else self.counters.seconds / self.training_limit
+        return min(max(by_steps, by_time), 1.0)
+
+    def _epoch(self, stop: StopRequest) -> None:
+        self.model.train()
+        batches = self.source.batches(self.counters.epoch, self.counters.index)
+        for batch in batches:
+            if self._time_is_up():
+                break
+            self._step(batch.to(self.model.device))
+            self._lap()
+            self._tell()
+            if stop.requested:
+                self._stop()
+            if time.monotonic() - self._saved > self.recipe.training.checkpoint_seconds:
+                self.save()
+
+    def _step(self, batch: Batch) -> None:
+        counters = self.counters
+        if self.state is None or not batch.carried:
+            self.state = self.model.initial_state(batch.columns)
+        set_rate(self.optimizer, self._rate() * batch.rate)
+        try:
+            result, self.state = train_step(
+                self.model, self.optimizer, batch, self.state, self.recipe.training, self.precision
+            )
+        except DivergedError as error:
+            raise DivergedError(
+                f"{error} at step {counters.step + 1:,}; the last good checkpoint in {self.folder.path} is untouched\n"
+                "train anew with a lower optimizer.learning_rate or a smaller training.clip_norm"
+            ) from error
+        counters.step += 1
+        counters.index += 1
+        counters.tokens += result.tokens
+        counters.epoch_nats += result.nats
+        counters.epoch_tokens += result.tokens
+        counters.window_nats += result.nats
+        counters.window_tokens += result.tokens
+        counters.window_sentences += batch.sentences
+
+    def _rate(self) -> float:
+        counters = self.counters
+        factor = rate_factor(
+            self.recipe.schedule, share=self.share, epoch=counters.epoch, reductions=counters.reductions
+        )
+        return self.recipe.optimizer.learning_rate * factor
+
+    def _lap(self) -> None:
+        now = time.monotonic()
+        self.counters.seconds += now - self._clock
+        self.counters.window_seconds += now - self._clock
+        self._clock = now
+
+    def _time_is_up(self) -> bool:
+        return self.training_limit is not None and self.counters.seconds >= self.training_limit
+
+    def _tell(self) -> None:
+        counters = self.counters
+        logged = counters.step % self.recipe.training.log_every == 0
+        entry = self._entry("step")
+        if logged:
+            self.journal.write(entry)
+            self.watcher.step(entry)
+            self._new_window()
+        self.watcher.tick(self.share, _live(entry, self.recipe.training.epochs))
+
+    def _entry(self, event: str) -> dict[str, Any]:
+        counters = self.counters
+        share = self.share
+        return {
+            "event": event,
+            "step": counters.step,
+            "epoch": counters.epoch + 1,
+            "tokens": counters.tokens,
+            "seconds": round(counters.seconds, 3),
+            "loss": counters.window_nats / max(counters.window_tokens, 1),
+            "perplexity": _perplexity(counters.epoch_nats, counters.epoch_tokens),
+            "lr": self._rate(),
+            "tokens_per_second": counters.window_tokens / max(counters.window_seconds, 1e-9),
+            "sentences_per_second": counters.window_sentences / max(counters.window_seconds, 1e-9),
+            "seconds_left": counters.seconds * (1 - share) / share if share else None,
+        }
+
+    def _new_window(self) -> None:
+        counters = self.counters
+        counters.window_nats, counters.window_seconds = 0.0, 0.0
+        counters.window_tokens, counters.window_sentences = 0, 0
+
+    def _validate(self, stop: StopRequest) -> None:
+        """Measure, keep the model if it is the best, close the epoch."""
+        self.save()
+        result = self._measure(self.recipe.validation.split, stop, columns=self.recipe.validation.columns)
+        counters = self.counters
+        better = counters.best_nats is None or result.nats < counters.best_nats
+        counters.waited = 0 if better else counters.waited + 1
+        counters.epochs_without_gain = 0 if better else counters.epochs_without_gain + 1
+        if better:
+            counters.best_nats = result.nats
+        if better or self.recipe.validation.keep == "last":
+            self.folder.save_model(tensor_bytes(self.model.weights()))
+        self._lap()
+        entry = self._entry("epoch") | {"valid_perplexity": result.value, "signature": result.signature}
+        entry["loss"] = counters.epoch_nats / max(counters.epoch_tokens, 1)
+        self.journal.write(entry)
+        self.watcher.say(
+            f"epoch {entry['epoch']}: training perplexity {entry['perplexity']:.2f}, "
+            f"{self.recipe.validation.split} {result.value:.2f}  [{result.signature}]"
+        )
+        self._close_epoch()
+        self.save()
+
+    def _close_epoch(self) -> None:
+        counters, training = self.counters, self.recipe.training
+        schedule = self.recipe.schedule
+        if schedule.kind == "plateau" and counters.waited > schedule.patience:
+            counters.reductions += 1
+            counters.waited = 0
+        counters.epoch += 1
+        counters.index, counters.epoch_nats, counters.epoch_tokens = 0, 0.0, 0
+        self._new_window()
+        self.state = None
+        tired = training.patience is not None and counters.epochs_without_gain >= training.patience
+        counters.finished = counters.epoch >= training.epochs or tired or self._time_is_up()
+
+    def _measure(self, split: str, stop: StopRequest, *, columns: int = 1) -> Perplexity:
+        def tick(_: int) -> None:
+            if stop.requested:
+                self._stop(save=False)
+
+        validation = self.recipe.validation
+        buckets = getattr(self.recipe.batches, "buckets", SEED_BUCKETS)
+        self.model.eval()
+        return perplexity(
+            self.model,
+            self.corpus[split],
+            validation.protocol,
+            columns=columns,
+            buckets=SEED_BUCKETS if buckets == "auto" else buckets,
+            full_batches=validation.full_batches,
+            tick=tick,
+        )
+
+    def _finish(self, stop: StopRequest) -> Result:
+        """Measure the model that was kept, by the exact protocol, on every held-out text."""
+        self.model.load_weights(tensors(self.folder.read("model.safetensors"), self.folder.path))
+        splits = [split for split in ("valid", "test") if split in self.corpus.splits]
+        measured = {split: self._measure(split, stop) for split in splits}
+        counters = self.counters
+        self._lap()
+        result = Result(
+            str(self.folder.path),
+            counters.epoch,
+            counters.step,
+            counters.seconds,
+            measured.get("valid") or measured["test"],
+            measured.get("test"),
+        )
+        self.journal.write({"event": "final", "step": counters.step} | result.to_json())
+        self.folder.seal([METRICS_FILE])
+        return result
+
+    def _stop(self, *, save: bool = True) -> None:
+        if save:
+            self.save()
+        raise StoppedError(
+            f"stopped at step {self.counters.step:,}; go on with the same command and --resume "
+            f"(checkpoint in {self.folder.path})"
+        )
+
+    def save(self) -> None:
+        """Write a checkpoint. Raises DivergedError rather than save weights that are not finite."""
+        weights = self.model.weights()
+        if not all(bool(tensor.isfinite().all()) for tensor in weights.values()):
+            raise DivergedError(
+                f"weights are no longer finite after step {self.counters.step:,}; the last good checkpoint in "
+                f"{self.folder.path} is untouched\ntrain anew with a lower optimizer.learning_rate"
+            )
+        files = {
+            "weights.safetensors": tensor_bytes(weights),
+            "optimizer.safetensors": tensor_bytes(optimizer_tensors(self.optimizer)),
+            "state.safetensors": tensor_bytes(_state_tensors(self.state) | _random_state(self.model.device)),
+            "counters.json": json.dumps(asdict(self.counters), indent=2).encode(),
+        }
+        self.folder.save_checkpoint(self.counters.step, files)
+        self._saved = time.monotonic()
+
+    def _resume(self) -> None:
+        """Go on from the newest checkpoint, where there is one."""
+        self.folder.discard_unfinished()
+        files = self.folder.latest_checkpoint()
+        if files is None:
+            return
+        place = self.folder.path
+        self.counters = Counters.from_json(files["counters.json"])
+        self.model.load_weights(tensors(files["weights.safetensors"], place))
+        restore_optimizer(self.optimizer, tensors(files["optimizer.safetensors"], place))
+        saved = tensors(files["state.safetensors"], place)
+        self.state = _state_from_tensors(saved, self.model)
+        torch.set_rng_state(saved["random.cpu"])
+        if "random.cuda" in saved:
+            torch.cuda.set_rng_state(saved["random.cuda"])
+        self.watcher.say(f"going on after step {self.counters.step:,}")
+
+
+def _state_tensors(state: State | None) -> dict[str, Tensor]:
+    if state is None:
+        return {}
+    return {f"layer.{i}.{j}": tensor for i, layer in enumerate(state) for j, tensor in enumerate(layer)}
+
+
+def _state_from_tensors(saved: dict[str, Tensor], model: LanguageModel) -> State | None:
+    if "layer.0.0" not in saved:
+        return None
+    return tuple(
+        tuple(saved[f"layer.{i}.{j}"].to(model.device) for j in range(cell.carried))
+        for i, cell in enumerate(model.stack.cells)
+    )
+
+
+def _random_state(device: torch.device) -> dict[str, Tensor]:
+    states = {"random.cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["random.cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def _perplexity(nats: float, tokens: int) -> float:
+    return math.exp(min(nats / max(tokens, 1), 700.0))
+
+
+def _live(entry: dict[str, Any], epochs: int) -> str:
+    return (
+        f"epoch {entry['epoch']}/{epochs}  perplexity {entry['perplexity']:.1f}  loss {entry['loss']:.3f}  "
+        f"lr {entry['lr']:.2g}  {entry['tokens_per_second']:,.0f} tok/s  "
+        f"{entry['sentences_per_second']:,.0f} sent/s  left {clock(entry['seconds_left'])}"
+    )

@@ -1,0 +1,142 @@
+"""What a run says while it trains: metrics.jsonl always, a live line on a terminal, plain lines elsewhere."""
+
+import json
+import math
+import os
+import sys
+from pathlib import Path
+from typing import Any, Protocol
+
+from recurlm.files import write_whole
+
+
+class Journal:
+    """metrics.jsonl: one JSON object a line, appended as the run goes on."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        """Open after `step`; entries of later steps, left by a run that was killed, are dropped."""
+        self.path = path
+        if path.is_file():
+            kept = [line for line in path.read_bytes().splitlines(keepends=True) if _belongs(line, step)]
+            write_whole(path, b"".join(kept))
+        self._file = path.open("a", encoding="utf-8")
+
+    def write(self, entry: dict[str, Any]) -> None:
+        """Append one object; numbers that JSON cannot hold become null."""
+        cleaned = {key: _finite(value) for key, value in entry.items()}
+        self._file.write(json.dumps(cleaned, allow_nan=False) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """End the file."""
+        self._file.close()
+
+
+def _belongs(line: bytes, step: int) -> bool:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(entry, dict) and entry.get("event") != "final" and entry.get("step", 0) <= step
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+class Watcher(Protocol):
+    """Someone who looks on."""
+
+    def say(self, text: str) -> None:
+        """A line worth keeping."""
+
+    def step(self, entry: dict[str, Any]) -> None:
+        """After a step that is logged."""
+
+    def tick(self, done: float, text: str) -> None:
+        """Often: the share of the run that is done, and a short line."""
+
+    def close(self) -> None:
+        """The run is over, well or badly."""
+
+
+class Silent:
+    """Says nothing."""
+
+    def say(self, text: str) -> None:
+        return
+
+    def step(self, entry: dict[str, Any]) -> None:
+        return
+
+    def tick(self, done: float, text: str) -> None:
+        return
+
+    def close(self) -> None:
+        return
+
+
+class PlainLines(Silent):
+    """A log line every so many steps on stderr, where there is no terminal."""
+
+    def say(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    def step(self, entry: dict[str, Any]) -> None:
+        self.say(describe(entry))
+
+
+class LiveLine(Silent):
+    """One line on the terminal that is redrawn, and under it nothing."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+        self._progress = Progress(
+            BarColumn(bar_width=24),
+            TaskProgressColumn(),
+            TextColumn("{task.description}", markup=False),
+            console=Console(stderr=True),
+            transient=True,
+            refresh_per_second=8,
+        )
+        self._task = self._progress.add_task("", total=1.0)
+        self._progress.start()
+
+    def say(self, text: str) -> None:
+        self._progress.console.print(text, markup=False, highlight=False)
+
+    def tick(self, done: float, text: str) -> None:
+        self._progress.update(self._task, completed=done, description=text)
+
+    def close(self) -> None:
+        self._progress.stop()
+
+
+def open_watcher(*, quiet: bool = False) -> Watcher:
+    """The watcher that fits where stderr goes."""
+    if quiet:
+        return Silent()
+    if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        return LiveLine()
+    return PlainLines()
+
+
+def describe(entry: dict[str, Any]) -> str:
+    """One line of numbers for a logged step."""
+    return (
+        f"epoch {entry['epoch']}  step {entry['step']:,}  loss {entry['loss']:.4f}  "
+        f"perplexity {entry['perplexity']:.2f}  lr {entry['lr']:.3g}  "
+        f"{entry['tokens_per_second']:,.0f} tokens/s  {entry['sentences_per_second']:,.0f} sentences/s  "
+        f"left {clock(entry['seconds_left'])}"
+    )
+
+
+def clock(seconds: float | None) -> str:
+    """Seconds as h:mm:ss or m:ss."""
+    if seconds is None or not math.isfinite(seconds):
+        return "?"
+    minutes, rest = divmod(max(round(seconds), 0), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,291 @@
+"""From what the user asked to a trainer that is ready to fit."""
+
+import datetime
+import platform
+import re
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from recurlm.checkpoints import RunFolder
+from recurlm.config import Recipe, load_recipe, parse_recipe
+from recurlm.errors import InputError, UsageError
+from recurlm.evaluation.perplexity import stream_perplexity
+from recurlm.models.initialisation import initialise
+from recurlm.models.language_model import LanguageModel
+from recurlm.text.batching import BatchSource, open_batches
+from recurlm.text.codec import EncodedText
+from recurlm.text.corpora import default_cache_directory, named_corpora, open_source
+from recurlm.text.sources import Corpus
+from recurlm.text.store import PreparedCorpus, prepare
+from recurlm.training.loop import Trainer
+from recurlm.training.precision import resolve_device, resolve_precision
+from recurlm.training.progress import Watcher, clock
+from recurlm.version import VERSION
+
+RUN_FORMAT = "recurlm run 1"
+TIMING_TOKENS = 256
+STANDARD_INPUT = "-"
+
+
+@dataclass(frozen=True)
+class TrainingRequest:
+    """What the command line or a notebook asks for; None means the recipe's or the program's own choice."""
+
+    text: str | None = None
+    recipe: str | None = None
+    changes: tuple[str, ...] = ()
+    out: Path | None = None
+    seed: int | None = None
+    device: str = "auto"
+    precision: str | None = None
+    resume: bool = False
+    time_limit: str | None = None
+    data_directory: Path | None = None
+    cache_directory: Path | None = None
+    offline: bool = False
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What decides a run besides its recipe, as config.json keeps it."""
+
+    recipe: Recipe
+    source: str
+    seed: int
+    device: str
+    precision: str
+    threads: int
+    time_limit: float | None
+
+    def to_json(self, corpus: PreparedCorpus, parameters: int) -> dict[str, Any]:
+        """The whole of config.json."""
+        return {
+            "format": RUN_FORMAT,
+            "recurlm": VERSION,
+            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+            "corpus": {"source": self.source, "name": corpus.name, "splits": _describe_splits(corpus)},
+            "vocabulary": {"size": len(corpus.codec.vocabulary), "digest": corpus.codec.vocabulary.digest},
+            "parameters": parameters,
+            "seed": self.seed,
+            "device": self.device,
+            "precision": self.precision,
+            "threads": self.threads,
+            "time_limit": self.time_limit,
+            "recipe": self.recipe.model_dump(mode="json"),
+        }
+
+
+def prepare_training(request: TrainingRequest, watcher: Watcher) -> Trainer:
+    """Open or begin the run folder, prepare the text, build the model.
+
+    Raises UsageError or InputError for what cannot be, before anything is written.
+    """
+    folder, config = _open_run(request)
+    torch.set_num_threads(config.threads)
+    source_text = _open_source(config, request)
+    if config.source == STANDARD_INPUT:
+        config = replace(config, source=str(source_text.train.path))
+    corpus = _prepare(source_text, config.recipe, request, watcher)
+    split = config.recipe.validation.split
+    if split not in corpus.splits:
+        raise InputError(f"{corpus.name}: has no {split} text; put {split}.txt beside the training text")
+    source = open_batches(corpus["train"], config.recipe.batches, config.seed)
+    torch.manual_seed(config.seed)
+    model = LanguageModel(config.recipe.model, len(corpus.codec.vocabulary))
+    initialise(model, config.recipe.initialisation)
+    model.to(torch.device(config.device))
+    if not folder.holds_run():
+        folder.create(config.to_json(corpus, model.parameter_count()), corpus.codec)
+    else:
+        _check_same_texts(folder, corpus)
+    _introduce(watcher, config, corpus, source, model, folder)
+    reserve = 0.0 if config.time_limit is None else _evaluation_seconds(model, corpus)
+    return Trainer(
+        config.recipe,
+        model,
+        source,
+        corpus,
+        folder,
+        watcher,
+        precision=config.precision,
+        time_limit=config.time_limit,
+        reserve=reserve,
+    )
+
+
+def parse_duration(text: str) -> float:
+    """Seconds from such as 90s, 10m, 1.5h or 1h30m. Raises UsageError."""
+    match = re.fullmatch(r"(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s?)?", text.strip())
+    try:
+        hours, minutes, seconds = (float(part or 0) for part in match.groups()) if match else (0.0, 0.0, 0.0)
+    except ValueError:
+        hours = minutes = seconds = 0.0
+    total = hours * 3600 + minutes * 60 + seconds
+    if total <= 0:
+        raise UsageError(f"--time-limit {text}: write it as 90s, 10m, 1.5h or 1h30m")
+    return total
+
+
+def _open_run(request: TrainingRequest) -> tuple[RunFolder, RunConfig]:
+    if request.resume and request.out is not None and RunFolder(request.out).holds_run():
+        folder = RunFolder(request.out)
+        return folder, _resumed_config(folder, request)
+    config = _new_config(request)
+    folder = RunFolder(request.out or _default_folder(config, request))
+    if folder.holds_run():
+        if request.resume:
+            return folder, _resumed_config(folder, request)
+        raise InputError(
+            f"{folder.path} already holds a run; add --resume to go on with it, or name another folder with --out"
+        )
+    return folder, config
+
+
+def _new_config(request: TrainingRequest) -> RunConfig:
+    recipe = load_recipe(request.recipe or _default_recipe(request), request.changes)
+    device = resolve_device(request.device)
+    return RunConfig(
+        recipe,
+        _source_name(request.text or recipe.corpus),
+        1 if request.seed is None else request.seed,
+        device.type,
+        resolve_precision(request.precision or recipe.training.precision, device),
+        torch.get_num_threads(),
+        None if request.time_limit is None else parse_duration(request.time_limit),
+    )
+
+
+def _source_name(text: str) -> str:
+    """A corpus by name, standard input as it is, a file or folder by its whole path."""
+    if text == STANDARD_INPUT or text in named_corpora():
+        return text
+    return str(Path(text).resolve())
+
+
+def _asked_source(request: TrainingRequest) -> str | None:
+    """The text that a resumed run is asked for; standard input was kept when the run began and is not read again."""
+    if request.text is None or request.text == STANDARD_INPUT:
+        return None
+    return _source_name(request.text)
+
+
+def _default_recipe(request: TrainingRequest) -> str:
+    return "demo" if request.text is None else "default"
+
+
+def _default_folder(config: RunConfig, request: TrainingRequest) -> Path:
+    corpus = "standard-input" if config.source == STANDARD_INPUT else Path(config.source).name.split(".")[0]
+    recipe = request.recipe or _default_recipe(request)
+    return Path("runs") / f"{corpus}-{Path(recipe).stem}"
+
+
+def _resumed_config(folder: RunFolder, request: TrainingRequest) -> RunConfig:
+    """The run's own configuration. Raises InputError where the command asks for another."""
+    values = folder.config()
+    recipe = parse_recipe(values["recipe"], str(folder.path / "config.json"))
+    config = RunConfig(
+        recipe,
+        values["corpus"]["source"],
+        values["seed"],
+        values["device"],
+        values["precision"],
+        values["threads"],
+        values["time_limit"],
+    )
+    asked = {
+        "text": (_asked_source(request), config.source),
+        "--seed": (request.seed, config.seed),
+        "--device": (None if request.device == "auto" else request.device, config.device),
+        "--precision": (None if request.precision == "auto" else request.precision, config.precision),
+        "--time-limit": (request.time_limit and parse_duration(request.time_limit), config.time_limit),
+    }
+    for name, (wanted, recorded) in asked.items():
+        if wanted is not None and wanted != recorded:
+            raise InputError(f"{folder.path}: was begun with {name} {recorded}, not {wanted}; leave it out to go on")
+    if (request.recipe or request.changes) and load_recipe(request.recipe or "default", request.changes) != recipe:
+        raise InputError(f"{folder.path}: was begun with another recipe; leave --recipe and --set out to go on")
+    resolve_device(config.device)
+    return config
+
+
+def _open_source(config: RunConfig, request: TrainingRequest) -> Corpus:
+    return open_source(
+        config.source,
+        data_directory=request.data_directory,
+        cache_directory=request.cache_directory,
+        offline=request.offline,
+    )
+
+
+def _prepare(source: Corpus, recipe: Recipe, request: TrainingRequest, watcher: Watcher) -> PreparedCorpus:
+    size = max(source.train.size, 1)
+    done = 0
+
+    def report(characters: int) -> None:
+        nonlocal done
+        done += characters
+        watcher.tick(min(done / size, 1.0), f"preparing {source.name}: {done / 1e6:,.0f} million characters")
+
+    cache = request.cache_directory or default_cache_directory()
+    return prepare(source, recipe.text, cache, report)
+
+
+def _describe_splits(corpus: PreparedCorpus) -> dict[str, Any]:
+    return {
+        name: {"digest": text.digest, "tokens": len(text.ids), "sentences": len(text.ends), "oov": text.oov}
+        for name, text in corpus.splits.items()
+    }
+
+
+def _check_same_texts(folder: RunFolder, corpus: PreparedCorpus) -> None:
+    recorded = folder.config()["corpus"]["splits"]
+    for name, text in corpus.splits.items():
+        if name not in recorded or recorded[name]["digest"] != text.digest:
+            raise InputError(f"{folder.path}: the {name} text is no longer the one it was begun with; bring that back")
+
+
+def _introduce(
+    watcher: Watcher,
+    config: RunConfig,
+    corpus: PreparedCorpus,
+    source: BatchSource,
+    model: LanguageModel,
+    folder: RunFolder,
+) -> None:
+    unit = {"word": "words", "character": "characters", "bpe": "pieces"}[config.recipe.text.unit]
+    watcher.say(f"text   {corpus.name}: {_size(corpus['train'])}, {len(corpus.codec.vocabulary):,} different {unit}")
+    replaced = corpus["train"].oov
+    if replaced:
+        watcher.say(
+            f"       {replaced:,} tokens ({replaced / len(corpus['train'].ids):.1%}) are rare and read as <unk>"
+        )
+    for line in source.report():
+        watcher.say(f"       {line}")
+    layers = " + ".join(map(str, config.recipe.model.hidden_sizes))
+    watcher.say(f"model  {config.recipe.model.cell} {layers}, {model.parameter_count():,} parameters")
+    limit = "" if config.time_limit is None else f", {clock(config.time_limit)} at most"
+    epochs = config.recipe.training.epochs
+    watcher.say(
+        f"run    {folder.path}: {epochs} epochs{limit}, {config.device}, {config.precision}, seed {config.seed}"
+    )
+
+
+def _size(text: EncodedText) -> str:
+    return f"{len(text.ends):,} sentences, {len(text.ids):,} tokens with <eos>"
+
+
+def _evaluation_seconds(model: LanguageModel, corpus: PreparedCorpus) -> float:
+    """How long the exact evaluation at the end will take, from a small piece of it."""
+    held_out = [corpus[split] for split in ("valid", "test") if split in corpus.splits]
+    piece = EncodedText(held_out[0].ids[:TIMING_TOKENS], "", "", 0)
+    model.eval()
+    stream_perplexity(model, piece)
+    start = time.monotonic()
+    stream_perplexity(model, piece)
+    return (time.monotonic() - start) / len(piece.ids) * sum(len(text.ids) for text in held_out)
