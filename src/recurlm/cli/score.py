@@ -1,5 +1,6 @@
 """`recurlm score`: the log-probability of every token of every line."""
 
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
@@ -26,7 +27,7 @@ def score(
     model = load(run, device=resolve_device(device).type)
     if file == "-":
         # piped lines are scored as they come; open_text would wait for the last one
-        lines = (line.rstrip("\r\n") for line in sys.stdin)
+        lines: Iterator[str] = (line.rstrip("\r\n") for line in sys.stdin)
     else:
         lines = open_text(file, cache_directory=cache_directory).lines()
     for line in model.score_lines(lines):
