@@ -1,0 +1,1 @@
+"""MXNet 1.x models, read and written without MXNet: parameters, graph, weights, vocabulary."""

@@ -1,0 +1,127 @@
+"""The vocabulary that MXNet's files leave out: word to id, from a file that the user brings.
+
+Id 0 is the line feed, which ``mx.rnn.encode_sentences`` uses as end of sentence and as padding.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from recurlm.bridges.mxnet.reading import opened
+from recurlm.errors import CorruptFileError, InputError
+from recurlm.files import write_whole
+
+LINE_FEED = "\n"
+
+
+def read_vocabulary(path: Path) -> dict[str, int]:
+    """Read word → id from one of three kinds of file, told apart by their content alone.
+
+    1. A JSON object, if the first character that is not a space is ``{`` and all of it parses, or the name
+       ends in ``.json``. Ids are 0 to V − 1, each once.
+    2. A list of words, if every line is one word without spaces and none occurs twice. The first line has
+       id 1, as words do in MXNet, and the line feed, which no line can hold, id 0. Empty lines are passed
+       over: a list written from id 0 on begins with them.
+    3. A training text otherwise. Ids are given as ``encode_sentences(start_label=1, invalid_label=0)`` gives
+       them: lines split at single spaces, empty strings dropped, ids from 1 by first appearance, the line
+       feed 0. Where no space stands before the line feed MXNet makes it part of the word, so ``"end"`` and
+       ``"end\\n"`` are two words; this is reproduced.
+
+    Text is UTF-8. Raises InputError for a file that is absent, is not UTF-8 or gives no vocabulary,
+    CorruptFileError for damaged JSON.
+    """
+    if path.suffix == ".json" or _starts_with_brace(path):
+        try:
+            return _from_json(path)
+        except CorruptFileError:
+            if path.suffix == ".json":
+                raise
+    vocabulary = _from_list(path) or _from_text(path)
+    if len(vocabulary) == 1:
+        raise InputError(f"{path}: holds no words")
+    return vocabulary
+
+
+def check_vocabulary_size(path: Path, vocabulary: Mapping[str, int], expected: int) -> None:
+    """Refuse, with InputError, a vocabulary that is not of the model's size."""
+    if len(vocabulary) != expected:
+        raise InputError(
+            f"{path}: {len(vocabulary)} words, the line feed among them, but the model has {expected}; "
+            "bring the vocabulary or the training text it was trained with"
+        )
+
+
+def write_vocabulary(path: Path, vocabulary: Mapping[str, int]) -> None:
+    """Write word → id as the JSON object that ``read_vocabulary`` reads."""
+    write_whole(path, json.dumps(dict(vocabulary)).encode())
+
+
+def _starts_with_brace(path: Path) -> bool:
+    with opened(path) as file:
+        for line in file:
+            if line.strip():
+                return line.lstrip().startswith(b"{")
+    return False
+
+
+def _from_json(path: Path) -> dict[str, int]:
+    with opened(path) as file:
+        content = file.read()
+    try:
+        pairs = json.loads(content, object_pairs_hook=lambda pairs: pairs)
+    except (ValueError, RecursionError) as error:
+        raise CorruptFileError(f"{path}: not valid JSON: {error}") from error
+    return _checked(path, pairs)
+
+
+def _checked(path: Path, pairs: Any) -> dict[str, int]:
+    if not isinstance(pairs, list) or not all(isinstance(pair, tuple) for pair in pairs):
+        raise InputError(f"{path}: a JSON object word → id is expected")
+    vocabulary: dict[str, int] = {}
+    for word, number in pairs:
+        if type(number) is not int or not _is_text(word):
+            raise InputError(f"{path}: word {word!r}: an id is expected, not {str(number)[:40]!r}")
+        if word in vocabulary:
+            raise InputError(f"{path}: word {word!r} occurs twice")
+        vocabulary[word] = number
+    if not vocabulary:
+        raise InputError(f"{path}: holds no words")
+    if sorted(vocabulary.values()) != list(range(len(vocabulary))):
+        raise InputError(f"{path}: ids are not 0 to {len(vocabulary) - 1}, each once")
+    return vocabulary
+
+
+def _is_text(word: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in word)
+
+
+def _lines(path: Path) -> Iterator[str]:
+    with opened(path):
+        pass
+    try:
+        with path.open(encoding="utf-8") as file:
+            yield from file
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8: {error.reason} at byte {error.start}") from error
+
+
+def _from_list(path: Path) -> dict[str, int] | None:
+    """The vocabulary of a list of words, or None where the file is something else."""
+    vocabulary = {LINE_FEED: 0}
+    for line in _lines(path):
+        word = line.removesuffix("\n")
+        if " " in word or word in vocabulary:
+            return None
+        if word:
+            vocabulary[word] = len(vocabulary)
+    return vocabulary
+
+
+def _from_text(path: Path) -> dict[str, int]:
+    vocabulary = {LINE_FEED: 0}
+    for line in _lines(path):
+        for word in line.split(" "):
+            if word:
+                vocabulary.setdefault(word, len(vocabulary))
+    return vocabulary
