@@ -1,0 +1,85 @@
+"""What all pictures share: type, colours, and the same bytes for the same content."""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import matplotlib
+import matplotlib.style
+from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager
+
+from recurlm.checkpoints import RunFolder
+from recurlm.errors import UsageError
+from recurlm.files import write_whole
+
+PictureFormat = Literal["svg", "png"]
+
+INK = "#1f2933"
+QUIET = "#6b7580"
+HAIRLINE = "#d9dee3"
+# Okabe and Ito's palette, which the colour-blind can tell apart, strongest contrasts first
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+WIDE_SCRIPTS = ("Noto Sans CJK SC", "Source Han Sans SC", "Microsoft YaHei", "PingFang SC", "WenQuanYi Micro Hei")
+
+STYLE: dict[str, Any] = {
+    "font.size": 9,
+    "text.color": INK,
+    "text.parse_math": False,
+    "axes.edgecolor": QUIET,
+    "axes.labelcolor": QUIET,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.color": HAIRLINE,
+    "grid.linewidth": 0.6,
+    "xtick.color": QUIET,
+    "ytick.color": QUIET,
+    "xtick.major.width": 0.6,
+    "ytick.major.size": 0,
+    "ytick.minor.size": 0,
+    "legend.frameon": False,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "recurlm",
+    "savefig.dpi": 200,
+}
+
+
+@contextmanager
+def picture_style() -> Iterator[None]:
+    """Draw with this program's style, whatever the user's own settings are."""
+    installed = set(fontManager.get_font_names())
+    families = ["DejaVu Sans", *(name for name in WIDE_SCRIPTS if name in installed)]
+    with matplotlib.style.context(["default", {**STYLE, "font.family": families}]):
+        yield
+
+
+def render(figure: Figure, format: PictureFormat, title: str) -> bytes:
+    """The figure as a file's content, without dates; to be called inside `picture_style`."""
+    metadata = {"Title": title, "Date": None} if format == "svg" else {"Title": title}
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=format, metadata=metadata)
+    return buffer.getvalue()
+
+
+def format_of(path: Path) -> PictureFormat:
+    """The picture format that a file's name asks for. Raises UsageError for others than .svg and .png."""
+    for format in get_args(PictureFormat):
+        if path.suffix.lower() == f".{format}":
+            return format  # type: ignore[no-any-return]
+    raise UsageError(f"--out {path}: pictures are written as .svg or .png; end the name with one of them")
+
+
+def save(path: Path, content: bytes) -> None:
+    """Write a picture whole, and into the manifest where its folder is a run's."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    run = RunFolder(path.parent)
+    if run.holds_run():
+        run.write({path.name: content})
+    else:
+        write_whole(path, content)

@@ -1,0 +1,123 @@
+"""The network as a list of layers, from the tokens up to the softmax, with shapes and exact parameter counts."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from recurlm.config import ModelOptions
+from recurlm.models.cells import Cell
+from recurlm.models.language_model import LanguageModel
+
+CELL_NAMES = {
+    "lstm": "LSTM",
+    "gru": "GRU",
+    "tanh": "tanh RNN",
+    "relu": "ReLU RNN",
+    "sigmoid": "sigmoid RNN",
+}
+Kind = Literal["tokens", "embedding", "dropout", "recurrent", "decoder", "softmax"]
+
+
+@dataclass(frozen=True)
+class NetworkLayer:
+    """One layer: the size of its output (T, B, size), its parameters and how they add up, what it carries.
+
+    A tied decoder owns its bias only: the matrix is counted at the embedding.
+    """
+
+    name: str
+    kind: Kind
+    detail: str
+    size: int | None = None
+    parameters: int = 0
+    carried: tuple[str, ...] = ()
+    residual: bool = False
+
+    @property
+    def shape(self) -> str:
+        """The output's shape, such as (T, B, 256)."""
+        return "(T, B)" if self.size is None else f"(T, B, {self.size:,})"
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether training changes it; a tied decoder without bias counts, though its matrix is the embedding's."""
+        return self.kind in ("embedding", "recurrent", "decoder")
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `graph --json` prints for a layer."""
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "detail": self.detail,
+            "shape": ["T", "B"] if self.size is None else ["T", "B", self.size],
+            "parameters": self.parameters,
+            "carried": list(self.carried),
+            "residual": self.residual,
+        }
+
+
+def network_layers(options: ModelOptions, vocabulary_size: int) -> list[NetworkLayer]:
+    """The layers from input to output; dropout only where its probability is above zero."""
+    with torch.device("meta"):
+        model = LanguageModel(options, vocabulary_size)
+    dropout, size = options.dropout, options.embedding_size
+    layers = [
+        NetworkLayer("tokens", "tokens", "one id for each step and sequence"),
+        NetworkLayer("embedding", "embedding", f"{vocabulary_size:,} × {size:,}", size, model.embedding.weight.numel()),
+        *_dropout("word dropout", dropout.embedding, "whole word types", size),
+        *_dropout("input dropout", dropout.input, _mask(options), size),
+    ]
+    for number, cell in enumerate(model.stack.cells, start=1):
+        if number > 1:
+            layers += _dropout(f"dropout {number - 1}", dropout.between, _mask(options), size)
+        layers.append(_recurrent(options, cell, number))
+        size = cell.hidden_size
+    return [
+        *layers,
+        *_dropout("output dropout", dropout.output, _mask(options), size),
+        _decoder(options, size, vocabulary_size),
+        NetworkLayer("softmax", "softmax", "probability of every next token", vocabulary_size),
+    ]
+
+
+def network_name(options: ModelOptions) -> str:
+    """A few words for a title, such as LSTM 2 × 256 or LSTM 512 + 256."""
+    sizes = options.hidden_sizes
+    same = len(sizes) > 1 and len(set(sizes)) == 1
+    return f"{CELL_NAMES[options.cell]} " + (f"{len(sizes)} × {sizes[0]}" if same else " + ".join(map(str, sizes)))
+
+
+def parameter_count(layers: list[NetworkLayer]) -> int:
+    """The whole network's trainable numbers, a tied matrix counted once."""
+    return sum(layer.parameters for layer in layers)
+
+
+def _dropout(name: str, probability: float, detail: str, size: int) -> list[NetworkLayer]:
+    return [NetworkLayer(name, "dropout", f"{probability:g}, {detail}", size)] if probability else []
+
+
+def _mask(options: ModelOptions) -> str:
+    return "one mask for all steps" if options.dropout.locked else "a new mask each step"
+
+
+def _recurrent(options: ModelOptions, cell: Cell, number: int) -> NetworkLayer:
+    gates = "" if cell.gates == 1 else f"{cell.gates} × "
+    return NetworkLayer(
+        f"{CELL_NAMES[options.cell]} {number}",
+        "recurrent",
+        f"{gates}{cell.hidden_size:,} × ({cell.input_size:,} + {cell.hidden_size:,} + 2)",
+        cell.hidden_size,
+        sum(parameter.numel() for parameter in cell.parameters()),
+        ("h", "c")[: cell.carried],
+        options.residual and cell.input_size == cell.hidden_size,
+    )
+
+
+def _decoder(options: ModelOptions, size: int, vocabulary_size: int) -> NetworkLayer:
+    bias = vocabulary_size if options.decoder_bias else 0
+    matrix = 0 if options.tied else size * vocabulary_size
+    terms = ["the embedding's matrix" if options.tied else f"{size:,} × {vocabulary_size:,}"]
+    if bias:
+        terms.append(f"{bias:,}")
+    return NetworkLayer("decoder", "decoder", " + ".join(terms), vocabulary_size, matrix + bias)

@@ -1,0 +1,217 @@
+"""A drawing of the network, from the tokens at the bottom to the softmax at the top."""
+
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
+from matplotlib.path import Path as Line
+
+from recurlm.config import ModelOptions
+from recurlm.plots.figure import COLOURS, HAIRLINE, INK, QUIET, PictureFormat, picture_style, render
+from recurlm.plots.layers import Kind, NetworkLayer, network_layers, network_name, parameter_count
+
+# lengths in inches
+BOX_WIDTH = 4.0
+BOX_HEIGHT = 0.62
+PILL_WIDTH = 3.0
+PILL_HEIGHT = 0.3
+GAP = 0.4
+RESIDUAL_GAP = 0.55
+MARGIN = 0.3
+HEADER = 0.85
+FOOTER = 0.8
+SIDE = 1.25
+
+FILLS: dict[Kind, tuple[str, str]] = {
+    "tokens": ("white", QUIET),
+    "embedding": ("#e6f0f7", COLOURS[0]),
+    "dropout": ("#f4f5f7", HAIRLINE),
+    "recurrent": ("#fcede2", COLOURS[1]),
+    "decoder": ("#e6f0f7", COLOURS[0]),
+    "softmax": ("white", QUIET),
+}
+
+
+@dataclass(frozen=True)
+class Box:
+    """A layer in its place; x is 0 in the middle of every box."""
+
+    layer: NetworkLayer
+    bottom: float
+
+    @property
+    def width(self) -> float:
+        """Dropout is drawn slim: it owns no parameters and is absent outside training."""
+        return PILL_WIDTH if self.layer.kind == "dropout" else BOX_WIDTH
+
+    @property
+    def height(self) -> float:
+        """Inches."""
+        return PILL_HEIGHT if self.layer.kind == "dropout" else BOX_HEIGHT
+
+    @property
+    def top(self) -> float:
+        """The upper edge."""
+        return self.bottom + self.height
+
+    @property
+    def middle(self) -> float:
+        """The height of the centre."""
+        return self.bottom + self.height / 2
+
+
+def network_picture(options: ModelOptions, vocabulary_size: int, format: PictureFormat) -> bytes:
+    """The network as boxes with shapes on the arrows and the parameters of each layer; SVG or PNG."""
+    layers = network_layers(options, vocabulary_size)
+    boxes = _place(layers)
+    title = f"{network_name(options)}, {parameter_count(layers):,} parameters"
+    with picture_style():
+        axes = _canvas(boxes[-1].top + GAP + HEADER)
+        for box in boxes:
+            _draw_box(axes, box)
+        for below, above in zip(boxes, [*boxes[1:], None], strict=True):
+            _draw_connection(axes, below, above)
+        for box in boxes:
+            if box.layer.residual:
+                _draw_residual(axes, box)
+        if options.tied:
+            _draw_tie(axes, boxes)
+        _draw_words(axes, options, layers, vocabulary_size)
+        figure = axes.figure
+        assert isinstance(figure, Figure)
+        return render(figure, format, title)
+
+
+def _place(layers: list[NetworkLayer]) -> list[Box]:
+    boxes: list[Box] = []
+    bottom = 0.0
+    for layer in layers:
+        if boxes:
+            bottom = boxes[-1].top + (RESIDUAL_GAP if layer.residual or boxes[-1].layer.residual else GAP)
+        boxes.append(Box(layer, bottom))
+    return boxes
+
+
+def _canvas(top: float) -> Axes:
+    left, bottom = -BOX_WIDTH / 2 - SIDE - MARGIN, -FOOTER - MARGIN
+    width, height = -2 * left, top - bottom
+    figure = Figure(figsize=(width, height))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_xlim(left, -left)
+    axes.set_ylim(bottom, top)
+    axes.set_axis_off()
+    return axes
+
+
+def _draw_box(axes: Axes, box: Box) -> None:
+    fill, edge = FILLS[box.layer.kind]
+    rounding = box.height / 2 if box.layer.kind in ("dropout", "tokens", "softmax") else 0.08
+    shape = f"round,pad=0,rounding_size={rounding}"
+    corner = (-box.width / 2, box.bottom)
+    axes.add_patch(
+        FancyBboxPatch(corner, box.width, box.height, boxstyle=shape, facecolor=fill, edgecolor=edge, linewidth=1)
+    )
+    if box.layer.kind == "dropout":
+        axes.text(0, box.middle, f"{box.layer.name}  {box.layer.detail}", ha="center", va="center", size=8, color=QUIET)
+        return
+    if not box.layer.has_weights:
+        axes.text(0, box.middle + 0.03, box.layer.name, ha="center", va="bottom", size=11, weight="bold")
+        axes.text(0, box.middle - 0.05, box.layer.detail, ha="center", va="top", size=8, color=QUIET)
+        return
+    left, right = -box.width / 2 + 0.2, box.width / 2 - 0.2
+    axes.text(left, box.middle + 0.03, box.layer.name, va="bottom", size=11, weight="bold")
+    axes.text(left, box.middle - 0.05, box.layer.detail, va="top", size=8, color=QUIET)
+    axes.text(right, box.middle + 0.03, f"{box.layer.parameters:,}", ha="right", va="bottom", size=11)
+    axes.text(right, box.middle - 0.05, "parameters", ha="right", va="top", size=8, color=QUIET)
+    if box.layer.carried:
+        _draw_loop(axes, box)
+
+
+def _draw_connection(axes: Axes, below: Box, above: Box | None) -> None:
+    end = below.top + GAP if above is None else above.bottom
+    arrow(axes, Line([(0, below.top), (0, end)]), INK)
+    axes.text(0.14, (below.top + end) / 2, below.layer.shape, va="center", size=9)
+
+
+def _draw_loop(axes: Axes, box: Box) -> None:
+    """What the layer hands to itself for the next step."""
+    edge, reach, half = box.width / 2, 0.55, box.height * 0.3
+    points = [
+        (edge, box.middle + half),
+        (edge + reach, box.middle + half + 0.1),
+        (edge + reach, box.middle - half - 0.1),
+        (edge + 0.01, box.middle - half),
+    ]
+    arrow(axes, Line(points, [Line.MOVETO, Line.CURVE4, Line.CURVE4, Line.CURVE4]), COLOURS[1])
+    label = ", ".join(box.layer.carried)
+    axes.text(edge + reach - 0.05, box.middle, label, va="center", size=11, style="italic", color=COLOURS[1])
+
+
+def _draw_residual(axes: Axes, box: Box) -> None:
+    """The layer's input, led around it and added to its output."""
+    start, end, left = box.bottom - 0.2, box.top + 0.16, -box.width / 2 - 0.3
+    axes.add_patch(Circle((0, start), 0.028, color=COLOURS[2], zorder=4))
+    arrow(axes, _corners([(0, start), (left, start), (left, end), (-0.09, end)]), COLOURS[2])
+    axes.add_patch(Circle((0, end), 0.09, facecolor="white", edgecolor=COLOURS[2], linewidth=1, zorder=4))
+    axes.plot([-0.05, 0.05], [end, end], color=COLOURS[2], linewidth=1, zorder=5)
+    axes.plot([0, 0], [end - 0.05, end + 0.05], color=COLOURS[2], linewidth=1, zorder=5)
+
+
+def _draw_tie(axes: Axes, boxes: list[Box]) -> None:
+    """The one matrix of embedding and decoder."""
+    embedding = next(box for box in boxes if box.layer.kind == "embedding")
+    decoder = next(box for box in boxes if box.layer.kind == "decoder")
+    edge, left = -embedding.width / 2, -embedding.width / 2 - 0.7
+    points = [(edge, embedding.middle), (left, embedding.middle), (left, decoder.middle), (edge, decoder.middle)]
+    axes.add_patch(
+        FancyArrowPatch(path=_corners(points), arrowstyle="-", color=COLOURS[0], linewidth=1.2, linestyle=(0, (4, 3)))
+    )
+    middle = (embedding.middle + decoder.middle) / 2
+    axes.text(left - 0.1, middle, "tied: one matrix", rotation=90, ha="right", va="center", size=9, color=COLOURS[0])
+
+
+def _draw_words(axes: Axes, options: ModelOptions, layers: list[NetworkLayer], vocabulary_size: int) -> None:
+    left, right = axes.get_xlim()
+    bottom, top = axes.get_ylim()
+    axes.text(left + MARGIN, top - MARGIN, network_name(options), va="top", size=15, weight="bold")
+    total = f"recurrent language model, {parameter_count(layers):,} parameters"
+    axes.text(left + MARGIN, top - MARGIN - 0.32, total, va="top", size=11, color=QUIET)
+    axes.plot([left + MARGIN, right - MARGIN], [-0.25, -0.25], color=HAIRLINE, linewidth=0.8)
+    carried = {"h": "h hidden state", "c": "c cell state"}
+    states = " · ".join(carried[name] for layer in layers if layer.name.endswith(" 1") for name in layer.carried)
+    lines = [f"T time steps · B sequences side by side · {vocabulary_size:,} tokens in the vocabulary"]
+    lines.append(f"{states}: carried from each step to the next")
+    if any(layer.residual for layer in layers):
+        lines[-1] += " · ⊕ residual sum"
+    axes.text(left + MARGIN, bottom + MARGIN, "\n".join(lines), va="bottom", size=8, color=QUIET, linespacing=1.6)
+
+
+def arrow(axes: Axes, line: Line, colour: str) -> None:
+    """A line with a filled head at its end."""
+    axes.add_patch(
+        FancyArrowPatch(
+            path=line,
+            arrowstyle="-|>,head_length=4.5,head_width=2.2",
+            color=colour,
+            linewidth=1.2,
+            capstyle="butt",
+            joinstyle="miter",
+            zorder=3,
+        )
+    )
+
+
+def _corners(points: list[tuple[float, float]], radius: float = 0.1) -> Line:
+    """A line through the points with its corners rounded; every segment runs along an axis."""
+    vertices, codes = [points[0]], [int(Line.MOVETO)]
+    for before, corner, after in zip(points, points[1:], points[2:], strict=False):
+        vertices += [_towards(corner, before, radius), corner, _towards(corner, after, radius)]
+        codes += [int(Line.LINETO), int(Line.CURVE3), int(Line.CURVE3)]
+    return Line([*vertices, points[-1]], [*codes, int(Line.LINETO)])
+
+
+def _towards(start: tuple[float, float], end: tuple[float, float], length: float) -> tuple[float, float]:
+    across, up = end[0] - start[0], end[1] - start[1]
+    share = length / max(abs(across), abs(up))
+    return start[0] + across * share, start[1] + up * share
