@@ -1,0 +1,77 @@
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+SENTENCES = ["the red fruit is a cherry", "the yellow fruit is a lemon", "the green fruit is a lime", "it is sweet"]
+SMALL = [
+    "text.minimum_count=1",
+    "model.embedding_size=32",
+    "model.hidden_sizes=[32]",
+    "batches.batch_size=4",
+    "batches.bptt=10",
+    "optimizer.learning_rate=0.02",
+    "training.epochs=12",
+]
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A clean environment with a cache of its own and no network."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("RECURLM_")}
+    cache = tmp_path_factory.mktemp("cache")
+    return kept | {"RECURLM_CACHE_DIR": str(cache), "RECURLM_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="session")
+def recurlm(environment: dict[str, str]) -> Command:
+    """Runs the command line in a process of its own, as a user does."""
+
+    def run(
+        *arguments: object, stdin: str | bytes | None = None, cwd: Path | None = None, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        content = stdin.encode() if isinstance(stdin, str) else stdin
+        done = subprocess.run(
+            [sys.executable, "-m", "recurlm.cli.main", *map(str, arguments)],
+            input=content,
+            stdin=subprocess.DEVNULL if content is None else None,
+            capture_output=True,
+            cwd=cwd,
+            env=environment | variables,
+            timeout=300,
+        )
+        return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def small_options() -> list[str]:
+    """Options that make training a matter of seconds."""
+    return [part for change in SMALL for part in ("--set", change)]
+
+
+@pytest.fixture(scope="session")
+def text_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus folder of a few easy sentences."""
+    folder = tmp_path_factory.mktemp("texts") / "fruit"
+    folder.mkdir()
+    for name, repeats in (("train", 60), ("valid", 4), ("test", 5)):
+        (folder / f"{name}.txt").write_text("".join(f"{line}\n" for line in SENTENCES) * repeats)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained(
+    recurlm: Command, small_options: list[str], text_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A run folder that the command line made."""
+    run = tmp_path_factory.mktemp("runs") / "fruit"
+    done = recurlm("train", text_folder, "--out", run, *small_options)
+    assert done.returncode == 0, done.stderr
+    return run

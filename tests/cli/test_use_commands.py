@@ -1,0 +1,133 @@
+import json
+import math
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import recurlm as package
+from recurlm.errors import RecurlmError
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_eval_prints_the_object_of_the_contract(recurlm: Command, trained: Path) -> None:
+    done = recurlm("eval", trained, "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert set(result) == {
+        "perplexity",
+        "bits_per_token",
+        "bits_per_character",
+        "tokens",
+        "oov",
+        "protocol",
+        "signature",
+    }
+    assert result["tokens"] == 125
+    assert 2 ** result["bits_per_token"] == pytest.approx(result["perplexity"])
+    # five times 26 + 28 + 26 + 12 characters, line feeds included
+    assert result["bits_per_character"] == pytest.approx(result["bits_per_token"] * 125 / 460)
+
+
+@pytest.mark.parametrize(("protocol", "tokens"), [("stream", 125), ("sentence", 125), ("mxnet", 85)])
+def test_protocols_count_what_they_say(recurlm: Command, trained: Path, protocol: str, tokens: int) -> None:
+    done = recurlm("eval", trained, "--protocol", protocol, "--json")
+    result = json.loads(done.stdout)
+    assert result["tokens"] == tokens
+    assert result["signature"].startswith(f"{protocol}|tokens={tokens}|")
+
+
+def test_eval_of_a_file_and_of_a_split(recurlm: Command, trained: Path, text_folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "other.txt"
+    path.write_text("the red fruit is sweet\n")
+    assert json.loads(recurlm("eval", trained, path, "--json").stdout)["tokens"] == 6
+    assert json.loads(recurlm("eval", trained, "--split", "valid", "--json").stdout)["tokens"] == 100
+    assert json.loads(recurlm("eval", trained, "-", "--json", stdin="it is\n").stdout)["tokens"] == 3
+
+
+def test_score_gives_every_token_and_agrees_with_the_sentence_protocol(
+    recurlm: Command, trained: Path, text_folder: Path
+) -> None:
+    done = recurlm("score", trained, text_folder / "test.txt", "--json")
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["line"] for line in lines] == list(range(1, 21))
+    assert [token["token"] for token in lines[3]["tokens"]] == ["it", "is", "sweet", "<eos>"]
+    assert set(lines[0]["tokens"][0]) == {"token", "id", "logprob", "oov"}
+    total = sum(line["logprob"] for line in lines)
+    measured = json.loads(recurlm("eval", trained, "--protocol", "sentence", "--json").stdout)
+    assert math.exp(-total / 125) == pytest.approx(measured["perplexity"], rel=1e-6)
+
+
+def test_score_reads_standard_input_and_marks_unknown_words(recurlm: Command, trained: Path) -> None:
+    done = recurlm("score", trained, "--json", stdin="the purple fruit\n")
+    tokens = json.loads(done.stdout)["tokens"]
+    assert [token["oov"] for token in tokens] == [False, True, False, False]
+    assert tokens[1]["token"] == "purple"
+
+
+def test_generate_repeats_with_its_seed_and_score_confirms_its_log_probability(recurlm: Command, trained: Path) -> None:
+    arguments = ["generate", trained, "--prompt", "the red", "--tokens", "4", "--seed", "7", "--json"]
+    sample = json.loads(recurlm(*arguments).stdout)
+    assert set(sample) == {"prompt", "text", "tokens", "logprob", "seed"}
+    assert sample == json.loads(recurlm(*arguments).stdout)
+    model = package.load(trained)
+    ids = [model.codec.vocabulary.ids[token] for token in sample["tokens"]]
+    sentence = model.codec.decode(ids).split("\n")[0].split()
+    scored = model.score([" ".join(["the red", *sentence])])[0].tokens[2 : 2 + len(sentence)]
+    if "<eos>" not in sample["tokens"]:
+        assert sum(token.logprob for token in scored) == pytest.approx(sample["logprob"], abs=1e-5)
+
+
+def test_generate_prints_the_text_as_it_comes(recurlm: Command, trained: Path) -> None:
+    plain = recurlm("generate", trained, "--prompt", "the red", "--tokens", "12", "--temperature", "0")
+    assert plain.returncode == 0
+    assert plain.stdout.startswith("the red fruit is a cherry\n")
+
+
+def test_a_prompt_with_unknown_words_is_refused(recurlm: Command, trained: Path) -> None:
+    done = recurlm("generate", trained, "--prompt", "the purple xyzzy")
+    assert done.returncode == 3
+    assert "'purple', 'xyzzy'" in done.stderr
+
+
+def test_python_gives_the_same_numbers(recurlm: Command, trained: Path, text_folder: Path) -> None:
+    model = package.load(trained)
+    measured = json.loads(recurlm("eval", trained, "--json").stdout)
+    assert model.perplexity(text_folder / "test.txt").value == pytest.approx(measured["perplexity"], rel=1e-6)
+    assert str(model.generate("the red", tokens=4, temperature=0.0)) == "the red fruit is a cherry"
+    assert len(model.generate_many("the", count=3, tokens=5, seed=1)) == 3
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "vocabulary.json", "manifest.json"])
+@pytest.mark.parametrize("damage", ["cut", "flip", "remove"])
+def test_a_damaged_run_is_refused_by_name(
+    recurlm: Command, trained: Path, tmp_path: Path, name: str, damage: str
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    path = run / name
+    content = path.read_bytes()
+    if damage == "cut":
+        path.write_bytes(content[: len(content) // 2])
+    elif damage == "flip":
+        path.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+    else:
+        path.unlink()
+    with pytest.raises(RecurlmError) as caught:
+        package.load(run)
+    # a digest that is altered in the manifest is found out at the file it belongs to
+    assert name in str(caught.value) or (name, damage) == ("manifest.json", "flip")
+    assert caught.value.exit_code == (3 if (name, damage) == ("config.json", "remove") else 4)
+
+
+def test_not_a_run_and_wrong_options(recurlm: Command, tmp_path: Path, trained: Path) -> None:
+    done = recurlm("eval", tmp_path)
+    assert done.returncode == 3
+    assert "not a run folder" in done.stderr
+    assert recurlm("eval", trained, "--protocol", "words").returncode == 3
+    assert recurlm("eval", trained, "--full-batches", "5").returncode == 2
+    assert recurlm("generate", trained, "--top-p", "2").returncode == 2
+    assert recurlm("no-such-command").returncode == 2
