@@ -55,11 +55,9 @@ class RunFolder:
 
     def write(self, files: Mapping[str, bytes]) -> None:
         """Write files at the top of the folder and enter them in the manifest."""
-        entries = self._manifest()
         for name, content in files.items():
-            entries[name] = digest(content)
             write_whole(self.path / name, content)
-        self._write_manifest(entries)
+        self._write_manifest(self._manifest() | {name: digest(content) for name, content in files.items()})
 
     def seal(self, names: list[str]) -> None:
         """Enter files that grew while the run went on in the manifest."""

@@ -69,6 +69,7 @@ def test_json_ends_with_the_result(
         "valid_perplexity",
         "test_perplexity",
         "signature",
+        "valid_signature",
     }
     assert result["epochs"] == 12
     # 240 sentences of 6, 6, 6 and 3 words and <eos>: 25 tokens four times 60, in 4 columns of 375, 10 steps at once

@@ -135,7 +135,12 @@ def test_names_are_not_read_as_formulas(tmp_path):
 def test_pictures_enter_the_manifest_of_a_run(tmp_path):
     folder = RunFolder(run(tmp_path, WHOLE))
     recipe = load_recipe("demo")
-    config = {"recipe": recipe.model_dump(mode="json"), "parameters": 1_234_567, "corpus": {"name": "own"}}
+    config = {
+        "recipe_name": "demo",
+        "recipe": recipe.model_dump(mode="json"),
+        "parameters": 1_234_567,
+        "corpus": {"name": "own"},
+    }
     folder.write({"config.json": json.dumps(config).encode()})
     paths = write_training_pictures(folder)
     assert [path.name for path in paths] == ["training.svg", "training.png"]

@@ -20,7 +20,8 @@ def plot(
         typer.Option(
             "--out",
             metavar="FILE",
-            help="Picture to write, .svg or .png. [default: training.svg and training.png in the first RUN]",
+            help="Picture to write, .svg or .png. [default: training.svg and .png in RUN, "
+            "comparison.svg and .png in the first of several]",
             show_default=False,
         ),
     ] = None,

@@ -64,7 +64,7 @@ def train(
 ) -> None:
     """Train a model. Ctrl-C stops it with a checkpoint; --resume goes on."""
     from recurlm.checkpoints import RunFolder
-    from recurlm.plots.training import training_picture
+    from recurlm.plots.training import write_training_pictures
     from recurlm.training.progress import open_watcher
     from recurlm.training.setup import TrainingRequest, prepare_training
     from recurlm.training.stopping import StopRequest
@@ -91,8 +91,7 @@ def train(
             result = trainer.fit(stop)
     finally:
         watcher.close()
-    run = Path(result.run)
-    RunFolder(run).write({f"training.{kind}": training_picture([run], kind) for kind in ("svg", "png")})
+    write_training_pictures(RunFolder(Path(result.run)))
     if json:
         print_json(result.to_json())
         return

@@ -66,9 +66,10 @@ def draw(logprobs: Tensor, options: SamplingOptions, generator: torch.Generator)
         return logprobs.argmax(-1)
     logits = logprobs / options.temperature
     if options.top_k is not None and options.top_k < logits.shape[-1]:
-        smallest = logits.topk(options.top_k, dim=-1).values[:, -1:]
-        logits = logits.masked_fill(logits < smallest, -torch.inf)
-    if options.top_p is not None:
+        likeliest = logits.topk(options.top_k, dim=-1)
+        logits = torch.full_like(logits, -torch.inf).scatter(-1, likeliest.indices, likeliest.values)
+    # rounding of the sum must not cut the tail off where all tokens are asked for
+    if options.top_p is not None and options.top_p < 1:
         logits = _nucleus(logits, options.top_p)
     return torch.multinomial(logits.softmax(-1), 1, generator=generator)[:, 0]
 

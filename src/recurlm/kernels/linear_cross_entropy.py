@@ -34,6 +34,9 @@ def linear_cross_entropy(
     """The same in chunks, computed in autocast's type where autocast is on; the sums are kept in float32."""
     device = input.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else input.dtype
+    if not torch.is_grad_enabled():
+        # inside, `needs_input_grad` knows nothing of no_grad
+        input, weight, bias = input.detach(), weight.detach(), None if bias is None else bias.detach()
     with torch.autocast(device, enabled=False):
         total, losses = _ChunkedLoss.apply(input, weight, bias, target, ignored, dtype)  # type: ignore[no-untyped-call]
     return total, losses
@@ -81,6 +84,5 @@ class _ChunkedLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_total: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        # the factor is applied in place: nobody else holds these tensors
-        gradients = (None if gradient is None else gradient.mul_(grad_total) for gradient in ctx.gradients)
+        gradients = (None if gradient is None else gradient * grad_total for gradient in ctx.gradients)
         return (*gradients, None, None, None)

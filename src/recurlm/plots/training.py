@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from recurlm.checkpoints import METRICS_FILE, RunFolder
-from recurlm.config import load_recipe, recipe_names
 from recurlm.errors import CorruptFileError, InputError
 from recurlm.plots.figure import COLOURS, INK, QUIET, PictureFormat, picture_style, render, save
 from recurlm.plots.layers import network_name
@@ -72,10 +71,11 @@ def training_picture(runs: Sequence[Path], format: PictureFormat) -> bytes:
 
 
 def write_training_pictures(folder: RunFolder, runs: Sequence[Path] = ()) -> list[Path]:
-    """Draw the runs, or the folder's own, into training.svg and training.png of the folder."""
+    """Draw the folder's own run into its training.svg and training.png, several into its comparison.svg and .png."""
     chosen = runs or [folder.path]
+    name = "training" if len(chosen) == 1 else "comparison"
     formats: tuple[PictureFormat, ...] = ("svg", "png")
-    pictures = {folder.path / f"training.{format}": training_picture(chosen, format) for format in formats}
+    pictures = {folder.path / f"{name}.{format}": training_picture(chosen, format) for format in formats}
     for path, picture in pictures.items():
         save(path, picture)
     return list(pictures)
@@ -126,7 +126,7 @@ class RunLog:
             return self.name
         config, recipe = folder.config(), folder.recipe()
         parts = [config["corpus"]["name"] if "corpus" in config else recipe.corpus]
-        parts.append(next((name for name in recipe_names() if load_recipe(name) == recipe), network_name(recipe.model)))
+        parts.append(config.get("recipe_name") or network_name(recipe.model))
         if "parameters" in config:
             parts.append(f"{config['parameters']:,} parameters")
         return " · ".join(parts)

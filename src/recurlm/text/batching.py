@@ -146,6 +146,11 @@ class BucketedSentences:
         self.discarded = int((bucket_of == len(self.buckets)).sum())
         self.starts, self.lengths = starts, lengths
         self.members = [np.flatnonzero(bucket_of == index) for index in range(len(self.buckets))]
+        if self.discarded == self.sentences:
+            raise InputError(
+                f"{text.name}: all {self.sentences:,} sentences are longer than the largest bucket; "
+                'use larger batches.buckets or batches.longer = "keep"'
+            )
         if not self.length(0):
             raise InputError(
                 f"{text.name}: no bucket holds a full batch of {options.batch_size}; "

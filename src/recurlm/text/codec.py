@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from recurlm.errors import CorruptFileError, InputError
+from recurlm.errors import CorruptFileError, InputError, RecurlmError
 from recurlm.text.sources import Text
 from recurlm.text.tokenization import LINE_FEED, BytePairs, Characters, Tokenization, Words
 from recurlm.text.vocabulary import EOS, EOS_ID, Vocabulary
@@ -98,7 +98,7 @@ class Codec:
         path = folder / VOCABULARY_FILE
         vocabulary, unit = Vocabulary.from_json(_read(path), str(path))
         if unit == "bpe":
-            return cls(BytePairs(_read(folder / TOKENIZER_FILE)), vocabulary)
+            return cls(_byte_pairs(folder / TOKENIZER_FILE), vocabulary)
         return cls(Words() if unit == "word" else Characters(), vocabulary)
 
 
@@ -164,6 +164,16 @@ def _read(path: Path) -> str:
         raise CorruptFileError(f"{path}: missing; the folder is not whole") from error
     except UnicodeDecodeError as error:
         raise CorruptFileError(f"{path}: not UTF-8 at byte {error.start}") from error
+
+
+def _byte_pairs(path: Path) -> BytePairs:
+    serialized = _read(path)
+    try:
+        return BytePairs(serialized)
+    except RecurlmError:
+        raise
+    except Exception as error:
+        raise CorruptFileError(f"{path}: not a tokenizer: {error}") from error
 
 
 def train_tokenization(unit: str, merges: int | None, lines: Iterable[str]) -> Tokenization:

@@ -46,12 +46,10 @@ class Vocabulary:
         special = (EOS, UNK) if unknown and UNK not in counts else (EOS,)
         room = None if maximum_size is None else max(maximum_size - len(special), 0)
         kept = [token for token, count in counts.items() if count >= minimum_count or token == UNK]
-        by_frequency = sorted(kept, key=lambda token: (token != UNK, -counts[token]))[:room]
+        allowed = set(sorted(kept, key=lambda token: (token != UNK, -counts[token]))[:room])
+        chosen = [token for token in kept if token in allowed]
         if order == "frequency":
-            chosen = sorted(by_frequency, key=lambda token: -counts[token])
-        else:
-            allowed = set(by_frequency)
-            chosen = [token for token in kept if token in allowed]
+            chosen.sort(key=lambda token: -counts[token])
         return cls(special + tuple(chosen))
 
     @cached_property

@@ -1,5 +1,6 @@
 """Fit: steps, validation, checkpoints. A run can stop after any step and go on bit for bit."""
 
+import itertools
 import json
 import math
 import time
@@ -13,6 +14,7 @@ from recurlm.checkpoints import METRICS_FILE, RunFolder, tensor_bytes, tensors
 from recurlm.config import Recipe, Training
 from recurlm.errors import CorruptFileError, RecurlmError, StoppedError
 from recurlm.evaluation.perplexity import SEED_BUCKETS, Perplexity, perplexity
+from recurlm.evaluation.sampling import SamplingOptions, sample
 from recurlm.kernels.linear_cross_entropy import linear_cross_entropy
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.state import State, detach
@@ -23,6 +25,9 @@ from recurlm.training.precision import autocast
 from recurlm.training.progress import Journal, Watcher, clock
 from recurlm.training.schedules import rate_factor
 from recurlm.training.stopping import StopRequest
+
+SPECIMEN_TEMPERATURE = 0.8
+SPECIMEN_TOKENS = {"word": 20, "bpe": 30, "character": 100}
 
 
 class DivergedError(RecurlmError):
@@ -123,6 +128,7 @@ class Result:
             "valid_perplexity": self.valid.value,
             "test_perplexity": None if self.test is None else self.test.value,
             "signature": (self.test or self.valid).signature,
+            "valid_signature": self.valid.signature,
         }
 
     def summary(self) -> str:
@@ -287,8 +293,16 @@ class Trainer:
             f"epoch {entry['epoch']}: training perplexity {entry['perplexity']:.2f}, "
             f"{self.recipe.validation.split} {result.value:.2f}  [{result.signature}]"
         )
+        self.watcher.say(f"  it writes: {self._specimen()}")
         self._close_epoch()
         self.save()
+
+    def _specimen(self) -> str:
+        """The start of a sample, so that one sees the model learn."""
+        options = SamplingOptions(temperature=SPECIMEN_TEMPERATURE)
+        drawn = itertools.islice(sample(self.model, [], options), SPECIMEN_TOKENS[self.recipe.text.unit])
+        text = self.corpus.codec.decode(int(ids[0]) for ids, _ in drawn)
+        return " / ".join(line for line in text.split("\n") if line)
 
     def _close_epoch(self) -> None:
         counters, training = self.counters, self.recipe.training

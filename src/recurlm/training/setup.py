@@ -55,6 +55,7 @@ class RunConfig:
     """What decides a run besides its recipe, as config.json keeps it."""
 
     recipe: Recipe
+    recipe_name: str
     source: str
     seed: int
     device: str
@@ -77,6 +78,7 @@ class RunConfig:
             "precision": self.precision,
             "threads": self.threads,
             "time_limit": self.time_limit,
+            "recipe_name": self.recipe_name,
             "recipe": self.recipe.model_dump(mode="json"),
         }
 
@@ -137,7 +139,7 @@ def _open_run(request: TrainingRequest) -> tuple[RunFolder, RunConfig]:
         folder = RunFolder(request.out)
         return folder, _resumed_config(folder, request)
     config = _new_config(request)
-    folder = RunFolder(request.out or _default_folder(config, request))
+    folder = RunFolder(request.out or _default_folder(config))
     if folder.holds_run():
         if request.resume:
             return folder, _resumed_config(folder, request)
@@ -148,10 +150,12 @@ def _open_run(request: TrainingRequest) -> tuple[RunFolder, RunConfig]:
 
 
 def _new_config(request: TrainingRequest) -> RunConfig:
-    recipe = load_recipe(request.recipe or _default_recipe(request), request.changes)
+    name = _recipe_name(request)
+    recipe = load_recipe(name, request.changes)
     device = resolve_device(request.device)
     return RunConfig(
         recipe,
+        Path(name).stem,
         _source_name(request.text or recipe.corpus),
         1 if request.seed is None else request.seed,
         device.type,
@@ -175,14 +179,13 @@ def _asked_source(request: TrainingRequest) -> str | None:
     return _source_name(request.text)
 
 
-def _default_recipe(request: TrainingRequest) -> str:
-    return "demo" if request.text is None else "default"
+def _recipe_name(request: TrainingRequest) -> str:
+    return request.recipe or ("demo" if request.text is None else "default")
 
 
-def _default_folder(config: RunConfig, request: TrainingRequest) -> Path:
+def _default_folder(config: RunConfig) -> Path:
     corpus = "standard-input" if config.source == STANDARD_INPUT else Path(config.source).name.split(".")[0]
-    recipe = request.recipe or _default_recipe(request)
-    return Path("runs") / f"{corpus}-{Path(recipe).stem}"
+    return Path("runs") / f"{corpus}-{config.recipe_name}"
 
 
 def _resumed_config(folder: RunFolder, request: TrainingRequest) -> RunConfig:
@@ -191,6 +194,7 @@ def _resumed_config(folder: RunFolder, request: TrainingRequest) -> RunConfig:
     recipe = parse_recipe(values["recipe"], str(folder.path / "config.json"))
     config = RunConfig(
         recipe,
+        values["recipe_name"],
         values["corpus"]["source"],
         values["seed"],
         values["device"],
