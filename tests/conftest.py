@@ -1,0 +1,74 @@
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import settings
+
+from recurlm.text.codec import EncodedText
+from recurlm.text.sources import Corpus, Text
+
+torch.set_num_threads(1)
+# a loaded machine is slow without being wrong
+settings.register_profile("recurlm", deadline=None)
+settings.load_profile("recurlm")
+
+SMALL_TEXT = """the cat sat on the mat
+the dog sat on the log
+
+a cat and a dog met on the mat
+the log was long and the mat was flat
+a dog ran
+"""
+
+
+@pytest.fixture
+def small_text() -> str:
+    """Six sentences, one of them empty; 32 words and 15 word types."""
+    return SMALL_TEXT
+
+
+@pytest.fixture
+def write_text(tmp_path: Path) -> Callable[..., Text]:
+    """Writes content to a file of its own and returns it as a text."""
+
+    def write(content: str, name: str = "text") -> Text:
+        path = tmp_path / f"{name}.txt"
+        path.write_bytes(content.encode())
+        return Text(name, path)
+
+    return write
+
+
+@pytest.fixture
+def write_corpus(write_text: Callable[..., Text]) -> Callable[..., Corpus]:
+    """Writes a training text, and the others where they are given, and returns the corpus."""
+
+    def write(train: str, valid: str | None = None, test: str | None = None) -> Corpus:
+        held_out = [None if text is None else write_text(text, name) for name, text in (("v", valid), ("t", test))]
+        return Corpus("small", write_text(train, "train"), *held_out)
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def encoded() -> Callable[..., EncodedText]:
+    """Ids of sentences, given without their `<eos>`, as an encoded text."""
+
+    def make(sentences: list[list[int]], oov: int = 0) -> EncodedText:
+        ids = np.array([index for sentence in sentences for index in [*sentence, 0]], np.uint16)
+        return EncodedText(ids, "made", "0123456789abcdef", 5 * len(ids), oov)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder with Penn Treebank: RECURLM_DATA_DIR, or shared/data beside the checkout."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    for folder in (Path(os.environ.get("RECURLM_DATA_DIR") or beside), beside):
+        if (folder / "ptb" / "ptb.train.txt").is_file():
+            return folder
+    pytest.skip("no ptb/ptb.train.txt in RECURLM_DATA_DIR or in shared/data beside the checkout")

@@ -1,0 +1,248 @@
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from recurlm.config import ModelOptions, UniformInitialisation
+from recurlm.errors import InputError
+from recurlm.evaluation.perplexity import (
+    Perplexity,
+    mxnet_perplexity,
+    perplexity,
+    sentence_perplexity,
+    stream_perplexity,
+    token_losses,
+)
+from recurlm.models.initialisation import initialise
+from recurlm.models.language_model import LanguageModel
+from recurlm.text.codec import Codec
+from recurlm.text.sources import Text
+from recurlm.text.tokenization import Words
+from recurlm.text.vocabulary import Vocabulary
+from recurlm.version import VERSION
+
+VOCABULARY = 13
+
+
+@pytest.fixture(scope="module")
+def model() -> LanguageModel:
+    torch.manual_seed(0)
+    made = LanguageModel(ModelOptions(embedding_size=8, hidden_sizes=(9, 8)), VOCABULARY)
+    initialise(made, UniformInitialisation(scale=0.8))
+    return made.eval()
+
+
+@pytest.fixture(scope="module")
+def sentences() -> list[list[int]]:
+    generator = torch.Generator().manual_seed(1)
+    lengths = torch.randint(0, 30, (60,), generator=generator).tolist()
+    return [torch.randint(1, VOCABULARY, (length,), generator=generator).tolist() for length in lengths]
+
+
+def step_by_step_nats(model: LanguageModel, inputs: list[int], targets: list[int]) -> list[float]:
+    """-ln p of each target, one token at a time through all logits."""
+    state = model.initial_state(1)
+    nats = []
+    with torch.no_grad():
+        for token, target in zip(inputs, targets, strict=True):
+            logits, state = model(torch.tensor([[token]]), state)
+            nats.append(-logits[0, 0].double().log_softmax(-1)[target].item())
+    return nats
+
+
+def test_the_stream_is_a_loop_over_tokens(model, sentences, encoded):
+    text = encoded(sentences)
+    ids = text.ids.tolist()
+    nats = step_by_step_nats(model, [0, *ids[:-1]], ids)
+    result = stream_perplexity(model, text)
+    assert result.tokens == len(ids)
+    assert result.nats == pytest.approx(sum(nats), rel=1e-6)
+    assert result.value == pytest.approx(math.exp(sum(nats) / len(ids)), rel=1e-6)
+    assert result.bits_per_token == pytest.approx(sum(nats) / len(ids) / math.log(2), rel=1e-6)
+    assert result.bits_per_character == pytest.approx(sum(nats) / text.characters / math.log(2), rel=1e-6)
+
+
+def test_the_stream_does_not_depend_on_the_chunk(model, sentences, encoded):
+    text = encoded(sentences)
+    whole = stream_perplexity(model, text, chunk=100_000)
+    for chunk in (1, 7, 64, 512):
+        other = stream_perplexity(model, text, chunk=chunk)
+        assert other.nats == pytest.approx(whole.nats, rel=1e-6)
+        assert other.signature == whole.signature
+
+
+@pytest.mark.parametrize("columns", [2, 5, 7])
+def test_columns_are_pieces_that_each_start_from_zero_state(model, sentences, encoded, columns):
+    text = encoded(sentences)
+    ids = text.ids.tolist()
+    rows = -(-len(ids) // columns)
+    before = [0, *ids[:-1]]
+    nats = sum(
+        sum(step_by_step_nats(model, before[start : start + rows], ids[start : start + rows]))
+        for start in range(0, len(ids), rows)
+    )
+    result = stream_perplexity(model, text, columns=columns, chunk=50)
+    assert result.tokens == len(ids)
+    assert result.nats == pytest.approx(nats, rel=1e-6)
+    assert f"|columns={columns}|" in result.signature
+    assert result.nats != pytest.approx(stream_perplexity(model, text).nats, rel=1e-6)
+
+
+def test_more_columns_than_tokens(model, encoded):
+    text = encoded([[1, 2]])
+    nats = sum(step_by_step_nats(model, [token], [after])[0] for token, after in [(0, 1), (1, 2), (2, 0)])
+    assert stream_perplexity(model, text, columns=5).nats == pytest.approx(nats, rel=1e-6)
+
+
+def test_sentences_are_loops_over_tokens_from_a_zero_state(model, sentences, encoded):
+    nats = sum(sum(step_by_step_nats(model, [0, *s], [*s, 0])) for s in sentences)
+    result = sentence_perplexity(model, encoded(sentences))
+    assert result.tokens == sum(len(s) + 1 for s in sentences)
+    assert result.nats == pytest.approx(nats, rel=1e-6)
+
+
+def test_sentences_depend_neither_on_budget_nor_on_order(model, sentences, encoded):
+    reference = sentence_perplexity(model, encoded(sentences)).nats
+    for budget in (1, 10, 200, 10**6):
+        assert sentence_perplexity(model, encoded(sentences), budget=budget).nats == pytest.approx(reference, rel=1e-6)
+    assert sentence_perplexity(model, encoded(sentences[::-1])).nats == pytest.approx(reference, rel=1e-6)
+
+
+def mxnet_nats(model: LanguageModel, sentence: list[int]) -> list[float]:
+    """The seed's: the words after the first, from the words before them."""
+    return step_by_step_nats(model, sentence[:-1], sentence[1:])
+
+
+def test_mxnet_counts_words_after_the_first(model, sentences, encoded):
+    nats = [n for s in sentences for n in mxnet_nats(model, s)]
+    result = mxnet_perplexity(model, encoded(sentences))
+    assert result.tokens == len(nats) == sum(max(len(s) - 1, 0) for s in sentences)
+    assert result.nats == pytest.approx(sum(nats), rel=1e-6)
+    assert result.characters is None
+    assert result.bits_per_character is None
+
+
+def test_mxnet_drops_the_remainders_of_each_bucket_and_what_is_too_long(model, encoded):
+    # with <eos> the lengths are 3 3 3 5 5 9: bucket 4 holds three, bucket 6 two, none holds the last
+    sentences = [[1, 2], [3, 4], [5, 6], [7, 8, 9, 10], [2, 4, 6, 8], [1, 3, 5, 7, 9, 11, 2, 4]]
+    kept = sentences[:2] + sentences[3:5]
+    nats = [n for s in kept for n in mxnet_nats(model, s)]
+    result = mxnet_perplexity(model, encoded(sentences), buckets=(4, 6), full_batches=2)
+    assert result.tokens == 8
+    assert result.nats == pytest.approx(sum(nats), rel=1e-6)
+    assert result.signature == (
+        "mxnet|tokens=8|eos=not-counted|state=zero|oov=0|first-word=given|buckets=4,6|full-batches=2|dropped=2"
+        f"|text=sha256:01234567|recurlm={VERSION}"
+    )
+    without = mxnet_perplexity(model, encoded(sentences), buckets=(4, 6))
+    assert without.tokens == 9
+    assert "|dropped=1|" in without.signature
+    assert "full-batches" not in without.signature
+
+
+def test_mxnet_floors_probabilities(encoded):
+    certain = zero_model()
+    with torch.no_grad():
+        certain.decoder.bias[1] = 1000.0
+    result = mxnet_perplexity(certain, encoded([[1, 1, 2]]))
+    assert result.nats == pytest.approx(-math.log(1e-10), rel=1e-6)
+
+
+def test_mxnet_without_anything_to_count_is_refused(model, encoded):
+    with pytest.raises(InputError, match="made: no token is left to count"):
+        mxnet_perplexity(model, encoded([[1, 2, 3], [4]]), full_batches=2, buckets=(2, 4))
+
+
+def zero_model() -> LanguageModel:
+    made = LanguageModel(ModelOptions(embedding_size=4, hidden_sizes=(4,)), VOCABULARY).eval()
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.zero_()
+    return made
+
+
+@pytest.mark.parametrize("protocol", ["stream", "sentence", "mxnet"])
+def test_a_model_that_knows_nothing_has_the_vocabularys_size_as_perplexity(sentences, encoded, protocol):
+    assert perplexity(zero_model(), encoded(sentences), protocol).value == pytest.approx(VOCABULARY, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "signature"),
+    [
+        ("stream", "stream|tokens=6|eos=counted|state=carried|oov=2|text=sha256:01234567|recurlm="),
+        ("sentence", "sentence|tokens=6|eos=counted|state=zero|oov=2|text=sha256:01234567|recurlm="),
+        (
+            "mxnet",
+            "mxnet|tokens=2|eos=not-counted|state=zero|oov=2|first-word=given|buckets=10,20,40,60,80|dropped=0"
+            "|text=sha256:01234567|recurlm=",
+        ),
+    ],
+)
+def test_the_signature_and_the_json_say_what_was_counted(model, encoded, protocol, signature):
+    result = perplexity(model, encoded([[1, 2], [3, 4]], oov=2), protocol)
+    assert result.signature == signature + VERSION
+    assert result.to_json() == {
+        "perplexity": result.value,
+        "bits_per_token": result.bits_per_token,
+        "bits_per_character": result.bits_per_character,
+        "tokens": result.tokens,
+        "oov": 2,
+        "protocol": protocol,
+        "signature": result.signature,
+    }
+
+
+def test_an_unknown_protocol_is_refused(model, encoded):
+    with pytest.raises(InputError, match="'streams'; there are stream, sentence, mxnet"):
+        perplexity(model, encoded([[1]]), "streams")
+
+
+@pytest.mark.parametrize("protocol", ["stream", "sentence", "mxnet"])
+def test_ticks_tell_every_token_of_the_text(model, sentences, encoded, protocol):
+    ticks: list[int] = []
+    text = encoded(sentences)
+    perplexity(model, text, protocol, tick=ticks.append)
+    assert sum(ticks) == len(text.ids)
+
+
+def test_a_perplexity_beyond_all_numbers_is_infinite():
+    result = Perplexity(1e6, 1, 0, None, "stream", "s")
+    assert result.value == math.inf
+    assert result.to_json()["perplexity"] is None
+
+
+def test_measuring_leaves_no_graph_and_no_gradient(model, sentences, encoded):
+    stream_perplexity(model, encoded(sentences))
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_the_size_of_the_vocabularys_chunks_changes_nothing(monkeypatch, model, sentences, encoded):
+    reference = stream_perplexity(model, encoded(sentences)).nats
+    monkeypatch.setattr("recurlm.kernels.linear_cross_entropy.CHUNK_ELEMENTS", 3 * VOCABULARY)
+    assert stream_perplexity(model, encoded(sentences)).nats == pytest.approx(reference, rel=1e-6)
+
+
+@pytest.mark.shared_data
+def test_penn_treebank_test_has_82430_tokens(shared_data):
+    text = Text("test", shared_data / "ptb" / "ptb.test.txt")
+    counts: dict[str, int] = {}
+    for line in text.lines():
+        for word in line.split():
+            counts[word] = counts.get(word, 0) + 1
+    encoded = Codec(Words(), Vocabulary.build(counts, unknown=False)).encode(text)
+    model = LanguageModel(ModelOptions(embedding_size=2, hidden_sizes=(2,)), len(counts) + 1).eval()
+    assert stream_perplexity(model, encoded, columns=64).signature.startswith(
+        "stream|tokens=82430|eos=counted|state=carried|oov=0|columns=64|text=sha256:dd65dff3|"
+    )
+
+
+def test_losses_are_those_of_torch(model, sentences, encoded):
+    inputs, targets = torch.randint(VOCABULARY, (2, 9, 4))
+    targets[5:, 2] = -100
+    losses, _ = token_losses(model, inputs, targets, model.initial_state(4))
+    with torch.no_grad():
+        logits: Tensor = model(inputs, model.initial_state(4))[0]
+    expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
+    assert losses.dtype == torch.float64
+    torch.testing.assert_close(losses.flatten().float(), expected)

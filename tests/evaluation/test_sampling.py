@@ -1,0 +1,200 @@
+import itertools
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from recurlm.config import ModelOptions, UniformInitialisation
+from recurlm.errors import UsageError
+from recurlm.evaluation.sampling import SamplingOptions, draw, prompt_logprob, sample
+from recurlm.evaluation.scoring import score_lines
+from recurlm.models.initialisation import initialise
+from recurlm.models.language_model import LanguageModel
+from recurlm.text.codec import Codec
+from recurlm.text.tokenization import Words
+from recurlm.text.vocabulary import Vocabulary
+
+DRAWS = 100_000
+PROBABILITIES = [0.4, 0.25, 0.15, 0.1, 0.06, 0.04]
+CODEC = Codec(Words(), Vocabulary(("<eos>", *"abcdefghi")))
+
+
+@pytest.fixture(scope="module")
+def model() -> LanguageModel:
+    torch.manual_seed(0)
+    made = LanguageModel(ModelOptions(embedding_size=8, hidden_sizes=(9, 8)), 10)
+    initialise(made, UniformInitialisation(scale=0.8))
+    return made.eval()
+
+
+def frequencies(options: SamplingOptions, probabilities: list[float] = PROBABILITIES, seed: int = 0) -> Tensor:
+    logprobs = torch.tensor(probabilities).log().expand(DRAWS, -1)
+    drawn = draw(logprobs, options, torch.Generator().manual_seed(seed))
+    assert drawn.shape == (DRAWS,)
+    return drawn.bincount(minlength=len(probabilities)).double()
+
+
+def assert_follows(counts: Tensor, probabilities: list[float]) -> None:
+    """Pearson's chi-square at one in a million (degrees of freedom 1 to 5), and nothing where there is no chance."""
+    bound = {1: 23.93, 2: 27.63, 3: 30.66, 4: 33.38, 5: 35.89}
+    expected = torch.tensor(probabilities, dtype=torch.float64) * DRAWS
+    possible = expected > 0
+    assert not counts[~possible].any()
+    distance = ((counts - expected)[possible] ** 2 / expected[possible]).sum().item()
+    assert distance < bound[int(possible.sum()) - 1]
+
+
+def normalised(weights: list[float]) -> list[float]:
+    return [weight / sum(weights) for weight in weights]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_draws_follow_the_probabilities(seed):
+    assert_follows(frequencies(SamplingOptions(), seed=seed), PROBABILITIES)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 0.8, 2.0])
+def test_temperature_is_an_exponent_of_one_over_it(temperature):
+    expected = normalised([p ** (1 / temperature) for p in PROBABILITIES])
+    assert_follows(frequencies(SamplingOptions(temperature=temperature)), expected)
+
+
+def test_a_high_temperature_forgets_and_a_low_one_insists():
+    hot = frequencies(SamplingOptions(temperature=100.0)) / DRAWS
+    cold = frequencies(SamplingOptions(temperature=0.05)) / DRAWS
+    assert hot[-1] > 0.15
+    assert cold[0] > 0.9998
+
+
+def test_temperature_zero_takes_the_likeliest():
+    assert frequencies(SamplingOptions(temperature=0)).tolist() == [DRAWS, 0, 0, 0, 0, 0]
+    assert frequencies(SamplingOptions(temperature=0, top_k=3, top_p=0.1)).tolist() == [DRAWS, 0, 0, 0, 0, 0]
+
+
+def test_top_k_keeps_the_k_likeliest_in_proportion():
+    shuffled = [0.06, 0.25, 0.04, 0.4, 0.15, 0.1]
+    counts = frequencies(SamplingOptions(top_k=3), shuffled)
+    assert_follows(counts, normalised([0, 0.25, 0, 0.4, 0.15, 0]))
+    assert_follows(frequencies(SamplingOptions(top_k=99)), PROBABILITIES)
+    assert frequencies(SamplingOptions(top_k=1)).tolist() == [DRAWS, 0, 0, 0, 0, 0]
+
+
+def test_top_k_keeps_no_more_than_k_where_tokens_are_equally_likely():
+    counts = frequencies(SamplingOptions(top_k=2), [0.25] * 4)
+    assert int((counts > 0).sum()) == 2
+
+
+@pytest.mark.parametrize(
+    ("top_p", "kept"),
+    [
+        # running sums 0.4, 0.65, 0.8, 0.9, 0.96, 1
+        (0.3, 1),
+        (0.41, 2),
+        (0.64, 2),
+        (0.66, 3),
+        (0.85, 4),
+        (0.97, 6),
+        (1.0, 6),
+    ],
+)
+def test_top_p_keeps_the_fewest_tokens_that_reach_the_probability(top_p, kept):
+    order = [3, 0, 5, 1, 4, 2]
+    shuffled = [PROBABILITIES[place] for place in order]
+    counts = frequencies(SamplingOptions(top_p=top_p), shuffled)
+    expected = normalised([PROBABILITIES[place] if place < kept else 0.0 for place in order])
+    assert set(counts.nonzero().flatten().tolist()) == {i for i, p in enumerate(expected) if p}
+    if kept > 1:
+        assert_follows(counts, expected)
+
+
+def test_top_p_of_one_cuts_no_tail_off():
+    """The running sum of float32 probabilities reaches 1 before the last of many tokens."""
+    probabilities = torch.cat([torch.full((10_000,), 0.9999 / 10_000), torch.full((10_000,), 0.0001 / 10_000)])
+    logprobs = probabilities.log().expand(2_000, -1)
+    one, other = (
+        draw(logprobs, SamplingOptions(top_p=top_p), torch.Generator().manual_seed(3)) for top_p in (1.0, None)
+    )
+    assert torch.equal(one, other)
+
+
+def test_top_k_and_top_p_together():
+    # of the three likeliest, 0.5, 0.3125 and 0.1875, two reach 0.6
+    counts = frequencies(SamplingOptions(top_k=3, top_p=0.6))
+    assert_follows(counts, normalised([0.4, 0.25, 0, 0, 0, 0]))
+
+
+def test_each_row_is_drawn_from_its_own_distribution():
+    logprobs = torch.full((3, 4), -torch.inf)
+    logprobs[0, 2] = logprobs[1, 0] = logprobs[2, 3] = 0.0
+    for options in (SamplingOptions(), SamplingOptions(top_k=2), SamplingOptions(top_p=0.5)):
+        assert draw(logprobs, options, torch.Generator()).tolist() == [2, 0, 3]
+
+
+@pytest.mark.parametrize(
+    "values", [{"temperature": -0.1}, {"temperature": math.nan}, {"top_k": 0}, {"top_p": 0.0}, {"top_p": 1.01}]
+)
+def test_impossible_options_are_refused(values):
+    with pytest.raises(UsageError, match="must be"):
+        SamplingOptions(**values)
+
+
+def generated(model: LanguageModel, prompt: list[int], count: int = 1, seed: int = 0, tokens: int = 40, **options):
+    steps = list(itertools.islice(sample(model, prompt, SamplingOptions(**options), count=count, seed=seed), tokens))
+    return torch.stack([ids for ids, _ in steps]).t(), torch.stack([logprobs for _, logprobs in steps]).t()
+
+
+@pytest.mark.parametrize("options", [{}, {"temperature": 0.7, "top_k": 4}, {"temperature": 0}])
+@pytest.mark.parametrize("prompt", ["", "c a b"])
+def test_logprobs_are_those_that_score_gives(model, prompt, options):
+    prompt_ids = CODEC.line(prompt)[0]
+    ids, logprobs = generated(model, prompt_ids, count=5, **options)
+    for row, row_logprobs in zip(ids.tolist(), logprobs.tolist(), strict=True):
+        sentence = row[: row.index(0)] if 0 in row else row
+        (score,) = score_lines(model, CODEC, [CODEC.decode([*prompt_ids, *sentence])])
+        theirs = [token.logprob for token in score.tokens]
+        compared = min(len(sentence) + 1, len(row))
+        assert row_logprobs[:compared] == pytest.approx(theirs[len(prompt_ids) :][:compared], abs=1e-5)
+        assert prompt_logprob(model, prompt_ids) == pytest.approx(sum(theirs[: len(prompt_ids)]), abs=1e-5)
+
+
+def test_state_is_carried_beyond_the_first_sentence(model):
+    ids, logprobs = generated(model, [3], tokens=60)
+    inputs = torch.tensor([0, 3, *ids[0].tolist()[:-1]])[:, None]
+    with torch.no_grad():
+        logits, _ = model(inputs, model.initial_state(1))
+    expected = logits[1:, 0].log_softmax(-1).gather(1, ids[0][:, None])[:, 0]
+    assert 0 in ids[0, :-1].tolist()
+    torch.testing.assert_close(logprobs[0], expected, rtol=0, atol=1e-5)
+
+
+def test_a_seed_repeats_and_another_differs(model):
+    one, same, other = (generated(model, [1, 2], count=3, seed=seed) for seed in (7, 7, 8))
+    assert torch.equal(one[0], same[0])
+    assert torch.equal(one[1], same[1])
+    assert not torch.equal(one[0], other[0])
+
+
+def test_a_seed_needs_not_the_global_generator(model):
+    torch.manual_seed(1)
+    one = generated(model, [1])[0]
+    torch.manual_seed(2)
+    before = torch.get_rng_state()
+    assert torch.equal(generated(model, [1])[0], one)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_several_samples_of_one_prompt_differ(model):
+    ids, _ = generated(model, [1], count=8)
+    assert len({tuple(row) for row in ids.tolist()}) > 1
+
+
+def test_gradients_stay_on_between_two_tokens(model):
+    tokens = sample(model, [1], SamplingOptions())
+    _, logprobs = next(tokens)
+    assert torch.is_grad_enabled()
+    assert not logprobs.requires_grad
+
+
+def test_an_empty_prompt_has_probability_one(model):
+    assert prompt_logprob(model, []) == 0.0

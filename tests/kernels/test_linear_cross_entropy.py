@@ -1,0 +1,184 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from recurlm.kernels import linear_cross_entropy as module
+from recurlm.kernels.linear_cross_entropy import linear_cross_entropy, linear_cross_entropy_reference
+
+POSITIONS, HIDDEN, VOCABULARY = 23, 6, 11
+TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-5}
+BOTH = pytest.mark.parametrize("function", [linear_cross_entropy, linear_cross_entropy_reference])
+
+
+def drawn(dtype: torch.dtype = torch.float64, *, bias: bool = True) -> tuple[list[Tensor], Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    shapes = [(POSITIONS, HIDDEN), (VOCABULARY, HIDDEN), *([(VOCABULARY,)] if bias else [])]
+    leaves = [torch.randn(s, generator=generator, dtype=torch.float64).to(dtype).requires_grad_() for s in shapes]
+    return leaves, torch.randint(VOCABULARY, (POSITIONS,), generator=generator)
+
+
+def outsider(leaves: list[Tensor], target: Tensor, ignored: int = -100) -> tuple[Tensor, Tensor]:
+    logits = F.linear(*leaves)
+    arguments = {"ignore_index": ignored}
+    return F.cross_entropy(logits, target, reduction="sum", **arguments), F.cross_entropy(
+        logits, target, reduction="none", **arguments
+    )
+
+
+def call(function, leaves: list[Tensor], target: Tensor, **kwargs) -> tuple[Tensor, Tensor]:
+    input, weight, *bias = leaves
+    return function(input, weight, bias[0] if bias else None, target, **kwargs)
+
+
+def assert_agrees(function, leaves: list[Tensor], target: Tensor, tolerance: float, **kwargs) -> None:
+    total, losses = call(function, leaves, target, **kwargs)
+    expected_total, expected = outsider(leaves, target, **kwargs)
+    torch.testing.assert_close(total, expected_total, rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(losses, expected.detach(), rtol=tolerance, atol=tolerance)
+    assert not losses.requires_grad
+    ours = torch.autograd.grad(total, leaves)
+    theirs = torch.autograd.grad(expected_total, leaves)
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.dtype == other.dtype
+        torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance)
+
+
+@BOTH
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_values_and_gradients_agree_with_torch(function, dtype, bias):
+    leaves, target = drawn(dtype, bias=bias)
+    assert_agrees(function, leaves, target, TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("elements", [1, VOCABULARY, 4 * VOCABULARY, 7 * VOCABULARY + 3, 1000 * VOCABULARY])
+def test_the_size_of_chunks_changes_nothing(monkeypatch, elements):
+    monkeypatch.setattr(module, "CHUNK_ELEMENTS", elements)
+    leaves, target = drawn()
+    target[::4] = -100
+    assert_agrees(linear_cross_entropy, leaves, target, 1e-10)
+
+
+@BOTH
+@pytest.mark.parametrize("ignored", [-100, 0, 5])
+def test_ignored_targets_neither_count_nor_teach(function, ignored):
+    leaves, target = drawn()
+    target[3:9] = ignored
+    assert_agrees(function, leaves, target, 1e-10, ignored=ignored)
+    total, losses = call(function, leaves, target, ignored=ignored)
+    assert (losses[3:9] == 0).all()
+    (gradient, *_) = torch.autograd.grad(total, leaves)
+    assert (gradient[3:9] == 0).all()
+
+
+@BOTH
+def test_when_all_is_ignored_the_loss_and_its_gradients_are_zero(function):
+    leaves, target = drawn()
+    total, losses = call(function, leaves, torch.full_like(target, -100))
+    assert total.item() == 0
+    assert not losses.any()
+    assert not any(gradient.any() for gradient in torch.autograd.grad(total, leaves))
+
+
+def test_large_logits_do_not_overflow():
+    leaves, target = drawn(torch.float32)
+    scaled = [(leaf.detach() * 300).requires_grad_() for leaf in leaves]
+    total, _ = call(linear_cross_entropy, scaled, target)
+    assert total.isfinite()
+    assert all(gradient.isfinite().all() for gradient in torch.autograd.grad(total, scaled))
+
+
+def test_a_factor_on_the_loss_is_a_factor_on_the_gradients():
+    leaves, target = drawn()
+    plain = torch.autograd.grad(call(linear_cross_entropy, leaves, target)[0], leaves)
+    scaled = torch.autograd.grad(call(linear_cross_entropy, leaves, target)[0] * -3.5, leaves)
+    for one, other in zip(plain, scaled, strict=True):
+        torch.testing.assert_close(other, -3.5 * one)
+
+
+def test_a_retained_graph_gives_the_same_gradients_twice():
+    leaves, target = drawn()
+    total, _ = call(linear_cross_entropy, leaves, target)
+    once = [gradient.clone() for gradient in torch.autograd.grad(2 * total, leaves, retain_graph=True)]
+    kept = torch.autograd.grad(2 * total, leaves, retain_graph=True)
+    again = torch.autograd.grad(3 * total, leaves)
+    for first, second, third in zip(once, kept, again, strict=True):
+        torch.testing.assert_close(second, first)
+        torch.testing.assert_close(third, 1.5 * first)
+
+
+def test_two_backward_passes_add_up_in_the_gradients():
+    leaves, target = drawn()
+    total, _ = call(linear_cross_entropy, leaves, target)
+    expected = torch.autograd.grad(outsider(leaves, target)[0], leaves)
+    (2 * total).backward(retain_graph=True)
+    (3 * total).backward()
+    for leaf, gradient in zip(leaves, expected, strict=True):
+        torch.testing.assert_close(leaf.grad, 5 * gradient)
+
+
+def test_a_weight_that_is_used_elsewhere_gathers_both_gradients():
+    def loss(function, weight: Tensor, tokens: Tensor, target: Tensor) -> Tensor:
+        embedded = torch.tanh(F.embedding(tokens, weight))
+        return function(embedded, weight, None, target)[0] / len(tokens)
+
+    torch.manual_seed(0)
+    weight = torch.randn(VOCABULARY, HIDDEN, dtype=torch.float64, requires_grad=True)
+    tokens, target = torch.randint(VOCABULARY, (2, POSITIONS))
+    gradients = [
+        torch.autograd.grad(loss(function, weight, tokens, target), weight)[0]
+        for function in (linear_cross_entropy, lambda i, w, b, t: (F.cross_entropy(i @ w.t(), t, reduction="sum"),))
+    ]
+    torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-10)
+
+
+def test_gradients_agree_with_finite_differences():
+    leaves, target = drawn()
+    target[2] = -100
+    assert torch.autograd.gradcheck(lambda *xs: call(linear_cross_entropy, list(xs), target)[0], leaves)
+
+
+def test_only_what_needs_a_gradient_gets_one():
+    leaves, target = drawn()
+    input, weight, bias = leaves
+    total, _ = linear_cross_entropy(input, weight.detach(), bias.detach(), target)
+    (gradient,) = torch.autograd.grad(total, input)
+    torch.testing.assert_close(gradient, torch.autograd.grad(outsider(leaves, target)[0], input)[0])
+
+
+def test_without_gradient_none_is_computed(monkeypatch):
+    leaves, target = drawn()
+    expected = call(linear_cross_entropy, leaves, target)[0].item()
+    made: list[tuple[int, ...]] = []
+    zeros_like = torch.zeros_like
+    monkeypatch.setattr(torch, "zeros_like", lambda t, **kw: made.append(tuple(t.shape)) or zeros_like(t, **kw))
+    with torch.no_grad():
+        total, losses = call(linear_cross_entropy, leaves, target)
+    assert not total.requires_grad
+    assert total.item() == expected
+    assert losses.sum().item() == pytest.approx(expected)
+    assert made == []
+    call(linear_cross_entropy, leaves, target)
+    assert (VOCABULARY, HIDDEN) in made
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_bf16_autocast_is_close_and_keeps_sums_in_float32(bias):
+    leaves, target = drawn(torch.float32, bias=bias)
+    exact, exact_losses = outsider(leaves, target)
+    with torch.autocast("cpu", torch.bfloat16):
+        total, losses = call(linear_cross_entropy, leaves, target)
+    assert total.dtype == losses.dtype == torch.float32
+    torch.testing.assert_close(total, exact, rtol=0.01, atol=0.05)
+    assert (losses - exact_losses).abs().max() > 1e-4, "bfloat16 was not used"
+    for one, other in zip(torch.autograd.grad(total, leaves), torch.autograd.grad(exact, leaves), strict=True):
+        assert one.dtype == torch.float32
+        torch.testing.assert_close(one, other, rtol=0.05, atol=0.08)
+
+
+def test_bf16_input_gives_bf16_gradients():
+    leaves, target = drawn(torch.bfloat16)
+    total, losses = call(linear_cross_entropy, leaves, target)
+    assert total.dtype == losses.dtype == torch.float32
+    assert [gradient.dtype for gradient in torch.autograd.grad(total, leaves)] == [torch.bfloat16] * 3

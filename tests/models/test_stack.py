@@ -1,0 +1,144 @@
+import itertools
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from recurlm.models.cells import CELLS
+from recurlm.models.stack import RecurrentStack
+from recurlm.models.state import detach, map_state
+
+SIZES = (5, 4, 6, 3)
+MODULES = {
+    "lstm": nn.LSTM,
+    "gru": nn.GRU,
+    "tanh": nn.RNN,
+    "relu": lambda i, h: nn.RNN(i, h, nonlinearity="relu"),
+}
+
+
+def drawn_stack(kind: str, sizes: tuple[int, ...] = SIZES, **options) -> RecurrentStack:
+    torch.manual_seed(2)
+    stack = RecurrentStack(kind, sizes[0], sizes[1:], **options).double()
+    for parameter in stack.parameters():
+        nn.init.uniform_(parameter, -0.7, 0.7)
+    return stack
+
+
+def drawn_state(stack: RecurrentStack, batch: int):
+    return map_state(lambda part: torch.randn_like(part), stack.initial_state(batch))
+
+
+def everything(output: Tensor, state) -> list[Tensor]:
+    return [output, *itertools.chain(*state)]
+
+
+def gradients(values: list[Tensor], leaves: list[Tensor]) -> tuple[Tensor, ...]:
+    return torch.autograd.grad(sum((value * value.cos()).sum() for value in values), leaves)
+
+
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("kind", sorted(CELLS))
+def test_fast_and_step_by_step_are_the_same_function(kind, residual):
+    stack = drawn_stack(kind, (4, 4, 6, 6), residual=residual)
+    state = drawn_state(stack, 3)
+    sequence = torch.randn(8, 3, 4, dtype=torch.float64, requires_grad=True)
+    leaves = [sequence, *stack.parameters()]
+    results = []
+    for fast in (True, False):
+        stack.fast = fast
+        values = everything(*stack(sequence, state))
+        results.append([*values, *gradients(values, leaves)])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("kind", sorted(MODULES))
+def test_layers_of_different_sizes_agree_with_torch_modules(kind):
+    stack = drawn_stack(kind)
+    modules = [MODULES[kind](below, above).double() for below, above in itertools.pairwise(SIZES)]
+    with torch.no_grad():
+        for module, cell in zip(modules, stack.cells, strict=True):
+            for name, weight in zip(("weight_ih", "weight_hh", "bias_ih", "bias_hh"), cell.weights, strict=True):
+                getattr(module, f"{name}_l0").copy_(weight)
+    state = drawn_state(stack, 3)
+    sequence = torch.randn(8, 3, SIZES[0], dtype=torch.float64, requires_grad=True)
+
+    ours = everything(*stack(sequence, state))
+    output, after = sequence, []
+    for module, layer in zip(modules, state, strict=True):
+        first = tuple(part[None] for part in layer)
+        output, last = module(output, first if kind == "lstm" else first[0])
+        after += [part[0] for part in (last if kind == "lstm" else (last,))]
+    theirs = [output, *after]
+
+    ours += gradients(ours, [sequence, *stack.parameters()])
+    theirs += gradients(theirs, [sequence, *(p for module in modules for p in module.parameters())])
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+def test_a_residual_layer_adds_its_input_where_sizes_agree():
+    plain, residual = (drawn_stack("tanh", (4, 4), residual=flag) for flag in (False, True))
+    sequence = torch.randn(5, 2, 4, dtype=torch.float64)
+    state = plain.initial_state(2)
+    output, last = plain(sequence, state)
+    with_input, same_last = residual(sequence, state)
+    torch.testing.assert_close(with_input, output + sequence)
+    assert torch.equal(same_last[0][0], last[0][0]), "the carried state stays the cell's own"
+    unequal = [
+        drawn_stack("tanh", (4, 3), residual=flag)(sequence, ((torch.zeros(2, 3).double(),),))[0] for flag in (0, 1)
+    ]
+    assert torch.equal(*unequal)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("kind", sorted(CELLS))
+def test_no_output_depends_on_a_later_input(kind, fast):
+    stack = drawn_stack(kind, (5, 5, 5), residual=True)
+    stack.fast = fast
+    sequence = torch.randn(6, 2, 5, dtype=torch.float64)
+    state = drawn_state(stack, 2)
+    before, _ = stack(sequence, state)
+    for step in range(6):
+        changed = sequence.clone()
+        changed[step] += 1.0
+        after, _ = stack(changed, state)
+        assert torch.equal(after[:step], before[:step])
+        assert not torch.allclose(after[step], before[step])
+
+
+def test_no_column_depends_on_another():
+    stack = drawn_stack("lstm")
+    sequence = torch.randn(6, 3, 5, dtype=torch.float64)
+    before, _ = stack(sequence, stack.initial_state(3))
+    changed = sequence.clone()
+    changed[:, 1] += 1.0
+    after, _ = stack(changed, stack.initial_state(3))
+    torch.testing.assert_close(after[:, [0, 2]], before[:, [0, 2]], rtol=0, atol=1e-14)
+    assert not torch.allclose(after[:, 1], before[:, 1])
+
+
+def test_dropout_between_layers_spares_the_input_and_the_output():
+    stack = drawn_stack("tanh", (5, 5), dropout=0.9).train()
+    sequence = torch.randn(6, 2, 5, dtype=torch.float64)
+    one, other = (stack(sequence, stack.initial_state(2))[0] for _ in range(2))
+    assert torch.equal(one, other)
+    deeper = drawn_stack("tanh", (5, 5, 5), dropout=0.9).train()
+    one, other = (deeper(sequence, deeper.initial_state(2))[0] for _ in range(2))
+    assert not torch.equal(one, other)
+
+
+def test_a_state_of_another_depth_is_refused():
+    stack = drawn_stack("lstm")
+    with pytest.raises(ValueError, match="zip"):
+        stack(torch.randn(2, 1, 5, dtype=torch.float64), stack.initial_state(1)[:2])
+
+
+def test_a_detached_state_has_the_numbers_and_no_history():
+    stack = drawn_stack("lstm")
+    _, state = stack(torch.randn(2, 1, 5, dtype=torch.float64), stack.initial_state(1))
+    for part, cut in zip(itertools.chain(*state), itertools.chain(*detach(state)), strict=True):
+        assert part.requires_grad
+        assert not cut.requires_grad
+        assert torch.equal(part, cut)

@@ -1,0 +1,144 @@
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import recurlm
+
+PACKAGE = Path(recurlm.__file__).parent
+LEVELS = {
+    "errors": 0,
+    "config": 0,
+    "version": 0,
+    "files": 0,
+    "text": 1,
+    "kernels": 1,
+    "models": 2,
+    "evaluation": 3,
+    "checkpoints": 3,
+    "interface": 4,
+    "training": 4,
+    "bridges": 4,
+    "plots": 4,
+    "cli": 5,
+}
+HEAVY = {"torch", "numpy", "matplotlib", "safetensors", "tokenizers", "tensorboard"}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(nodes: list[ast.stmt]) -> Iterator[str]:
+    """Every dotted name that an import could bind: `from a.b import c` gives a.b.c."""
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def all_imports(path: Path) -> list[str]:
+    nodes = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.stmt)]
+    return list(imported(nodes))
+
+
+def imports_at_load(path: Path) -> list[str]:
+    """Imports that run when the module is loaded: not those in functions or under TYPE_CHECKING."""
+    pending = list(ast.parse(path.read_text("utf-8")).body)
+    found: list[str] = []
+    while pending:
+        node = pending.pop()
+        found += imported([node])
+        typing_only = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        if not typing_only and not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            pending += [child for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt)]
+    return found
+
+
+def room(name: str) -> str | None:
+    parts = name.split(".")
+    return parts[1] if parts[0] == "recurlm" and len(parts) > 1 else None
+
+
+def source_of(name: str) -> Path | None:
+    """The file of the module that a dotted name is, or lives in."""
+    parts = name.split(".")
+    for length in range(len(parts), 1, -1):
+        path = PACKAGE.joinpath(*parts[1:length])
+        for candidate in (path.with_suffix(".py"), path / "__init__.py"):
+            if candidate.is_file():
+                return candidate
+    return None
+
+
+def test_every_room_has_a_level():
+    rooms = {room(module_name(path)) for path in FILES} - {None}
+    assert rooms <= set(LEVELS)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_downward(path):
+    here = room(module_name(path))
+    if here is None:
+        pytest.skip("the package itself hands out what the interface has")
+    for name in all_imports(path):
+        there = room(name)
+        if there is None or there == here:
+            continue
+        assert there in LEVELS, f"{name} is in no known room"
+        ground = LEVELS[here] == LEVELS[there] == 0
+        assert ground or LEVELS[there] < LEVELS[here], f"{module_name(path)} imports {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_nothing_is_pickled(path):
+    tree = ast.parse(path.read_text("utf-8"))
+    modules = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
+    functions = {"torch.load", "torch.save", "torch.jit.load", "torch.hub.load"}
+    names = set(all_imports(path))
+    assert not {name.split(".")[0] for name in names} & modules
+    calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    assert not (calls | names) & functions
+    assert "allow_pickle=True" not in ast.unparse(tree)
+
+
+def test_the_command_line_reaches_no_heavy_library_when_it_is_loaded():
+    start = PACKAGE / "cli" / "main.py"
+    pending, seen = [start, PACKAGE / "__init__.py", PACKAGE / "cli" / "__init__.py"], set()
+    while pending:
+        path = pending.pop()
+        if path in seen:
+            continue
+        seen.add(path)
+        for name in imports_at_load(path):
+            assert name.split(".")[0] not in HEAVY, f"{module_name(path)} imports {name}"
+            below = source_of(name) if name.startswith("recurlm.") else None
+            if below is not None:
+                pending += [below, below.parent / "__init__.py"]
+    assert PACKAGE / "errors.py" in seen
+
+
+def test_help_loads_neither_torch_nor_numpy():
+    commands = [name for name in imports_at_load(PACKAGE / "cli" / "main.py") if name.startswith("recurlm.cli.")]
+    missing = sorted({name for name in commands if source_of(name) == PACKAGE / "cli" / "__init__.py"})
+    if missing:
+        pytest.skip(f"commands not written yet: {', '.join(missing)}")
+    code = f"""
+import sys
+from recurlm.cli.main import app
+try:
+    app(["--help"])
+except SystemExit as end:
+    assert not end.code
+print(sorted({HEAVY!r} & sys.modules.keys()), file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert "train" in done.stdout
+    assert done.stderr.strip() == "[]"

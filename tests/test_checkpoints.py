@@ -1,0 +1,357 @@
+import errno
+import json
+import os
+import shutil
+
+import pytest
+import torch
+
+from recurlm import files as files_module
+from recurlm.checkpoints import (
+    CONFIG_FILE,
+    MANIFEST_FILE,
+    MODEL_FILE,
+    RunFolder,
+    digest,
+    sync_folder,
+    tensor_bytes,
+    tensors,
+    write_whole,
+)
+from recurlm.config import ModelOptions, Recipe
+from recurlm.errors import CorruptFileError, InputError
+from recurlm.models.language_model import LanguageModel
+from recurlm.text.codec import TOKENIZER_FILE, VOCABULARY_FILE, Codec
+from recurlm.text.tokenization import BytePairs, Words
+from recurlm.text.vocabulary import Vocabulary
+
+CODEC = Codec(Words(), Vocabulary(("<eos>", "<unk>", "a", "é")))
+RECIPE = Recipe(model=ModelOptions(embedding_size=3, hidden_sizes=(4,)))
+
+
+def made_model(vocabulary_size: int = 4) -> LanguageModel:
+    torch.manual_seed(0)
+    model = LanguageModel(RECIPE.model, vocabulary_size)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter)
+    return model
+
+
+@pytest.fixture
+def run(tmp_path) -> RunFolder:
+    folder = RunFolder(tmp_path / "run")
+    folder.create({"recipe": RECIPE.model_dump(mode="json")}, CODEC)
+    folder.save_model(tensor_bytes(made_model().weights()))
+    return folder
+
+
+def names(folder) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+class TestWriteWhole:
+    def test_a_file_is_replaced(self, tmp_path):
+        path = tmp_path / "file"
+        write_whole(path, b"old")
+        write_whole(path, b"new")
+        assert path.read_bytes() == b"new"
+        assert names(tmp_path) == {"file"}
+
+    @pytest.mark.parametrize("function", ["fsync", "replace"])
+    def test_the_old_file_stays_when_the_disk_is_full(self, tmp_path, monkeypatch, function):
+        path = tmp_path / "file"
+        write_whole(path, b"old")
+
+        def fail(*_):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(files_module.os, function, fail)
+        with pytest.raises(OSError, match="No space left"):
+            write_whole(path, b"new")
+        assert path.read_bytes() == b"old"
+        assert names(tmp_path) == {"file"}
+
+    def test_the_old_file_stays_when_writing_is_interrupted(self, tmp_path, monkeypatch):
+        path = tmp_path / "file"
+        write_whole(path, b"old")
+
+        def interrupt(*_):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(files_module.os, "fsync", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            write_whole(path, b"new")
+        assert path.read_bytes() == b"old"
+        assert names(tmp_path) == {"file"}
+
+    def test_the_bytes_reach_the_disk_before_the_name_and_the_name_before_the_return(self, tmp_path, monkeypatch):
+        events = []
+        fsync, replace = os.fsync, os.replace
+
+        def recorded_fsync(descriptor):
+            events.append("folder" if os.path.isdir(f"/proc/self/fd/{descriptor}") else "file")
+            fsync(descriptor)
+
+        def recorded_replace(source, target):
+            events.append("rename")
+            assert os.path.dirname(source) == os.path.dirname(target)
+            replace(source, target)
+
+        if not os.path.isdir("/proc/self/fd"):
+            pytest.skip("needs /proc to tell files from folders")
+        monkeypatch.setattr(files_module.os, "fsync", recorded_fsync)
+        monkeypatch.setattr(files_module.os, "replace", recorded_replace)
+        write_whole(tmp_path / "file", b"content")
+        assert events == ["file", "rename", "folder"]
+
+    def test_a_folder_can_be_synced(self, tmp_path):
+        sync_folder(tmp_path)
+
+
+class TestRunFolder:
+    def test_what_was_written_is_read_back(self, run):
+        assert run.holds_run()
+        assert run.recipe() == RECIPE
+        assert run.codec().vocabulary == CODEC.vocabulary
+        model = run.load_model(run.codec())
+        assert not model.training
+        for name, tensor in made_model().weights().items():
+            assert torch.equal(model.weights()[name], tensor)
+
+    def test_the_manifest_has_the_digest_of_every_file(self, run):
+        entries = json.loads((run.path / MANIFEST_FILE).read_text())["sha256"]
+        assert set(entries) == {CONFIG_FILE, VOCABULARY_FILE, MODEL_FILE}
+        assert all(digest((run.path / name).read_bytes()) == value for name, value in entries.items())
+
+    @pytest.mark.parametrize("name", [CONFIG_FILE, VOCABULARY_FILE, MODEL_FILE])
+    @pytest.mark.parametrize("damage", ["flipped bit", "truncated", "emptied", "longer"])
+    def test_an_altered_file_is_named(self, run, name, damage):
+        path = run.path / name
+        content = bytearray(path.read_bytes())
+        if damage == "flipped bit":
+            content[len(content) // 2] ^= 1
+        path.write_bytes(
+            {"truncated": content[:-1], "emptied": b"", "longer": content + b"\n"}.get(damage, bytes(content))
+        )
+        with pytest.raises(CorruptFileError, match=rf"{name}: altered or truncated"):
+            read_everything(run)
+
+    @pytest.mark.parametrize("name", [VOCABULARY_FILE, MODEL_FILE, MANIFEST_FILE])
+    def test_a_missing_file_is_named(self, run, name):
+        (run.path / name).unlink()
+        with pytest.raises(CorruptFileError, match=rf"{name}: missing"):
+            read_everything(run)
+
+    @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"sha256": []}', b"\xff\xfe"])
+    def test_a_damaged_manifest_is_named(self, run, content):
+        (run.path / MANIFEST_FILE).write_bytes(content)
+        with pytest.raises(CorruptFileError, match=rf"{MANIFEST_FILE}: "):
+            read_everything(run)
+
+    def test_a_file_that_the_manifest_does_not_know_is_not_trusted(self, run):
+        (run.path / "other.json").write_text("{}")
+        with pytest.raises(CorruptFileError, match=r"other\.json: the manifest does not know this file"):
+            run.read("other.json")
+
+    def test_a_folder_that_is_no_run_says_so(self, tmp_path):
+        with pytest.raises(InputError, match=r"not a run folder \(no config\.json\)"):
+            RunFolder(tmp_path).config()
+        assert not RunFolder(tmp_path).holds_run()
+
+    def test_a_file_in_the_place_of_the_folder_is_refused(self, tmp_path):
+        (tmp_path / "run").write_text("mine")
+        with pytest.raises(InputError, match="is a file, not a folder"):
+            RunFolder(tmp_path / "run").create({}, CODEC)
+        assert (tmp_path / "run").read_text() == "mine"
+
+    def test_a_run_without_a_model_yet_says_so(self, tmp_path):
+        folder = RunFolder(tmp_path / "run")
+        folder.create({"recipe": RECIPE.model_dump(mode="json")}, CODEC)
+        with pytest.raises(InputError, match="has no model yet"):
+            folder.load_model(CODEC)
+
+    def test_a_vocabulary_that_does_not_fit_the_model_is_refused(self, run):
+        larger = Codec(Words(), Vocabulary((*CODEC.vocabulary.tokens, "b")))
+        with pytest.raises(InputError, match="the vocabulary has 5 tokens but the model 4"):
+            run.load_model(larger)
+
+    def test_weights_that_do_not_fit_the_configuration_are_refused(self, run):
+        other = LanguageModel(ModelOptions(embedding_size=3, hidden_sizes=(5,)), 4)
+        run.save_model(tensor_bytes(other.weights()))
+        with pytest.raises(CorruptFileError, match=rf"{MODEL_FILE}: does not fit config\.json"):
+            run.load_model(CODEC)
+
+    @pytest.mark.parametrize("content", [b"", b"no tensors", b"\xff" * 64])
+    def test_what_is_not_safetensors_is_refused(self, run, content):
+        run.save_model(content)
+        with pytest.raises(CorruptFileError, match=rf"{MODEL_FILE}: not a whole safetensors file"):
+            run.load_model(CODEC)
+
+    def test_tensors_that_are_no_model_are_refused(self, run):
+        run.save_model(tensor_bytes({"x": torch.zeros(2)}))
+        with pytest.raises(CorruptFileError, match=rf"{MODEL_FILE}: holds no embedding"):
+            run.load_model(CODEC)
+
+    def test_byte_pairs_are_kept_and_verified(self, tmp_path):
+        pytest.importorskip("tokenizers")
+        pairs = BytePairs.train(["the cat sat"], 260)
+        folder = RunFolder(tmp_path / "run")
+        folder.create({}, Codec(pairs, Vocabulary(("<eos>", *pairs.pieces))))
+        assert folder.codec().line("the hat") == Codec(pairs, Vocabulary(("<eos>", *pairs.pieces))).line("the hat")
+        path = folder.path / TOKENIZER_FILE
+        path.write_text(path.read_text().replace("260", "261") + " ")
+        with pytest.raises(CorruptFileError, match=rf"{TOKENIZER_FILE}: altered"):
+            folder.codec()
+
+    def test_metrics_are_sealed_when_the_run_ends(self, run):
+        (run.path / "metrics.jsonl").write_text("{}\n")
+        run.seal(["metrics.jsonl"])
+        assert run.read("metrics.jsonl") == b"{}\n"
+        assert run.recipe() == RECIPE
+
+    def test_a_run_that_dies_while_it_begins_is_a_whole_run_or_none(self, tmp_path, monkeypatch):
+        """Whichever rename is the last one, the folder holds no run, or one that can be read."""
+        replace = os.replace
+        for survived in range(6):
+            renames = iter(range(survived))
+
+            def dying(source, target, renames=renames):
+                if next(renames, None) is None:
+                    raise KeyboardInterrupt
+                replace(source, target)
+
+            folder = RunFolder(tmp_path / f"run-{survived}")
+            monkeypatch.setattr(files_module.os, "replace", dying)
+            try:
+                folder.create({"recipe": RECIPE.model_dump(mode="json")}, CODEC)
+                finished = True
+            except KeyboardInterrupt:
+                finished = False
+            monkeypatch.setattr(files_module.os, "replace", replace)
+            if folder.holds_run():
+                assert folder.recipe() == RECIPE
+                assert folder.codec().vocabulary == CODEC.vocabulary
+            if finished:
+                break
+            # and it can begin again
+            folder.create({"recipe": RECIPE.model_dump(mode="json")}, CODEC)
+            assert folder.recipe() == RECIPE
+        assert finished
+        assert survived > 2
+
+
+def read_everything(run: RunFolder) -> None:
+    run.recipe()
+    run.load_model(run.codec())
+
+
+class TestCheckpoints:
+    def test_the_newest_is_read_back(self, run):
+        assert run.latest_checkpoint() is None
+        for step in (5, 40, 1_000):
+            run.save_checkpoint(step, {"counters.json": str(step).encode(), "weights": b"w"})
+        assert run.latest_checkpoint() == {"counters.json": b"1000", "weights": b"w"}
+
+    def test_two_are_kept(self, run):
+        for step in (9, 10, 11, 100):
+            run.save_checkpoint(step, {"counters.json": b"{}"})
+        assert names(run.path / "checkpoints") == {"step-00000011", "step-00000100"}
+
+    def test_the_same_step_again_replaces(self, run):
+        run.save_checkpoint(5, {"counters.json": b"before"})
+        run.save_checkpoint(5, {"counters.json": b"after"})
+        assert run.latest_checkpoint() == {"counters.json": b"after"}
+        assert names(run.path / "checkpoints") == {"step-00000005"}
+
+    @pytest.mark.parametrize("damage", ["altered", "truncated", "missing"])
+    def test_a_damaged_checkpoint_is_named_with_the_way_out(self, run, damage):
+        run.save_checkpoint(4, {"weights": b"older"})
+        run.save_checkpoint(5, {"weights": b"newer", "counters.json": b"{}"})
+        path = run.path / "checkpoints" / "step-00000005" / "weights"
+        if damage == "missing":
+            path.unlink()
+        else:
+            path.write_bytes(b"newe" if damage == "truncated" else b"never")
+        with pytest.raises(CorruptFileError, match=r"weights: .*\nremove .*step-00000005 to go on"):
+            run.latest_checkpoint()
+        shutil.rmtree(path.parent)
+        assert run.latest_checkpoint() == {"weights": b"older"}
+
+    @pytest.mark.parametrize("content", [None, b"", b"{}"])
+    def test_a_checkpoint_without_its_manifest_is_named_with_the_way_out(self, run, content):
+        run.save_checkpoint(5, {"weights": b"w"})
+        path = run.path / "checkpoints" / "step-00000005" / MANIFEST_FILE
+        path.unlink() if content is None else path.write_bytes(content)
+        with pytest.raises(CorruptFileError, match=rf"{MANIFEST_FILE}: .*\nremove .*step-00000005 to go on"):
+            run.latest_checkpoint()
+
+    def test_a_full_disk_leaves_the_checkpoints_that_were_there(self, run, monkeypatch):
+        run.save_checkpoint(5, {"weights": b"good"})
+        calls = iter(range(2))
+        fsync = os.fsync
+
+        def full(descriptor):
+            if next(calls, None) is None:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            fsync(descriptor)
+
+        monkeypatch.setattr(files_module.os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            run.save_checkpoint(6, {"weights": b"half", "counters.json": b"{}"})
+        assert names(run.path / "checkpoints") == {"step-00000005"}
+        assert run.latest_checkpoint() == {"weights": b"good"}
+
+    def test_a_killed_process_leaves_a_checkpoint_at_every_moment(self, run, monkeypatch):
+        """The folder is copied before each rename and each removal, as a power cut would leave it."""
+        run.save_checkpoint(5, {"weights": b"first"})
+        moments = []
+
+        def photographed(function):
+            def wrapper(*arguments, **keywords):
+                copy = run.path.parent / f"moment-{len(moments)}"
+                shutil.copytree(run.path, copy)
+                moments.append(copy)
+                return function(*arguments, **keywords)
+
+            return wrapper
+
+        monkeypatch.setattr(os, "replace", photographed(os.replace))
+        run.save_checkpoint(6, {"weights": b"second", "counters.json": b"{}"})
+        run.save_checkpoint(6, {"weights": b"third"})
+        assert len(moments) >= 6
+        for moment in moments:
+            folder = RunFolder(moment)
+            folder.discard_unfinished()
+            assert folder.latest_checkpoint() is not None
+            assert all(name.startswith("step-") for name in names(moment / "checkpoints"))
+            assert folder.recipe() == RECIPE
+
+    def test_what_a_killed_process_left_is_ignored_and_cleaned(self, run):
+        run.save_checkpoint(5, {"weights": b"w"})
+        before = set(run.path.rglob("*"))
+        with files_module.temporary_folder(run.path / "checkpoints") as folder:
+            (folder / "weights").write_bytes(b"half")
+            with files_module.temporary_file(run.path) as file:
+                file.write(b"half")
+                file.flush()
+                copy = run.path.parent / "killed"
+                shutil.copytree(run.path, copy)
+        killed = RunFolder(copy)
+        assert len(list(copy.rglob("*"))) > len(before)
+        assert killed.latest_checkpoint() == {"weights": b"w"}
+        killed.discard_unfinished()
+        assert {path.relative_to(copy) for path in copy.rglob("*")} == {p.relative_to(run.path) for p in before}
+
+    def test_the_users_own_files_are_left_alone(self, run):
+        mine = [".pre-commit-config.yaml", ".git-blame-ignore-revs", "notes.txt", "step-by-step.md"]
+        for name in mine:
+            (run.path / name).write_text("mine")
+        run.discard_unfinished()
+        assert all((run.path / name).read_text() == "mine" for name in mine)
+
+
+def test_tensors_go_round_whatever_their_layout(tmp_path):
+    value = torch.arange(6.0).view(2, 3).t()
+    saved = tensors(tensor_bytes({"x": value, "n": torch.tensor(3)}), tmp_path)
+    assert torch.equal(saved["x"], value)
+    assert saved["n"].item() == 3

@@ -1,0 +1,258 @@
+import typing
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from recurlm.config import Recipe, apply_change, load_recipe, parse_recipe, recipe_names, recipe_text, sections
+from recurlm.errors import InputError
+
+
+def refusal(values: dict) -> str:
+    with pytest.raises(InputError) as caught:
+        parse_recipe(values, "my.toml")
+    message = str(caught.value)
+    assert message.startswith("my.toml: ")
+    return message.removeprefix("my.toml: ")
+
+
+def models_in(model: type[BaseModel]) -> set[type[BaseModel]]:
+    found, pending = set(), [model]
+    while pending:
+        current = pending.pop()
+        if isinstance(current, type) and issubclass(current, BaseModel):
+            if current not in found:
+                found.add(current)
+                pending += [field.annotation for field in current.model_fields.values()]
+        else:
+            pending += [part for part in typing.get_args(current) if not isinstance(part, str)]
+    return found
+
+
+def test_an_empty_recipe_is_the_defaults():
+    assert parse_recipe({}, "empty") == Recipe()
+
+
+def test_a_recipe_cannot_be_changed():
+    with pytest.raises(ValidationError, match="frozen"):
+        Recipe().training.epochs = 3
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"modle": {}}, "modle: unknown key; did you mean model?"),
+        ({"training": {"epoch": 3}}, "training.epoch: unknown key; did you mean epochs?"),
+        ({"model": {"dropout": {"inptu": 0.1}}}, "model.dropout.inptu: unknown key; did you mean input?"),
+        ({"optimizer": {"kind": "sgd", "momentun": 0.9}}, "optimizer.momentun: unknown key; did you mean momentum?"),
+    ],
+)
+def test_an_unknown_key_is_named_with_the_nearest_known_one(values, message):
+    assert refusal(values) == message
+
+
+def test_a_key_of_another_kind_is_not_proposed():
+    message = refusal({"optimizer": {"kind": "sgd", "beta1": 0.9}})
+    assert message == "optimizer.beta1: unknown key; known here: kind, learning_rate, momentum, weight_decay"
+
+
+def test_an_unknown_key_that_is_called_like_a_kind_is_shown():
+    assert refusal({"training": {"step": 3}}).startswith("training.step: unknown key; known here: ")
+
+
+def test_a_section_without_its_kind_is_told_the_kinds():
+    message = refusal({"optimizer": {"learning_rate": 0.1}})
+    assert message == "optimizer: kind is missing; it is one of sgd, adam, adamw, rmsprop"
+
+
+def test_an_unknown_kind_is_told_the_kinds():
+    message = refusal({"schedule": {"kind": "cosin"}})
+    assert message.startswith("schedule: ")
+    assert all(kind in message for kind in ("cosin", "'cosine'", "'one-cycle'", "'plateau'", "'step'", "'constant'"))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "shown"),
+    [
+        ("training.epochs", 0, "0"),
+        ("training.epochs", "2", "'2'"),
+        ("training.epochs", True, "True"),
+        ("training.epochs", 2.0, "2.0"),
+        ("training.clip_norm", 0, "0"),
+        ("training.clip_norm", float("inf"), "inf"),
+        ("training.clip_norm", float("nan"), "nan"),
+        ("model.tied", 1, "1"),
+        ("model.tied", "true", "'true'"),
+        ("model.cell", "lstn", "'lstn'"),
+        ("model.hidden_sizes", 256, "256"),
+        ("model.hidden_sizes", [], "[]"),
+        ("model.dropout.output", 1.0, "1.0"),
+        ("model.dropout.output", -0.1, "-0.1"),
+        ("text.minimum_count", 0, "0"),
+        ("text.maximum_size", 1, "1"),
+        ("validation.full_batches", 0, "0"),
+        ("description", 3, "3"),
+    ],
+)
+def test_a_value_out_of_range_or_of_another_type_is_refused_with_path_and_value(path, value, shown):
+    values: dict = {}
+    *outer, last = path.split(".")
+    section = values
+    for key in outer:
+        section = section.setdefault(key, {})
+    section[last] = value
+    message = refusal(values)
+    assert message.startswith(f"{path}: ")
+    assert f"(got {shown})" in message
+
+
+@pytest.mark.parametrize("buckets", [[0, 10], [10, 5], [10, 10], [], "atuo", 10])
+def test_buckets_must_be_increasing_lengths(buckets):
+    message = refusal({"batches": {"kind": "sentences", "buckets": buckets}})
+    assert message.startswith("batches.buckets")
+    assert "constrained" not in message
+    assert "literal[" not in message
+
+
+def test_whole_numbers_serve_as_real_ones():
+    assert parse_recipe({"training": {"clip_norm": 1}}, "f").training.clip_norm == 1.0
+
+
+def test_a_bidirectional_model_is_refused_with_the_reason():
+    message = refusal({"model": {"bidirectional": True}})
+    assert message.startswith("model.bidirectional: ")
+    assert "reads the words it should predict" in message
+
+
+def test_tied_embeddings_need_equal_sizes():
+    message = refusal({"model": {"tied": True, "embedding_size": 8, "hidden_sizes": [8, 16]}})
+    assert "embedding_size (8)" in message
+    assert "hidden_sizes (16)" in message
+    assert parse_recipe({"model": {"tied": True, "embedding_size": 16, "hidden_sizes": [8, 16]}}, "f").model.tied
+
+
+@pytest.mark.parametrize(
+    "text",
+    [{"unit": "bpe"}, {"merges": 300}, {"unknown": False, "minimum_count": 2}, {"unknown": False, "maximum_size": 9}],
+)
+def test_text_options_that_contradict_each_other_are_refused(text):
+    assert refusal({"text": text}).startswith("text: ")
+
+
+def test_full_batches_belong_to_the_mxnet_protocol():
+    assert "validation.full_batches belongs" in refusal({"validation": {"full_batches": 50}})
+    assert parse_recipe({"validation": {"full_batches": 50, "protocol": "mxnet"}}, "f").validation.full_batches == 50
+
+
+@pytest.mark.parametrize(
+    ("change", "values"),
+    [
+        ("training.epochs=3", {"training": {"epochs": 3}}),
+        (" training.epochs = 3 ", {"training": {"epochs": 3}}),
+        ("model.cell=gru", {"model": {"cell": "gru"}}),
+        ('model.cell="gru"', {"model": {"cell": "gru"}}),
+        ("model.hidden_sizes=[8, 9]", {"model": {"hidden_sizes": [8, 9]}}),
+        ("model.tied=true", {"model": {"tied": True}}),
+        ("model.dropout.output=0.5", {"model": {"dropout": {"output": 0.5}}}),
+        ("schedule.kind=one-cycle", {"schedule": {"kind": "one-cycle"}}),
+        ("description=a = b", {"description": "a = b"}),
+        ("description=", {"description": ""}),
+    ],
+)
+def test_a_change_is_read_as_toml_or_as_a_bare_word(change, values):
+    changed: dict = {}
+    apply_change(changed, change)
+    assert changed == values
+
+
+@pytest.mark.parametrize("change", ["training.epochs", "=3", "training..epochs=3", ".=1"])
+def test_a_change_of_another_form_is_refused_with_an_example(change):
+    with pytest.raises(InputError, match=r"--set .*such as --set training\.epochs=3"):
+        apply_change({}, change)
+
+
+def test_a_change_below_a_plain_value_is_refused():
+    with pytest.raises(InputError, match="epochs is a value, not a section"):
+        apply_change({"training": {"epochs": 3}}, "training.epochs.first=1")
+
+
+def test_a_change_of_kind_starts_the_section_anew():
+    values = {"optimizer": {"kind": "adam", "beta1": 0.8, "learning_rate": 0.1}}
+    apply_change(values, "optimizer.kind=sgd")
+    assert values == {"optimizer": {"kind": "sgd"}}
+    values = {"optimizer": {"kind": "adam", "beta1": 0.8}}
+    apply_change(values, "optimizer.kind=adam")
+    assert values == {"optimizer": {"kind": "adam", "beta1": 0.8}}
+
+
+@pytest.fixture
+def recipe_file(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('[optimizer]\nkind = "adam"\nbeta1 = 0.8\n\n[training]\nepochs = 2\n', "utf-8")
+    return path
+
+
+def test_a_recipe_file_is_loaded_with_changes_laid_over_it(recipe_file):
+    recipe = load_recipe(str(recipe_file), ["training.epochs=5"])
+    assert (recipe.training.epochs, recipe.optimizer.kind, recipe.optimizer.beta1) == (5, "adam", 0.8)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_change_of_kind_keeps_the_other_changes_whatever_their_order(recipe_file, reverse):
+    changes = ["optimizer.kind=sgd", "optimizer.learning_rate=7"]
+    recipe = load_recipe(str(recipe_file), changes[::-1] if reverse else changes)
+    assert (recipe.optimizer.kind, recipe.optimizer.learning_rate) == ("sgd", 7.0)
+
+
+def test_what_is_not_toml_is_refused_with_file_and_line(tmp_path):
+    path = tmp_path / "broken.toml"
+    path.write_text("[training]\nepochs = = 3\n", "utf-8")
+    with pytest.raises(InputError, match=r"broken\.toml: not TOML: .*line 2"):
+        load_recipe(str(path))
+
+
+def test_what_is_not_utf8_is_refused_with_file_and_byte(tmp_path):
+    path = tmp_path / "latin.toml"
+    path.write_bytes(b'source = "\xe9"\n')
+    with pytest.raises(InputError, match=r"latin\.toml: not UTF-8 at byte 10"):
+        load_recipe(str(path))
+
+
+def test_a_recipe_that_does_not_exist_is_refused():
+    with pytest.raises(InputError, match="no recipe and no file named 'nowhere'"):
+        recipe_text("nowhere")
+
+
+def test_an_error_in_a_file_names_the_file(recipe_file):
+    recipe_file.write_text("[training]\nepochs = 0\n", "utf-8")
+    with pytest.raises(InputError, match=r"mine\.toml: training\.epochs: .*greater than or equal to 1"):
+        load_recipe(str(recipe_file))
+
+
+@pytest.mark.parametrize("section", sorted(models_in(Recipe), key=lambda section: section.__name__))
+def test_every_field_has_a_description(section):
+    assert section.__doc__
+    for name, field in section.model_fields.items():
+        if name not in sections() and name != "dropout":
+            assert field.description, f"{section.__name__}.{name}"
+
+
+def test_the_table_of_sections_is_the_schema():
+    inner = {name for name, field in Recipe.model_fields.items() if models_in(Recipe) & _classes(field.annotation)}
+    assert set(sections()) == inner
+    listed = {section for kinds in sections().values() for section in kinds}
+    assert listed | {Recipe} == {section for section in models_in(Recipe) if section.__name__ != "Dropout"}
+
+
+def _classes(annotation: object) -> set[object]:
+    parts = typing.get_args(annotation)
+    return {annotation} if isinstance(annotation, type) else set().union(*map(_classes, parts)) if parts else set()
+
+
+def test_a_recipe_survives_json(recipe_file):
+    recipe = load_recipe(str(recipe_file), ["model.hidden_sizes=[3,4]", "schedule.kind=cosine"])
+    assert parse_recipe(recipe.model_dump(mode="json"), "again") == recipe
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_shipped_recipe_loads_and_says_what_it_is_for(name):
+    assert load_recipe(name).description

@@ -1,0 +1,70 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recurlm.errors import InputError
+from recurlm.text.tokenization import BytePairs, Characters, Words
+
+LINES = ["the cat sat on the mat", "the dog sat on the log", "", "naïve café 漢字 \t tab", "12 + 34 = 46!"]
+texts = st.text(st.sampled_from("ab é漢\t\r<>\n"), max_size=40)
+
+
+@pytest.fixture(scope="module")
+def byte_pairs() -> BytePairs:
+    pytest.importorskip("tokenizers")
+    return BytePairs.train(LINES, 300)
+
+
+def test_words_are_split_at_spaces_only():
+    assert list(Words().split("a  b\tc \n\n d\r\n")) == ["a", "b\tc", "\n", "\n", "d\r", "\n"]
+    assert list(Words().split("")) == []
+    assert list(Words().split("   ")) == []
+
+
+@given(texts)
+def test_words_are_those_of_a_naive_split(text):
+    naive = []
+    for number, line in enumerate(text.split("\n")):
+        naive += (["\n"] if number else []) + [word for word in line.split(" ") if word]
+    assert list(Words().split(text)) == naive
+
+
+@given(texts)
+def test_words_join_to_the_text_up_to_runs_of_spaces(text):
+    tidy = "\n".join(" ".join(word for word in line.split(" ") if word) for line in text.split("\n"))
+    assert Words().join(list(Words().split(text))) == tidy
+
+
+@given(st.text(max_size=40))
+def test_characters_are_code_points(text):
+    assert list(Characters().split(text)) == list(text)
+    assert Characters().join(list(Characters().split(text))) == text
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=40))
+def test_byte_pairs_spell_any_text_exactly(byte_pairs, text):
+    assert byte_pairs.join(list(byte_pairs.split(text))) == text
+
+
+def test_byte_pairs_learn_frequent_pieces(byte_pairs):
+    assert len(byte_pairs.pieces) == 300 or len(byte_pairs.pieces) > 256
+    assert "Ġthe" in byte_pairs.pieces or "the" in byte_pairs.pieces
+    assert list(byte_pairs.split("the\nthe")).count("\n") == 1
+    assert len(list(byte_pairs.split("the"))) == 1
+
+
+def test_byte_pairs_never_make_a_special_token(byte_pairs):
+    learned = BytePairs.train(["<eos> <unk>"] * 50, 400)
+    assert not {"<eos>", "<unk>", "\n"} & set(learned.pieces)
+
+
+def test_byte_pairs_come_back_from_their_serialized_form(byte_pairs):
+    again = BytePairs(byte_pairs.serialized)
+    assert again.pieces == byte_pairs.pieces
+    assert list(again.split("the dog, naïve\n")) == list(byte_pairs.split("the dog, naïve\n"))
+
+
+def test_fewer_byte_pairs_than_bytes_are_refused():
+    pytest.importorskip("tokenizers")
+    with pytest.raises(InputError, match=r"text\.merges: 255 is less than the 256 single bytes"):
+        BytePairs.train(LINES, 255)
