@@ -65,7 +65,12 @@ def open_trainer(corpus_folder: Path, small_recipe: Callable[..., Path], tmp_pat
     """Prepares a run of the small recipe in a folder of this name."""
 
     def open_(
-        out: str, *, resume: bool = False, time_limit: str | None = None, **sections: dict[str, object]
+        out: str,
+        *,
+        resume: bool = False,
+        time_limit: str | None = None,
+        tensorboard: bool = False,
+        **sections: dict[str, object],
     ) -> Trainer:
         request = TrainingRequest(
             text=str(corpus_folder),
@@ -75,6 +80,7 @@ def open_trainer(corpus_folder: Path, small_recipe: Callable[..., Path], tmp_pat
             precision="fp32",
             resume=resume,
             time_limit=time_limit,
+            tensorboard=tensorboard,
             cache_directory=tmp_path / "cache",
         )
         return prepare_training(request, Silent())

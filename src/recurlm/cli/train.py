@@ -35,6 +35,15 @@ def train(
             show_default=False,
         ),
     ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="RUN",
+            help="Start from the model, vocabulary and recipe of another run, such as an imported one.",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Run folder. [default: runs/CORPUS-RECIPE]", show_default=False)
     ] = None,
@@ -56,6 +65,9 @@ def train(
         str | None,
         typer.Option("--time-limit", metavar="TIME", help="Fit the whole run into 90s, 10m or 1h30m."),
     ] = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write RUN/tensorboard too (needs the extra).")
+    ] = False,
     data_directory: DataDirectoryOption = None,
     cache_directory: CacheDirectoryOption = None,
     offline: OfflineOption = False,
@@ -73,6 +85,7 @@ def train(
     request = TrainingRequest(
         text=text,
         recipe=recipe,
+        start=start,
         changes=tuple(all_changes),
         out=out,
         seed=seed,
@@ -80,6 +93,7 @@ def train(
         precision=precision,
         resume=resume,
         time_limit=time_limit,
+        tensorboard=tensorboard,
         data_directory=data_directory,
         cache_directory=cache_directory,
         offline=offline,

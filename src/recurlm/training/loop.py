@@ -22,7 +22,7 @@ from recurlm.text.batching import Batch, BatchSource
 from recurlm.text.store import PreparedCorpus
 from recurlm.training.optimizers import build_optimizer, optimizer_tensors, restore_optimizer, set_rate
 from recurlm.training.precision import autocast
-from recurlm.training.progress import Journal, Watcher, clock
+from recurlm.training.progress import Journal, Mirror, Watcher, clock
 from recurlm.training.schedules import rate_factor
 from recurlm.training.stopping import StopRequest
 
@@ -156,8 +156,13 @@ class Trainer:
         precision: str = "fp32",
         time_limit: float | None = None,
         reserve: float = 0.0,
+        mirror: Mirror | None = None,
     ) -> None:
-        """`time_limit` and `reserve` are seconds: the whole run's, and what of it the final evaluation needs."""
+        """`time_limit` and `reserve` are seconds: the whole run's, and what of it the final evaluation needs.
+
+        `mirror` gets what the journal gets.
+        """
+        self.mirror = mirror
         self.recipe, self.model, self.source, self.corpus = recipe, model, source, corpus
         self.folder, self.watcher = folder, watcher
         self.precision = precision
@@ -170,7 +175,7 @@ class Trainer:
     def fit(self, stop: StopRequest) -> Result:
         """Train to the end of the recipe or of the time. Raises StoppedError or DivergedError, checkpoint kept."""
         self._resume()
-        self.journal = Journal(self.folder.path / METRICS_FILE, self.counters.step)
+        self.journal = Journal(self.folder.path / METRICS_FILE, self.counters.step, self.mirror)
         self._clock = time.monotonic()
         self._saved = self._clock
         try:

@@ -10,12 +10,25 @@ from typing import Any, Protocol
 from recurlm.files import write_whole
 
 
+class Mirror(Protocol):
+    """Someone else who keeps the journal's entries."""
+
+    def write(self, entry: dict[str, Any]) -> None:
+        """One entry."""
+
+    def close(self) -> None:
+        """No more will come."""
+
+
 class Journal:
     """metrics.jsonl: one JSON object a line, appended as the run goes on."""
 
-    def __init__(self, path: Path, step: int) -> None:
-        """Open after `step`; entries of later steps, left by a run that was killed, are dropped."""
-        self.path = path
+    def __init__(self, path: Path, step: int, mirror: Mirror | None = None) -> None:
+        """Open after `step`; entries of later steps, left by a run that was killed, are dropped.
+
+        `mirror` gets every entry too.
+        """
+        self.mirror = mirror
         if path.is_file():
             kept = [line for line in path.read_bytes().splitlines(keepends=True) if _belongs(line, step)]
             write_whole(path, b"".join(kept))
@@ -26,10 +39,14 @@ class Journal:
         cleaned = {key: _finite(value) for key, value in entry.items()}
         self._file.write(json.dumps(cleaned, allow_nan=False) + "\n")
         self._file.flush()
+        if self.mirror is not None:
+            self.mirror.write(entry)
 
     def close(self) -> None:
         """End the file."""
         self._file.close()
+        if self.mirror is not None:
+            self.mirror.close()
 
 
 def _belongs(line: bytes, step: int) -> bool:

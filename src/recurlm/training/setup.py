@@ -4,15 +4,15 @@ import datetime
 import platform
 import re
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from recurlm.checkpoints import RunFolder
-from recurlm.config import Recipe, load_recipe, parse_recipe
+from recurlm.checkpoints import MODEL_FILE, RunFolder, digest, tensors
+from recurlm.config import Recipe, apply_changes, load_recipe, parse_recipe
 from recurlm.errors import InputError, UsageError
 from recurlm.evaluation.perplexity import stream_perplexity
 from recurlm.models.initialisation import initialise
@@ -25,9 +25,11 @@ from recurlm.text.store import PreparedCorpus, prepare
 from recurlm.training.loop import Trainer
 from recurlm.training.precision import resolve_device, resolve_precision
 from recurlm.training.progress import Watcher, clock
+from recurlm.training.tensorboard import TensorBoard
 from recurlm.version import VERSION
 
 RUN_FORMAT = "recurlm run 1"
+TENSORBOARD_FOLDER = "tensorboard"
 TIMING_TOKENS = 256
 STANDARD_INPUT = "-"
 
@@ -38,6 +40,7 @@ class TrainingRequest:
 
     text: str | None = None
     recipe: str | None = None
+    start: Path | None = None
     changes: tuple[str, ...] = ()
     out: Path | None = None
     seed: int | None = None
@@ -45,9 +48,18 @@ class TrainingRequest:
     precision: str | None = None
     resume: bool = False
     time_limit: str | None = None
+    tensorboard: bool = False
     data_directory: Path | None = None
     cache_directory: Path | None = None
     offline: bool = False
+
+
+@dataclass(frozen=True)
+class Start:
+    """The run whose model and vocabulary another one begins with: its folder and its model's SHA-256."""
+
+    run: str
+    model: str
 
 
 @dataclass(frozen=True)
@@ -62,6 +74,7 @@ class RunConfig:
     precision: str
     threads: int
     time_limit: float | None
+    start: Start | None = None
 
     def to_json(self, corpus: PreparedCorpus, parameters: int) -> dict[str, Any]:
         """The whole of config.json."""
@@ -78,6 +91,7 @@ class RunConfig:
             "precision": self.precision,
             "threads": self.threads,
             "time_limit": self.time_limit,
+            "start": None if self.start is None else asdict(self.start),
             "recipe_name": self.recipe_name,
             "recipe": self.recipe.model_dump(mode="json"),
         }
@@ -93,14 +107,17 @@ def prepare_training(request: TrainingRequest, watcher: Watcher) -> Trainer:
     source_text = _open_source(config, request)
     if config.source == STANDARD_INPUT:
         config = replace(config, source=str(source_text.train.path))
-    corpus = _prepare(source_text, config.recipe, request, watcher)
+    corpus = _prepare(source_text, config, folder, request, watcher)
     split = config.recipe.validation.split
     if split not in corpus.splits:
         raise InputError(f"{corpus.name}: has no {split} text; put {split}.txt beside the training text")
     source = open_batches(corpus["train"], config.recipe.batches, config.seed)
     torch.manual_seed(config.seed)
     model = LanguageModel(config.recipe.model, len(corpus.codec.vocabulary))
-    initialise(model, config.recipe.initialisation)
+    if config.start is None:
+        initialise(model, config.recipe.initialisation)
+    elif not folder.has_checkpoint():
+        _load_start(model, config.start)
     model.to(torch.device(config.device))
     if not folder.holds_run():
         folder.create(config.to_json(corpus, model.parameter_count()), corpus.codec)
@@ -118,6 +135,7 @@ def prepare_training(request: TrainingRequest, watcher: Watcher) -> Trainer:
         precision=config.precision,
         time_limit=config.time_limit,
         reserve=reserve,
+        mirror=TensorBoard(folder.path / TENSORBOARD_FOLDER) if request.tensorboard else None,
     )
 
 
@@ -150,19 +168,58 @@ def _open_run(request: TrainingRequest) -> tuple[RunFolder, RunConfig]:
 
 
 def _new_config(request: TrainingRequest) -> RunConfig:
-    name = _recipe_name(request)
-    recipe = load_recipe(name, request.changes)
+    recipe = _asked_recipe(request)
     device = resolve_device(request.device)
     return RunConfig(
         recipe,
-        Path(name).stem,
-        _source_name(request.text or recipe.corpus),
+        Path(_recipe_name(request)).stem,
+        _source_name(request.text or _own_corpus(request, recipe)),
         1 if request.seed is None else request.seed,
         device.type,
         resolve_precision(request.precision or recipe.training.precision, device),
         torch.get_num_threads(),
         None if request.time_limit is None else parse_duration(request.time_limit),
+        None if request.start is None else _start(request.start),
     )
+
+
+def _own_corpus(request: TrainingRequest, recipe: Recipe) -> str:
+    """The text to train on where none is named: the recipe's, or that of the run to start from."""
+    if request.start is None:
+        return recipe.corpus
+    source: str = RunFolder(request.start).config()["corpus"]["source"]
+    if not source:
+        raise InputError(f"{request.start}: does not say which corpus it learned from; name a text to train on")
+    return source
+
+
+def _asked_recipe(request: TrainingRequest) -> Recipe:
+    """The recipe with its changes; a run to start from gives all of it, or text and model to the one named."""
+    if request.start is None:
+        return load_recipe(_recipe_name(request), request.changes)
+    values = RunFolder(request.start).recipe().model_dump(mode="json")
+    if request.recipe is not None:
+        own = {key: values[key] for key in ("text", "model")}
+        values = load_recipe(request.recipe).model_dump(mode="json") | own
+    apply_changes(values, request.changes)
+    return parse_recipe(values, f"--from {request.start}")
+
+
+def _start(path: Path) -> Start:
+    return Start(str(path.resolve()), digest(RunFolder(path).read(MODEL_FILE)))
+
+
+def _load_start(model: LanguageModel, start: Start) -> None:
+    folder = RunFolder(Path(start.run))
+    content = folder.read(MODEL_FILE)
+    if digest(content) != start.model:
+        raise InputError(f"{folder.path}: its model is no longer the one this run started from; bring that back")
+    try:
+        model.load_weights(tensors(content, folder.path / MODEL_FILE))
+    except RuntimeError as error:
+        raise InputError(
+            f"{folder.path}: its model has other sizes than the recipe asks for; leave them out"
+        ) from error
 
 
 def _source_name(text: str) -> str:
@@ -180,6 +237,8 @@ def _asked_source(request: TrainingRequest) -> str | None:
 
 
 def _recipe_name(request: TrainingRequest) -> str:
+    if request.start is not None:
+        return request.recipe or request.start.resolve().name
     return request.recipe or ("demo" if request.text is None else "default")
 
 
@@ -191,6 +250,11 @@ def _default_folder(config: RunConfig) -> Path:
 def _resumed_config(folder: RunFolder, request: TrainingRequest) -> RunConfig:
     """The run's own configuration. Raises InputError where the command asks for another."""
     values = folder.config()
+    if not values["corpus"]["source"]:
+        raise InputError(
+            f"{folder.path}: was imported, not trained here, so there is nothing to go on with\n"
+            f"train it further with: recurlm train TEXT --from {folder.path} --out NEW"
+        )
     recipe = parse_recipe(values["recipe"], str(folder.path / "config.json"))
     config = RunConfig(
         recipe,
@@ -201,6 +265,7 @@ def _resumed_config(folder: RunFolder, request: TrainingRequest) -> RunConfig:
         values["precision"],
         values["threads"],
         values["time_limit"],
+        None if values["start"] is None else Start(**values["start"]),
     )
     asked = {
         "text": (_asked_source(request), config.source),
@@ -212,7 +277,9 @@ def _resumed_config(folder: RunFolder, request: TrainingRequest) -> RunConfig:
     for name, (wanted, recorded) in asked.items():
         if wanted is not None and wanted != recorded:
             raise InputError(f"{folder.path}: was begun with {name} {recorded}, not {wanted}; leave it out to go on")
-    if (request.recipe or request.changes) and load_recipe(request.recipe or "default", request.changes) != recipe:
+    if request.start is not None and _start(request.start) != config.start:
+        raise InputError(f"{folder.path}: was not begun with --from {request.start}; leave it out to go on")
+    if (request.recipe or request.changes) and _asked_recipe(request) != recipe:
         raise InputError(f"{folder.path}: was begun with another recipe; leave --recipe and --set out to go on")
     resolve_device(config.device)
     return config
@@ -227,7 +294,9 @@ def _open_source(config: RunConfig, request: TrainingRequest) -> Corpus:
     )
 
 
-def _prepare(source: Corpus, recipe: Recipe, request: TrainingRequest, watcher: Watcher) -> PreparedCorpus:
+def _prepare(
+    source: Corpus, config: RunConfig, folder: RunFolder, request: TrainingRequest, watcher: Watcher
+) -> PreparedCorpus:
     size = max(source.train.size, 1)
     done = 0
 
@@ -237,7 +306,10 @@ def _prepare(source: Corpus, recipe: Recipe, request: TrainingRequest, watcher: 
         watcher.tick(min(done / size, 1.0), f"preparing {source.name}: {done / 1e6:,.0f} million characters")
 
     cache = request.cache_directory or default_cache_directory()
-    return prepare(source, recipe.text, cache, report)
+    codec = None
+    if config.start is not None:
+        codec = (folder if folder.holds_run() else RunFolder(Path(config.start.run))).codec()
+    return prepare(source, config.recipe.text, cache, report, codec)
 
 
 def _describe_splits(corpus: PreparedCorpus) -> dict[str, Any]:
@@ -266,9 +338,7 @@ def _introduce(
     watcher.say(f"text   {corpus.name}: {_size(corpus['train'])}, {len(corpus.codec.vocabulary):,} different {unit}")
     replaced = corpus["train"].oov
     if replaced:
-        watcher.say(
-            f"       {replaced:,} tokens ({replaced / len(corpus['train'].ids):.1%}) are rare and read as <unk>"
-        )
+        watcher.say(f"       {replaced:,} tokens ({replaced / len(corpus['train'].ids):.1%}) are read as <unk>")
     for line in source.report():
         watcher.say(f"       {line}")
     layers = " + ".join(map(str, config.recipe.model.hidden_sizes))

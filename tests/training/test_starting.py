@@ -1,0 +1,101 @@
+"""Training that starts from another run's model and vocabulary."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from recurlm.checkpoints import RunFolder
+from recurlm.errors import InputError, StoppedError
+from recurlm.interface import load
+from recurlm.training.loop import Trainer
+from recurlm.training.progress import Silent
+from recurlm.training.setup import TrainingRequest, prepare_training
+from recurlm.training.stopping import StopRequest
+
+OpenTrainer = Callable[..., Trainer]
+
+
+class StopAtOnce(StopRequest):
+    requested = property(lambda self: True)  # type: ignore[assignment]
+
+
+@pytest.fixture
+def first(open_trainer: OpenTrainer, tmp_path: Path) -> Path:
+    open_trainer("first").fit(StopRequest())
+    return tmp_path / "first"
+
+
+@pytest.fixture
+def other_text(tmp_path: Path) -> Path:
+    """Sentences of the same language in another order, with a word that the first run never met."""
+    path = tmp_path / "other.txt"
+    path.write_text("the yellow fruit is a lemon\nthe violet fruit is a plum\nthe green fruit is a lime\n" * 20)
+    return path
+
+
+def start(run: Path, text: Path | None, out: Path, **options: object) -> Trainer:
+    return prepare_training(
+        TrainingRequest(
+            text=None if text is None else str(text),
+            start=run,
+            out=out,
+            device="cpu",
+            cache_directory=run.parent / "cache",
+            **options,  # type: ignore[arg-type]
+        ),
+        Silent(),
+    )
+
+
+def test_the_weights_the_vocabulary_and_the_recipe_are_those_of_the_other_run(
+    first: Path, other_text: Path, tmp_path: Path
+) -> None:
+    trainer = start(first, other_text, tmp_path / "second", changes=("optimizer.learning_rate=0.001",))
+    model = load(first)
+    torch.testing.assert_close(trainer.model.weights(), model.network.weights(), rtol=0, atol=0)
+    assert trainer.corpus.codec.vocabulary == model.codec.vocabulary
+    assert trainer.corpus["train"].oov == 18
+    assert trainer.recipe.model == model.recipe.model
+    assert trainer.recipe.optimizer.learning_rate == 0.001
+    start_of_second = RunFolder(tmp_path / "second").config()["start"]
+    assert start_of_second["run"] == str(first)
+
+
+def test_without_a_text_the_corpus_is_that_of_the_other_run(first: Path, corpus_folder: Path, tmp_path: Path) -> None:
+    start(first, None, tmp_path / "second")
+    assert RunFolder(tmp_path / "second").config()["corpus"]["source"] == str(corpus_folder)
+
+
+def test_it_goes_on_with_its_own_files_when_the_other_run_is_gone(
+    first: Path, other_text: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(StoppedError):
+        start(first, other_text, tmp_path / "second").fit(StopAtOnce())
+    whole = start(first, other_text, tmp_path / "whole").fit(StopRequest())
+    first.rename(tmp_path / "moved")
+    request = TrainingRequest(
+        text=str(other_text), out=tmp_path / "second", resume=True, cache_directory=tmp_path / "cache"
+    )
+    resumed = prepare_training(request, Silent()).fit(StopRequest())
+    assert resumed.steps == whole.steps
+    assert (tmp_path / "second/model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
+
+
+def test_another_recipe_gives_all_but_text_and_model(first: Path, other_text: Path, tmp_path: Path) -> None:
+    trainer = start(first, other_text, tmp_path / "second", recipe="zaremba-small")
+    assert trainer.recipe.model.hidden_sizes == (16,)
+    assert trainer.recipe.optimizer.kind == "sgd"
+
+
+def test_other_sizes_are_refused_before_anything_is_written(first: Path, other_text: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="other sizes"):
+        start(first, other_text, tmp_path / "second", changes=("model.hidden_sizes=[17]",))
+    assert not (tmp_path / "second").exists()
+
+
+def test_a_run_that_was_begun_otherwise_does_not_go_on_from_another(first: Path, open_trainer: OpenTrainer) -> None:
+    open_trainer("third")
+    with pytest.raises(InputError, match="was not begun with --from"):
+        start(first, None, first.parent / "third", resume=True)
