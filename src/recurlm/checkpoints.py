@@ -126,6 +126,10 @@ class RunFolder:
         sync_folder(folder)
         self._forget_old_checkpoints()
 
+    def has_checkpoint(self) -> bool:
+        """Whether training has written one yet."""
+        return bool(self._checkpoints())
+
     def latest_checkpoint(self) -> dict[str, bytes] | None:
         """The newest checkpoint's files, verified; None where there is none yet."""
         found = self._checkpoints()

@@ -335,9 +335,7 @@ def load_recipe(name_or_path: str, changes: Iterable[str] = ()) -> Recipe:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{place}: not TOML: {error}") from error
-    # a new kind empties its section, so kinds come before the keys that belong to them
-    for change in sorted(changes, key=lambda change: not change.partition("=")[0].strip().endswith(".kind")):
-        apply_change(values, change)
+    apply_changes(values, changes)
     return parse_recipe(values, place)
 
 
@@ -349,6 +347,13 @@ def parse_recipe(values: Mapping[str, Any], place: str) -> Recipe:
     except ValidationError as error:
         lines = [_explain(detail) for detail in error.errors()[:5]]
         raise InputError(f"{place}: " + "; ".join(lines)) from error
+
+
+def apply_changes(values: dict[str, Any], changes: Iterable[str]) -> None:
+    """Lay several changes over plain recipe values, in any order."""
+    # a new kind empties its section, so kinds come before the keys that belong to them
+    for change in sorted(changes, key=lambda change: not change.partition("=")[0].strip().endswith(".kind")):
+        apply_change(values, change)
 
 
 def apply_change(values: dict[str, Any], change: str) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from recurlm.config import TextOptions
 from recurlm.errors import InputError
-from recurlm.files import temporary_folder
+from recurlm.files import sync_folder, temporary_folder
 from recurlm.text.codec import Codec, EncodedText, Encoder, closed_blocks, train_tokenization
 from recurlm.text.sources import Corpus, Text
 from recurlm.text.tokenization import LINE_FEED, BytePairs, Tokenization
@@ -46,24 +46,31 @@ class PreparedCorpus:
 
 
 def prepare(
-    corpus: Corpus, options: TextOptions, cache_directory: Path, report: Report | None = None
+    corpus: Corpus,
+    options: TextOptions,
+    cache_directory: Path,
+    report: Report | None = None,
+    codec: Codec | None = None,
 ) -> PreparedCorpus:
     """Build the vocabulary from the training text and encode every split; a second call finds the work done.
 
     `report` is called with the number of characters read since its last call. The training text is read once:
-    words get provisional ids by first appearance, and are renumbered when their counts are known.
+    words get provisional ids by first appearance, and are renumbered when their counts are known. With `codec`
+    nothing is built: every split is encoded with it.
     """
-    folder = cache_directory / "prepared" / _key(corpus, options)
+    folder = cache_directory / "prepared" / _key(corpus, options, codec)
     if not (folder / "store.json").is_file():
         with temporary_folder(folder.parent) as unfinished:
-            _write(corpus, options, unfinished, report or (lambda _: None))
+            _write(corpus, options, codec, unfinished, report or (lambda _: None))
+            _sync_files(unfinished)
             _move_into_place(unfinished, folder)
     return _read(corpus.name, folder)
 
 
-def _key(corpus: Corpus, options: TextOptions) -> str:
+def _key(corpus: Corpus, options: TextOptions, codec: Codec | None) -> str:
     texts = [(split, text.sha256) for split, text in _texts(corpus)]
-    content = json.dumps([FORMAT, texts, options.model_dump()], sort_keys=True)
+    given = [] if codec is None else [codec.files()]
+    content = json.dumps([FORMAT, texts, options.model_dump(), *given], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
@@ -78,25 +85,40 @@ def _move_into_place(unfinished: Path, folder: Path) -> None:
     except OSError:
         # another process finished the same work first, or left a folder without its last file
         if not (folder / "store.json").is_file():
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)
             os.replace(unfinished, folder)
+    sync_folder(folder.parent)
 
 
-def _write(corpus: Corpus, options: TextOptions, folder: Path, report: Report) -> None:
-    tokenization = train_tokenization(options.unit, options.merges, corpus.train.lines())
-    codec, train = _write_training_text(corpus.train, tokenization, options, folder, report)
-    description = {"train": train}
-    for split, text in _texts(corpus)[1:]:
-        encoder = Encoder(codec)
-        dtype = _dtype(codec.vocabulary)
-        with (folder / f"{split}.ids").open("wb") as file:
-            for block in encoder.blocks(text):
-                file.write(block.astype(dtype).tobytes())
-        description[split] = _describe(text, encoder.characters, encoder.oov)
+def _sync_files(folder: Path) -> None:
+    """Bring every byte to the disk before the folder gets its name: a power cut must not leave a shorter text."""
+    for path in folder.iterdir():
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
+    sync_folder(folder)
+
+
+def _write(corpus: Corpus, options: TextOptions, codec: Codec | None, folder: Path, report: Report) -> None:
+    description = {}
+    if codec is None:
+        tokenization = train_tokenization(options.unit, options.merges, corpus.train.lines())
+        codec, description["train"] = _write_training_text(corpus.train, tokenization, options, folder, report)
+    for split, text in _texts(corpus):
+        if split not in description:
+            description[split] = _write_text(text, codec, folder / f"{split}.ids")
     for name, content in codec.files().items():
         (folder / name).write_text(content, encoding="utf-8")
     values = {"format": FORMAT, "dtype": _dtype(codec.vocabulary).name, "splits": description}
     (folder / "store.json").write_text(json.dumps(values, indent=2), encoding="utf-8")
+
+
+def _write_text(text: Text, codec: Codec, path: Path) -> dict[str, Any]:
+    encoder = Encoder(codec)
+    dtype = _dtype(codec.vocabulary)
+    with path.open("wb") as file:
+        for block in encoder.blocks(text):
+            file.write(block.astype(dtype).tobytes())
+    return _describe(text, encoder.characters, encoder.oov)
 
 
 def _describe(text: Text, characters: int, oov: int) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from recurlm.bridges.mxnet.architecture import (
     PackedParameters,
     RecurrentLayer,
 )
+from recurlm.bridges.mxnet.params import BFLOAT16
 from recurlm.errors import InputError
 
 Array = NDArray[Any]
@@ -172,6 +173,6 @@ def _array(params: Params, name: str, shape: tuple[int, ...]) -> Array:
         raise InputError(f"parameter {name!r}, which the graph names, is not in the parameter file")
     if array.shape != shape:
         raise InputError(f"parameter {name!r}: shape {array.shape} found, {shape} expected by the graph")
-    if not np.issubdtype(array.dtype, np.floating):
+    if array.dtype != BFLOAT16 and not np.issubdtype(array.dtype, np.floating):
         raise InputError(f"parameter {name!r}: type {array.dtype} found, floating-point numbers expected")
     return array
