@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recurlm.config import TextOptions
-from recurlm.errors import InputError
+from recurlm.errors import CorruptFileError, InputError
 from recurlm.text.sources import Corpus, Text
 from recurlm.text.store import prepare
 
@@ -270,3 +270,12 @@ def test_penn_treebank_has_the_ids_that_the_seed_document_prints(shared_data, tm
     assert len(encoded.ends) == 42_068
     assert [len(prepared[split].ids) for split in ("train", "valid", "test")] == [929_589, 73_760, 82_430]
     assert [prepared[split].oov for split in ("train", "valid", "test")] == [0, 0, 0]
+
+
+def test_a_prepared_text_that_was_shortened_is_refused(write_corpus, tmp_path):
+    corpus = write_corpus("a b c\n" * 20)
+    prepare(corpus, TextOptions(), tmp_path / "cache")
+    (path,) = (tmp_path / "cache").rglob("train.ids")
+    path.write_bytes(path.read_bytes()[:-2])
+    with pytest.raises(CorruptFileError, match=r"train\.ids: shortened .* remove"):
+        prepare(corpus, TextOptions(), tmp_path / "cache")

@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recurlm.config import StreamBatches
 from recurlm.errors import InputError
 from recurlm.kernels.linear_cross_entropy import linear_cross_entropy
-from recurlm.models.language_model import LanguageModel
+from recurlm.models.language_model import LanguageModel, evaluating
 from recurlm.models.state import State
-from recurlm.text.batching import IGNORED, given_first_word_batch, length_groups, padded_rows, sentence_batch
+from recurlm.text.batching import IGNORED, Streams, given_first_word_batch, length_groups, padded_rows, sentence_batch
 from recurlm.text.codec import EncodedText
 from recurlm.text.vocabulary import EOS_ID
 from recurlm.version import VERSION
@@ -110,23 +111,15 @@ def stream_perplexity(
     With `columns` > 1 the stream is cut into that many pieces read side by side, each from a zero state: quicker,
     slightly worse, and named in the signature. The result does not depend on `chunk`, the steps computed at once.
     """
-    ids = np.asarray(text.ids)
-    rows = -(-len(ids) // columns)
-    target = np.full((columns, rows), IGNORED, np.int64)
-    target.reshape(-1)[: len(ids)] = ids
-    before = np.full((columns, rows), EOS_ID, np.int64)
-    before.reshape(-1)[1 : len(ids)] = ids[:-1]
-    inputs, targets = (torch.from_numpy(array.T) for array in (before, target))
     total = 0.0
     state = model.initial_state(columns)
-    for start in range(0, rows, chunk):
-        cut = slice(start, start + chunk)
-        losses, state = token_losses(model, inputs[cut], targets[cut], state)
+    for batch in Streams(text, StreamBatches(batch_size=columns, bptt=chunk), seed=0).batches(0):
+        losses, state = token_losses(model, batch.input, batch.target, state)
         total += losses.sum().item()
         if tick is not None:
-            tick(int((targets[cut] != IGNORED).sum()))
+            tick(int(batch.counted.sum()))
     extra = {"columns": columns} if columns > 1 else {}
-    return _result(text, "stream", total, len(ids), text.characters, "counted", "carried", extra)
+    return _result(text, "stream", total, len(text.ids), text.characters, "counted", "carried", extra)
 
 
 def sentence_perplexity(
@@ -187,9 +180,13 @@ def mxnet_perplexity(
 
 @torch.no_grad()
 def token_losses(model: LanguageModel, input: Tensor, target: Tensor, state: State) -> tuple[Tensor, State]:
-    """-ln p of each target; input and target (T, B), losses (T, B) in float64 on the CPU, zero where ignored."""
+    """-ln p of each target, without dropout, and the state after them.
+
+    input and target (T, B), losses (T, B) in float64 on the CPU, zero where the target is ignored.
+    """
     device = model.device
-    hidden, state = model.hidden(input.to(device), state)
+    with evaluating(model):
+        hidden, state = model.hidden(input.to(device), state)
     _, losses = linear_cross_entropy(
         hidden.flatten(0, 1), model.decoder.weight, model.decoder.bias, target.to(device).flatten()
     )

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from recurlm.errors import UsageError
-from recurlm.models.language_model import LanguageModel
+from recurlm.models.language_model import LanguageModel, evaluating
 from recurlm.text.vocabulary import EOS_ID
 
 
@@ -42,7 +42,8 @@ def sample(
     tokens = torch.tensor([EOS_ID, *prompt], device=model.device)[:, None].expand(-1, count)
     state = model.initial_state(count)
     while True:
-        hidden, state = model.hidden(tokens, state)
+        with evaluating(model):
+            hidden, state = model.hidden(tokens, state)
         logprobs = model.decoder(hidden[-1]).log_softmax(-1).cpu()
         ids = draw(logprobs, options, generator)
         yield ids, logprobs.gather(1, ids[:, None])[:, 0]
@@ -53,7 +54,7 @@ def prompt_logprob(model: LanguageModel, prompt: Sequence[int]) -> float:
     """Natural log-probability of a prompt after ``<eos>``."""
     if not prompt:
         return 0.0
-    with torch.no_grad():
+    with torch.no_grad(), evaluating(model):
         inputs = torch.tensor([EOS_ID, *prompt[:-1]], device=model.device)[:, None]
         logits, _ = model(inputs, model.initial_state(1))
         logprobs = logits[:, 0].log_softmax(-1)

@@ -4,6 +4,9 @@ tokens (T, B) -> embedding (T, B, E) -> recurrent stack (T, B, H) -> decoder (T,
 The logits at step n are for the token at step n + 1, given tokens 1 to n and the state before them.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -79,3 +82,14 @@ class LanguageModel(nn.Module):
     def parameter_count(self) -> int:
         """Trainable numbers, a tied matrix counted once."""
         return sum(parameter.numel() for parameter in self.parameters())
+
+
+@contextmanager
+def evaluating(model: LanguageModel) -> Iterator[None]:
+    """The model without dropout, whatever mode it is in; that mode comes back at the end."""
+    training = model.training
+    model.train(False)
+    try:
+        yield
+    finally:
+        model.train(training)

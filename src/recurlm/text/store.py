@@ -16,14 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recurlm.config import TextOptions
-from recurlm.errors import InputError
+from recurlm.errors import CorruptFileError, InputError
 from recurlm.files import sync_folder, temporary_folder
 from recurlm.text.codec import Codec, EncodedText, Encoder, closed_blocks, train_tokenization
 from recurlm.text.sources import Corpus, Text
 from recurlm.text.tokenization import LINE_FEED, BytePairs, Tokenization
 from recurlm.text.vocabulary import EOS, EOS_ID, UNK, Vocabulary
 
-FORMAT = "recurlm store 1"
+FORMAT = "recurlm store 2"
 SPLITS = ("train", "valid", "test")
 _CHUNK = 1 << 20
 
@@ -108,7 +108,8 @@ def _write(corpus: Corpus, options: TextOptions, codec: Codec | None, folder: Pa
             description[split] = _write_text(text, codec, folder / f"{split}.ids")
     for name, content in codec.files().items():
         (folder / name).write_text(content, encoding="utf-8")
-    values = {"format": FORMAT, "dtype": _dtype(codec.vocabulary).name, "splits": description}
+    sizes = {split: (folder / f"{split}.ids").stat().st_size for split in description}
+    values = {"format": FORMAT, "dtype": _dtype(codec.vocabulary).name, "bytes": sizes, "splits": description}
     (folder / "store.json").write_text(json.dumps(values, indent=2), encoding="utf-8")
 
 
@@ -208,8 +209,12 @@ def _chunks(file: BinaryIO) -> Iterator[Array]:
 def _read(name: str, folder: Path) -> PreparedCorpus:
     values = json.loads((folder / "store.json").read_text(encoding="utf-8"))
     dtype = np.dtype(values["dtype"])
-    splits = {
-        split: EncodedText(np.memmap(folder / f"{split}.ids", dtype, "r"), **description)
-        for split, description in values["splits"].items()
-    }
+    splits = {}
+    for split, description in values["splits"].items():
+        path = folder / f"{split}.ids"
+        if not path.is_file() or path.stat().st_size != values["bytes"][split]:
+            raise CorruptFileError(
+                f"{path}: shortened or missing since it was prepared; remove {folder} to prepare anew"
+            )
+        splits[split] = EncodedText(np.memmap(path, dtype, "r"), **description)
     return PreparedCorpus(name, Codec.load(folder), splits)

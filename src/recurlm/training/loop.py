@@ -1,10 +1,9 @@
 """Fit: steps, validation, checkpoints. A run can stop after any step and go on bit for bit."""
 
 import itertools
-import json
 import math
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,14 +11,15 @@ from torch import Tensor
 
 from recurlm.checkpoints import METRICS_FILE, RunFolder, tensor_bytes, tensors
 from recurlm.config import Recipe, Training
-from recurlm.errors import CorruptFileError, RecurlmError, StoppedError
+from recurlm.errors import RecurlmError, StoppedError
 from recurlm.evaluation.perplexity import SEED_BUCKETS, Perplexity, perplexity
 from recurlm.evaluation.sampling import SamplingOptions, sample
 from recurlm.kernels.linear_cross_entropy import linear_cross_entropy
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.state import State, detach
-from recurlm.text.batching import Batch, BatchSource
+from recurlm.text.batching import IGNORED, Batch, BatchSource
 from recurlm.text.store import PreparedCorpus
+from recurlm.training.counters import Counters, Result
 from recurlm.training.optimizers import build_optimizer, optimizer_tensors, restore_optimizer, set_rate
 from recurlm.training.precision import autocast
 from recurlm.training.progress import Journal, Mirror, Watcher, clock
@@ -32,40 +32,6 @@ SPECIMEN_TOKENS = {"word": 20, "bpe": 30, "character": 100}
 
 class DivergedError(RecurlmError):
     """The loss is no longer a number."""
-
-
-@dataclass
-class Counters:
-    """Where a run stands: all of it goes into a checkpoint.
-
-    epoch: whole epochs done · index: batches done in this one · seconds: of training, over all restarts ·
-    epoch_nats, epoch_tokens: counted since the epoch began · window_*: since the last log line.
-    """
-
-    epoch: int = 0
-    index: int = 0
-    step: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
-    epoch_nats: float = 0.0
-    epoch_tokens: int = 0
-    window_nats: float = 0.0
-    window_tokens: int = 0
-    window_sentences: int = 0
-    window_seconds: float = 0.0
-    best_nats: float | None = None
-    epochs_without_gain: int = 0
-    reductions: int = 0
-    waited: int = 0
-    finished: bool = False
-
-    @classmethod
-    def from_json(cls, content: bytes) -> "Counters":
-        """Read back a checkpoint's counters. Raises CorruptFileError."""
-        values = json.loads(content)
-        if set(values) != {field.name for field in fields(cls)}:
-            raise CorruptFileError("checkpoint: its counters are those of another version; train anew")
-        return cls(**values)
 
 
 @dataclass(frozen=True)
@@ -94,7 +60,9 @@ def train_step(
         total, losses = linear_cross_entropy(
             hidden.flatten(0, 1), model.decoder.weight, model.decoder.bias, batch.target.flatten()
         )
-    loss = total / (batch.columns if options.loss == "sequence" else int((batch.target >= 0).sum()))
+    # a batch of empty lines whose first word is given has nothing to predict
+    targets = max(int((batch.target != IGNORED).sum()), 1)
+    loss = total / (batch.columns if options.loss == "sequence" else targets)
     value = loss.item()
     if not math.isfinite(value):
         raise DivergedError(f"the loss is {value}")
@@ -105,40 +73,6 @@ def train_step(
     optimizer.step()
     counted = losses[batch.counted.flatten()]
     return StepResult(counted.double().sum().item(), counted.numel(), value), detach(state)
-
-
-@dataclass
-class Result:
-    """What `train` reports at its end."""
-
-    run: str
-    epochs: int
-    steps: int
-    seconds: float
-    valid: Perplexity
-    test: Perplexity | None
-
-    def to_json(self) -> dict[str, Any]:
-        """The last line of `train --json`."""
-        return {
-            "run": self.run,
-            "epochs": self.epochs,
-            "steps": self.steps,
-            "seconds": round(self.seconds, 3),
-            "valid_perplexity": self.valid.value,
-            "test_perplexity": None if self.test is None else self.test.value,
-            "signature": (self.test or self.valid).signature,
-            "valid_signature": self.valid.signature,
-        }
-
-    def summary(self) -> str:
-        """What a person wants to know at the end, and what to type next."""
-        lines = [f"done   {self.epochs} epochs, {self.steps:,} steps in {clock(self.seconds)}"]
-        lines.append(f"valid  perplexity {self.valid.value:.2f}  [{self.valid.signature}]")
-        if self.test is not None:
-            lines.append(f"test   perplexity {self.test.value:.2f}  [{self.test.signature}]")
-        lines.append(f"next   recurlm generate {self.run}     recurlm eval {self.run}     recurlm plot {self.run}")
-        return "\n".join(lines)
 
 
 class Trainer:
@@ -329,7 +263,6 @@ class Trainer:
 
         validation = self.recipe.validation
         buckets = getattr(self.recipe.batches, "buckets", SEED_BUCKETS)
-        self.model.eval()
         return perplexity(
             self.model,
             self.corpus[split],
@@ -379,7 +312,7 @@ class Trainer:
             "weights.safetensors": tensor_bytes(weights),
             "optimizer.safetensors": tensor_bytes(optimizer_tensors(self.optimizer)),
             "state.safetensors": tensor_bytes(_state_tensors(self.state) | _random_state(self.model.device)),
-            "counters.json": json.dumps(asdict(self.counters), indent=2).encode(),
+            "counters.json": self.counters.to_json(),
         }
         self.folder.save_checkpoint(self.counters.step, files)
         self._saved = time.monotonic()

@@ -358,7 +358,6 @@ def _evaluation_seconds(model: LanguageModel, corpus: PreparedCorpus) -> float:
     """How long the exact evaluation at the end will take, from a small piece of it."""
     held_out = [corpus[split] for split in ("valid", "test") if split in corpus.splits]
     piece = EncodedText(held_out[0].ids[:TIMING_TOKENS], "", "", 0)
-    model.eval()
     stream_perplexity(model, piece)
     start = time.monotonic()
     stream_perplexity(model, piece)

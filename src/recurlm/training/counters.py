@@ -1,0 +1,81 @@
+"""Where a run stands, and what it reports at its end."""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from recurlm.errors import CorruptFileError
+from recurlm.evaluation.perplexity import Perplexity
+from recurlm.training.progress import clock
+
+
+@dataclass
+class Counters:
+    """Where a run stands: all of it goes into a checkpoint.
+
+    epoch: whole epochs done · index: batches done in this one · seconds: of training, over all restarts ·
+    epoch_nats, epoch_tokens: counted since the epoch began · window_*: since the last log line.
+    """
+
+    epoch: int = 0
+    index: int = 0
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    epoch_nats: float = 0.0
+    epoch_tokens: int = 0
+    window_nats: float = 0.0
+    window_tokens: int = 0
+    window_sentences: int = 0
+    window_seconds: float = 0.0
+    best_nats: float | None = None
+    epochs_without_gain: int = 0
+    reductions: int = 0
+    waited: int = 0
+    finished: bool = False
+
+    @classmethod
+    def from_json(cls, content: bytes) -> "Counters":
+        """Read back a checkpoint's counters. Raises CorruptFileError."""
+        values = json.loads(content)
+        if set(values) != {field.name for field in fields(cls)}:
+            raise CorruptFileError("checkpoint: its counters are those of another version; train anew")
+        return cls(**values)
+
+    def to_json(self) -> bytes:
+        """The counters as a checkpoint keeps them."""
+        return json.dumps(asdict(self), indent=2).encode()
+
+
+@dataclass
+class Result:
+    """What `train` reports at its end."""
+
+    run: str
+    epochs: int
+    steps: int
+    seconds: float
+    valid: Perplexity
+    test: Perplexity | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The last line of `train --json`."""
+        return {
+            "run": self.run,
+            "epochs": self.epochs,
+            "steps": self.steps,
+            "seconds": round(self.seconds, 3),
+            "valid_perplexity": self.valid.value,
+            "test_perplexity": None if self.test is None else self.test.value,
+            "signature": (self.test or self.valid).signature,
+            "valid_signature": self.valid.signature,
+        }
+
+    def summary(self) -> str:
+        """What a person wants to know at the end, and what to type next."""
+        lines = [f"done   {self.epochs} epochs, {self.steps:,} steps in {clock(self.seconds)}"]
+        lines.append(f"valid  perplexity {self.valid.value:.2f}  [{self.valid.signature}]")
+        if self.test is not None:
+            lines.append(f"test   perplexity {self.test.value:.2f}  [{self.test.signature}]")
+        lines.append(f"next   recurlm generate {self.run}     recurlm eval {self.run}     recurlm plot {self.run}")
+        return "\n".join(lines)
