@@ -124,6 +124,18 @@ def test_the_journal_of_a_stopped_run_has_every_step_once(open_trainer: OpenTrai
     assert entries[-1]["event"] == "final"
 
 
+def test_an_epoch_that_was_logged_but_not_checkpointed_is_logged_once(open_trainer: OpenTrainer) -> None:
+    """A kill between the journal's line and the checkpoint after it: the epoch is validated and logged anew."""
+    trainer = open_trainer("run")
+    trainer._close_epoch = lambda: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(StopRequest())
+    resumed = open_trainer("run", resume=True)
+    resumed.fit(StopRequest())
+    entries = [json.loads(line) for line in (trainer.folder.path / "metrics.jsonl").read_text().splitlines()]
+    assert [entry["epoch"] for entry in entries if entry["event"] == "epoch"] == [1, 2]
+
+
 def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(open_trainer: OpenTrainer) -> None:
     trainer = open_trainer("run", training={"epochs": 3, "checkpoint_seconds": 1e-6})
     step = trainer._step

@@ -109,7 +109,12 @@ class Trainer:
     def fit(self, stop: StopRequest) -> Result:
         """Train to the end of the recipe or of the time. Raises StoppedError or DivergedError, checkpoint kept."""
         self._resume()
-        self.journal = Journal(self.folder.path / METRICS_FILE, self.counters.step, self.mirror)
+        self.journal = Journal(
+            self.folder.path / METRICS_FILE,
+            step=self.counters.step,
+            epochs=self.counters.epoch,
+            mirror=self.mirror,
+        )
         self._clock = time.monotonic()
         self._saved = self._clock
         try:

@@ -23,14 +23,14 @@ class Mirror(Protocol):
 class Journal:
     """metrics.jsonl: one JSON object a line, appended as the run goes on."""
 
-    def __init__(self, path: Path, step: int, mirror: Mirror | None = None) -> None:
-        """Open after `step`; entries of later steps, left by a run that was killed, are dropped.
+    def __init__(self, path: Path, *, step: int, epochs: int, mirror: Mirror | None = None) -> None:
+        """Open after this step and so many whole epochs; what a killed run wrote beyond them is dropped.
 
         `mirror` gets every entry too.
         """
         self.mirror = mirror
         if path.is_file():
-            kept = [line for line in path.read_bytes().splitlines(keepends=True) if _belongs(line, step)]
+            kept = [line for line in path.read_bytes().splitlines(keepends=True) if _belongs(line, step, epochs)]
             write_whole(path, b"".join(kept))
         self._file = path.open("a", encoding="utf-8")
 
@@ -49,12 +49,14 @@ class Journal:
             self.mirror.close()
 
 
-def _belongs(line: bytes, step: int) -> bool:
+def _belongs(line: bytes, step: int, epochs: int) -> bool:
     try:
         entry = json.loads(line)
     except ValueError:
         return False
-    return isinstance(entry, dict) and entry.get("event") != "final" and entry.get("step", 0) <= step
+    if not isinstance(entry, dict) or entry.get("event") == "final":
+        return False
+    return entry["epoch"] <= epochs if entry.get("event") == "epoch" else entry.get("step", 0) <= step
 
 
 def _finite(value: Any) -> Any:
