@@ -36,11 +36,15 @@ class DivergedError(RecurlmError):
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one step measured: nats over the tokens that perplexity counts, and the loss that was minimised."""
+    """What one step measured: nats over the tokens that perplexity counts, and the loss that was minimised.
+
+    losses: nats of every position (T, B), zero where the loss does not look.
+    """
 
     nats: float
     tokens: int
     loss: float
+    losses: Tensor
 
 
 def train_step(
@@ -72,7 +76,8 @@ def train_step(
         torch.nn.utils.clip_grad_norm_(model.parameters(), options.clip_norm)
     optimizer.step()
     counted = losses[batch.counted.flatten()]
-    return StepResult(counted.double().sum().item(), counted.numel(), value), detach(state)
+    result = StepResult(counted.double().sum().item(), counted.numel(), value, losses.view(batch.target.shape))
+    return result, detach(state)
 
 
 class Trainer:
