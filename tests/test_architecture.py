@@ -16,14 +16,16 @@ LEVELS = {
     "files": 0,
     "text": 1,
     "kernels": 1,
+    "devices": 1,
     "models": 2,
     "evaluation": 3,
     "checkpoints": 3,
     "interface": 4,
+    "diagnosis": 4,
     "training": 4,
-    "bridges": 4,
+    "bridges": 5,
     "plots": 4,
-    "cli": 5,
+    "cli": 6,
 }
 HEAVY = {"torch", "numpy", "matplotlib", "safetensors", "tokenizers", "tensorboard"}
 FILES = sorted(PACKAGE.rglob("*.py"))

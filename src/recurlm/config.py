@@ -335,8 +335,9 @@ def load_recipe(name_or_path: str, changes: Iterable[str] = ()) -> Recipe:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{place}: not TOML: {error}") from error
+    changes = list(changes)
     apply_changes(values, changes)
-    return parse_recipe(values, place)
+    return parse_recipe(values, place + "".join(f" --set {change}" for change in changes))
 
 
 def parse_recipe(values: Mapping[str, Any], place: str) -> Recipe:

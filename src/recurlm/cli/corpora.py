@@ -48,7 +48,10 @@ def corpora(
     cache_directory: CacheDirectoryOption = None,
     offline: OfflineOption = False,
 ) -> None:
-    """The named corpora: size, licence, where they come from, whether they are at hand."""
+    """List the named corpora.
+
+    Size, licence, where they come from, whether they are at hand.
+    """
     from recurlm.text.corpora import named_corpora
 
     if check and offline:

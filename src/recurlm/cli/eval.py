@@ -40,10 +40,13 @@ def evaluate(
     offline: OfflineOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Perplexity of a text, with the signature that says what was counted."""
+    """Perplexity of a text, with its signature.
+
+    The signature says which tokens were counted and how the state was carried.
+    """
+    from recurlm.devices import resolve_device
     from recurlm.errors import UsageError
     from recurlm.interface import load
-    from recurlm.training.precision import resolve_device
 
     if full_batches is not None and protocol != "mxnet":
         raise UsageError("--full-batches belongs to --protocol mxnet")

@@ -14,7 +14,10 @@ def fetch(
     cache_directory: CacheDirectoryOption = None,
     offline: OfflineOption = False,
 ) -> None:
-    """Download a named corpus, verify it, keep it in the cache and print where its files are."""
+    """Download and verify a named corpus.
+
+    It is kept in the cache; where its files are is printed.
+    """
     from recurlm.text.corpora import fetch_corpus, named_corpus
 
     corpus = named_corpus(name)

@@ -28,9 +28,9 @@ def generate(
     """Draw text from a model."""
     import secrets
 
+    from recurlm.devices import resolve_device
     from recurlm.evaluation.sampling import SamplingOptions
     from recurlm.interface import load
-    from recurlm.training.precision import resolve_device
 
     model = load(run, device=resolve_device(device).type)
     seed = secrets.randbelow(1 << 31) if seed is None else seed

@@ -34,7 +34,10 @@ def graph(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """The network with its shapes and parameter counts: a picture, a table, or JSON."""
+    """Draw or list the network.
+
+    A picture with shapes and parameter counts, or without --out a table of the layers.
+    """
     from recurlm.plots.figure import format_of, save
     from recurlm.plots.layers import network_layers, parameter_count
     from recurlm.plots.network import network_picture

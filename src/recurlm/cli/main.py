@@ -12,15 +12,21 @@ import typer
 from recurlm.cli.corpora import corpora
 from recurlm.cli.doctor import doctor
 from recurlm.cli.eval import evaluate
+from recurlm.cli.export_mxnet import export_mxnet
 from recurlm.cli.fetch import fetch
 from recurlm.cli.generate import generate
 from recurlm.cli.graph import graph
+from recurlm.cli.import_mxnet import import_mxnet
 from recurlm.cli.plot import plot
 from recurlm.cli.recipes import recipes
 from recurlm.cli.score import score
 from recurlm.cli.train import train
 from recurlm.errors import RecurlmError
 from recurlm.version import VERSION
+
+# threads that wait should sleep: on a machine with other work, spinning ones slow training many times over;
+# it must be said before torch is loaded
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 app = typer.Typer(
     name="recurlm",
@@ -40,6 +46,8 @@ app.command("plot")(plot)
 app.command("corpora")(corpora)
 app.command("fetch")(fetch)
 app.command("recipes")(recipes)
+app.command("import-mxnet")(import_mxnet)
+app.command("export-mxnet")(export_mxnet)
 app.command("doctor")(doctor)
 
 

@@ -27,7 +27,10 @@ def plot(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw perplexity, learning rate and speed of training, and print where the pictures are."""
+    """Draw training curves.
+
+    Perplexity, learning rate and speed, of one run or several.
+    """
     from recurlm.checkpoints import RunFolder
     from recurlm.plots.figure import format_of, save
     from recurlm.plots.training import RunLog, training_picture, write_training_pictures

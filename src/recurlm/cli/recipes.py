@@ -17,7 +17,10 @@ def recipes(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """The recipes that ship, one line each; `recipes show NAME` prints the whole."""
+    """List the recipes that ship.
+
+    One line each; `recipes show NAME` prints the whole.
+    """
     if action is None:
         _list(as_json)
     elif action != "show":

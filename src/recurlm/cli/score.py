@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from recurlm.cli.console import CacheDirectoryOption, DeviceOption, JsonOption, RunArgument, print_json
+from recurlm.cli.console import CacheDirectoryOption, DeviceOption, JsonOption, RunArgument, message, print_json
 
 
 def score(
@@ -17,12 +17,15 @@ def score(
     cache_directory: CacheDirectoryOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Natural log-probabilities; every line stands alone, its end <eos> is counted."""
+    """Log-probability of every token.
+
+    Natural logarithms; every line stands alone, its end <eos> is counted.
+    """
     import sys
 
+    from recurlm.devices import resolve_device
     from recurlm.interface import load
     from recurlm.text.corpora import open_text
-    from recurlm.training.precision import resolve_device
 
     model = load(run, device=resolve_device(device).type)
     if file == "-":
@@ -30,6 +33,8 @@ def score(
         lines: Iterator[str] = (line.rstrip("\r\n") for line in sys.stdin)
     else:
         lines = open_text(file, cache_directory=cache_directory).lines()
+    if not json:
+        message("# nats; every line from a zero state, <eos> counted: total, then each token; ? marks unknown words")
     for line in model.score_lines(lines):
         if json:
             print_json(line.to_json())

@@ -74,7 +74,10 @@ def train(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Train a model. Ctrl-C stops it with a checkpoint; --resume goes on."""
+    """Train a model on a text.
+
+    Ctrl-C stops it with a checkpoint; --resume goes on.
+    """
     from recurlm.checkpoints import RunFolder
     from recurlm.plots.training import write_training_pictures
     from recurlm.training.progress import open_watcher

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from recurlm.checkpoints import METRICS_FILE, RunFolder, tensor_bytes, tensors
 from recurlm.config import Recipe, Training
+from recurlm.devices import autocast
 from recurlm.errors import RecurlmError, StoppedError
 from recurlm.evaluation.perplexity import SEED_BUCKETS, Perplexity, perplexity
 from recurlm.evaluation.sampling import SamplingOptions, sample
@@ -21,7 +22,6 @@ from recurlm.text.batching import IGNORED, Batch, BatchSource
 from recurlm.text.store import PreparedCorpus
 from recurlm.training.counters import Counters, Result
 from recurlm.training.optimizers import build_optimizer, optimizer_tensors, restore_optimizer, set_rate
-from recurlm.training.precision import autocast
 from recurlm.training.progress import Journal, Mirror, Watcher, clock
 from recurlm.training.schedules import rate_factor
 from recurlm.training.stopping import StopRequest
@@ -212,8 +212,8 @@ class Trainer:
             "loss": counters.window_nats / max(counters.window_tokens, 1),
             "perplexity": _perplexity(counters.epoch_nats, counters.epoch_tokens),
             "lr": self._rate(),
-            "tokens_per_second": counters.window_tokens / max(counters.window_seconds, 1e-9),
-            "sentences_per_second": counters.window_sentences / max(counters.window_seconds, 1e-9),
+            "tokens_per_second": _per_second(counters.window_tokens, counters.window_seconds),
+            "sentences_per_second": _per_second(counters.window_sentences, counters.window_seconds),
             "seconds_left": counters.seconds * (1 - share) / share if share else None,
         }
 
@@ -367,6 +367,11 @@ def _random_state(device: torch.device) -> dict[str, Tensor]:
     return states
 
 
+def _per_second(count: int, seconds: float) -> float | None:
+    """None where nothing was counted since the last log line."""
+    return count / seconds if count and seconds > 0 else None
+
+
 def _perplexity(nats: float, tokens: int) -> float:
     return math.exp(min(nats / max(tokens, 1), 700.0))
 
@@ -374,6 +379,6 @@ def _perplexity(nats: float, tokens: int) -> float:
 def _live(entry: dict[str, Any], epochs: int) -> str:
     return (
         f"epoch {entry['epoch']}/{epochs}  perplexity {entry['perplexity']:.1f}  loss {entry['loss']:.3f}  "
-        f"lr {entry['lr']:.2g}  {entry['tokens_per_second']:,.0f} tok/s  "
-        f"{entry['sentences_per_second']:,.0f} sent/s  left {clock(entry['seconds_left'])}"
+        f"lr {entry['lr']:.2g}  {entry['tokens_per_second'] or 0:,.0f} tok/s  "
+        f"{entry['sentences_per_second'] or 0:,.0f} sent/s  left {clock(entry['seconds_left'])}"
     )

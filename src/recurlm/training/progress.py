@@ -56,7 +56,7 @@ def _belongs(line: bytes, step: int, epochs: int) -> bool:
         return False
     if not isinstance(entry, dict) or entry.get("event") == "final":
         return False
-    return entry["epoch"] <= epochs if entry.get("event") == "epoch" else entry.get("step", 0) <= step
+    return bool(entry["epoch"] <= epochs if entry.get("event") == "epoch" else entry.get("step", 0) <= step)
 
 
 def _finite(value: Any) -> Any:
@@ -147,7 +147,7 @@ def describe(entry: dict[str, Any]) -> str:
     return (
         f"epoch {entry['epoch']}  step {entry['step']:,}  loss {entry['loss']:.4f}  "
         f"perplexity {entry['perplexity']:.2f}  lr {entry['lr']:.3g}  "
-        f"{entry['tokens_per_second']:,.0f} tokens/s  {entry['sentences_per_second']:,.0f} sentences/s  "
+        f"{entry['tokens_per_second'] or 0:,.0f} tokens/s  {entry['sentences_per_second'] or 0:,.0f} sentences/s  "
         f"left {clock(entry['seconds_left'])}"
     )
 

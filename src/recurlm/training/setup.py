@@ -13,6 +13,7 @@ import torch
 
 from recurlm.checkpoints import MODEL_FILE, RunFolder, digest, tensors
 from recurlm.config import Recipe, apply_changes, load_recipe, parse_recipe
+from recurlm.devices import resolve_device, resolve_precision
 from recurlm.errors import InputError, UsageError
 from recurlm.evaluation.perplexity import stream_perplexity
 from recurlm.models.initialisation import initialise
@@ -23,7 +24,6 @@ from recurlm.text.corpora import default_cache_directory, named_corpora, open_so
 from recurlm.text.sources import Corpus
 from recurlm.text.store import PreparedCorpus, prepare
 from recurlm.training.loop import Trainer
-from recurlm.training.precision import resolve_device, resolve_precision
 from recurlm.training.progress import Watcher, clock
 from recurlm.training.tensorboard import TensorBoard
 from recurlm.version import VERSION

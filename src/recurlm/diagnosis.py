@@ -1,0 +1,215 @@
+"""What this machine offers, and a self-test of a few seconds."""
+
+import math
+import os
+import platform
+import shutil
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from recurlm.config import ModelOptions, XavierInitialisation
+from recurlm.devices import bf16_is_fast
+from recurlm.errors import CorruptFileError, RecurlmError
+from recurlm.models.initialisation import initialise
+from recurlm.models.language_model import LanguageModel
+from recurlm.text.corpora import default_cache_directory, local_file, named_corpora
+from recurlm.version import VERSION
+
+FEATURES = ("avx2", "avx512_f", "avx512_bf16", "amx_bf16")
+EXTRAS = {"tokenizers": "bpe", "tensorboard": "tensorboard"}
+TOLERANCE = {"cpu": 1e-4, "cuda": 5e-3}
+"""Largest relative difference; cuDNN multiplies with ten bits of mantissa (TF32)."""
+
+
+def diagnose(data_directory: Path | None, cache_directory: Path | None) -> dict[str, Any]:
+    """Versions, processor, devices, fast paths, extras, cache, corpora, and the self-test of each device."""
+    return {
+        "versions": _versions(),
+        "processor": _processor(),
+        "devices": _devices(),
+        "fast_paths": _fast_paths(),
+        "extras": _extras(),
+        "cache": _cache(cache_directory),
+        "corpora": _corpora(data_directory, cache_directory),
+        "self_test": _self_tests(),
+    }
+
+
+def _versions() -> dict[str, str]:
+
+    return {
+        "recurlm": VERSION,
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+    }
+
+
+def _processor() -> dict[str, Any]:
+
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return {
+        "name": _model_name() or capabilities.get("cpu_name") or platform.processor() or platform.machine(),
+        "features": {feature: capabilities[feature] for feature in FEATURES if feature in capabilities},
+        "vector_code": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _model_name() -> str | None:
+    """What Linux calls the processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)
+
+
+def _devices() -> list[str]:
+
+    names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    cuda = [f"cuda:{index} {name}" for index, name in enumerate(names)]
+    mps = ["mps (seen, but not used)"] if torch.backends.mps.is_available() else []
+    return ["cpu", *cuda, *mps]
+
+
+def _fast_paths() -> dict[str, bool]:
+
+    onednn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    mkl: bool = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
+    return {
+        "onednn_lstm": onednn and bool(torch.backends.mkldnn.enabled),
+        "mkl": mkl,
+        "bf16": bf16_is_fast(),
+        "cudnn": torch.cuda.is_available() and torch.backends.cudnn.enabled,
+    }
+
+
+def _extras() -> dict[str, str | None]:
+
+    found: dict[str, str | None] = {}
+    for package in EXTRAS:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def _cache(directory: Path | None) -> dict[str, Any]:
+
+    folder = directory or default_cache_directory()
+    existing = next((path for path in (folder, *folder.absolute().parents) if path.exists()), Path("/"))
+    writable = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
+    return {"folder": str(folder), "writable": writable, "free_bytes": shutil.disk_usage(existing).free}
+
+
+def _corpora(data_directory: Path | None, cache_directory: Path | None) -> dict[str, str]:
+    """Name to yes, no, embedded, or what is wrong."""
+
+    found = {}
+    for corpus in named_corpora().values():
+        try:
+            paths = [
+                local_file(corpus, file, data_directory=data_directory, cache_directory=cache_directory)
+                for file in corpus.files
+            ]
+        except CorruptFileError:
+            found[corpus.name] = "altered"
+        except RecurlmError as error:
+            found[corpus.name] = str(error)
+        else:
+            found[corpus.name] = ("yes" if all(paths) else "no") if paths else "embedded"
+    return found
+
+
+def _self_tests() -> dict[str, dict[str, Any]]:
+    """For each device: the fast path's largest relative difference, and the loss before and after a few steps."""
+
+    threads = torch.get_num_threads()
+    # so little work is a thousand times slower when threads wait for each other on a busy machine
+    torch.set_num_threads(1)
+    try:
+        return {device: _self_test(device) for device in ("cpu", *(["cuda"] if torch.cuda.is_available() else []))}
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _self_test(name: str) -> dict[str, Any]:
+
+    device, start = torch.device(name), time.monotonic()
+    try:
+        difference = _largest_difference(device)
+        before, after = _losses(device)
+    except RuntimeError as error:
+        # such as a CUDA build without code for this GPU
+        return {"passed": False, "error": str(error).splitlines()[0]}
+    return {
+        "passed": difference < TOLERANCE[name] and after < before / 2,
+        "largest_difference": _finite(difference),
+        "loss_before": _finite(before),
+        "loss_after": _finite(after),
+        "seconds": round(time.monotonic() - start, 2),
+    }
+
+
+def _finite(value: float) -> float | None:
+
+    return value if math.isfinite(value) else None
+
+
+def _tiny_model(device: "torch.device") -> "LanguageModel":
+
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        model = LanguageModel(ModelOptions(embedding_size=32, hidden_sizes=(32, 32)), 20)
+        initialise(model, XavierInitialisation())
+    return model.to(device)
+
+
+def _losses_of(model: "LanguageModel", tokens: "torch.Tensor") -> "torch.Tensor":
+    """Mean loss in nats of tokens (T, B), each predicted from those before it."""
+
+    logits, _ = model(tokens[:-1], model.initial_state(tokens.shape[1]))
+    return F.cross_entropy(logits.flatten(0, 1), tokens[1:].flatten())
+
+
+def _cycle(device: "torch.device") -> "torch.Tensor":
+    """Tokens (T, B) that count from 0 to 19 again and again, each column from another start."""
+
+    return (torch.arange(21, device=device)[:, None] + torch.arange(4, device=device)) % 20
+
+
+def _largest_difference(device: "torch.device") -> float:
+    """Between the library's LSTM and the equations step by step: the loss and every gradient, relative."""
+
+    results = []
+    for fast in (True, False):
+        model = _tiny_model(device)
+        model.stack.fast = fast
+        loss = _losses_of(model, _cycle(device))
+        results.append([loss.detach(), *torch.autograd.grad(loss, list(model.parameters()))])
+    differences = [(a - b).abs().max() / b.abs().max().clamp(min=1e-12) for a, b in zip(*results, strict=True)]
+    return float(torch.stack(differences).max())
+
+
+def _losses(device: "torch.device") -> tuple[float, float]:
+    """Loss before and after twenty steps on a text that repeats itself."""
+
+    model, tokens = _tiny_model(device), _cycle(device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
+    values = []
+    for _ in range(21):
+        loss = _losses_of(model, tokens)
+        values.append(loss.item())
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+    return values[0], values[-1]
