@@ -22,7 +22,7 @@ from recurlm.text.codec import Codec
 from recurlm.text.store import PreparedCorpus
 from recurlm.text.tokenization import Words
 from recurlm.text.vocabulary import EOS, UNK, Vocabulary
-from recurlm.training.setup import RunConfig
+from recurlm.training.request import RunConfig
 
 RECIPE = "mxnet-bucketing"
 

@@ -63,10 +63,13 @@ class MXNetPerplexity:
         return math.exp(self.nats / self.tokens)
 
 
-def compare_with_recording(folder: Path) -> Differences:
-    """Replay a recording and measure how far this program is from MXNet. Float32 throughout."""
+def compare_with_recording(folder: Path, model: LanguageModel | None = None) -> Differences:
+    """Replay a recording and measure how far this program is from MXNet. Float32 throughout.
+
+    ``model`` is trained instead of the recorded one before training, to see what other first weights bring.
+    """
     truth = json.loads((folder / "truth.json").read_text())
-    model, after = recorded_model(folder, BEFORE), recorded_model(folder, AFTER)
+    model, after = model or recorded_model(folder, BEFORE), recorded_model(folder, AFTER)
     perplexities = replay(model, folder, truth["args"])
     recorded = after.weights()
     evaluated = evaluate(after, recorded_batches(folder / "evaluated.npz"))

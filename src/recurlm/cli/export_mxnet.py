@@ -1,0 +1,28 @@
+"""`recurlm export-mxnet`: a run becomes files that MXNet 1.x loads."""
+
+from typing import Annotated
+
+import typer
+
+from recurlm.cli.console import JsonOption, RunArgument, message, print_json
+
+
+def export_mxnet(
+    run: RunArgument,
+    prefix: Annotated[
+        str, typer.Argument(metavar="PREFIX", help="What the names of the files to write shall begin with.")
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Write PREFIX-symbol.json, PREFIX-0000.params and PREFIX-vocabulary.json for MXNet 1.x."""
+    from recurlm.bridges.mxnet.exporting import export_model
+    from recurlm.checkpoints import RunFolder
+
+    exported = export_model(RunFolder(run), prefix)
+    if as_json:
+        print_json(exported.to_json())
+        return
+    for path in (exported.symbol, exported.params, exported.vocabulary):
+        print(path)
+    for note in exported.notes:
+        message(f"note  {note}")

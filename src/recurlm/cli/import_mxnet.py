@@ -1,0 +1,56 @@
+"""`recurlm import-mxnet`: a model that MXNet trained becomes a run folder."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from recurlm.cli.console import JsonOption, message, print_json
+
+if TYPE_CHECKING:
+    from recurlm.bridges.mxnet.importing import ImportedModel
+
+
+def import_mxnet(
+    prefix: Annotated[
+        str, typer.Argument(metavar="PREFIX", help="What PREFIX-symbol.json and PREFIX-NNNN.params begin with.")
+    ],
+    epoch: Annotated[int, typer.Option("--epoch", min=0, max=9999, help="NNNN, which parameters to read.")],
+    vocabulary: Annotated[
+        Path,
+        typer.Option(
+            "--vocabulary",
+            metavar="FILE",
+            help="A JSON object word to id, a list of words by id from 1 on, or the text the model was trained on.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="RUN", help="Run folder to write.")],
+    widen: Annotated[bool, typer.Option("--widen", help="Store float16 and bfloat16 weights as float32.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring a language model of mx.rnn over, without MXNet."""
+    from recurlm.bridges.mxnet.importing import import_model
+
+    imported = import_model(prefix, epoch, vocabulary, out, widen=widen)
+    if as_json:
+        print_json(imported.to_json())
+        return
+    for line in _summary(imported):
+        print(line)
+    message(f"next        recurlm eval {out} TEXT --protocol mxnet     recurlm train TEXT --from {out} --out NEW")
+
+
+def _summary(imported: "ImportedModel") -> list[str]:
+    options = imported.options
+    dropout = options.dropout
+    yes_no = {True: "yes", False: "no"}
+    rows = {
+        "run": str(imported.run.path),
+        "vocabulary": f"{imported.vocabulary_size:,} words, <eos> among them",
+        "embedding": f"{options.embedding_size:,}, tied to the softmax: {yes_no[options.tied]}",
+        "layers": f"{options.cell} {' + '.join(map(str, options.hidden_sizes))}, residual: {yes_no[options.residual]}",
+        "dropout": f"input {dropout.input:g}, between {dropout.between:g}, output {dropout.output:g}",
+        "parameters": f"{imported.parameters:,}, {', '.join(imported.dtypes)}",
+        "not used": ", ".join(imported.unused) or "none",
+    }
+    return [f"{name:12}{value}" for name, value in rows.items()] + [f"{'note':12}{note}" for note in imported.notes]
