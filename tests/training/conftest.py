@@ -7,7 +7,8 @@ import pytest
 from recurlm.config import Recipe, parse_recipe
 from recurlm.training.loop import Trainer
 from recurlm.training.progress import Silent
-from recurlm.training.setup import TrainingRequest, prepare_training
+from recurlm.training.request import TrainingRequest
+from recurlm.training.setup import prepare_training
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from recurlm.errors import InputError, StoppedError
 from recurlm.interface import load
 from recurlm.training.loop import Trainer
 from recurlm.training.progress import Silent
-from recurlm.training.setup import TrainingRequest, prepare_training
+from recurlm.training.request import TrainingRequest
+from recurlm.training.setup import prepare_training
 from recurlm.training.stopping import StopRequest
 
 OpenTrainer = Callable[..., Trainer]

@@ -81,7 +81,8 @@ def train(
     from recurlm.checkpoints import RunFolder
     from recurlm.plots.training import write_training_pictures
     from recurlm.training.progress import open_watcher
-    from recurlm.training.setup import TrainingRequest, prepare_training
+    from recurlm.training.request import TrainingRequest
+    from recurlm.training.setup import prepare_training
     from recurlm.training.stopping import StopRequest
 
     all_changes = [*(changes or []), *([f"training.epochs={epochs}"] if epochs is not None else [])]

@@ -1,0 +1,225 @@
+"""What the user asked for, and the run that it begins or goes on with."""
+
+import datetime
+import platform
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from recurlm.checkpoints import MODEL_FILE, RunFolder, digest
+from recurlm.config import Recipe, apply_changes, load_recipe, parse_recipe
+from recurlm.devices import resolve_device, resolve_precision
+from recurlm.errors import InputError, UsageError
+from recurlm.text.corpora import named_corpora
+from recurlm.text.store import PreparedCorpus
+from recurlm.version import VERSION
+
+RUN_FORMAT = "recurlm run 1"
+STANDARD_INPUT = "-"
+
+
+@dataclass(frozen=True)
+class TrainingRequest:
+    """What the command line or a notebook asks for; None means the recipe's or the program's own choice."""
+
+    text: str | None = None
+    recipe: str | None = None
+    start: Path | None = None
+    changes: tuple[str, ...] = ()
+    out: Path | None = None
+    seed: int | None = None
+    device: str = "auto"
+    precision: str | None = None
+    resume: bool = False
+    time_limit: str | None = None
+    tensorboard: bool = False
+    data_directory: Path | None = None
+    cache_directory: Path | None = None
+    offline: bool = False
+
+
+@dataclass(frozen=True)
+class Start:
+    """The run whose model and vocabulary another one begins with: its folder and its model's SHA-256."""
+
+    run: str
+    model: str
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What decides a run besides its recipe, as config.json keeps it."""
+
+    recipe: Recipe
+    recipe_name: str
+    source: str
+    seed: int
+    device: str
+    precision: str
+    threads: int
+    time_limit: float | None
+    start: Start | None = None
+
+    def to_json(self, corpus: PreparedCorpus, parameters: int) -> dict[str, Any]:
+        """The whole of config.json."""
+        return {
+            "format": RUN_FORMAT,
+            "recurlm": VERSION,
+            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+            "corpus": {"source": self.source, "name": corpus.name, "splits": _describe_splits(corpus)},
+            "vocabulary": {"size": len(corpus.codec.vocabulary), "digest": corpus.codec.vocabulary.digest},
+            "parameters": parameters,
+            "seed": self.seed,
+            "device": self.device,
+            "precision": self.precision,
+            "threads": self.threads,
+            "time_limit": self.time_limit,
+            "start": None if self.start is None else asdict(self.start),
+            "recipe_name": self.recipe_name,
+            "recipe": self.recipe.model_dump(mode="json"),
+        }
+
+
+def open_run(request: TrainingRequest) -> tuple[RunFolder, RunConfig]:
+    if request.resume and request.out is not None and RunFolder(request.out).holds_run():
+        folder = RunFolder(request.out)
+        return folder, _resumed_config(folder, request)
+    config = _new_config(request)
+    folder = RunFolder(request.out or _default_folder(config))
+    if folder.holds_run():
+        if request.resume:
+            return folder, _resumed_config(folder, request)
+        raise InputError(
+            f"{folder.path} already holds a run; add --resume to go on with it, or name another folder with --out"
+        )
+    return folder, config
+
+
+def _new_config(request: TrainingRequest) -> RunConfig:
+    recipe = _asked_recipe(request)
+    device = resolve_device(request.device)
+    return RunConfig(
+        recipe,
+        Path(_recipe_name(request)).stem,
+        _source_name(request.text or _own_corpus(request, recipe)),
+        1 if request.seed is None else request.seed,
+        device.type,
+        resolve_precision(request.precision or recipe.training.precision, device),
+        torch.get_num_threads(),
+        None if request.time_limit is None else parse_duration(request.time_limit),
+        None if request.start is None else _start(request.start),
+    )
+
+
+def _own_corpus(request: TrainingRequest, recipe: Recipe) -> str:
+    """The text to train on where none is named: the recipe's, or that of the run to start from."""
+    if request.start is None:
+        return recipe.corpus
+    source: str = RunFolder(request.start).config()["corpus"]["source"]
+    if not source:
+        raise InputError(f"{request.start}: does not say which corpus it learned from; name a text to train on")
+    return source
+
+
+def _asked_recipe(request: TrainingRequest) -> Recipe:
+    """The recipe with its changes; a run to start from gives all of it, or text and model to the one named."""
+    if request.start is None:
+        return load_recipe(_recipe_name(request), request.changes)
+    values = RunFolder(request.start).recipe().model_dump(mode="json")
+    if request.recipe is not None:
+        own = {key: values[key] for key in ("text", "model")}
+        values = load_recipe(request.recipe).model_dump(mode="json") | own
+    apply_changes(values, request.changes)
+    return parse_recipe(values, f"--from {request.start}")
+
+
+def _start(path: Path) -> Start:
+    return Start(str(path.resolve()), digest(RunFolder(path).read(MODEL_FILE)))
+
+
+def _source_name(text: str) -> str:
+    """A corpus by name, standard input as it is, a file or folder by its whole path."""
+    if text == STANDARD_INPUT or text in named_corpora():
+        return text
+    return str(Path(text).resolve())
+
+
+def _asked_source(request: TrainingRequest) -> str | None:
+    """The text that a resumed run is asked for; standard input was kept when the run began and is not read again."""
+    if request.text is None or request.text == STANDARD_INPUT:
+        return None
+    return _source_name(request.text)
+
+
+def _recipe_name(request: TrainingRequest) -> str:
+    if request.start is not None:
+        return request.recipe or request.start.resolve().name
+    return request.recipe or ("demo" if request.text is None else "default")
+
+
+def _default_folder(config: RunConfig) -> Path:
+    corpus = "standard-input" if config.source == STANDARD_INPUT else Path(config.source).name.split(".")[0]
+    return Path("runs") / f"{corpus}-{config.recipe_name}"
+
+
+def _resumed_config(folder: RunFolder, request: TrainingRequest) -> RunConfig:
+    """The run's own configuration. Raises InputError where the command asks for another."""
+    values = folder.config()
+    if not values["corpus"]["source"]:
+        raise InputError(
+            f"{folder.path}: was imported, not trained here, so there is nothing to go on with\n"
+            f"train it further with: recurlm train TEXT --from {folder.path} --out NEW"
+        )
+    recipe = parse_recipe(values["recipe"], str(folder.path / "config.json"))
+    config = RunConfig(
+        recipe,
+        values["recipe_name"],
+        values["corpus"]["source"],
+        values["seed"],
+        values["device"],
+        values["precision"],
+        values["threads"],
+        values["time_limit"],
+        None if values["start"] is None else Start(**values["start"]),
+    )
+    asked = {
+        "text": (_asked_source(request), config.source),
+        "--seed": (request.seed, config.seed),
+        "--device": (None if request.device == "auto" else request.device, config.device),
+        "--precision": (None if request.precision == "auto" else request.precision, config.precision),
+        "--time-limit": (request.time_limit and parse_duration(request.time_limit), config.time_limit),
+    }
+    for name, (wanted, recorded) in asked.items():
+        if wanted is not None and wanted != recorded:
+            raise InputError(f"{folder.path}: was begun with {name} {recorded}, not {wanted}; leave it out to go on")
+    if request.start is not None and _start(request.start) != config.start:
+        raise InputError(f"{folder.path}: was not begun with --from {request.start}; leave it out to go on")
+    if (request.recipe or request.changes) and _asked_recipe(request) != recipe:
+        raise InputError(f"{folder.path}: was begun with another recipe; leave --recipe and --set out to go on")
+    resolve_device(config.device)
+    return config
+
+
+def parse_duration(text: str) -> float:
+    """Seconds from such as 90s, 10m, 1.5h or 1h30m. Raises UsageError."""
+    match = re.fullmatch(r"(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s?)?", text.strip())
+    try:
+        hours, minutes, seconds = (float(part or 0) for part in match.groups()) if match else (0.0, 0.0, 0.0)
+    except ValueError:
+        hours = minutes = seconds = 0.0
+    total = hours * 3600 + minutes * 60 + seconds
+    if total <= 0:
+        raise UsageError(f"--time-limit {text}: write it as 90s, 10m, 1.5h or 1h30m")
+    return total
+
+
+def _describe_splits(corpus: PreparedCorpus) -> dict[str, Any]:
+    return {
+        name: {"digest": text.digest, "tokens": len(text.ids), "sentences": len(text.ends), "oov": text.oov}
+        for name, text in corpus.splits.items()
+    }
