@@ -3,6 +3,7 @@
 import datetime
 import json
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,10 +15,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def circumstances() -> dict[str, Any]:
-    """Where, when and with what a figure was measured."""
+    """Where, when and with what a figure was measured; folders of this machine are left out of the command."""
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()
     return {
-        "command": " ".join(sys.argv),
+        "command": re.sub(r"(?<![\w.])/\S*/", "", " ".join(sys.argv)),
         "date": datetime.date.today().isoformat(),
         "commit": _git("rev-parse", "--short", "HEAD") + ("+changes" if _git("status", "--porcelain") else ""),
         "processor": capabilities.get("cpu_name", platform.processor()),
@@ -30,7 +31,7 @@ def circumstances() -> dict[str, Any]:
 
 
 def write_record(name: str, values: dict[str, Any], folder: Path | None = None) -> Path:
-    """Write records/YYYY-MM-DD-name.json with the circumstances, or into a folder that is given."""
+    """Write records/YYYY-MM-DD-name/name.json with the circumstances, or into a folder that is given."""
     facts = circumstances()
     path = (folder or ROOT / "records" / f"{facts['date']}-{name}") / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,4 +40,7 @@ def write_record(name: str, values: dict[str, Any], folder: Path | None = None) 
 
 
 def _git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+    try:
+        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+    except FileNotFoundError:
+        return ""

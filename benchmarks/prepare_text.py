@@ -1,7 +1,6 @@
 """Speed and memory of turning a large text into ids."""
 
 import argparse
-import resource
 import subprocess
 import sys
 import tempfile
@@ -10,38 +9,30 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks._record import write_record
+from benchmarks._measure import Spread, peak_megabytes
+from benchmarks._record import ROOT
+from benchmarks._report import Options, Result, Row, run
 
+JOB = "preparing text"
 WORDS = 300_000
 LINES = 20_000
 
 
-def main() -> None:
-    """Make a text with Zipf's word frequencies, prepare it in a process of its own, print MB/s and peak memory."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--megabytes", type=int, default=1000)
-    parser.add_argument("--prepare", type=Path, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.prepare is not None:
-        _prepare(arguments.prepare)
-        return
+def measure(options: Options) -> Result:
+    """A text with Zipf's word frequencies, prepared in a process of its own: MB/s and peak memory."""
+    megabytes = options.pick(1000, 20, 1)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "text.txt")
-        _write_text(path, arguments.megabytes * 1_000_000)
+        _write_text(path, megabytes * 1_000_000)
         command = [sys.executable, "-m", "benchmarks.prepare_text", "--prepare", str(path)]
-        seconds, kilobytes, tokens, words = map(float, subprocess.check_output(command, text=True).split())
-    megabytes = arguments.megabytes
-    result = {
-        "megabytes": megabytes,
-        "seconds": seconds,
-        "megabytes_per_second": megabytes / seconds,
-        "peak_resident_megabytes": kilobytes / 1000,
-        "training_tokens": int(tokens),
-        "vocabulary": int(words),
-    }
-    for name, value in result.items():
-        print(f"{name:<26} {value:,.1f}")
-    print(write_record("prepare-text", result))
+        output = subprocess.check_output(command, text=True, cwd=ROOT)
+        seconds, peak, tokens, words = map(float, output.split())
+    rows = [
+        Row(JOB, "recurlm", Spread.of([megabytes / seconds]), "MB/s"),
+        Row(f"{JOB}: peak memory", "recurlm", Spread.of([peak]), "MB"),
+    ]
+    raw = {"megabytes": megabytes, "seconds": seconds, "training_tokens": int(tokens), "vocabulary": int(words)}
+    return Result(JOB, f"{megabytes:,} MB of a made text, once", rows, (), raw)
 
 
 def _write_text(path: Path, size: int) -> None:
@@ -65,8 +56,18 @@ def _prepare(path: Path) -> None:
     options = TextOptions(minimum_count=2, maximum_size=50_000)
     prepared = prepare(corpus, options, path.parent / "cache")
     seconds = time.monotonic() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(seconds, peak, len(prepared["train"].ids), len(prepared.codec.vocabulary))
+    print(seconds, peak_megabytes(), len(prepared["train"].ids), len(prepared.codec.vocabulary))
+
+
+def main() -> None:
+    """Print and record it; with --prepare, be the process that is measured."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--prepare", type=Path)
+    arguments, _ = parser.parse_known_args()
+    if arguments.prepare is not None:
+        _prepare(arguments.prepare)
+    else:
+        run("prepare-text", __doc__, measure)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,64 @@
+"""The limit: the matrix products of a training step and nothing else.
+
+For each layer and the softmax there are three: forward, gradient of the input, gradient of the weights. The LSTM
+multiplies padded positions, the softmax only those that have a target. The recurrent products of all time steps
+count as one large product, which no program can do: the limit is meant to be out of reach.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from benchmarks._job import Job
+from recurlm.models.cells import CELLS
+from recurlm.text.batching import IGNORED, Batch
+
+
+class Products:
+    """Multiplies matrices of the right shapes, allocated beforehand."""
+
+    def __init__(self, job: Job, precision: str, device: torch.device) -> None:
+        self.job = job
+        self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        self.device = device
+        self.operands: dict[tuple[int, int], tuple[Tensor, Tensor, Tensor]] = {}
+        self.rows = max(batch.input.numel() for batch in job.batches())
+
+    def train(self, batch: Batch) -> tuple[float, int]:
+        """The products of one step; there is no loss."""
+        for rows, inputs, outputs in shapes(self.job, batch):
+            input_, error, weight = self._operands(inputs, outputs)
+            input_, error = input_[:rows], error[:rows]
+            torch.mm(input_, weight.t())
+            torch.mm(error, weight)
+            torch.mm(error.t(), input_)
+        return 0.0, targets(batch)
+
+    def _operands(self, inputs: int, outputs: int) -> tuple[Tensor, Tensor, Tensor]:
+        if (inputs, outputs) not in self.operands:
+            shapes = ((self.rows, inputs), (self.rows, outputs), (outputs, inputs))
+            made = [torch.randn(shape, device=self.device).to(self.dtype) for shape in shapes]
+            self.operands[inputs, outputs] = (made[0], made[1], made[2])
+        return self.operands[inputs, outputs]
+
+
+def shapes(job: Job, batch: Batch) -> Iterator[tuple[int, int, int]]:
+    """Rows, inputs and outputs of every layer."""
+    options = job.recipe.model
+    gates = CELLS[options.cell].gates
+    below = options.embedding_size
+    for hidden_size in options.hidden_sizes:
+        yield batch.input.numel(), below + hidden_size, gates * hidden_size
+        below = hidden_size
+    yield targets(batch), below, job.vocabulary_size
+
+
+def operations(job: Job, batch: Batch) -> int:
+    """Additions and multiplications of one step."""
+    return sum(3 * 2 * rows * inputs * outputs for rows, inputs, outputs in shapes(job, batch))
+
+
+def targets(batch: Batch) -> int:
+    """Positions that the loss looks at."""
+    return int((batch.target != IGNORED).sum())

@@ -1,0 +1,63 @@
+"""recurlm as its users reach it: the training step of its loop, and its Python interface."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from benchmarks._job import Job
+from recurlm.devices import resolve_precision
+from recurlm.interface import Model
+from recurlm.models.state import State
+from recurlm.text.batching import IGNORED, Batch
+from recurlm.text.vocabulary import EOS_ID
+from recurlm.training.loop import train_step
+from recurlm.training.optimizers import build_optimizer
+
+
+class Recurlm:
+    """Trains, scores and generates."""
+
+    def __init__(self, job: Job, precision: str, device: torch.device) -> None:
+        self.job, self.device = job, device
+        self.precision = resolve_precision(precision, device)
+        self.network = job.new_model().to(device)
+        self.optimizer = build_optimizer(job.recipe.optimizer, self.network)
+        self.state: State | None = None
+
+    def train(self, batch: Batch) -> tuple[float, int]:
+        """One step; nats over the tokens counted and their number."""
+        self.network.train()
+        if self.state is None or not batch.carried:
+            self.state = self.network.initial_state(batch.columns)
+        result, self.state = train_step(
+            self.network,
+            self.optimizer,
+            batch.to(self.device),
+            self.state,
+            self.job.recipe.training,
+            self.precision,
+        )
+        return result.nats, result.tokens
+
+    def score(self, lines: Sequence[str]) -> list[list[float]]:
+        """Log-probability of every word and of the end."""
+        return [[token.logprob for token in line.tokens] for line in self._model().score(lines)]
+
+    def generate(self, count: int, tokens: int, seed: int) -> tuple[list[list[int]], list[float]]:
+        """`count` samples at once and their log-probabilities."""
+        model = self._model()
+        samples = model.generate_many(count=count, tokens=tokens, seed=seed)
+        ids = model.codec.vocabulary.ids
+        return [[ids[token] for token in sample.tokens] for sample in samples], [sample.logprob for sample in samples]
+
+    def _model(self) -> Model:
+        return Model(self.network, self.job.codec, self.job.recipe)
+
+
+class RecurlmOnPadding(Recurlm):
+    """Padding trained as MXNet trains it, and only words counted: to compare losses with MXNet, not speed."""
+
+    def train(self, batch: Batch) -> tuple[float, int]:
+        target = torch.where(batch.target == IGNORED, EOS_ID, batch.target)
+        return super().train(replace(batch, target=target, counted=target != EOS_ID))

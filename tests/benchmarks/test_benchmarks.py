@@ -1,0 +1,202 @@
+import json
+import math
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from benchmarks._job import Job, new_job, open_text
+from benchmarks._measure import Contestant, ContestantError, Spread, running, take_turns
+from benchmarks._peers import Idiomatic
+from benchmarks._products import operations, targets
+from benchmarks._record import ROOT, circumstances
+from benchmarks._recurlm import Recurlm
+from benchmarks._report import Options, Result, Row, agreement
+from benchmarks.score_sentences import same_scores
+
+from benchmarks import all as everything
+
+CPU = torch.device("cpu")
+TINY = ["model.embedding_size=16", "model.hidden_sizes=[16,16]"]
+BUCKETED = ("mxnet-bucketing", ["batches.padding=masked", *TINY])
+STREAM = ("zaremba-small", ["model.tied=true", "batches.batch_size=5", *TINY])
+UNEQUAL = ("zaremba-small", ["model.tied=true", "model.embedding_size=16", "model.hidden_sizes=[24,24,16]"])
+TEXT = open_text(Options("tiny"))
+
+
+@pytest.fixture
+def job(request: pytest.FixtureRequest) -> Iterator[Job]:
+    recipe, changes = getattr(request, "param", BUCKETED)
+    with new_job(recipe, changes, len(TEXT.corpus.codec.vocabulary)) as made:
+        made.save_batches(TEXT.corpus["train"], 6)
+        made.save_text(TEXT.corpus.codec, TEXT.lines[:20])
+        yield made
+
+
+def losses(program: Recurlm | Idiomatic, job: Job) -> list[float]:
+    return [nats / tokens for nats, tokens in map(program.train, job.batches())]
+
+
+@pytest.mark.parametrize("job", [BUCKETED, STREAM, UNEQUAL], indirect=True, ids=["bucketed", "stream", "unequal"])
+def test_the_peer_computes_the_same_training(job):
+    ours = losses(Recurlm(job, "fp32", CPU), job)
+    theirs = losses(Idiomatic(job, "fp32", CPU), job)
+    assert ours[0] == pytest.approx(theirs[0], rel=1e-5)
+    assert ours == pytest.approx(theirs, rel=1e-4)
+    assert ours[-1] < ours[0]
+
+
+def test_a_contestant_that_does_not_learn_is_caught(job):
+    honest, wrong = Recurlm(job, "fp32", CPU), Idiomatic(job, "fp32", CPU)
+    wrong.optimizer.param_groups[0]["lr"] = 0.0
+    last = {"recurlm": losses(honest, job)[-1], "idiomatic": losses(wrong, job)[-1]}
+    assert not agreement("loss", last, "recurlm").passed
+
+
+def test_a_contestant_with_other_weights_is_caught(job):
+    honest, wrong = Recurlm(job, "fp32", CPU), Idiomatic(job, "fp32", CPU)
+    with torch.no_grad():
+        wrong.model.decoder.bias[:5] += 5
+    batch = job.batches()[0]
+    first = {name: program.train(batch)[0] for name, program in (("ours", honest), ("theirs", wrong))}
+    assert not agreement("loss", first, "ours").passed
+
+
+def test_a_loss_that_is_no_number_never_agrees():
+    assert not agreement("loss", {"a": 5.0, "b": math.nan}, "a").passed
+    assert not agreement("loss", {"a": math.nan, "b": 5.0}, "a").passed
+    assert agreement("loss", {"a": 5.0, "b": 5.04}, "a").passed
+
+
+def test_the_peer_scores_and_samples_the_same(job):
+    ours, theirs = Recurlm(job, "fp32", CPU), Idiomatic(job, "fp32", CPU)
+    scores = [program.score(job.lines()) for program in (ours, theirs)]
+    for line, other in zip(*scores, strict=True):
+        assert line == pytest.approx(other, abs=1e-4)
+    ids, logprobs = ours.generate(3, 12, seed=1)
+    assert [len(row) for row in ids] == [12, 12, 12]
+    assert logprobs == pytest.approx(theirs.logprobs(ids), rel=1e-4)
+
+
+def test_scores_that_differ_are_caught():
+    ours = {"tokens": 9, "logprobs": [-10.0, -20.0]}
+    assert same_scores(ours, {"tokens": 9, "logprobs": [-10.05, -20.0]}).passed
+    assert not same_scores(ours, {"tokens": 9, "logprobs": [-10.0, -20.3]}).passed
+    assert not same_scores(ours, {"tokens": 8, "logprobs": [-10.0, -20.0]}).passed
+
+
+def test_weights_for_scoring_make_lines_differ():
+    with new_job("mxnet-bucketing", [], len(TEXT.corpus.codec.vocabulary), wide=True) as made:
+        made.save_text(TEXT.corpus.codec, ["w1 w2 w3", "w3 w2 w1"])
+        scores = Idiomatic(made, "fp32", CPU).score(made.lines())
+    assert abs(sum(scores[0]) - sum(scores[1])) > 0.01 * abs(sum(scores[0]))
+
+
+def test_the_limit_counts_padded_positions_for_the_layers_and_real_ones_for_the_softmax(job):
+    batch = job.batches()[0]
+    positions, words = batch.input.numel(), len(TEXT.corpus.codec.vocabulary)
+    assert targets(batch) < positions
+    layers = 2 * positions * (16 + 16) * (4 * 16)
+    assert operations(job, batch) == 3 * 2 * (layers + targets(batch) * 16 * words)
+
+
+def test_every_shape_is_warmed_up_and_no_batch_comes_twice(job):
+    warm_up = job.save_batches(TEXT.corpus["train"], 4)
+    batches = job.batches()
+    assert len(batches) == warm_up + 4
+    assert {batch.input.shape for batch in batches[warm_up:]} <= {batch.input.shape for batch in batches[:warm_up]}
+    assert len({batch.input.numpy().tobytes() for batch in batches}) == len(batches)
+
+
+def test_ratios_are_taken_round_by_round():
+    # the second round is twice as slow for both
+    assert Spread.of_ratios([4.0, 2.0, 4.0], [2.0, 1.0, 2.0]) == Spread(2.0, 2.0, 2.0)
+
+
+def test_a_target_is_met_by_the_median():
+    row = Row("job", "ours", Spread.of([1.0]), "s", "theirs", Spread(3.9, 1.0, 9.0), 4, 6)
+    assert row.met is False
+    assert Row("job", "ours", Spread.of([0.2]), "s", at_most=0.3).met
+    assert Row("job", "ours", Spread.of([0.2]), "s").met is None
+
+
+def test_contestants_take_turns_and_a_dead_one_is_named():
+    script = "import json\nprint('{}', flush=True)\nwhile True: print(json.dumps([input(), {!r}]), flush=True)"
+    contestants = [Contestant(name, (sys.executable, "-c", script.replace("{!r}", repr(name)))) for name in "ab"]
+    with running(contestants) as processes:
+        answers = take_turns(processes, [{"n": 1}, {"n": 2}])
+    assert answers == {name: [['{"n": 1}', name], ['{"n": 2}', name]] for name in "ab"}
+    dead = Contestant("dead", (sys.executable, "-c", "pass"))
+    with pytest.raises(ContestantError, match="dead"), running([dead]):
+        pass
+
+
+def test_peak_memory_is_the_process_own():
+    held = bytearray(200_000_000)
+    code = "from benchmarks._measure import peak_megabytes; p = peak_megabytes(); x = bytearray(300_000_000)\n"
+    code += "print(p, peak_megabytes())"
+    before, after = map(float, subprocess.check_output([sys.executable, "-c", code], text=True, cwd=ROOT).split())
+    assert after - before > 200
+    assert len(held)
+
+
+def test_a_record_names_no_folder_of_this_machine(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["benchmarks all", "--mxnet-python", "/home/me/m/bin/python", "--out=/tmp/x/y"])
+    assert circumstances()["command"] == "benchmarks all --mxnet-python python --out=y"
+
+
+def test_a_measurement_in_processes_of_its_own_leaves_a_record(tmp_path):
+    command = [sys.executable, "-m", "benchmarks", "train_seed_job", "--tiny", "--out", str(tmp_path)]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert "NOT AGREED" not in done.stdout
+    (result,) = json.loads((tmp_path / "train-seed-job.json").read_text())["results"]
+    assert all(check["passed"] for check in result["checks"])
+    compared = {(row["contestant"], row["against"]) for row in result["rows"] if row["ratio"]}
+    assert ("recurlm auto", "idiomatic bf16") in compared
+    assert ("recurlm auto", "products bf16") in compared
+
+
+def test_the_whole_run_goes_on_when_one_measurement_fails(monkeypatch, tmp_path, capsys):
+    def fail(options: Options) -> Result:
+        raise ContestantError("no such thing here")
+
+    good = Result("good", "made up", [Row("good", "recurlm", Spread.of([2.0]), "s")])
+    monkeypatch.setitem(sys.modules, "benchmarks.broken", SimpleNamespace(measure=fail))
+    monkeypatch.setitem(sys.modules, "benchmarks.good", SimpleNamespace(measure=lambda options: good))
+    monkeypatch.setattr(everything, "MEASUREMENTS", {"cpu": ("broken", "good")})
+    monkeypatch.setattr(sys, "argv", ["benchmarks all", "--quick", "--out", str(tmp_path)])
+    with pytest.raises(SystemExit) as end:
+        everything.main()
+    assert end.value.code == 1
+    content = json.loads((tmp_path / "speed.json").read_text())
+    assert [result["job"] for result in content["results"]] == ["broken", "good"]
+    assert "no such thing here" in capsys.readouterr().out
+
+
+def test_the_gpu_script_says_what_an_interpreter_lacks(tmp_path):
+    bare = tmp_path / "python"
+    bare.write_text("#!/bin/sh\nexit 1\n")
+    bare.chmod(bare.stat().st_mode | stat.S_IXUSR)
+    done = subprocess.run(
+        ["sh", str(ROOT / "benchmarks" / "gpu.sh")],
+        capture_output=True,
+        text=True,
+        env={"PATH": os.environ["PATH"], "PYTHON": str(bare)},
+    )
+    assert done.returncode == 1
+    assert "has no torch" in done.stderr
+    assert "WHEELS" in done.stderr
+
+
+def test_every_measurement_of_a_list_exists():
+    for names in everything.MEASUREMENTS.values():
+        for name in names:
+            assert Path(ROOT, "benchmarks", f"{name}.py").is_file()
