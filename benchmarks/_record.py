@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import os
 import platform
 import re
 import subprocess
@@ -24,6 +25,7 @@ def circumstances() -> dict[str, Any]:
         "processor": capabilities.get("cpu_name", platform.processor()),
         "cores": torch.get_num_threads(),
         "bf16": [name for name in ("amx_bf16", "avx512_bf16") if capabilities.get(name)],
+        "load": os.getloadavg()[0],
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -14,6 +14,7 @@ Size = Literal["full", "quick", "tiny"]
 Value = TypeVar("Value")
 
 LOSS_TOLERANCE = 0.01
+BUSY_LOAD = 0.5
 
 
 @dataclass(frozen=True)
@@ -171,3 +172,5 @@ def print_circumstances(options: Options) -> None:
     products = f", bf16 in hardware: {' '.join(facts['bf16']) or 'no'}" if options.device == "cpu" else ""
     size = "" if options.size == "full" else f"; {options.size}: these figures are not for the record"
     print(f"{machine}{products}, torch {facts['torch']}, commit {facts['commit']}{size}", flush=True)
+    if facts["load"] > BUSY_LOAD * facts["cores"]:
+        print(f"other programs are running here (load {facts['load']:.1f}): expect wide spreads", flush=True)
