@@ -101,3 +101,21 @@ def test_a_text_in_two_pieces_with_the_state_carried_is_the_text():
     second, end = model(tokens[4:], between)
     torch.testing.assert_close(torch.cat([first, second]), whole)
     torch.testing.assert_close(end, last)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "tanh", "relu", "sigmoid"])
+def test_steps_one_by_one_are_the_sweep(cell):
+    options = ModelOptions(cell=cell, embedding_size=6, hidden_sizes=(6, 5, 5), residual=True)
+    torch.manual_seed(2)
+    model = LanguageModel(options, 9).double().eval()
+    for parameter in model.parameters():
+        torch.nn.init.uniform_(parameter, -0.5, 0.5)
+    tokens = torch.randint(9, (7, 3))
+    expected, last = model(tokens, model.initial_state(3))
+    state = model.initial_state(3)
+    for step, each in enumerate(tokens):
+        logits, state = model.step(each, state)
+        torch.testing.assert_close(logits, expected[step], atol=1e-10, rtol=0)
+    for layer, final in zip(state, last, strict=True):
+        for tensor, wanted in zip(layer, final, strict=True):
+            torch.testing.assert_close(tensor, wanted, atol=1e-10, rtol=0)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from recurlm.errors import UsageError
 from recurlm.models.language_model import LanguageModel, evaluating
+from recurlm.models.state import State
 from recurlm.text.vocabulary import EOS_ID
 
 
@@ -39,15 +40,20 @@ def sample(
     as `score` gives them. The same seed gives the same tokens on the same machine.
     """
     generator = torch.Generator().manual_seed(seed)
-    tokens = torch.tensor([EOS_ID, *prompt], device=model.device)[:, None].expand(-1, count)
-    state = model.initial_state(count)
+    read = torch.tensor([EOS_ID, *prompt], device=model.device)[:, None].expand(-1, count)
+    logits, state = _after(model, read, count)
     while True:
-        with evaluating(model):
-            hidden, state = model.hidden(tokens, state)
-        logprobs = model.decoder(hidden[-1]).log_softmax(-1).cpu()
+        logprobs = logits.log_softmax(-1).cpu()
         ids = draw(logprobs, options, generator)
         yield ids, logprobs.gather(1, ids[:, None])[:, 0]
-        tokens = ids.to(model.device)[None]
+        logits, state = model.step(ids.to(model.device), state)
+
+
+def _after(model: LanguageModel, tokens: Tensor, count: int) -> tuple[Tensor, State]:
+    """Logits (B, V) of what follows tokens (T, B), and the state after them."""
+    with evaluating(model):
+        hidden, state = model.hidden(tokens, model.initial_state(count))
+    return model.decoder(hidden[-1]), state
 
 
 def prompt_logprob(model: LanguageModel, prompt: Sequence[int]) -> float:
@@ -72,7 +78,16 @@ def draw(logprobs: Tensor, options: SamplingOptions, generator: torch.Generator)
     # rounding of the sum must not cut the tail off where all tokens are asked for
     if options.top_p is not None and options.top_p < 1:
         logits = _nucleus(logits, options.top_p)
-    return torch.multinomial(logits.softmax(-1), 1, generator=generator)[:, 0]
+    return _pick(logits.softmax(-1), generator)
+
+
+def _pick(probabilities: Tensor, generator: torch.Generator) -> Tensor:
+    """Where a uniform number falls in the cumulated probabilities (B, V); one number a row, none falls on a zero."""
+    cumulated = probabilities.double().cumsum(-1)
+    total = cumulated[:, -1:].contiguous()
+    at = torch.rand(len(cumulated), 1, dtype=torch.float64, generator=generator) * total
+    last = torch.searchsorted(cumulated, total)
+    return torch.searchsorted(cumulated, at, right=True).minimum(last)[:, 0]
 
 
 def _nucleus(logits: Tensor, probability: float) -> Tensor:

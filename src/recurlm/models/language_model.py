@@ -52,6 +52,11 @@ class LanguageModel(nn.Module):
         output, state = self.stack(self.input_dropout(embedded), state)
         return self.output_dropout(output), state
 
+    def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """One time step without dropout, for generation: tokens (B,); returns logits (B, V) and the new state."""
+        hidden, state = self.stack.step(self.embedding(tokens), state)
+        return self.decoder(hidden), state
+
     def initial_state(self, batch: int) -> State:
         """The state before anything has been read: zeros, (batch, H) for each layer."""
         return self.stack.initial_state(batch)

@@ -50,6 +50,18 @@ class RecurrentStack(nn.Module):
             after.append(last)
         return output, tuple(after)
 
+    def step(self, input: Tensor, state: State) -> tuple[Tensor, State]:
+        """One time step without dropout: input (B, E); returns the output (B, H) and the new state."""
+        after = []
+        output = input
+        for layer, layer_state in zip(self.cells, state, strict=True):
+            below = output
+            output, last = layer(below, layer_state)
+            if self.residual and output.shape == below.shape:
+                output = output + below
+            after.append(last)
+        return output, tuple(after)
+
     @property
     def cells(self) -> list[Cell]:
         """The layers, from input to output."""
