@@ -130,13 +130,13 @@ def _tensors(path: Path, architecture: Architecture, params: Mapping[str, Any], 
 
 
 def _recipe(path: Path, architecture: Architecture, codec: Codec) -> Recipe:
-    """The seed document's recipe with this model: what further training does unless it is told otherwise."""
+    """MXNet's way of training with this model: what further training does unless it is told otherwise."""
     try:
         model = model_values(architecture)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     values = load_recipe(RECIPE).model_dump(mode="json")
-    values["description"] = "A model that MXNet trained, trained on as the seed document does."
+    values["description"] = "A model that MXNet trained, trained on as MXNet would."
     values["source"] = values["corpus"] = ""
     values["model"] = model
     values["text"]["unknown"] = UNK in codec.vocabulary.ids
