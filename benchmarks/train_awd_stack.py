@@ -3,7 +3,7 @@
 from benchmarks._job import new_job, open_text
 from benchmarks._measure import Spread
 from benchmarks._report import Options, Result, Row, run
-from benchmarks._training import Target, described, four_contestants, requests, train
+from benchmarks._training import CALM, Target, described, four_contestants, requests, train
 
 JOB = "AWD-sized stack"
 CHANGES = [
@@ -12,6 +12,7 @@ CHANGES = [
     "model.tied=true",
     "model.embedding_size=400",
     "model.hidden_sizes=[1150,1150,400]",
+    CALM,
 ]
 TINY = ["model.embedding_size=16", "model.hidden_sizes=[24,24,16]", "batches.batch_size=4"]
 TARGETS = {

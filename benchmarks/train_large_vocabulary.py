@@ -4,7 +4,7 @@ import numpy as np
 
 from benchmarks._job import SEED, new_job, zipf_ids
 from benchmarks._report import Options, Result, run
-from benchmarks._training import Target, described, four_contestants, requests, train
+from benchmarks._training import CALM, Target, described, four_contestants, requests, train
 from recurlm.text.codec import EncodedText
 
 JOB = "large vocabulary"
@@ -33,6 +33,7 @@ def measure(options: Options) -> Result:
         "model.tied=true",
         f"model.embedding_size={size}",
         f"model.hidden_sizes=[{size}]",
+        CALM,
     ]
     ids = zipf_ids(words, columns * BPTT * (rounds * steps + 3), np.random.default_rng(SEED))
     text = EncodedText(ids.astype(np.uint32), "made", "", 0)

@@ -2,7 +2,7 @@
 
 from benchmarks._job import new_job, open_text
 from benchmarks._report import Options, Result, run
-from benchmarks._training import Target, described, four_contestants, requests, train
+from benchmarks._training import CALM, Target, described, four_contestants, requests, train
 
 JOB = "stream"
 CHANGES = [
@@ -11,6 +11,7 @@ CHANGES = [
     "model.embedding_size=650",
     "model.hidden_sizes=[650,650]",
     "initialisation.scale=0.05",
+    CALM,
 ]
 TINY = ["model.embedding_size=16", "model.hidden_sizes=[16,16]"]
 TARGETS = (
