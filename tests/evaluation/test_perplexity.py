@@ -219,7 +219,7 @@ def test_measuring_leaves_no_graph_and_no_gradient(model, sentences, encoded):
 
 def test_the_size_of_the_vocabularys_chunks_changes_nothing(monkeypatch, model, sentences, encoded):
     reference = stream_perplexity(model, encoded(sentences)).nats
-    monkeypatch.setattr("recurlm.kernels.linear_cross_entropy.CHUNK_ELEMENTS", 3 * VOCABULARY)
+    monkeypatch.setattr("recurlm.kernels.linear_cross_entropy.CHUNK_BYTES", 1)
     assert stream_perplexity(model, encoded(sentences)).nats == pytest.approx(reference, rel=1e-6)
 
 

@@ -52,12 +52,15 @@ def test_values_and_gradients_agree_with_torch(function, dtype, bias):
     assert_agrees(function, leaves, target, TOLERANCE[dtype])
 
 
-@pytest.mark.parametrize("elements", [1, VOCABULARY, 4 * VOCABULARY, 7 * VOCABULARY + 3, 1000 * VOCABULARY])
-def test_the_size_of_chunks_changes_nothing(monkeypatch, elements):
-    monkeypatch.setattr(module, "CHUNK_ELEMENTS", elements)
-    leaves, target = drawn()
+@pytest.mark.parametrize("block", [1, 4 * HIDDEN, VOCABULARY * HIDDEN])
+@pytest.mark.parametrize("rows", [1, 7, 12, 1000])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_the_size_of_chunks_and_blocks_changes_nothing(monkeypatch, rows, block, dtype):
+    monkeypatch.setattr(module, "CHUNK_BYTES", rows * VOCABULARY * dtype.itemsize)
+    monkeypatch.setattr(module, "BLOCK_ELEMENTS", block)
+    leaves, target = drawn(dtype)
     target[::4] = -100
-    assert_agrees(linear_cross_entropy, leaves, target, 1e-10)
+    assert_agrees(linear_cross_entropy, leaves, target, TOLERANCE[dtype])
 
 
 @BOTH
@@ -150,17 +153,42 @@ def test_only_what_needs_a_gradient_gets_one():
 def test_without_gradient_none_is_computed(monkeypatch):
     leaves, target = drawn()
     expected = call(linear_cross_entropy, leaves, target)[0].item()
-    made: list[tuple[int, ...]] = []
-    zeros_like = torch.zeros_like
-    monkeypatch.setattr(torch, "zeros_like", lambda t, **kw: made.append(tuple(t.shape)) or zeros_like(t, **kw))
+    products: list[tuple[int, ...]] = []
+    multiply = module.matrix_product
+    monkeypatch.setattr(module, "matrix_product", lambda a, b: products.append(tuple(a.shape)) or multiply(a, b))
     with torch.no_grad():
         total, losses = call(linear_cross_entropy, leaves, target)
     assert not total.requires_grad
-    assert total.item() == expected
+    assert total.item() == pytest.approx(expected, rel=1e-12)
     assert losses.sum().item() == pytest.approx(expected)
-    assert made == []
+    assert products == [(POSITIONS, HIDDEN)]
     call(linear_cross_entropy, leaves, target)
-    assert (VOCABULARY, HIDDEN) in made
+    assert products[2:] == [(POSITIONS, VOCABULARY), (VOCABULARY, POSITIONS)]
+
+
+def test_the_gradient_of_a_graph_that_is_not_kept_is_no_copy():
+    leaves, target = drawn()
+    total, _ = call(linear_cross_entropy, leaves, target)
+    kept = total.grad_fn.saved_tensors[1].data_ptr()
+    (total * 0.5).backward()
+    assert leaves[1].grad.data_ptr() == kept
+    with pytest.raises(RuntimeError, match="second time"):
+        total.backward()
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_two_runs_are_the_same_to_the_bit(precision):
+    torch.set_num_threads(2)
+    try:
+        runs = []
+        for _ in range(2):
+            leaves, target = drawn(torch.float32)
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
+                total, losses = call(linear_cross_entropy, leaves, target)
+            runs.append([total.detach(), losses, *torch.autograd.grad(total, leaves)])
+        assert all(torch.equal(one, other) for one, other in zip(*runs, strict=True))
+    finally:
+        torch.set_num_threads(1)
 
 
 @pytest.mark.parametrize("bias", [True, False])

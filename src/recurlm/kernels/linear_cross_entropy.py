@@ -6,13 +6,19 @@ The gradient is known as soon as the logits of a position are: p - onehot. So a 
 through forward and backward at once and its logits are forgotten.
 """
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CHUNK_ELEMENTS = 1 << 22
+from recurlm.kernels.matrix_product import matrix_product
+from recurlm.kernels.softmax_loss import softmax_loss
+
+CHUNK_BYTES = 24 << 20
+BLOCK_ELEMENTS = 1 << 23
 
 
 def linear_cross_entropy_reference(
@@ -55,34 +61,73 @@ class _ChunkedLoss(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         wide = torch.promote_types(input.dtype, torch.float32)
         losses = input.new_zeros(len(input), dtype=wide)
-        positions = (target != ignored).nonzero()[:, 0]
-        needs_gradient = any(ctx.needs_input_grad[:3])
-        grad_input = torch.zeros_like(input, dtype=wide) if needs_gradient else None
-        grad_weight = torch.zeros_like(weight, dtype=wide) if needs_gradient else None
-        grad_bias = torch.zeros_like(bias, dtype=wide) if needs_gradient and bias is not None else None
-        narrow_weight = weight.to(dtype)
-        for chunk in torch.split(positions, max(1, CHUNK_ELEMENTS // len(weight))):
+        teaches_input, teaches_weight, teaches_bias = ctx.needs_input_grad[:3]
+        grad_input = torch.zeros_like(input, dtype=wide) if teaches_input else None
+        grad_weight = torch.empty_like(weight, dtype=wide) if teaches_weight else None
+        grad_bias = torch.empty_like(bias, dtype=wide) if teaches_bias and bias is not None else None
+        needs_gradient = any(ctx.needs_input_grad)
+        blocks = _blocks(weight)
+        for number, chunk in enumerate(_chunks(target != ignored, weight, dtype)):
+            put = Tensor.add_ if number else Tensor.copy_
             x = input[chunk].to(dtype)
-            logits = (x @ narrow_weight.t()).to(wide)
-            if bias is not None:
-                logits += bias
-            correct = target[chunk, None]
-            log_total = logits.logsumexp(1, keepdim=True)
-            losses[chunk] = (log_total - logits.gather(1, correct))[:, 0]
-            if grad_input is None or grad_weight is None:
-                continue
-            error = logits.sub_(log_total).exp_()
-            error.scatter_add_(1, correct, error.new_full(correct.shape, -1.0))
-            if grad_bias is not None:
-                grad_bias += error.sum(0)
-            error = error.to(dtype)
-            grad_input[chunk] = (error @ narrow_weight).to(wide)
-            grad_weight += error.t() @ x
+            error = _logits(x, weight, blocks)  # logits until softmax_loss has written over them
+            losses[chunk], grad_bias_part = softmax_loss(error, bias, target[chunk], needs_gradient)
+            if grad_input is not None:
+                grad_input[chunk] = _grad_input(error, weight, blocks, wide)
+            if grad_weight is not None:
+                for block in blocks:
+                    put(grad_weight[block], matrix_product(error[:, block].t(), x))
+            if grad_bias is not None and grad_bias_part is not None:
+                put(grad_bias, grad_bias_part)
         ctx.mark_non_differentiable(losses)
-        ctx.gradients = (grad_input, grad_weight, grad_bias)
+        ctx.save_for_backward(grad_input, grad_weight, grad_bias)
         return losses.sum(), losses
 
     @staticmethod
     def backward(ctx: Any, grad_total: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        gradients = (None if gradient is None else gradient * grad_total for gradient in ctx.gradients)
+        scale = torch.mul if _graph_is_kept() else Tensor.mul_
+        gradients = (None if gradient is None else scale(gradient, grad_total) for gradient in ctx.saved_tensors)
         return (*gradients, None, None, None)
+
+
+def _chunks(real: Tensor, weight: Tensor, dtype: torch.dtype) -> Sequence[Tensor | slice]:
+    """Equal parts with small logits, yet enough positions to be worth one more visit to all the weights."""
+    vocabulary, hidden = weight.shape
+    rows = max(CHUNK_BYTES // (vocabulary * dtype.itemsize), hidden)
+    positions = real.nonzero()[:, 0]
+    size = len(positions)
+    count = max(1, math.ceil(size / rows))
+    if size == len(real):  # slices are views, where picked positions are copies
+        return [slice(size * part // count, size * (part + 1) // count) for part in range(count)]
+    return positions.tensor_split(count)
+
+
+def _blocks(weight: Tensor) -> list[slice]:
+    """Rows of the weight taken at once: of a large one, no second copy is ever whole."""
+    vocabulary, hidden = weight.shape
+    rows = max(1, BLOCK_ELEMENTS // hidden)
+    return [slice(start, start + rows) for start in range(0, vocabulary, rows)]
+
+
+def _logits(input: Tensor, weight: Tensor, blocks: list[slice]) -> Tensor:
+    if len(blocks) == 1:
+        return matrix_product(input, weight.to(input.dtype).t())
+    logits = input.new_empty(len(input), len(weight))
+    for block in blocks:
+        logits[:, block] = matrix_product(input, weight[block].to(input.dtype).t())
+    return logits
+
+
+def _grad_input(error: Tensor, weight: Tensor, blocks: list[slice], wide: torch.dtype) -> Tensor:
+    if len(blocks) == 1:
+        return matrix_product(error, weight.to(error.dtype)).to(wide)
+    total = error.new_zeros(len(error), weight.shape[1], dtype=wide)
+    for block in blocks:
+        total += matrix_product(error[:, block], weight[block].to(error.dtype))
+    return total
+
+
+def _graph_is_kept() -> bool:
+    """Whether this backward pass may come again; where torch does not tell, it may."""
+    told = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True)
+    return bool(told())
