@@ -1,5 +1,7 @@
 """Where to compute and in which type: detected, not assumed."""
 
+import ctypes
+import sys
 from contextlib import AbstractContextManager
 
 import torch
@@ -14,6 +16,19 @@ def bf16_is_fast() -> bool:
     """Whether this processor multiplies bfloat16 matrices in hardware (AMX or AVX-512 BF16)."""
     capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+
+
+def keep_freed_memory() -> None:
+    """Ask glibc to keep freed memory for the next step instead of handing it back; elsewhere nothing happens.
+
+    Each step frees and wants the same large blocks, and fetching them anew costs page faults: about a tenth of a
+    training step on a CPU.
+    """
+    trim_threshold, mmap_max = -1, -4
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(trim_threshold, 2**31 - 1)
+        mallopt(mmap_max, 0)
 
 
 def resolve_device(name: str) -> torch.device:
