@@ -46,12 +46,9 @@ class Products:
 def shapes(job: Job, batch: Batch) -> Iterator[tuple[int, int, int]]:
     """Rows, inputs and outputs of every layer."""
     options = job.recipe.model
-    gates = CELLS[options.cell].gates
-    below = options.embedding_size
-    for hidden_size in options.hidden_sizes:
-        yield batch.input.numel(), below + hidden_size, gates * hidden_size
-        below = hidden_size
-    yield targets(batch), below, job.vocabulary_size
+    for kind, (below, above) in zip(options.cells, options.layer_sizes, strict=True):
+        yield batch.input.numel(), below + above, CELLS[kind].gates * above
+    yield targets(batch), options.hidden_sizes[-1], job.vocabulary_size
 
 
 def operations(job: Job, batch: Batch) -> int:

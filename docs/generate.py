@@ -85,8 +85,9 @@ def _cell(text: str) -> str:
 
 def _type(value: dict[str, Any]) -> str:
     """A JSON schema in words."""
-    if "anyOf" in value:
-        return " or ".join(_type(choice) for choice in value["anyOf"] if choice.get("type") != "null")
+    if "anyOf" in value or "oneOf" in value:
+        choices = [choice for choice in value.get("anyOf") or value["oneOf"] if choice.get("type") != "null"]
+        return " or ".join("array of these" if choice.get("items") in choices else _type(choice) for choice in choices)
     if "enum" in value or "const" in value:
         return ", ".join(f"`{json.dumps(choice)}`" for choice in value.get("enum", [value.get("const")]))
     if "$ref" in value:

@@ -3,7 +3,17 @@ import typing
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from recurlm.config import Recipe, apply_change, load_recipe, parse_recipe, recipe_names, recipe_text, sections
+from recurlm.config import (
+    Dropout,
+    ModelOptions,
+    Recipe,
+    apply_change,
+    load_recipe,
+    parse_recipe,
+    recipe_names,
+    recipe_text,
+    sections,
+)
 from recurlm.errors import InputError
 
 
@@ -83,6 +93,8 @@ def test_an_unknown_kind_is_told_the_kinds():
         ("model.tied", 1, "1"),
         ("model.tied", "true", "'true'"),
         ("model.cell", "lstn", "'lstn'"),
+        ("model.residual", 1, "1"),
+        ("model.dropout.between", 1.0, "1.0"),
         ("model.hidden_sizes", 256, "256"),
         ("model.hidden_sizes", [], "[]"),
         ("model.dropout.output", 1.0, "1.0"),
@@ -103,6 +115,47 @@ def test_a_value_out_of_range_or_of_another_type_is_refused_with_path_and_value(
     message = refusal(values)
     assert message.startswith(f"{path}: ")
     assert f"(got {shown})" in message
+
+
+def test_one_value_serves_all_layers_or_each_has_its_own():
+    one = ModelOptions(embedding_size=4, hidden_sizes=(4, 6, 6), residual=True, dropout=Dropout(between=0.1))
+    assert one.cells == ("lstm", "lstm", "lstm")
+    assert one.residuals == (True, False, True)
+    assert one.dropouts_between == (0.1, 0.1)
+    assert one.layers_in_words == "lstm 4 + 6 + 6"
+    values = {"embedding_size": 4, "hidden_sizes": [4, 6, 6], "cell": ["lstm", "gru", "gru"]}
+    values |= {"residual": [False, False, True], "dropout": {"between": [0.1, 0]}}
+    each = parse_recipe({"model": values}, "f").model
+    assert each.cells == ("lstm", "gru", "gru")
+    assert each.residuals == (False, False, True)
+    assert each.dropouts_between == (0.1, 0.0)
+    assert each.layers_in_words == "lstm 4 + gru 6 + 6"
+    assert ModelOptions.model_validate_json(each.model_dump_json()) == each
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"cell": ["lstm"]}, "cell has 1 values, but hidden_sizes has 2 layers; give one for each"),
+        ({"residual": [True] * 3}, "residual has 3 values, but hidden_sizes has 2 layers; give one for each"),
+        ({"dropout": {"between": [0.1, 0.2]}}, "dropout.between has 2 values, but hidden_sizes has 2 layers; give 1"),
+        ({"residual": [False, True]}, "residual is true for layer 2, but its input has 4 numbers and its output 6"),
+    ],
+)
+def test_values_that_do_not_fit_the_layers_are_refused(values, message):
+    assert refusal({"model": {"hidden_sizes": [4, 6], **values}}).startswith(f"model: {message}")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"cell": ["gru", "lstn"]}, "model.cell.1: Input should be 'lstm', 'gru', 'tanh', 'relu' or 'sigmoid'"),
+        ({"residual": ["yes", False]}, "model.residual.0: Input should be a valid boolean"),
+        ({"dropout": {"between": [1.0]}}, "model.dropout.between.0: Input should be less than 1"),
+    ],
+)
+def test_a_value_of_one_layer_is_refused_with_its_place(values, message):
+    assert refusal({"model": values}).startswith(f"{message} (got ")
 
 
 @pytest.mark.parametrize("buckets", [[0, 10], [10, 5], [10, 10], [], "atuo", 10])

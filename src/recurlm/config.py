@@ -7,15 +7,33 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from recurlm.errors import InputError
 
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 Natural = Annotated[int, Field(ge=1)]
+CellKind = Literal["lstm", "gru", "tanh", "relu", "sigmoid"]
+
+_Value = TypeVar("_Value")
+_ONE, _SEVERAL = "[one]", "[several]"
+OneOrSeveral = Annotated[
+    Annotated[_Value, Tag(_ONE)] | Annotated[tuple[_Value, ...], Tag(_SEVERAL)],
+    # by form, so that an error is about the form that was written
+    Discriminator(lambda value: _SEVERAL if isinstance(value, list | tuple) else _ONE),
+]
 
 
 class Section(BaseModel):
@@ -96,7 +114,7 @@ class Dropout(Section):
 
     embedding: Probability = Field(0.0, description="whole word types, one mask a batch")
     input: Probability = Field(0.0, description="on the embeddings")
-    between: Probability = Field(0.0, description="between layers")
+    between: OneOrSeveral[Probability] = Field(0.0, description="between layers, or one for each place between two")
     output: Probability = Field(0.0, description="on the last layer's output")
     locked: bool = Field(
         True, description="one mask for all time steps (Gal and Ghahramani 2016) instead of one a step"
@@ -106,13 +124,15 @@ class Dropout(Section):
 class ModelOptions(Section):
     """The network: embedding, recurrent layers, softmax."""
 
-    cell: Literal["lstm", "gru", "tanh", "relu", "sigmoid"] = Field(
-        "lstm", description="LSTM, GRU, or the simple recurrent cell with this activation"
+    cell: OneOrSeveral[CellKind] = Field(
+        "lstm", description="LSTM, GRU, or the simple recurrent cell with this activation; or one for each layer"
     )
     embedding_size: Natural = Field(256, description="E")
     hidden_sizes: tuple[Natural, ...] = Field((256, 256), description="H of each layer, from input to output")
     tied: bool = Field(False, description="one matrix for input and output embeddings (Press and Wolf 2017)")
-    residual: bool = Field(False, description="add a layer's input to its output where their sizes agree")
+    residual: OneOrSeveral[bool] = Field(
+        False, description="add a layer's input to its output where their sizes agree; or one for each layer"
+    )
     decoder_bias: bool = Field(True, description="bias of the softmax layer")
     bidirectional: bool = Field(False, description="always false: a language model must not see the future")
     dropout: Dropout = Field(default_factory=Dropout)
@@ -141,6 +161,62 @@ class ModelOptions(Section):
                 f"({self.hidden_sizes[-1]})"
             )
         return self
+
+    @model_validator(mode="after")
+    def _one_value_a_layer(self) -> "ModelOptions":
+        layers = len(self.hidden_sizes)
+        depth = f"{layers} layer{'s' * (layers > 1)}"
+        for name, value in (("cell", self.cell), ("residual", self.residual)):
+            if isinstance(value, tuple) and len(value) != layers:
+                raise ValueError(f"{name} has {len(value)} values, but hidden_sizes has {depth}; give one for each")
+        between = self.dropout.between
+        if isinstance(between, tuple) and len(between) != layers - 1:
+            raise ValueError(
+                f"dropout.between has {len(between)} values, but hidden_sizes has {depth}; give {layers - 1}, one for "
+                "each place between two layers"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _residual_sizes(self) -> "ModelOptions":
+        for number, (residual, (below, above)) in enumerate(
+            zip(self.residuals, self.layer_sizes, strict=True), start=1
+        ):
+            if residual and below != above:
+                raise ValueError(
+                    f"residual is true for layer {number}, but its input has {below} numbers and its output {above}, "
+                    "which cannot be added; use false there"
+                )
+        return self
+
+    @property
+    def layer_sizes(self) -> tuple[tuple[int, int], ...]:
+        """Input and output size of each layer."""
+        return tuple(itertools.pairwise((self.embedding_size, *self.hidden_sizes)))
+
+    @property
+    def cells(self) -> tuple[CellKind, ...]:
+        """The kind of each layer."""
+        return self.cell if isinstance(self.cell, tuple) else (self.cell,) * len(self.hidden_sizes)
+
+    @property
+    def residuals(self) -> tuple[bool, ...]:
+        """Whether each layer's input is added to its output."""
+        if isinstance(self.residual, tuple):
+            return self.residual
+        return tuple(self.residual and below == above for below, above in self.layer_sizes)
+
+    @property
+    def dropouts_between(self) -> tuple[float, ...]:
+        """The dropout below each layer but the first."""
+        between = self.dropout.between
+        return between if isinstance(between, tuple) else (between,) * (len(self.hidden_sizes) - 1)
+
+    @property
+    def layers_in_words(self) -> str:
+        """Kinds and sizes, such as lstm 256 + 256 or lstm 256 + gru 128."""
+        groups = itertools.groupby(zip(self.cells, self.hidden_sizes, strict=True), key=lambda layer: layer[0])
+        return " + ".join(f"{kind} {' + '.join(str(size) for _, size in layers)}" for kind, layers in groups)
 
 
 class XavierInitialisation(Section):

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from recurlm.bridges.mxnet.architecture import (
     Architecture,
     Decoder,
     EmbeddingNode,
-    FusedParameters,
+    PackedParameters,
     RecurrentLayer,
 )
 from recurlm.bridges.mxnet.conversion import model_values
@@ -84,7 +86,11 @@ def test_the_run_says_where_it_came_from(tmp_path: Path) -> None:
     assert config["recipe"]["batches"]["padding"] == "trained"
 
 
-@pytest.mark.parametrize("name", ["tied", "fused", "unfused", "fused_time_major", "time_major", "no_head"])
+GRAPHS = ["tied", "fused", "unfused", "fused_time_major", "time_major", "no_head"]
+GRAPHS += ["dropout", "sizes", "residual", "fused_residual", "mixed"]
+
+
+@pytest.mark.parametrize("name", GRAPHS)
 def test_graphs_of_mxnet_compute_what_it_computed(name: str, tmp_path: Path, nine_words: Path) -> None:
     import_model(str(FIXTURES / name), 0, nine_words, tmp_path / "run")
     network = load(tmp_path / "run").network
@@ -103,11 +109,17 @@ def test_dropout_stands_where_it_stood(tmp_path: Path, nine_words: Path) -> None
     assert not found.dropout.locked
 
 
+def test_every_wrapper_stands_around_its_own_layer(tmp_path: Path, nine_words: Path) -> None:
+    found = import_model(str(FIXTURES / "mixed"), 0, nine_words, tmp_path / "run").options
+    assert found.cells == ("gru", "lstm", "relu", "lstm")
+    assert found.residuals == (True, False, True, True)
+    assert found.dropouts_between == (0.2, 0.0, 0.3)
+    assert (found.dropout.input, found.dropout.output) == (0.1, 0.4)
+
+
 @pytest.mark.parametrize(
     ("name", "node", "reason"),
     [
-        ("dropout", "b_i2h_weight", "one kind"),
-        ("sizes", "b_i2h_weight", "one kind"),
         ("shared", "both_i2h_weight", "share"),
         ("refused_zoneout", "ones_like0", "zoneout"),
         ("refused_bidirectional", "b_t0_h2h", "bidirectional"),
@@ -122,29 +134,36 @@ def test_what_does_not_fit_is_refused_by_node(
     assert not (tmp_path / "run").exists()
 
 
-def stack(*layers: tuple[bool, float]) -> Architecture:
-    """LSTM layers of four units, each with or without a residual connection, over this dropout."""
-    return Architecture(
-        EmbeddingNode("words", 9, 4),
-        tuple(
-            RecurrentLayer("lstm", 4, 4, FusedParameters(f"layer{number}", 0, 1, 4), residual, dropout)
-            for number, (residual, dropout) in enumerate(layers)
-        ),
-        Decoder("scores", None, 4, 9),
-    )
+def stack(*layers: RecurrentLayer) -> Architecture:
+    return Architecture(EmbeddingNode("words", 9, 4), layers, Decoder("scores", None, 4, 9))
 
 
-def test_residual_connections_everywhere_or_nowhere() -> None:
-    assert model_values(stack((True, 0.0), (True, 0.0)))["residual"] is True
-    assert model_values(stack((False, 0.0), (False, 0.0)))["residual"] is False
-    with pytest.raises(InputError, match=r"node 'layer0': no residual connection"):
-        model_values(stack((False, 0.0), (True, 0.0)))
+def lstm(prefix: str, **wrappers: Any) -> RecurrentLayer:
+    """Four units over four."""
+    names = (f"{prefix}_{part}" for part in ("i2h_weight", "h2h_weight", "i2h_bias", "h2h_bias"))
+    return RecurrentLayer("lstm", 4, 4, PackedParameters(*names), **wrappers)
 
 
-def test_one_dropout_between_layers() -> None:
-    assert model_values(stack((False, 0.1), (False, 0.2), (False, 0.2)))["dropout"]["between"] == 0.2
-    with pytest.raises(InputError, match=r"node 'layer2': dropout 0.3 below this layer and 0.2 below another"):
-        model_values(stack((False, 0.1), (False, 0.2), (False, 0.3)))
+def test_what_all_layers_have_is_written_once() -> None:
+    found = model_values(stack(lstm("a", dropout_before=0.1), *(lstm(name, dropout_before=0.2) for name in "bc")))
+    assert (found["cell"], found["residual"], found["dropout"]["between"]) == ("lstm", False, 0.2)
+    assert model_values(stack(lstm("a", residual=True), lstm("b", residual=True)))["residual"] is True
+    assert model_values(stack(lstm("a")))["dropout"]["between"] == 0.0
+
+
+def test_what_layers_have_for_themselves_is_written_layer_by_layer() -> None:
+    gru = replace(lstm("b", residual=True, dropout_before=0.2), kind="gru")
+    found = model_values(stack(lstm("a", dropout_before=0.1), gru, lstm("c", dropout_before=0.3)))
+    assert found["cell"] == ["lstm", "gru", "lstm"]
+    assert found["residual"] == [False, True, False]
+    assert found["dropout"]["between"] == [0.2, 0.3]
+
+
+def test_layers_that_share_a_single_weight_are_refused() -> None:
+    other = lstm("b")
+    shared = replace(other, parameters=replace(other.parameters, recurrent_weight="a_h2h_weight"))
+    with pytest.raises(InputError, match="node 'a_h2h_weight': two layers share it"):
+        model_values(stack(lstm("a"), shared))
 
 
 @pytest.fixture

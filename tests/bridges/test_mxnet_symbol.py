@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from recurlm.bridges.mxnet.architecture import (
     Architecture,
-    CellKind,
     Decoder,
     EmbeddingNode,
     FusedParameters,
@@ -25,6 +24,7 @@ from recurlm.bridges.mxnet.architecture import (
     fused_layer_by_layer,
 )
 from recurlm.bridges.mxnet.symbol import read_symbol, write_symbol
+from recurlm.config import CellKind
 from recurlm.errors import CorruptFileError, InputError
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -123,6 +123,16 @@ def deep(number: int, count: int) -> FusedParameters:
         ("softmax", [layer("lstm", (4, 6), "a_")], 0.0),
         ("log_softmax", [layer("lstm", (4, 6), "a_")], 0.0),
         ("no_head", [layer("lstm", (4, 6), "a_")], 0.0),
+        (
+            "mixed",
+            [
+                layer("gru", (6, 6), "a_", residual=True, dropout=0.1),
+                layer("lstm", (6, 6), "b_", dropout=0.2),
+                layer("relu", (6, 6), "c_", residual=True),
+                layer("lstm", (6, 6), "d_", residual=True, dropout=0.3),
+            ],
+            0.4,
+        ),
     ],
 )
 def test_graphs_of_every_cell_and_wrapper(name: str, layers: list[RecurrentLayer], output_dropout: float) -> None:

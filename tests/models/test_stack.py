@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from recurlm.config import Dropout, ModelOptions
 from recurlm.models.cells import CELLS
 from recurlm.models.stack import RecurrentStack
 from recurlm.models.state import detach, map_state
@@ -17,9 +18,14 @@ MODULES = {
 }
 
 
-def drawn_stack(kind: str, sizes: tuple[int, ...] = SIZES, **options) -> RecurrentStack:
+MIXED = ("lstm", "gru", "tanh")
+
+
+def drawn_stack(kind: str | tuple[str, ...], sizes: tuple[int, ...] = SIZES, dropout=0.0, **options) -> RecurrentStack:
     torch.manual_seed(2)
-    stack = RecurrentStack(kind, sizes[0], sizes[1:], **options).double()
+    between = Dropout(between=dropout)
+    model = ModelOptions(cell=kind, embedding_size=sizes[0], hidden_sizes=sizes[1:], dropout=between, **options)
+    stack = RecurrentStack(model).double()
     for parameter in stack.parameters():
         nn.init.uniform_(parameter, -0.7, 0.7)
     return stack
@@ -37,8 +43,8 @@ def gradients(values: list[Tensor], leaves: list[Tensor]) -> tuple[Tensor, ...]:
     return torch.autograd.grad(sum((value * value.cos()).sum() for value in values), leaves)
 
 
-@pytest.mark.parametrize("residual", [False, True])
-@pytest.mark.parametrize("kind", sorted(CELLS))
+@pytest.mark.parametrize("residual", [False, True, (True, False, True)])
+@pytest.mark.parametrize("kind", [*sorted(CELLS), MIXED])
 def test_fast_and_step_by_step_are_the_same_function(kind, residual):
     stack = drawn_stack(kind, (4, 4, 6, 6), residual=residual)
     state = drawn_state(stack, 3)
@@ -53,10 +59,13 @@ def test_fast_and_step_by_step_are_the_same_function(kind, residual):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("kind", sorted(MODULES))
-def test_layers_of_different_sizes_agree_with_torch_modules(kind):
-    stack = drawn_stack(kind)
-    modules = [MODULES[kind](below, above).double() for below, above in itertools.pairwise(SIZES)]
+@pytest.mark.parametrize("kinds", [*((kind,) * 3 for kind in sorted(MODULES)), MIXED, ("relu", "lstm", "gru")])
+def test_layers_of_different_sizes_agree_with_torch_modules(kinds):
+    stack = drawn_stack(kinds)
+    modules = [
+        MODULES[kind](below, above).double()
+        for kind, (below, above) in zip(kinds, itertools.pairwise(SIZES), strict=True)
+    ]
     with torch.no_grad():
         for module, cell in zip(modules, stack.cells, strict=True):
             for name, weight in zip(("weight_ih", "weight_hh", "bias_ih", "bias_hh"), cell.weights, strict=True):
@@ -66,7 +75,7 @@ def test_layers_of_different_sizes_agree_with_torch_modules(kind):
 
     ours = everything(*stack(sequence, state))
     output, after = sequence, []
-    for module, layer in zip(modules, state, strict=True):
+    for kind, module, layer in zip(kinds, modules, state, strict=True):
         first = tuple(part[None] for part in layer)
         output, last = module(output, first if kind == "lstm" else first[0])
         after += [part[0] for part in (last if kind == "lstm" else (last,))]
@@ -87,9 +96,30 @@ def test_a_residual_layer_adds_its_input_where_sizes_agree():
     torch.testing.assert_close(with_input, output + sequence)
     assert torch.equal(same_last[0][0], last[0][0]), "the carried state stays the cell's own"
     unequal = [
-        drawn_stack("tanh", (4, 3), residual=flag)(sequence, ((torch.zeros(2, 3).double(),),))[0] for flag in (0, 1)
+        drawn_stack("tanh", (4, 3), residual=flag)(sequence, ((torch.zeros(2, 3).double(),),))[0]
+        for flag in (False, True)
     ]
     assert torch.equal(*unequal)
+
+
+def test_residual_sums_stand_around_the_layers_that_ask_for_them():
+    stack = drawn_stack(MIXED, (4, 4, 4, 4), residual=(False, True, False))
+    state = drawn_state(stack, 2)
+    sequence = torch.randn(5, 2, 4, dtype=torch.float64)
+    first, middle, last = stack.cells
+    below, _ = first.sweep(sequence, state[0])
+    above, _ = middle.sweep(below, state[1])
+    expected, _ = last.sweep(below + above, state[2])
+    torch.testing.assert_close(stack(sequence, state)[0], expected)
+
+
+def test_one_step_goes_as_far_as_a_sequence_of_length_one():
+    stack = drawn_stack(MIXED, (4, 4, 4, 4), residual=(False, True, False))
+    state = drawn_state(stack, 2)
+    input = torch.randn(2, 4, dtype=torch.float64)
+    output, after = stack.step(input, state)
+    for one, other in zip(everything(output[None], after), everything(*stack(input[None], state)), strict=True):
+        torch.testing.assert_close(one, other)
 
 
 @pytest.mark.parametrize("fast", [True, False])
@@ -127,6 +157,17 @@ def test_dropout_between_layers_spares_the_input_and_the_output():
     deeper = drawn_stack("tanh", (5, 5, 5), dropout=0.9).train()
     one, other = (deeper(sequence, deeper.initial_state(2))[0] for _ in range(2))
     assert not torch.equal(one, other)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_dropout_stands_in_its_own_place(place):
+    stack = drawn_stack("tanh", (5, 5, 5, 5), dropout=tuple(0.5 * (place == number) for number in (0, 1)))
+    seen = []
+    for cell in stack.cells:
+        cell.sweep = lambda input, state, sweep=cell.sweep: (seen.append(input), sweep(input, state))[1]
+    stack.train()(torch.rand(40, 3, 5).double() + 1, stack.initial_state(3))
+    dropped = [bool((input == 0).any()) for input in seen]
+    assert dropped == [False, place == 0, place == 1]
 
 
 def test_a_state_of_another_depth_is_refused():

@@ -20,6 +20,13 @@ EVERYTHING = ModelOptions(
     residual=True,
     dropout=Dropout(embedding=0.1, input=0.2, between=0.3, output=0.4, locked=False),
 )
+MIXED = ModelOptions(
+    cell=("lstm", "lstm", "gru"),
+    embedding_size=12,
+    hidden_sizes=(12, 12, 20),
+    residual=(False, True, False),
+    dropout=Dropout(between=(0.1, 0.0)),
+)
 
 
 def written(svg: bytes) -> set[str]:
@@ -56,7 +63,7 @@ def test_each_cell_has_its_number_of_gates(cell, gates):
     assert recurrent.carried == (("h", "c") if cell == "lstm" else ("h",))
 
 
-@pytest.mark.parametrize("options", [SEED, TIED, EVERYTHING])
+@pytest.mark.parametrize("options", [SEED, TIED, EVERYTHING, MIXED])
 def test_the_total_is_the_models_own_count(options):
     with torch.device("meta"):
         expected = LanguageModel(options, 1000).parameter_count()
@@ -83,6 +90,23 @@ def test_shapes_and_places_of_dropout_and_residual_sums():
     ]
     residual = [layer.name for layer in network_layers(EVERYTHING, 1000) if layer.residual]
     assert residual == ["GRU 1", "GRU 3"]
+
+
+def test_layers_of_different_kinds():
+    layers = network_layers(MIXED, 1000)[2:-2]
+    assert [layer.name for layer in layers] == ["LSTM 1", "dropout 1", "LSTM 2", "GRU 3"]
+    assert [layer.carried for layer in layers] == [("h", "c"), (), ("h", "c"), ("h",)]
+    assert [layer.residual for layer in layers] == [False, False, True, False]
+    assert layers[-1].parameters == 3 * 20 * (12 + 20 + 2)
+
+
+def test_drawings_of_layers_of_different_kinds():
+    upside_down = ModelOptions(cell=("gru", "lstm"), hidden_sizes=(8, 8))
+    words = written(network_picture(upside_down, 1000, "svg"))
+    assert {"GRU 8 + LSTM 8", "GRU 1", "LSTM 2", "h", "h, c"} <= words
+    assert any("h hidden state · c cell state" in text for text in words)
+    words = written(unrolled_picture(upside_down, 1000, "svg"))
+    assert {"hₙ", "hₙ, cₙ", "GRU 1", "LSTM 2", "GRU 8 + LSTM 8, unrolled over time"} <= words
 
 
 def test_the_arithmetic_in_a_box_gives_the_count_in_the_box():
@@ -131,3 +155,4 @@ def test_names_of_networks():
     assert network_name(SEED) == "LSTM 2 × 256"
     assert network_name(ModelOptions(cell="tanh", hidden_sizes=(10,))) == "tanh RNN 10"
     assert network_name(ModelOptions(hidden_sizes=(512, 256))) == "LSTM 512 + 256"
+    assert network_name(MIXED) == "LSTM 2 × 12 + GRU 20"

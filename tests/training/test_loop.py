@@ -91,7 +91,10 @@ def test_training_learns_an_easy_language(open_trainer: OpenTrainer) -> None:
         {"batches": {"kind": "stream", "batch_size": 4, "bptt": 10, "random_lengths": True}},
         {"batches": SENTENCES, "optimizer": {"kind": "sgd", "learning_rate": 0.5, "momentum": 0.9}},
         {"batches": SENTENCES, "optimizer": {"kind": "rmsprop"}, "schedule": {"kind": "plateau"}},
-        {"model": {"cell": "gru", "embedding_size": 16, "hidden_sizes": [16]}, "schedule": {"kind": "one-cycle"}},
+        {
+            "model": {"cell": ["gru", "lstm"], "embedding_size": 16, "hidden_sizes": [16, 8]},
+            "schedule": {"kind": "one-cycle"},
+        },
     ],
     ids=["dropout", "random lengths", "momentum", "rmsprop and plateau", "gru and one cycle"],
 )

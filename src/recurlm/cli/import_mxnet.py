@@ -44,13 +44,20 @@ def _summary(imported: "ImportedModel") -> list[str]:
     options = imported.options
     dropout = options.dropout
     yes_no = {True: "yes", False: "no"}
+    residual = _one_or_several([yes_no[each] for each in options.residuals])
+    between = _one_or_several([f"{each:g}" for each in options.dropouts_between]) or "none"
     rows = {
         "run": str(imported.run.path),
         "vocabulary": f"{imported.vocabulary_size:,} words, <eos> among them",
         "embedding": f"{options.embedding_size:,}, tied to the softmax: {yes_no[options.tied]}",
-        "layers": f"{options.cell} {' + '.join(map(str, options.hidden_sizes))}, residual: {yes_no[options.residual]}",
-        "dropout": f"input {dropout.input:g}, between {dropout.between:g}, output {dropout.output:g}",
+        "layers": f"{options.layers_in_words}, residual: {residual}",
+        "dropout": f"input {dropout.input:g}, between {between}, output {dropout.output:g}",
         "parameters": f"{imported.parameters:,}, {', '.join(imported.dtypes)}",
         "not used": ", ".join(imported.unused) or "none",
     }
     return [f"{name:12}{value}" for name, value in rows.items()] + [f"{'note':12}{note}" for note in imported.notes]
+
+
+def _one_or_several(values: list[str]) -> str:
+    """What all layers have, or what each has."""
+    return ", ".join(values if len(set(values)) > 1 else values[:1])

@@ -25,14 +25,7 @@ class LanguageModel(nn.Module):
         dropout = options.dropout
         self.embedding = nn.Embedding(vocabulary_size, options.embedding_size)
         self.input_dropout = SequenceDropout(dropout.input, locked=dropout.locked)
-        self.stack = RecurrentStack(
-            options.cell,
-            options.embedding_size,
-            options.hidden_sizes,
-            dropout=dropout.between,
-            locked=dropout.locked,
-            residual=options.residual,
-        )
+        self.stack = RecurrentStack(options)
         self.output_dropout = SequenceDropout(dropout.output, locked=dropout.locked)
         self.decoder = nn.Linear(options.hidden_sizes[-1], vocabulary_size, bias=options.decoder_bias)
         if options.tied:

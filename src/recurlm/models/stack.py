@@ -1,10 +1,8 @@
 """Recurrent layers on top of each other, unrolled over time with shared parameters."""
 
-import itertools
-from collections.abc import Sequence
-
 from torch import Tensor, nn
 
+from recurlm.config import ModelOptions
 from recurlm.kernels.recurrent_sweep import step_by_step
 from recurlm.models.cells import CELLS, Cell
 from recurlm.models.dropout import SequenceDropout
@@ -15,37 +13,31 @@ class RecurrentStack(nn.Module):
     """L cells; the outputs of one layer are the inputs of the next.
 
     input (T, B, E), state of L layers; returns outputs (T, B, H of the last layer) and the state after step T.
-    With `residual` a layer's input is added to its output where their sizes agree. `fast = False` computes every
-    cell step by step from its equations.
+    A residual layer's input is added to its output. `fast = False` computes every cell step by step from its
+    equations.
     """
 
-    def __init__(
-        self,
-        cell: str,
-        input_size: int,
-        hidden_sizes: Sequence[int],
-        *,
-        dropout: float = 0.0,
-        locked: bool = True,
-        residual: bool = False,
-    ) -> None:
+    def __init__(self, options: ModelOptions) -> None:
         super().__init__()
-        sizes = [input_size, *hidden_sizes]
-        self.layers = nn.ModuleList(CELLS[cell](below, above) for below, above in itertools.pairwise(sizes))
-        self.between = SequenceDropout(dropout, locked=locked)
-        self.residual = residual
+        self.layers = nn.ModuleList(
+            CELLS[kind](below, above) for kind, (below, above) in zip(options.cells, options.layer_sizes, strict=True)
+        )
+        self.between = nn.ModuleList(
+            SequenceDropout(probability, locked=options.dropout.locked) for probability in options.dropouts_between
+        )
+        self.residuals = options.residuals
         self.fast = True
 
     def forward(self, input: Tensor, state: State) -> tuple[Tensor, State]:
         after = []
         output = input
         for number, (layer, layer_state) in enumerate(zip(self.cells, state, strict=True)):
-            below = output if number == 0 else self.between(output)
+            below = output if number == 0 else self.between[number - 1](output)
             if self.fast:
                 output, last = layer.sweep(below, layer_state)
             else:
                 output, last = step_by_step(layer, below, layer_state)
-            if self.residual and output.shape == below.shape:
+            if self.residuals[number]:
                 output = output + below
             after.append(last)
         return output, tuple(after)
@@ -54,10 +46,10 @@ class RecurrentStack(nn.Module):
         """One time step without dropout: input (B, E); returns the output (B, H) and the new state."""
         after = []
         output = input
-        for layer, layer_state in zip(self.cells, state, strict=True):
+        for layer, residual, layer_state in zip(self.cells, self.residuals, state, strict=True):
             below = output
             output, last = layer(below, layer_state)
-            if self.residual and output.shape == below.shape:
+            if residual:
                 output = output + below
             after.append(last)
         return output, tuple(after)

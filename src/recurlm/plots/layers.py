@@ -1,5 +1,6 @@
 """The network as a list of layers, from the tokens up to the softmax, with shapes and exact parameter counts."""
 
+import itertools
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -68,9 +69,9 @@ def network_layers(options: ModelOptions, vocabulary_size: int) -> list[NetworkL
         *_dropout("word dropout", dropout.embedding, "whole word types", size),
         *_dropout("input dropout", dropout.input, _mask(options), size),
     ]
-    for number, cell in enumerate(model.stack.cells, start=1):
-        if number > 1:
-            layers += _dropout(f"dropout {number - 1}", dropout.between, _mask(options), size)
+    for number, cell in enumerate(model.stack.cells):
+        if number > 0:
+            layers += _dropout(f"dropout {number}", options.dropouts_between[number - 1], _mask(options), size)
         layers.append(_recurrent(options, cell, number))
         size = cell.hidden_size
     return [
@@ -82,15 +83,19 @@ def network_layers(options: ModelOptions, vocabulary_size: int) -> list[NetworkL
 
 
 def network_name(options: ModelOptions) -> str:
-    """A few words for a title, such as LSTM 2 × 256 or LSTM 512 + 256."""
-    sizes = options.hidden_sizes
-    same = len(sizes) > 1 and len(set(sizes)) == 1
-    return f"{CELL_NAMES[options.cell]} " + (f"{len(sizes)} × {sizes[0]}" if same else " + ".join(map(str, sizes)))
+    """A few words for a title, such as LSTM 2 × 256, LSTM 512 + 256 or LSTM 2 × 256 + GRU 128."""
+    groups = itertools.groupby(zip(options.cells, options.hidden_sizes, strict=True), key=lambda layer: layer[0])
+    return " + ".join(f"{CELL_NAMES[kind]} {_sizes([size for _, size in layers])}" for kind, layers in groups)
 
 
 def parameter_count(layers: list[NetworkLayer]) -> int:
     """The whole network's trainable numbers, a tied matrix counted once."""
     return sum(layer.parameters for layer in layers)
+
+
+def _sizes(sizes: list[int]) -> str:
+    same = len(sizes) > 1 and len(set(sizes)) == 1
+    return f"{len(sizes)} × {sizes[0]}" if same else " + ".join(map(str, sizes))
 
 
 def _dropout(name: str, probability: float, detail: str, size: int) -> list[NetworkLayer]:
@@ -104,13 +109,13 @@ def _mask(options: ModelOptions) -> str:
 def _recurrent(options: ModelOptions, cell: Cell, number: int) -> NetworkLayer:
     gates = "" if cell.gates == 1 else f"{cell.gates} × "
     return NetworkLayer(
-        f"{CELL_NAMES[options.cell]} {number}",
+        f"{CELL_NAMES[options.cells[number]]} {number + 1}",
         "recurrent",
         f"{gates}{cell.hidden_size:,} × ({cell.input_size:,} + {cell.hidden_size:,} + 2)",
         cell.hidden_size,
         sum(parameter.numel() for parameter in cell.parameters()),
         ("h", "c")[: cell.carried],
-        options.residual and cell.input_size == cell.hidden_size,
+        options.residuals[number],
     )
 
 

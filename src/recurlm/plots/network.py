@@ -179,7 +179,7 @@ def _draw_words(axes: Axes, options: ModelOptions, layers: list[NetworkLayer], v
     axes.text(left + MARGIN, top - MARGIN - 0.32, total, va="top", size=11, color=QUIET)
     axes.plot([left + MARGIN, right - MARGIN], [-0.25, -0.25], color=HAIRLINE, linewidth=0.8)
     carried = {"h": "h hidden state", "c": "c cell state"}
-    states = " · ".join(carried[name] for layer in layers if layer.name.endswith(" 1") for name in layer.carried)
+    states = " · ".join(carried[name] for name in max(layer.carried for layer in layers))
     lines = [f"T time steps · B sequences side by side · {vocabulary_size:,} tokens in the vocabulary"]
     lines.append(f"{states}: carried from each step to the next")
     if any(layer.residual for layer in layers):

@@ -129,8 +129,7 @@ def _introduce(
         watcher.say(f"       {replaced:,} tokens ({replaced / len(corpus['train'].ids):.1%}) are read as <unk>")
     for line in source.report():
         watcher.say(f"       {line}")
-    layers = " + ".join(map(str, config.recipe.model.hidden_sizes))
-    watcher.say(f"model  {config.recipe.model.cell} {layers}, {model.parameter_count():,} parameters")
+    watcher.say(f"model  {config.recipe.model.layers_in_words}, {model.parameter_count():,} parameters")
     limit = "" if config.time_limit is None else f", {clock(config.time_limit)} at most"
     epochs = config.recipe.training.epochs
     watcher.say(

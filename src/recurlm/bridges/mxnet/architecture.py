@@ -1,9 +1,8 @@
 """What a graph says about a language model: which layers, which sizes, which parameters by which names."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
-CellKind = Literal["lstm", "gru", "tanh", "relu", "sigmoid"]
+from recurlm.config import CellKind
 
 GATE_SUFFIXES: dict[CellKind, tuple[str, ...]] = {
     "lstm": ("_i", "_f", "_c", "_o"),

@@ -1,13 +1,13 @@
 """Between MXNet's description of a model and this program's: options and named tensors."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from recurlm.bridges.mxnet.architecture import (
     Architecture,
-    CellKind,
     Decoder,
     EmbeddingNode,
     FusedParameters,
@@ -16,33 +16,33 @@ from recurlm.bridges.mxnet.architecture import (
 )
 from recurlm.bridges.mxnet.params import BFLOAT16
 from recurlm.bridges.mxnet.weights import Array, LayerWeights, ModelWeights
-from recurlm.config import ModelOptions
+from recurlm.config import CellKind, ModelOptions
 from recurlm.errors import InputError
 from recurlm.models.language_model import LanguageModel
 
 CELL_WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+_Value = TypeVar("_Value")
 _EMBEDDING, _DECODER, _BIAS = "embed_weight", "pred_weight", "pred_bias"
 
 
 def model_values(architecture: Architecture) -> dict[str, Any]:
     """A recipe's model section for an architecture.
 
-    Raises InputError, naming the parameter of the layer, for what a stack of one kind of cell with one
-    dropout between its layers cannot hold.
+    Raises InputError, naming the parameter of the layer, where layers share weights with each other.
     """
-    _check_same_kind(architecture)
     _check_own_weights(architecture)
-    first, *others = architecture.layers
+    layers = architecture.layers
+    first, *others = layers
     return {
-        "cell": first.kind,
+        "cell": _one_or_several([layer.kind for layer in layers]),
         "embedding_size": architecture.embedding.output_dim,
-        "hidden_sizes": [layer.hidden_size for layer in architecture.layers],
+        "hidden_sizes": [layer.hidden_size for layer in layers],
         "tied": architecture.tied,
-        "residual": _residual(architecture),
+        "residual": _residual(layers),
         "decoder_bias": architecture.decoder.bias is not None,
         "dropout": {
             "input": first.dropout_before,
-            "between": _between(others),
+            "between": _one_or_several([layer.dropout_before for layer in others]) if others else 0.0,
             "output": architecture.decoder.dropout_before,
             "locked": False,
         },
@@ -83,25 +83,18 @@ def parameter_names(architecture: Architecture) -> dict[str, str]:
 
 def architecture_of(options: ModelOptions, vocabulary_size: int) -> Architecture:
     """The architecture of a model as MXNet names one: packed cells ``lstm_l0_`` and so on."""
-    sizes = (options.embedding_size, *options.hidden_sizes)
-    dropout = options.dropout
+    dropouts = (options.dropout.input, *options.dropouts_between)
+    each = zip(options.cells, options.layer_sizes, options.residuals, dropouts, strict=True)
     layers = tuple(
-        RecurrentLayer(
-            options.cell,
-            below,
-            above,
-            _packed(options.cell, number),
-            residual=options.residual and below == above,
-            dropout_before=dropout.between if number else dropout.input,
-        )
-        for number, (below, above) in enumerate(zip(sizes, options.hidden_sizes, strict=False))
+        RecurrentLayer(kind, below, above, _packed(kind, number), residual, dropout)
+        for number, (kind, (below, above), residual, dropout) in enumerate(each)
     )
     weight = _EMBEDDING if options.tied else _DECODER
     bias = _BIAS if options.decoder_bias else None
     return Architecture(
         EmbeddingNode(_EMBEDDING, vocabulary_size, options.embedding_size),
         layers,
-        Decoder(weight, bias, sizes[-1], vocabulary_size, dropout.output),
+        Decoder(weight, bias, options.hidden_sizes[-1], vocabulary_size, options.dropout.output),
     )
 
 
@@ -131,48 +124,27 @@ def _names(layer: RecurrentLayer) -> tuple[str, str, str, str]:
             return input_weight, recurrent_weight, input_bias, recurrent_bias
 
 
-def _check_same_kind(architecture: Architecture) -> None:
-    first = architecture.layers[0]
-    for layer in architecture.layers:
-        if layer.kind != first.kind:
-            _refuse(layer, f"a {layer.kind} layer over a {first.kind} layer; all layers must be of one kind")
-
-
 def _check_own_weights(architecture: Architecture) -> None:
-    seen: set[object] = set()
+    seen: set[tuple[str, int]] = set()
     for layer in architecture.layers:
-        if layer.parameters in seen:
-            _refuse(layer, "two layers share it; each layer must have weights of its own")
-        seen.add(layer.parameters)
+        # fused layers lie one after the other in one vector
+        place = layer.parameters.layer if isinstance(layer.parameters, FusedParameters) else 0
+        parts = [(name, place) for name in _names(layer)]
+        for part in parts:
+            if part in seen:
+                raise InputError(f"node {part[0]!r}: two layers share it; each layer must have weights of its own")
+        seen.update(parts)
 
 
-def _residual(architecture: Architecture) -> bool:
-    """Whether residual connections stand everywhere or nowhere that sizes agree."""
-    fitting = [layer for layer in architecture.layers if layer.input_size == layer.hidden_size]
-    wanted = any(layer.residual for layer in fitting)
-    for layer in fitting:
-        if layer.residual != wanted:
-            _refuse(
-                layer,
-                "no residual connection around this layer, though another has one; they must stand around every layer "
-                "whose input and output have one size, or around none",
-            )
-    return wanted
+def _residual(layers: Sequence[RecurrentLayer]) -> bool | list[bool]:
+    """One value where residual connections stand everywhere or nowhere that sizes agree, else one a layer."""
+    fitting = {layer.residual for layer in layers if layer.input_size == layer.hidden_size}
+    return any(fitting) if len(fitting) < 2 else [layer.residual for layer in layers]
 
 
-def _between(layers: list[RecurrentLayer]) -> float:
-    for layer in layers:
-        if layer.dropout_before != layers[0].dropout_before:
-            _refuse(
-                layer,
-                f"dropout {layer.dropout_before:g} below this layer and {layers[0].dropout_before:g} below another; "
-                "between layers it must be the same everywhere",
-            )
-    return layers[0].dropout_before if layers else 0.0
-
-
-def _refuse(layer: RecurrentLayer, reason: str) -> None:
-    raise InputError(f"node {_names(layer)[0]!r}: {reason}")
+def _one_or_several(values: list[_Value]) -> _Value | list[_Value]:
+    """The one value that a recipe gives for all layers, or one a layer."""
+    return values[0] if len(set(values)) == 1 else values
 
 
 def _tensor(array: Array, *, widen: bool) -> Tensor:

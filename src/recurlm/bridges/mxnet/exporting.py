@@ -65,7 +65,7 @@ def export_model(run: RunFolder, prefix: str) -> ExportedModel:
 def _notes(options: ModelOptions, unit: str) -> list[str]:
     notes = []
     dropout = options.dropout
-    if dropout.locked and (dropout.input or dropout.between or dropout.output):
+    if dropout.locked and (dropout.input or any(options.dropouts_between) or dropout.output):
         notes.append("dropout keeps its probabilities, but MXNet draws a new mask at every step; only training differs")
     if dropout.embedding:
         notes.append("dropout of whole word types has no operator in MXNet and is left out; only training differs")

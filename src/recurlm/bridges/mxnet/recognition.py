@@ -16,7 +16,6 @@ from typing import NoReturn, cast
 
 from recurlm.bridges.mxnet.architecture import (
     Architecture,
-    CellKind,
     Decoder,
     EmbeddingNode,
     FusedParameters,
@@ -24,6 +23,7 @@ from recurlm.bridges.mxnet.architecture import (
     RecurrentLayer,
 )
 from recurlm.bridges.mxnet.graph import Graph, Node
+from recurlm.config import CellKind
 
 _MAXIMUM_LAYERS = 100
 _SOFTMAXES = ("SoftmaxOutput", "softmax", "log_softmax")
