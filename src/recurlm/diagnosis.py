@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from recurlm.config import ModelOptions, XavierInitialisation
 from recurlm.devices import bf16_is_fast
 from recurlm.errors import CorruptFileError, RecurlmError
+from recurlm.kernels.native import native_library
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
 from recurlm.text.corpora import default_cache_directory, local_file, named_corpora
@@ -88,6 +89,7 @@ def _fast_paths() -> dict[str, bool]:
         "onednn_lstm": onednn and bool(torch.backends.mkldnn.enabled),
         "mkl": mkl,
         "bf16": bf16_is_fast(),
+        "native": native_library() is not None,
         "cudnn": torch.cuda.is_available() and torch.backends.cudnn.enabled,
     }
 
