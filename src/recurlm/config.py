@@ -50,7 +50,9 @@ class TextOptions(Section):
         "frequency",
         description="ids by falling frequency, or by first appearance as `mx.rnn.encode_sentences` gives them",
     )
-    minimum_count: Natural = Field(1, description="rarer tokens become `<unk>`")
+    minimum_count: Natural = Field(
+        1, description="rarer tokens become `<unk>`; a text that holds `<unk>` itself was prepared so and is left alone"
+    )
     maximum_size: Annotated[int, Field(ge=2)] | None = Field(
         None, description="largest vocabulary, `<eos>` and `<unk>` included"
     )

@@ -26,7 +26,8 @@ def naive(train: str, others: list[str], options: TextOptions) -> tuple[list[str
 
     counts = Counter(token for sentence in sentences(train) for token in sentence)
     ranked = [token for token, _ in counts.most_common()] if options.order == "frequency" else list(counts)
-    kept = [token for token in ranked if counts[token] >= options.minimum_count or token == "<unk>"]
+    minimum = 1 if "<unk>" in counts else options.minimum_count
+    kept = [token for token in ranked if counts[token] >= minimum]
     extra = ["<unk>"] if options.unknown and "<unk>" not in counts else []
     vocabulary = ["<eos>", *extra, *kept]
     number = {token: index for index, token in enumerate(vocabulary)}
@@ -279,3 +280,12 @@ def test_a_prepared_text_that_was_shortened_is_refused(write_corpus, tmp_path):
     path.write_bytes(path.read_bytes()[:-2])
     with pytest.raises(CorruptFileError, match=r"train\.ids: shortened .* remove"):
         prepare(corpus, TextOptions(), tmp_path / "cache")
+
+
+def test_a_text_that_holds_unk_keeps_its_rare_words(write_corpus, tmp_path):
+    """Penn Treebank was cut to 10,000 words by its makers; cutting again would make its figures too good."""
+    options = TextOptions(minimum_count=2)
+    prepared = prepare(write_corpus("a a <unk>\nonce a\n"), options, tmp_path / "cache")
+    assert set(prepared.codec.vocabulary.tokens) == {"<eos>", "<unk>", "a", "once"}
+    cut = prepare(write_corpus("a a b b\nonce a\n"), options, tmp_path / "cache")
+    assert set(cut.codec.vocabulary.tokens) == {"<eos>", "<unk>", "a", "b"}

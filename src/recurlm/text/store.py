@@ -23,7 +23,7 @@ from recurlm.text.sources import Corpus, Text
 from recurlm.text.tokenization import LINE_FEED, BytePairs, Tokenization
 from recurlm.text.vocabulary import EOS, EOS_ID, UNK, Vocabulary
 
-FORMAT = "recurlm store 2"
+FORMAT = "recurlm store 3"
 SPLITS = ("train", "valid", "test")
 _CHUNK = 1 << 20
 
@@ -180,7 +180,7 @@ def _vocabulary(
     return Vocabulary.build(
         by_appearance,
         order=options.order,
-        minimum_count=options.minimum_count,
+        minimum_count=1 if UNK in by_appearance else options.minimum_count,
         maximum_size=options.maximum_size,
         unknown=options.unknown,
     )
