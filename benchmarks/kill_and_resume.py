@@ -18,7 +18,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=1, help="of the moments")
-    parser.add_argument("train", nargs="*", default=["--recipe", "demo"], help="arguments of recurlm train")
+    parser.add_argument(
+        "train", nargs="*", default=["--recipe", "demo", "--epochs", "50"], help="arguments of recurlm train"
+    )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         whole, parts = Path(folder, "whole"), Path(folder, "parts")
@@ -46,11 +48,11 @@ def _train(out: Path, options: list[str]) -> subprocess.Popen[bytes]:
 
 
 def _kill(out: Path, options: list[str], kills: int, seconds: float, chosen: random.Random) -> list[str]:
-    """Each life lasts at random up to a quarter of the whole run; says where each ended."""
+    """Each life lasts at random up to its share of the whole run and half as much again; says where each ended."""
     moments = []
     while len(moments) < kills:
         process = _train(out, [*options, "--resume"])
-        life = chosen.uniform(2.0, max(4.0, seconds / 4))
+        life = chosen.uniform(2.0, max(4.0, 1.5 * seconds / kills))
         try:
             process.communicate(timeout=life)
             raise SystemExit(f"the run ended after {len(moments)} kills; give it more epochs")
