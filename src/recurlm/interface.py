@@ -19,7 +19,7 @@ from torch import Tensor
 from recurlm.checkpoints import RunFolder
 from recurlm.config import Recipe
 from recurlm.errors import InputError
-from recurlm.evaluation.perplexity import SEED_BUCKETS, Perplexity, Tick, perplexity
+from recurlm.evaluation.perplexity import Perplexity, Tick, given_buckets, perplexity
 from recurlm.evaluation.sampling import SamplingOptions, prompt_logprob, sample
 from recurlm.evaluation.scoring import LineScore, score_lines
 from recurlm.models.language_model import LanguageModel
@@ -82,12 +82,11 @@ class Model:
         """
         where = {"data_directory": data_directory, "cache_directory": cache_directory, "offline": offline}
         encoded = self.codec.encode(self._text(text, split, where))
-        buckets = getattr(self.recipe.batches, "buckets", SEED_BUCKETS)
         return perplexity(
             self.network,
             encoded,
             protocol,
-            buckets=SEED_BUCKETS if buckets == "auto" else buckets,
+            buckets=given_buckets(self.recipe.batches),
             full_batches=full_batches,
             tick=tick,
         )

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recurlm.config import StreamBatches
+from recurlm.config import SentenceBatches, StreamBatches
 from recurlm.errors import InputError
 from recurlm.kernels.linear_cross_entropy import linear_cross_entropy
 from recurlm.models.language_model import LanguageModel, evaluating
@@ -176,6 +176,13 @@ def mxnet_perplexity(
     if not tokens:
         raise InputError(f"{text.name}: no token is left to count; the buckets or full batches drop every sentence")
     return _result(text, "mxnet", total, tokens, None, "not-counted", "zero", extra)
+
+
+def given_buckets(batches: StreamBatches | SentenceBatches) -> Sequence[int]:
+    """The buckets that a recipe names; the seed document's where it names none."""
+    if isinstance(batches, SentenceBatches) and batches.buckets != "auto":
+        return batches.buckets
+    return SEED_BUCKETS
 
 
 @torch.no_grad()

@@ -24,7 +24,6 @@ from recurlm.text.tokenization import LINE_FEED, BytePairs, Tokenization
 from recurlm.text.vocabulary import EOS, EOS_ID, UNK, Vocabulary
 
 FORMAT = "recurlm store 3"
-SPLITS = ("train", "valid", "test")
 _CHUNK = 1 << 20
 
 Report = Callable[[int], None]

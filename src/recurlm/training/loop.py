@@ -13,7 +13,7 @@ from recurlm.checkpoints import METRICS_FILE, RunFolder, tensor_bytes, tensors
 from recurlm.config import Recipe, Training
 from recurlm.devices import autocast
 from recurlm.errors import RecurlmError, StoppedError
-from recurlm.evaluation.perplexity import SEED_BUCKETS, Perplexity, perplexity
+from recurlm.evaluation.perplexity import Perplexity, given_buckets, perplexity
 from recurlm.evaluation.sampling import SamplingOptions, sample
 from recurlm.kernels.linear_cross_entropy import linear_cross_entropy
 from recurlm.models.language_model import LanguageModel
@@ -272,13 +272,12 @@ class Trainer:
                 self._stop(save=False)
 
         validation = self.recipe.validation
-        buckets = getattr(self.recipe.batches, "buckets", SEED_BUCKETS)
         return perplexity(
             self.model,
             self.corpus[split],
             validation.protocol,
             columns=columns,
-            buckets=SEED_BUCKETS if buckets == "auto" else buckets,
+            buckets=given_buckets(self.recipe.batches),
             full_batches=validation.full_batches,
             tick=tick,
         )
