@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from recurlm.kernels.matrix_product import matrix_product
+from recurlm.kernels.native import call, has_tiles, with_slack
 from recurlm.kernels.softmax_loss import softmax_loss
 
 CHUNK_BYTES = 24 << 20
@@ -43,8 +44,10 @@ def linear_cross_entropy(
     if not torch.is_grad_enabled():
         # inside, `needs_input_grad` knows nothing of no_grad
         input, weight, bias = input.detach(), weight.detach(), None if bias is None else bias.detach()
+    tiled = device == "cpu" and dtype == torch.bfloat16 and weight.dtype == torch.float32 and has_tiles()
+    loss = _TiledLoss if tiled else _ChunkedLoss
     with torch.autocast(device, enabled=False):
-        total, losses = _ChunkedLoss.apply(input, weight, bias, target, ignored, dtype)  # type: ignore[no-untyped-call]
+        total, losses = loss.apply(input, weight, bias, target, ignored, dtype)  # type: ignore[no-untyped-call]
     return total, losses
 
 
@@ -85,9 +88,53 @@ class _ChunkedLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_total: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        scale = torch.mul if _graph_is_kept() else Tensor.mul_
-        gradients = (None if gradient is None else scale(gradient, grad_total) for gradient in ctx.saved_tensors)
-        return (*gradients, None, None, None)
+        return _scaled_gradients(ctx, grad_total)
+
+
+class _TiledLoss(torch.autograd.Function):
+    """All positions at once through the native library: a block of words goes through all products in the cache."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, ignored: int, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
+        positions = (target != ignored).nonzero()[:, 0]
+        real, (words, inputs) = len(positions), weight.shape
+        targets = target[positions].contiguous()
+        if real and not 0 <= int(targets.min()) <= int(targets.max()) < words:
+            raise IndexError(f"targets must lie between 0 and {words - 1}")
+        x = with_slack(real, inputs)
+        x.copy_(input if real == len(input) else input[positions])
+        found = torch.zeros(real)
+        gradients = [
+            None if tensor is None or not wanted else torch.empty(shape)
+            for tensor, wanted, shape in zip(
+                (input, weight, bias), ctx.needs_input_grad, ((real, inputs), weight.shape, (words,)), strict=False
+            )
+        ]
+        bias = None if bias is None else bias.float().contiguous()
+        call(
+            "recurlm_linear_cross_entropy",
+            [x, weight.contiguous(), bias, targets, found, *gradients],
+            [real, inputs, words],
+        )
+        losses = input.new_zeros(len(input), dtype=torch.float32)
+        losses[positions] = found
+        if gradients[0] is not None and real < len(input):
+            gradients[0] = torch.zeros(input.shape).index_copy_(0, positions, gradients[0])
+        ctx.mark_non_differentiable(losses)
+        ctx.save_for_backward(*gradients)
+        return losses.sum(), losses
+
+    @staticmethod
+    def backward(ctx: Any, grad_total: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        return _scaled_gradients(ctx, grad_total)
+
+
+def _scaled_gradients(ctx: Any, grad_total: Tensor) -> tuple[Tensor | None, ...]:
+    scale = torch.mul if _graph_is_kept() else Tensor.mul_
+    gradients = (None if gradient is None else scale(gradient, grad_total) for gradient in ctx.saved_tensors)
+    return (*gradients, None, None, None)
 
 
 def _chunks(real: Tensor, weight: Tensor, dtype: torch.dtype) -> Sequence[Tensor | slice]:

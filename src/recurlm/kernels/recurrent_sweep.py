@@ -9,6 +9,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from recurlm.kernels.lstm_sweep import lstm_tiles
+from recurlm.kernels.native import has_tiles
+
 LayerState = tuple[Tensor, ...]
 Weights = tuple[Tensor, Tensor, Tensor, Tensor]
 Step = Callable[[Tensor, LayerState], tuple[Tensor, LayerState]]
@@ -24,8 +27,13 @@ def step_by_step(step: Step, input: Tensor, state: LayerState) -> tuple[Tensor, 
 
 
 def lstm(weights: Weights, input: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
-    """LSTM through oneDNN or cuDNN; weights are weight_ih, weight_hh, bias_ih, bias_hh."""
+    """LSTM through oneDNN or cuDNN, under bf16 autocast through the project's own tiles where the processor has them.
+
+    Weights are weight_ih, weight_hh, bias_ih, bias_hh.
+    """
     hidden, cell = state
+    if _in_bf16(input) and has_tiles():
+        return lstm_tiles(weights, input, (hidden, cell))
     output, hidden, cell = torch.lstm(
         input, (hidden[None], cell[None]), weights, True, 1, 0.0, torch.is_grad_enabled(), False, False
     )
@@ -48,3 +56,12 @@ def relu(weights: Weights, input: Tensor, state: LayerState) -> tuple[Tensor, La
     """Simple recurrent layer with relu."""
     output, hidden = torch.rnn_relu(input, state[0][None], weights, True, 1, 0.0, torch.is_grad_enabled(), False, False)
     return output, (hidden[0],)
+
+
+def _in_bf16(input: Tensor) -> bool:
+    """Whether autocast asks for bfloat16 on the CPU."""
+    return (
+        input.device.type == "cpu"
+        and torch.is_autocast_enabled("cpu")
+        and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    )

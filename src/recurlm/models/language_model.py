@@ -38,7 +38,10 @@ class LanguageModel(nn.Module):
 
     def hidden(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """The last layer's outputs (T, B, H), ready for the decoder, and the state after them."""
-        embedded = self.embedding(tokens)
+        return self.recur(self.embedding(tokens), tokens, state)
+
+    def recur(self, embedded: Tensor, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """The same from the tokens' embeddings (T, B, E), which whoever calls has looked up."""
         probability = self.options.dropout.embedding
         if self.training and probability:
             embedded = drop_word_types(embedded, tokens, self.vocabulary_size, probability)

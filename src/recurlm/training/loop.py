@@ -15,6 +15,7 @@ from recurlm.devices import autocast
 from recurlm.errors import RecurlmError, StoppedError
 from recurlm.evaluation.perplexity import Perplexity, given_buckets, perplexity
 from recurlm.evaluation.sampling import SamplingOptions, sample
+from recurlm.kernels.embedding import looked_up, teach_rows
 from recurlm.kernels.linear_cross_entropy import linear_cross_entropy
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.state import State, detach
@@ -59,8 +60,11 @@ def train_step(
 
     Raises DivergedError before the weights are touched where the loss is not finite.
     """
+    # the loss computes gradients on the way: those of the last step must be gone by then
+    optimizer.zero_grad(set_to_none=True)
+    embedded = looked_up(model.embedding.weight, batch.input)
     with autocast(precision, model.device):
-        hidden, state = model.hidden(batch.input, state)
+        hidden, state = model.recur(embedded, batch.input, state)
         total, losses = linear_cross_entropy(
             hidden.flatten(0, 1), model.decoder.weight, model.decoder.bias, batch.target.flatten()
         )
@@ -70,8 +74,8 @@ def train_step(
     value = loss.item()
     if not math.isfinite(value):
         raise DivergedError(f"the loss is {value}")
-    optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
+    teach_rows(model.embedding.weight, batch.input, embedded)
     if options.clip_norm is not None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), options.clip_norm)
     optimizer.step()

@@ -11,17 +11,22 @@ import os
 import shlex
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
-import torch  # noqa: F401  the library borrows its OpenMP threads, which must be there when it is loaded
+import torch  # the library borrows its OpenMP threads, which must be there when it is loaded
 from platformdirs import user_cache_path
+from torch import Tensor
 
 from recurlm.files import keep, temporary_file
 
-SOURCE = Path(__file__).with_name("softmax_loss.cpp")
+SOURCES = sorted(Path(__file__).parent.glob("*.cpp"))
+HEADERS = sorted(Path(__file__).parent.glob("*.h"))
 COMPILERS = ("g++", "c++", "clang++")
 OPTIONS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi")
 COMPILING_SECONDS = 120
+SLACK_ROWS = 32
+TILE_DEPTH = 32
 
 
 def native_library() -> ctypes.CDLL | None:
@@ -32,6 +37,31 @@ def native_library() -> ctypes.CDLL | None:
 def native_status() -> str:
     """Where the library is, or why there is none, in a line for people."""
     return _outcome()[1]
+
+
+@functools.cache
+def has_tiles() -> bool:
+    """Whether the library is there and processor and system let it multiply bfloat16 tiles (Intel AMX)."""
+    library = native_library()
+    return library is not None and bool(library.recurlm_has_tiles())
+
+
+def call(name: str, tensors: Sequence[Tensor | None], sizes: Sequence[int]) -> None:
+    """A function of the library on contiguous tensors (None is a null pointer), sizes, and torch's thread count.
+
+    Types and room are the caller's to check: the library cannot.
+    """
+    function = getattr(native_library(), name)
+    function.argtypes = [*[ctypes.c_void_p] * len(tensors), *[ctypes.c_int64] * (len(sizes) + 1)]
+    function.restype = None
+    function(*(None if t is None else t.data_ptr() for t in tensors), *sizes, torch.get_num_threads())
+
+
+def with_slack(rows: int, columns: int) -> Tensor:
+    """A matrix (rows, columns) of bfloat16 with zeros behind it: a tile may read past the last row."""
+    whole = torch.empty(rows + SLACK_ROWS, columns, dtype=torch.bfloat16)
+    whole[rows:] = 0
+    return whole[:rows]
 
 
 @functools.cache
@@ -62,11 +92,12 @@ def _compiler() -> list[str] | None:
 def _compiled(compiler: list[str]) -> Path:
     """The library's file, compiled unless the same source, compiler and processor have been met before."""
     macros = _run(compiler, "-dM", "-E", "-x", "c++", os.devnull)  # they tell the compiler's version and the processor
-    key = hashlib.sha256(b"\0".join([SOURCE.read_bytes(), shlex.join(compiler).encode(), macros])).hexdigest()[:24]
+    sources = [path.read_bytes() for path in (*SOURCES, *HEADERS)]
+    key = hashlib.sha256(b"\0".join([*sources, shlex.join((*compiler, *OPTIONS)).encode(), macros])).hexdigest()[:24]
     target = user_cache_path("recurlm", appauthor=False) / "native" / f"{key}.so"
     if not target.exists():
         with temporary_file(target.parent) as file:
-            _run(compiler, "-shared", "-fPIC", str(SOURCE), "-o", file.name)
+            _run(compiler, "-shared", "-fPIC", *map(str, SOURCES), "-o", file.name)
             with open(file.name, "r+b") as written:  # a linker may replace the file instead of filling it
                 keep(written, target)
     return target

@@ -1,0 +1,73 @@
+"""One LSTM layer over all time steps in bfloat16, on processors that multiply tiles (Intel AMX).
+
+Takes and gives what `recurrent_sweep.lstm` does. Products are in bfloat16 with float32 sums, gates and cell state in
+float32; the hidden state is rounded to bfloat16 once a step, as it enters the next product.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recurlm.kernels.native import TILE_DEPTH, call, with_slack
+
+
+def lstm_tiles(
+    weights: tuple[Tensor, Tensor, Tensor, Tensor], input: Tensor, state: tuple[Tensor, Tensor]
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """input (T, B, I); outputs (T, B, H) in bfloat16, last state (B, H) in float32. Differentiable in everything."""
+    output, hidden, cell = _LSTMLayer.apply(input, *state, *weights, torch.is_grad_enabled())  # type: ignore[no-untyped-call]
+    return output, (hidden, cell)
+
+
+class _LSTMLayer(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        input: Tensor,
+        first_hidden: Tensor,
+        first_cell: Tensor,
+        weight_ih: Tensor,
+        weight_hh: Tensor,
+        bias_ih: Tensor,
+        bias_hh: Tensor,
+        learning: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        steps, batch, inputs = input.shape
+        units = weight_hh.shape[1]
+        rows = steps * batch
+        read = with_slack(rows, inputs)
+        read.copy_(input.reshape(rows, inputs))
+        hidden = with_slack(batch + rows, units)
+        if units % TILE_DEPTH:
+            hidden.zero_()  # a tile of one step's last row may reach into the next step, which is not written yet
+        hidden[:batch] = first_hidden
+        cell = torch.empty(batch + rows, units)
+        cell[:batch] = first_cell
+        gates = torch.empty(rows, 4 * units, dtype=torch.bfloat16) if learning else None
+        weights = [weight.float().contiguous() for weight in (weight_ih, weight_hh, bias_ih + bias_hh)]
+        call("recurlm_lstm_forward", [read, *weights, hidden, cell, gates], [steps, batch, inputs, units])
+        if gates is not None:
+            ctx.save_for_backward(read, hidden, cell, gates, weight_ih, weight_hh)
+        ctx.shape = steps, batch, inputs, units
+        output = hidden[batch:].view(steps, batch, units)
+        return output, hidden[rows:].to(torch.float32), cell[rows:].clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor, grad_hidden: Tensor, grad_cell: Tensor) -> tuple[Tensor | None, ...]:
+        read, hidden, cell, gates, weight_ih, weight_hh = ctx.saved_tensors
+        steps, batch, inputs, units = ctx.shape
+        rows = steps * batch
+        errors = with_slack(rows, 4 * units)
+        grad_output = grad_output.to(torch.bfloat16).contiguous()
+        grad_cell = grad_cell.to(torch.float32, copy=True).contiguous()
+        given = [grad_output, weight_hh.float().contiguous(), gates, cell, grad_hidden.float().contiguous(), grad_cell]
+        call("recurlm_lstm_backward", [*given, errors], [steps, batch, units])
+        half = torch.bfloat16
+        wanted = ctx.needs_input_grad
+        grad_input = (errors @ weight_ih.to(half)).view(steps, batch, inputs) if wanted[0] else None
+        grad_first = errors[:batch] @ weight_hh.to(half) if wanted[1] else None
+        grad_ih = (errors.t() @ read).to(weight_ih.dtype) if wanted[3] else None
+        grad_hh = (errors.t() @ hidden[:rows]).to(weight_hh.dtype) if wanted[4] else None
+        grad_bias = errors.sum(0, dtype=torch.float32) if wanted[5] or wanted[6] else None
+        return grad_input, grad_first, grad_cell, grad_ih, grad_hh, grad_bias, grad_bias, None

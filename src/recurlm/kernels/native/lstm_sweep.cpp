@@ -1,0 +1,241 @@
+// One LSTM layer over all time steps, forward and backward, products in bfloat16 tiles; called through ctypes.
+//
+// Each thread owns some of the hidden units, 16 at a time, for all steps: its part of both weight matrices stays in
+// its cache, and threads meet once a step, when the new hidden values (backward: the errors) are whole. Matrices that
+// tiles of A are read from may be read up to 16 rows past their end: whoever allocates them leaves that room.
+
+#include "threads.h"
+#include "tiles.h"
+
+#ifdef RECURLM_HAS_TILES
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+namespace recurlm {
+namespace {
+
+constexpr int64_t kGates = 4;
+constexpr int64_t kUnits = 16;         // units that are computed together, one vector
+constexpr int64_t kProjectionRows = 96;  // positions whose input products are computed ahead of the recurrence
+
+bool allowed_by_the_system() {
+    constexpr long kRequestPermission = 0x1023, kTileData = 18;
+    return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+
+// The four gates' rows of a weight matrix (4 H, depth): [16 units][depth in tiles][gate]
+void pack_gates(const float* weight, int64_t units, int64_t depth, int64_t block, uint16_t* packed) {
+    const int64_t first = block * kUnits;
+    for (int64_t step = 0; step < tiles(depth, kTileDepth); ++step)
+        for (int64_t gate = 0; gate < kGates; ++gate, packed += kTileSize) {
+            const float* at = weight + (gate * units + first) * depth + step * kTileDepth;
+            pack_columns(at, depth, units - first, depth - step * kTileDepth, packed);
+        }
+}
+
+struct Forward {
+    const uint16_t* input;                          // (steps batch, inputs)
+    const float *weight_ih, *weight_hh, *bias;      // (4 units, inputs), (4 units, units), (4 units)
+    uint16_t* hidden;                               // ((1 + steps) batch, units), the first batch is given
+    float* cell;                                    // ((1 + steps) batch, units), the first batch is given
+    uint16_t* gates;                                // (steps batch, 4 units), what backward needs; or null
+    int64_t steps, batch, inputs, units;
+
+    void run(const Thread& thread) const {
+        const int64_t blocks = tiles(units, kUnits);
+        const int64_t first = thread.first(blocks), last = thread.last(blocks);
+        const int64_t input_depth = tiles(inputs, kTileDepth), depth = tiles(units, kTileDepth);
+        const int64_t input_size = input_depth * kGates * kTileSize, size = depth * kGates * kTileSize;
+        const int64_t height = tiles(batch, tiles(batch, kTileRows));
+        const int64_t ahead = std::min(steps, std::max<int64_t>(1, kProjectionRows / batch));
+        const int64_t rows = ahead * batch + 2 * kTileRows;
+        auto packed_ih = allocate<uint16_t>((last - first) * input_size);
+        auto packed_hh = allocate<uint16_t>((last - first) * size);
+        auto projected = allocate<float>((last - first) * rows * kGates * kUnits);
+        auto sums = allocate<float>((batch + 2 * kTileRows) * kGates * kUnits);
+        for (int64_t block = first; block < last; ++block) {
+            pack_gates(weight_ih, units, inputs, block, packed_ih.get() + (block - first) * input_size);
+            pack_gates(weight_hh, units, units, block, packed_hh.get() + (block - first) * size);
+        }
+        for (int64_t start = 0; start < steps; start += ahead) {
+            const int64_t count = std::min(ahead, steps - start);
+            configure_tiles(kTileRows);
+            for (int64_t block = first; block < last; ++block)
+                multiply({input + start * batch * inputs, inputs, packed_ih.get() + (block - first) * input_size,
+                          input_depth, count * batch, kTileRows},
+                         nullptr, projected.get() + (block - first) * rows * kGates * kUnits);
+            configure_tiles(height);
+            for (int64_t step = start; step < start + count; ++step) {
+                for (int64_t block = first; block < last; ++block) {
+                    const int64_t row = (block - first) * rows + (step - start) * batch;
+                    multiply({hidden + step * batch * units, units, packed_hh.get() + (block - first) * size, depth,
+                              batch, height},
+                             projected.get() + row * kGates * kUnits, sums.get());
+                    take_step(step, block, sums.get());
+                }
+                thread.meet();
+            }
+        }
+        _tile_release();
+    }
+
+   private:
+    struct Factors {
+        const uint16_t* rows;
+        int64_t stride;
+        const uint16_t* packed;
+        int64_t depth, count, height;
+    };
+
+    // sums (count, gate, 16) = from + rows times one block's packed weights
+    static void multiply(const Factors& factors, const float* from, float* sums) {
+        constexpr int64_t stride = kGates * kUnits;
+        for_row_tiles(factors.count, factors.height, [&](int64_t row, int64_t height) {
+            for (int64_t gate = 0; gate < kGates; gate += 2) {
+                const int64_t at = row * stride + gate * kUnits, below = factors.height * stride;
+                const Block block{factors.rows + row * factors.stride,  factors.stride,
+                                  factors.height * factors.stride,      factors.packed + gate * kTileSize,
+                                  kGates * kTileSize, kTileSize, factors.depth};
+                const Sums into{from ? from + at : nullptr, stride, below, kUnits, sums + at, stride, below, kUnits};
+                if (height == 2)
+                    multiply_into<2, 2>(block, into);
+                else
+                    multiply_into<1, 2>(block, into);
+            }
+        });
+    }
+
+    void take_step(int64_t step, int64_t block, const float* sums) const {
+        const int64_t first = block * kUnits;
+        const __mmask16 mask = lanes(units - first);
+        __m512 biases[kGates];
+        for (int64_t gate = 0; gate < kGates; ++gate) biases[gate] = load(bias + gate * units + first, mask);
+        for (int64_t row = 0; row < batch; ++row, sums += kGates * kUnits) {
+            const int64_t before = (step * batch + row) * units + first, after = before + batch * units;
+            const __m512 input_gate = sigmoid(_mm512_loadu_ps(sums) + biases[0]);
+            const __m512 forget = sigmoid(_mm512_loadu_ps(sums + kUnits) + biases[1]);
+            const __m512 candidate = hyperbolic_tangent(_mm512_loadu_ps(sums + 2 * kUnits) + biases[2]);
+            const __m512 output_gate = sigmoid(_mm512_loadu_ps(sums + 3 * kUnits) + biases[3]);
+            const __m512 now = _mm512_fmadd_ps(forget, load(cell + before, mask), input_gate * candidate);
+            store(cell + after, now, mask);
+            store(hidden + after, output_gate * hyperbolic_tangent(now), mask);
+            if (!gates) continue;
+            uint16_t* kept = gates + (step * batch + row) * kGates * units + first;
+            store(kept, input_gate, mask);
+            store(kept + units, forget, mask);
+            store(kept + 2 * units, candidate, mask);
+            store(kept + 3 * units, output_gate, mask);
+        }
+    }
+};
+
+struct Backward {
+    const uint16_t* grad_hidden;  // (steps batch, units)
+    const float* weight_hh;       // (4 units, units)
+    const uint16_t* gates;        // as Forward left them
+    const float* cell;
+    float *grad_last, *grad_cell;  // (batch, units): given of the last state; grad_cell becomes that of the first
+    uint16_t* errors;              // (steps batch, 4 units): gradients of the gates' sums
+    int64_t steps, batch, units;
+
+    void run(const Thread& thread) const {
+        const int64_t blocks = tiles(units, kUnits), depth = tiles(kGates * units, kTileDepth);
+        const int64_t first = thread.first(blocks), last = thread.last(blocks), size = depth * kTileSize;
+        const int64_t height = tiles(batch, tiles(batch, kTileRows));
+        auto packed = allocate<uint16_t>((last - first) * size);
+        auto sums = allocate<float>((batch + 2 * kTileRows) * 2 * kUnits);
+        for (int64_t block = first; block < last; ++block)
+            for (int64_t step = 0; step < depth; ++step)
+                pack_rows(weight_hh + step * kTileDepth * units + block * kUnits, units,
+                          kGates * units - step * kTileDepth, units - block * kUnits,
+                          packed.get() + (block - first) * size + step * kTileSize);
+        configure_tiles(height);
+        for (int64_t step = steps - 1; step >= 0; --step) {
+            for (int64_t block = first; block < last; block += 2) {
+                const int64_t together = std::min<int64_t>(2, last - block);
+                if (step + 1 < steps)
+                    multiply(errors + (step + 1) * batch * kGates * units, packed.get() + (block - first) * size, depth,
+                             together, height, sums.get());
+                for (int64_t part = 0; part < together; ++part)
+                    take_step(step, block + part, sums.get() + part * kUnits);
+            }
+            thread.meet();
+        }
+        _tile_release();
+    }
+
+   private:
+    // sums (batch, 2, 16) = the errors of a step times one or two blocks' packed weights
+    void multiply(const uint16_t* rows, const uint16_t* packed, int64_t depth, int64_t together, int64_t height,
+                  float* sums) const {
+        constexpr int64_t stride = 2 * kUnits;
+        const int64_t width = kGates * units;
+        for_row_tiles(batch, height, [&](int64_t row, int64_t tall) {
+            const Block block{rows + row * width, width, height * width, packed, kTileSize, depth * kTileSize, depth};
+            const Sums into{nullptr, 0, 0, 0, sums + row * stride, stride, height * stride, kUnits};
+            if (tall == 2 && together == 2)
+                multiply_into<2, 2>(block, into);
+            else if (tall == 2)
+                multiply_into<2, 1>(block, into);
+            else if (together == 2)
+                multiply_into<1, 2>(block, into);
+            else
+                multiply_into<1, 1>(block, into);
+        });
+    }
+
+    void take_step(int64_t step, int64_t block, const float* sums) const {
+        const int64_t first = block * kUnits;
+        const __mmask16 mask = lanes(units - first);
+        const __m512 one = _mm512_set1_ps(1.0f);
+        for (int64_t row = 0; row < batch; ++row, sums += 2 * kUnits) {
+            const int64_t place = row * units + first, before = step * batch * units + place;
+            const __m512 from_later = step + 1 < steps ? _mm512_loadu_ps(sums) : load(grad_last + place, mask);
+            const uint16_t* kept = gates + (step * batch + row) * kGates * units + first;
+            const __m512 input_gate = load(kept, mask), forget = load(kept + units, mask);
+            const __m512 candidate = load(kept + 2 * units, mask), output_gate = load(kept + 3 * units, mask);
+            const __m512 squashed = hyperbolic_tangent(load(cell + before + batch * units, mask));
+            const __m512 grad = load(grad_hidden + before, mask) + from_later;
+            const __m512 grad_now =
+                _mm512_fmadd_ps(grad * output_gate, one - squashed * squashed, load(grad_cell + place, mask));
+            store(grad_cell + place, grad_now * forget, mask);
+            uint16_t* error = errors + (step * batch + row) * kGates * units + first;
+            store(error, grad_now * candidate * input_gate * (one - input_gate), mask);
+            store(error + units, grad_now * load(cell + before, mask) * forget * (one - forget), mask);
+            store(error + 2 * units, grad_now * input_gate * (one - candidate * candidate), mask);
+            store(error + 3 * units, grad * squashed * output_gate * (one - output_gate), mask);
+        }
+    }
+};
+
+}  // namespace
+}  // namespace recurlm
+
+// Whether this processor and system can run what follows.
+extern "C" int32_t recurlm_has_tiles() {
+    static const bool allowed = recurlm::allowed_by_the_system();
+    return allowed;
+}
+
+extern "C" void recurlm_lstm_forward(const uint16_t* input, const float* weight_ih, const float* weight_hh,
+                                     const float* bias, uint16_t* hidden, float* cell, uint16_t* gates, int64_t steps,
+                                     int64_t batch, int64_t inputs, int64_t units, int64_t threads) {
+    const recurlm::Forward layer{input, weight_ih, weight_hh, bias, hidden, cell, gates, steps, batch, inputs, units};
+    recurlm::in_threads(threads, [&](const recurlm::Thread& thread) { layer.run(thread); });
+}
+
+extern "C" void recurlm_lstm_backward(const uint16_t* grad_hidden, const float* weight_hh, const uint16_t* gates,
+                                      const float* cell, float* grad_last, float* grad_cell, uint16_t* errors,
+                                      int64_t steps, int64_t batch, int64_t units, int64_t threads) {
+    const recurlm::Backward layer{grad_hidden, weight_hh, gates, cell, grad_last, grad_cell, errors,
+                                  steps,       batch,     units};
+    recurlm::in_threads(threads, [&](const recurlm::Thread& thread) { layer.run(thread); });
+}
+
+#else
+
+extern "C" int32_t recurlm_has_tiles() { return 0; }
+
+#endif
