@@ -20,7 +20,7 @@ from recurlm.checkpoints import RunFolder
 from recurlm.config import Recipe
 from recurlm.errors import InputError
 from recurlm.evaluation.perplexity import Perplexity, Tick, given_buckets, perplexity
-from recurlm.evaluation.sampling import SamplingOptions, prompt_logprob, sample
+from recurlm.evaluation.sampling import SamplingOptions, logprobs_after, prompt_logprob, sample
 from recurlm.evaluation.scoring import LineScore, score_lines
 from recurlm.models.language_model import LanguageModel
 from recurlm.text.codec import Codec
@@ -33,12 +33,15 @@ UNFINISHED_CHARACTER = "\ufffd"
 
 @dataclass(frozen=True)
 class Generation:
-    """A sample: what follows the prompt, its tokens and their summed natural log-probability, and the whole text."""
+    """A sample: what follows the prompt, its tokens and their summed natural log-probability, and the whole text.
+
+    logprob is what `score` gives the tokens; None where it was not asked for.
+    """
 
     prompt: str
     text: str
     tokens: tuple[str, ...]
-    logprob: float
+    logprob: float | None
     seed: int
     whole: str
 
@@ -133,20 +136,24 @@ class Model:
         top_k: int | None = None,
         top_p: float | None = None,
         seed: int = 0,
+        logprobs: bool = True,
     ) -> list[Generation]:
-        """`count` samples at once in one batch."""
+        """`count` samples at once in one batch; without `logprobs` their log-probabilities are not computed."""
         options = SamplingOptions(temperature, top_k, top_p)
-        drawn = list(itertools.islice(self._sample(prompt, options, count, seed), tokens))
-        ids = torch.stack([step[0] for step in drawn]).t().tolist() if drawn else [[]] * count
-        logprobs = torch.stack([step[1] for step in drawn]).double().sum(0).tolist() if drawn else [0.0] * count
-        return [self._generation(prompt, row, logprob, seed) for row, logprob in zip(ids, logprobs, strict=True)]
+        start = self.prompt_ids(prompt)
+        drawn = itertools.islice(sample(self.network, start, options, count=count, seed=seed), tokens)
+        ids = torch.stack(list(drawn)) if tokens else torch.empty(0, count, dtype=torch.int64)
+        summed = logprobs_after(self.network, start, ids).sum(0).tolist() if logprobs else [None] * count
+        return [
+            self._generation(prompt, row, logprob, seed) for row, logprob in zip(ids.t().tolist(), summed, strict=True)
+        ]
 
     def stream(self, prompt: str, options: SamplingOptions, *, tokens: int, seed: int) -> Iterator[str]:
         """The prompt and then the sample piece by piece as it is drawn; together the pieces are the whole text."""
         ids = self.prompt_ids(prompt)
         shown = self.codec.decode(ids)
         yield shown
-        for drawn, _ in itertools.islice(self._sample(prompt, options, 1, seed), tokens):
+        for drawn in itertools.islice(self._sample(prompt, options, 1, seed), tokens):
             ids.append(int(drawn[0]))
             text = self.codec.decode(ids)
             if text.endswith(UNFINISHED_CHARACTER):
@@ -154,7 +161,7 @@ class Model:
             yield text[len(shown) :]
             shown = text
 
-    def _sample(self, prompt: str, options: SamplingOptions, count: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _sample(self, prompt: str, options: SamplingOptions, count: int, seed: int) -> Iterator[Tensor]:
         return sample(self.network, self.prompt_ids(prompt), options, count=count, seed=seed)
 
     def prompt_ids(self, prompt: str) -> list[int]:
@@ -175,7 +182,7 @@ class Model:
         """Natural log-probability of a prompt after ``<eos>``."""
         return prompt_logprob(self.network, self.prompt_ids(prompt))
 
-    def _generation(self, prompt: str, ids: list[int], logprob: float, seed: int) -> Generation:
+    def _generation(self, prompt: str, ids: list[int], logprob: float | None, seed: int) -> Generation:
         tokens = tuple(self.codec.vocabulary.tokens[index] for index in ids)
         whole = self.codec.decode([*self.prompt_ids(prompt), *ids])
         return Generation(prompt, self.codec.decode(ids), tokens, logprob, seed, whole)

@@ -40,7 +40,14 @@ def generate(
         print()
         return
     samples = model.generate_many(
-        prompt, count=count, tokens=tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
+        prompt,
+        count=count,
+        tokens=tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        seed=seed,
+        logprobs=json,
     )
     for number, sample in enumerate(samples):
         if json:

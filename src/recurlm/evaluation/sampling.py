@@ -7,8 +7,13 @@ import torch
 from torch import Tensor
 
 from recurlm.errors import UsageError
+from recurlm.evaluation.perplexity import token_losses
+from recurlm.kernels.linear import draw_native, draw_plain
+from recurlm.kernels.native import has_tiles
 from recurlm.models.language_model import LanguageModel, evaluating
 from recurlm.models.state import State
+from recurlm.models.stepping import open_stepper
+from recurlm.text.batching import IGNORED
 from recurlm.text.vocabulary import EOS_ID
 
 
@@ -33,20 +38,19 @@ class SamplingOptions:
 @torch.no_grad()
 def sample(
     model: LanguageModel, prompt: Sequence[int], options: SamplingOptions, *, count: int = 1, seed: int = 0
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Without end, the next ids (count,) and their natural log-probabilities (count,) under the model itself.
+) -> Iterator[Tensor]:
+    """Without end, the next ids (count,); the model first reads ``<eos>`` and the prompt.
 
-    The model first reads ``<eos>`` and the prompt. Log-probabilities are those of temperature 1 and of all tokens,
-    as `score` gives them. The same seed gives the same tokens on the same machine.
+    The same seed gives the same tokens on the same machine.
     """
     generator = torch.Generator().manual_seed(seed)
     read = torch.tensor([EOS_ID, *prompt], device=model.device)[:, None].expand(-1, count)
     logits, state = _after(model, read, count)
+    stepper = open_stepper(model, state)
     while True:
-        logprobs = logits.log_softmax(-1).cpu()
-        ids = draw(logprobs, options, generator)
-        yield ids, logprobs.gather(1, ids[:, None])[:, 0]
-        logits, state = model.step(ids.to(model.device), state)
+        ids = draw(logits.cpu(), options, generator)
+        yield ids
+        logits = stepper.step(ids)
 
 
 def _after(model: LanguageModel, tokens: Tensor, count: int) -> tuple[Tensor, State]:
@@ -56,38 +60,40 @@ def _after(model: LanguageModel, tokens: Tensor, count: int) -> tuple[Tensor, St
     return model.decoder(hidden[-1]), state
 
 
+def logprobs_after(model: LanguageModel, prompt: Sequence[int], ids: Tensor) -> Tensor:
+    """Natural log-probability of each of ids (T, B) after ``<eos>`` and the prompt, as `score` gives them; float64.
+
+    They are those of temperature 1 and of all tokens, whatever the options of the draw.
+    """
+    before = torch.tensor([EOS_ID, *prompt])[:, None].expand(-1, ids.shape[1])
+    input = torch.cat([before, ids[:-1]])
+    target = torch.cat([torch.full((len(prompt), ids.shape[1]), IGNORED), ids])
+    losses, _ = token_losses(model, input, target, model.initial_state(ids.shape[1]))
+    return -losses[len(prompt) :]
+
+
 def prompt_logprob(model: LanguageModel, prompt: Sequence[int]) -> float:
     """Natural log-probability of a prompt after ``<eos>``."""
     if not prompt:
         return 0.0
-    with torch.no_grad(), evaluating(model):
-        inputs = torch.tensor([EOS_ID, *prompt[:-1]], device=model.device)[:, None]
-        logits, _ = model(inputs, model.initial_state(1))
-        logprobs = logits[:, 0].log_softmax(-1)
-    return float(logprobs[torch.arange(len(prompt)), torch.tensor(prompt)].double().sum())
+    return float(logprobs_after(model, [], torch.tensor(prompt)[:, None]).sum())
 
 
-def draw(logprobs: Tensor, options: SamplingOptions, generator: torch.Generator) -> Tensor:
-    """One id for each row of log-probabilities (B, V); returns (B,)."""
+def draw(logits: Tensor, options: SamplingOptions, generator: torch.Generator) -> Tensor:
+    """One id for each row of logits (B, V), which may be written over; returns (B,)."""
     if options.temperature == 0:
-        return logprobs.argmax(-1)
-    logits = logprobs / options.temperature
+        return logits.argmax(-1)
+    shares = torch.rand(len(logits), dtype=torch.float64, generator=generator)
+    if options.top_k is None and options.top_p is None and logits.dtype == torch.float32 and has_tiles():
+        return draw_native(logits.contiguous(), options.temperature, shares)
+    logits = logits / options.temperature
     if options.top_k is not None and options.top_k < logits.shape[-1]:
         likeliest = logits.topk(options.top_k, dim=-1)
         logits = torch.full_like(logits, -torch.inf).scatter(-1, likeliest.indices, likeliest.values)
     # rounding of the sum must not cut the tail off where all tokens are asked for
     if options.top_p is not None and options.top_p < 1:
         logits = _nucleus(logits, options.top_p)
-    return _pick(logits.softmax(-1), generator)
-
-
-def _pick(probabilities: Tensor, generator: torch.Generator) -> Tensor:
-    """Where a uniform number falls in the cumulated probabilities (B, V); one number a row, none falls on a zero."""
-    cumulated = probabilities.double().cumsum(-1)
-    total = cumulated[:, -1:].contiguous()
-    at = torch.rand(len(cumulated), 1, dtype=torch.float64, generator=generator) * total
-    last = torch.searchsorted(cumulated, total)
-    return torch.searchsorted(cumulated, at, right=True).minimum(last)[:, 0]
+    return draw_plain(logits, 1.0, shares)
 
 
 def _nucleus(logits: Tensor, probability: float) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recurlm.kernels.native import TILE_DEPTH, call, with_slack
+from recurlm.kernels.native import TILE_COLUMNS, TILE_DEPTH, TILE_SIZE, call, tiles, with_slack
 
 
 def lstm_tiles(
@@ -18,6 +18,14 @@ def lstm_tiles(
     """input (T, B, I); outputs (T, B, H) in bfloat16, last state (B, H) in float32. Differentiable in everything."""
     output, hidden, cell = _LSTMLayer.apply(input, *state, *weights, torch.is_grad_enabled())  # type: ignore[no-untyped-call]
     return output, (hidden, cell)
+
+
+def pack_gates(weight: Tensor) -> Tensor:
+    """A weight matrix (4 H, I) as the bfloat16 tiles that the library multiplies with."""
+    units, depth = len(weight) // 4, weight.shape[1]
+    packed = torch.empty(tiles(units, TILE_COLUMNS) * tiles(depth, TILE_DEPTH) * 4 * TILE_SIZE, dtype=torch.bfloat16)
+    call("recurlm_lstm_pack", [weight.float().contiguous(), packed], [units, depth])
+    return packed
 
 
 class _LSTMLayer(torch.autograd.Function):
@@ -45,8 +53,9 @@ class _LSTMLayer(torch.autograd.Function):
         cell = torch.empty(batch + rows, units)
         cell[:batch] = first_cell
         gates = torch.empty(rows, 4 * units, dtype=torch.bfloat16) if learning else None
-        weights = [weight.float().contiguous() for weight in (weight_ih, weight_hh, bias_ih + bias_hh)]
-        call("recurlm_lstm_forward", [read, *weights, hidden, cell, gates], [steps, batch, inputs, units])
+        packed = [pack_gates(weight) for weight in (weight_ih, weight_hh)]
+        bias = (bias_ih + bias_hh).float()
+        call("recurlm_lstm_forward", [read, *packed, bias, hidden, cell, gates], [steps, batch, inputs, units])
         if gates is not None:
             ctx.save_for_backward(read, hidden, cell, gates, weight_ih, weight_hh)
         ctx.shape = steps, batch, inputs, units
@@ -71,3 +80,29 @@ class _LSTMLayer(torch.autograd.Function):
         grad_hh = (errors.t() @ hidden[:rows]).to(weight_hh.dtype) if wanted[4] else None
         grad_bias = errors.sum(0, dtype=torch.float32) if wanted[5] or wanted[6] else None
         return grad_input, grad_first, grad_cell, grad_ih, grad_hh, grad_bias, grad_bias, None
+
+
+class PackedLSTM:
+    """One layer, step by step without gradient: weights in bfloat16 tiles, state inside."""
+
+    def __init__(self, weights: tuple[Tensor, Tensor, Tensor, Tensor], hidden: Tensor, cell: Tensor) -> None:
+        """weights as for `lstm_tiles`; hidden and cell (B, H) are the state to begin with."""
+        weight_ih, weight_hh, bias_ih, bias_hh = (weight.detach() for weight in weights)
+        self.packed = [pack_gates(weight_ih), pack_gates(weight_hh)]
+        self.bias = (bias_ih + bias_hh).float()
+        self.sizes = [1, len(hidden), weight_ih.shape[1], weight_hh.shape[1]]
+        _, batch, inputs, units = self.sizes
+        self.input = with_slack(batch, inputs)
+        self.hidden = with_slack(2 * batch, units).zero_()  # before the step and after it
+        self.cell = torch.empty(2 * batch, units)
+        self.before, self.after = slice(0, batch), slice(batch, None)
+        self.hidden[self.after], self.cell[self.after] = hidden, cell
+
+    def step(self, input: Tensor) -> Tensor:
+        """input (B, I); returns the output (B, H) in bfloat16, which the next step writes over."""
+        self.input.copy_(input)
+        self.hidden[self.before] = self.hidden[self.after]
+        self.cell[self.before] = self.cell[self.after]
+        tensors = [self.input, *self.packed, self.bias, self.hidden, self.cell, None]
+        call("recurlm_lstm_forward", tensors, self.sizes)
+        return self.hidden[self.after]

@@ -254,7 +254,7 @@ class Trainer:
         """The start of a sample, so that one sees the model learn."""
         options = SamplingOptions(temperature=SPECIMEN_TEMPERATURE)
         drawn = itertools.islice(sample(self.model, [], options), SPECIMEN_TOKENS[self.recipe.text.unit])
-        text = self.corpus.codec.decode(int(ids[0]) for ids, _ in drawn)
+        text = self.corpus.codec.decode(int(ids[0]) for ids in drawn)
         return " / ".join(line for line in text.split("\n") if line)
 
     def _close_epoch(self) -> None:

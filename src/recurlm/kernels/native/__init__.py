@@ -26,7 +26,7 @@ COMPILERS = ("g++", "c++", "clang++")
 OPTIONS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi")
 COMPILING_SECONDS = 120
 SLACK_ROWS = 32
-TILE_DEPTH = 32
+TILE_COLUMNS, TILE_DEPTH, TILE_SIZE = 16, 32, 16 * 32
 
 
 def native_library() -> ctypes.CDLL | None:
@@ -55,6 +55,11 @@ def call(name: str, tensors: Sequence[Tensor | None], sizes: Sequence[int]) -> N
     function.argtypes = [*[ctypes.c_void_p] * len(tensors), *[ctypes.c_int64] * (len(sizes) + 1)]
     function.restype = None
     function(*(None if t is None else t.data_ptr() for t in tensors), *sizes, torch.get_num_threads())
+
+
+def tiles(size: int, tile: int) -> int:
+    """How many tiles hold `size` rows or columns."""
+    return -(-size // tile)
 
 
 def with_slack(rows: int, columns: int) -> Tensor:

@@ -37,7 +37,8 @@ void pack_gates(const float* weight, int64_t units, int64_t depth, int64_t block
 
 struct Forward {
     const uint16_t* input;                          // (steps batch, inputs)
-    const float *weight_ih, *weight_hh, *bias;      // (4 units, inputs), (4 units, units), (4 units)
+    const uint16_t *packed_ih, *packed_hh;          // both weights as recurlm_lstm_pack leaves them
+    const float* bias;                              // (4 units)
     uint16_t* hidden;                               // ((1 + steps) batch, units), the first batch is given
     float* cell;                                    // ((1 + steps) batch, units), the first batch is given
     uint16_t* gates;                                // (steps batch, 4 units), what backward needs; or null
@@ -50,27 +51,22 @@ struct Forward {
         const int64_t input_size = input_depth * kGates * kTileSize, size = depth * kGates * kTileSize;
         const int64_t height = tiles(batch, tiles(batch, kTileRows));
         const int64_t ahead = std::min(steps, std::max<int64_t>(1, kProjectionRows / batch));
+        const int64_t tall = std::min(ahead * batch, kTileRows);
         const int64_t rows = ahead * batch + 2 * kTileRows;
-        auto packed_ih = allocate<uint16_t>((last - first) * input_size);
-        auto packed_hh = allocate<uint16_t>((last - first) * size);
         auto projected = allocate<float>((last - first) * rows * kGates * kUnits);
         auto sums = allocate<float>((batch + 2 * kTileRows) * kGates * kUnits);
-        for (int64_t block = first; block < last; ++block) {
-            pack_gates(weight_ih, units, inputs, block, packed_ih.get() + (block - first) * input_size);
-            pack_gates(weight_hh, units, units, block, packed_hh.get() + (block - first) * size);
-        }
         for (int64_t start = 0; start < steps; start += ahead) {
             const int64_t count = std::min(ahead, steps - start);
-            configure_tiles(kTileRows);
+            configure_tiles(tall);
             for (int64_t block = first; block < last; ++block)
-                multiply({input + start * batch * inputs, inputs, packed_ih.get() + (block - first) * input_size,
-                          input_depth, count * batch, kTileRows},
+                multiply({input + start * batch * inputs, inputs, packed_ih + block * input_size, input_depth,
+                          count * batch, tall},
                          nullptr, projected.get() + (block - first) * rows * kGates * kUnits);
             configure_tiles(height);
             for (int64_t step = start; step < start + count; ++step) {
                 for (int64_t block = first; block < last; ++block) {
                     const int64_t row = (block - first) * rows + (step - start) * batch;
-                    multiply({hidden + step * batch * units, units, packed_hh.get() + (block - first) * size, depth,
+                    multiply({hidden + step * batch * units, units, packed_hh + block * size, depth,
                               batch, height},
                              projected.get() + row * kGates * kUnits, sums.get());
                     take_step(step, block, sums.get());
@@ -219,10 +215,21 @@ extern "C" int32_t recurlm_has_tiles() {
     return allowed;
 }
 
-extern "C" void recurlm_lstm_forward(const uint16_t* input, const float* weight_ih, const float* weight_hh,
+// A weight matrix (4 units, depth) as tiles of B: [16 units][depth in tiles][gate].
+extern "C" void recurlm_lstm_pack(const float* weight, uint16_t* packed, int64_t units, int64_t depth,
+                                  int64_t threads) {
+    using namespace recurlm;
+    const int64_t blocks = tiles(units, kUnits), size = tiles(depth, kTileDepth) * kGates * kTileSize;
+    in_threads(threads, [&](const Thread& thread) {
+        for (int64_t block = thread.first(blocks); block < thread.last(blocks); ++block)
+            pack_gates(weight, units, depth, block, packed + block * size);
+    });
+}
+
+extern "C" void recurlm_lstm_forward(const uint16_t* input, const uint16_t* packed_ih, const uint16_t* packed_hh,
                                      const float* bias, uint16_t* hidden, float* cell, uint16_t* gates, int64_t steps,
                                      int64_t batch, int64_t inputs, int64_t units, int64_t threads) {
-    const recurlm::Forward layer{input, weight_ih, weight_hh, bias, hidden, cell, gates, steps, batch, inputs, units};
+    const recurlm::Forward layer{input, packed_ih, packed_hh, bias, hidden, cell, gates, steps, batch, inputs, units};
     recurlm::in_threads(threads, [&](const recurlm::Thread& thread) { layer.run(thread); });
 }
 

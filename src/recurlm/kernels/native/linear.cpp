@@ -1,0 +1,121 @@
+// One linear layer with packed weights for few rows at a time, and draws from its logits; called through ctypes.
+
+#include "threads.h"
+#include "tiles.h"
+
+#ifdef RECURLM_HAS_TILES
+#include <algorithm>
+
+namespace recurlm {
+namespace {
+
+constexpr int64_t kSum = 256;  // numbers in a tile of float32
+
+// output (rows, outputs) = input (rows, inputs) W' + bias, for 32 outputs from `first` on
+struct Linear {
+    const uint16_t *input, *packed;
+    const float* bias;
+    float* output;
+    int64_t rows, inputs, outputs;
+
+    void run(const Thread& thread) const {
+        const int64_t pairs = tiles(outputs, 2 * kTileColumns), height = tiles(rows, tiles(rows, kTileRows));
+        configure_tiles(height);
+        for (int64_t pair = thread.first(pairs); pair < thread.last(pairs); ++pair)
+            for_row_tiles(rows, height, [&](int64_t row, int64_t tall) { take(pair, row, height, tall); });
+        _tile_release();
+    }
+
+   private:
+    void take(int64_t pair, int64_t row, int64_t height, int64_t tall) const {
+        alignas(64) float sums[4 * kSum];  // (tiles of rows, height, 2 tiles of columns)
+        const int64_t depth = tiles(inputs, kTileDepth), stride = 2 * kTileColumns;
+        const Block block{input + row * inputs, inputs, height * inputs, packed + pair * 2 * depth * kTileSize,
+                          kTileSize, depth * kTileSize, depth};
+        const Sums into{nullptr, 0, 0, 0, sums, stride, height * stride, kTileColumns};
+        if (tall == 2)
+            multiply_into<2, 2>(block, into);
+        else
+            multiply_into<1, 2>(block, into);
+        for (int64_t at = pair * stride; at < std::min(outputs, (pair + 1) * stride); at += kTileColumns) {
+            const __mmask16 mask = lanes(outputs - at);
+            const __m512 offset = bias ? load(bias + at, mask) : _mm512_setzero_ps();
+            const int64_t last = std::min(rows - row, tall * height);
+            for (int64_t down = 0; down < last; ++down)
+                store(output + (row + down) * outputs + at,
+                      _mm512_load_ps(sums + down * stride + at - pair * stride) + offset, mask);
+        }
+    }
+};
+
+// The first column at which the running sum of e^(logit / temperature) passes `share` of the whole.
+int64_t draw(float* logits, int64_t size, float sharpness, double share) {
+    __m512 most = _mm512_set1_ps(-3.4e38f);
+    for (int64_t at = 0; at < size; at += 16) {
+        const __mmask16 mask = lanes(size - at);
+        most = _mm512_mask_max_ps(most, mask, most, load(logits + at, mask));
+    }
+    const __m512 largest = _mm512_set1_ps(_mm512_reduce_max_ps(most)), scale = _mm512_set1_ps(sharpness);
+    double total = 0;
+    for (int64_t at = 0; at < size; at += 16) {
+        const __mmask16 mask = lanes(size - at);
+        const __m512 distance = (load(logits + at, mask) - largest) * scale;
+        // what is too far away to be a float has no chance at all
+        const __mmask16 possible = _mm512_mask_cmp_ps_mask(mask, distance, _mm512_set1_ps(-87.0f), _CMP_GT_OQ);
+        const __m512 weight = _mm512_maskz_mov_ps(possible, exponential(distance));
+        store(logits + at, weight, mask);
+        total += _mm512_reduce_add_ps(weight);
+    }
+    double left = share * total;
+    int64_t last = 0;
+    for (int64_t at = 0; at < size; at += 16) {
+        const double block = _mm512_reduce_add_ps(load(logits + at, lanes(size - at)));
+        if (left >= block && at + 16 < size) {
+            left -= block;
+            continue;
+        }
+        for (int64_t column = at; column < std::min(size, at + 16); ++column) {
+            if (logits[column] > 0) last = column;
+            left -= logits[column];
+            if (left < 0) return column;
+        }
+    }
+    return last;  // rounding: the share is all of it
+}
+
+}  // namespace
+}  // namespace recurlm
+
+// A weight matrix (outputs, inputs) as tiles of B: [16 outputs][inputs in tiles], in pairs of 16.
+extern "C" void recurlm_linear_pack(const float* weight, uint16_t* packed, int64_t outputs, int64_t inputs,
+                                    int64_t threads) {
+    using namespace recurlm;
+    const int64_t columns = 2 * tiles(outputs, 2 * kTileColumns), depth = tiles(inputs, kTileDepth);
+    in_threads(threads, [&](const Thread& thread) {
+        for (int64_t column = thread.first(columns); column < thread.last(columns); ++column)
+            for (int64_t step = 0; step < depth; ++step) {
+                const int64_t first = column * kTileColumns, left = std::max<int64_t>(0, outputs - first);
+                pack_columns(weight + (left ? first * inputs : 0) + step * kTileDepth, inputs, left,
+                             inputs - step * kTileDepth, packed + (column * depth + step) * kTileSize);
+            }
+    });
+}
+
+extern "C" void recurlm_linear(const uint16_t* input, const uint16_t* packed, const float* bias, float* output,
+                               int64_t rows, int64_t inputs, int64_t outputs, int64_t threads) {
+    const recurlm::Linear layer{input, packed, bias, output, rows, inputs, outputs};
+    recurlm::in_threads(threads, [&](const recurlm::Thread& thread) { layer.run(thread); });
+}
+
+// A column for each row of logits (rows, columns), from a uniform number in [0, 1); the logits are written over.
+// `sharpness` is one over the temperature.
+extern "C" void recurlm_draw(float* logits, const float* sharpness, const double* shares, int64_t* drawn, int64_t rows,
+                             int64_t columns, int64_t threads) {
+    using namespace recurlm;
+    in_threads(std::min(threads, rows), [&](const Thread& thread) {
+        for (int64_t row = thread.first(rows); row < thread.last(rows); ++row)
+            drawn[row] = draw(logits + row * columns, columns, *sharpness, shares[row]);
+    });
+}
+
+#endif

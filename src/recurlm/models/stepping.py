@@ -1,0 +1,60 @@
+"""One time step after another, for generation: ids in, logits of what follows out, the state kept inside."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from recurlm.kernels.linear import PackedLinear
+from recurlm.kernels.lstm_sweep import PackedLSTM
+from recurlm.kernels.native import has_tiles
+from recurlm.models.cells import LSTMCell
+from recurlm.models.language_model import LanguageModel
+from recurlm.models.state import State
+
+
+class Stepper(Protocol):
+    """B sequences that grow side by side."""
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """Read the next ids (B); returns the logits (B, V) of what follows, which the next step may write over."""
+
+
+class PlainStepper:
+    """By the equations, in the model's own type and on its device."""
+
+    def __init__(self, model: LanguageModel, state: State) -> None:
+        self.model, self.state = model, state
+
+    def step(self, tokens: Tensor) -> Tensor:
+        logits, self.state = self.model.step(tokens.to(self.model.device), self.state)
+        return logits
+
+
+class TileStepper:
+    """LSTM layers in bfloat16 tiles, weights packed once, nothing allocated in a step.
+
+    The products are rounded to bfloat16 as in training; the plain stepper is its twin.
+    """
+
+    def __init__(self, model: LanguageModel, state: State) -> None:
+        batch = len(state[0][0])
+        self.embedding = model.embedding.weight.detach()
+        self.layers = [
+            PackedLSTM(cell.weights, *layer_state) for cell, layer_state in zip(model.stack.cells, state, strict=True)
+        ]
+        self.decoder = PackedLinear(model.decoder.weight, model.decoder.bias)
+        self.logits = torch.empty(batch, model.vocabulary_size)
+
+    def step(self, tokens: Tensor) -> Tensor:
+        output = self.embedding[tokens]
+        for layer in self.layers:
+            output = layer.step(output)
+        return self.decoder(output, self.logits)
+
+
+def open_stepper(model: LanguageModel, state: State) -> Stepper:
+    """The fast stepper where the model's layers and the processor allow it. Dropout is off in both."""
+    plain_stack = all(isinstance(cell, LSTMCell) for cell in model.stack.cells) and not any(model.stack.residuals)
+    on_cpu = model.device.type == "cpu" and model.embedding.weight.dtype == torch.float32
+    return TileStepper(model, state) if plain_stack and on_cpu and has_tiles() else PlainStepper(model, state)

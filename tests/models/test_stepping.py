@@ -1,0 +1,48 @@
+import pytest
+import torch
+
+from recurlm.config import ModelOptions, UniformInitialisation
+from recurlm.kernels.native import has_tiles
+from recurlm.models.initialisation import initialise
+from recurlm.models.language_model import LanguageModel
+from recurlm.models.stepping import PlainStepper, TileStepper, open_stepper
+
+needs_tiles = pytest.mark.skipif(not has_tiles(), reason="this processor, system or compiler has no AMX tiles")
+
+
+def made(**options) -> LanguageModel:
+    torch.manual_seed(0)
+    model = LanguageModel(ModelOptions(embedding_size=12, hidden_sizes=(40, 12), **options), 23)
+    initialise(model, UniformInitialisation(scale=0.5))
+    return model.eval()
+
+
+@needs_tiles
+@pytest.mark.parametrize("batch", [1, 7, 40])
+@pytest.mark.parametrize("options", [{}, {"tied": True}, {"decoder_bias": False}])
+@torch.no_grad()
+def test_tiles_step_as_the_equations_do(batch, options):
+    model = made(**options)
+    _, state = model(torch.randint(23, (3, batch)), model.initial_state(batch))
+    fast, plain = TileStepper(model, state), PlainStepper(model, state)
+    for _ in range(12):
+        tokens = torch.randint(23, (batch,))
+        torch.testing.assert_close(fast.step(tokens), plain.step(tokens), rtol=0.03, atol=0.03)
+
+
+@needs_tiles
+def test_lstm_stacks_take_the_fast_way_and_others_the_plain_one():
+    model = made()
+    assert isinstance(open_stepper(model, model.initial_state(2)), TileStepper)
+    for other in (made(cell="gru"), made(cell=("lstm", "tanh")), made().double()):
+        assert isinstance(open_stepper(other, other.initial_state(2)), PlainStepper)
+
+
+@torch.no_grad()
+def test_a_plain_stepper_is_the_model_unrolled():
+    model = made(cell=("gru", "lstm"))
+    tokens = torch.randint(23, (6, 3))
+    expected, _ = model(tokens, model.initial_state(3))
+    stepper = PlainStepper(model, model.initial_state(3))
+    for step, ids in enumerate(tokens):
+        torch.testing.assert_close(stepper.step(ids), expected[step], rtol=1e-5, atol=1e-5)
