@@ -54,15 +54,16 @@ def masked_softmax_loss(
     """
     wide_type = torch.promote_types(logits.dtype, torch.float32)
     wide = logits.to(wide_type) if bias is None else logits + bias.to(wide_type)
-    correct = target.where(real, 0)[:, None]
+    masked = ~real
+    correct = target.masked_fill(masked, 0)[:, None]
     log_probabilities = wide.log_softmax(1)
     log_correct = log_probabilities.gather(1, correct)
-    losses = -log_correct[:, 0].where(real, 0)
+    losses = -log_correct[:, 0].masked_fill(masked, 0)
     if not gradient:
         return losses, None
     torch.exp(log_probabilities, out=logits)
     logits.scatter_(1, correct, log_correct.expm1().to(logits.dtype))
-    logits.masked_fill_(~real[:, None], 0)
+    logits.masked_fill_(masked[:, None], 0)
     return losses, None if bias is None else logits.sum(0, dtype=losses.dtype)
 
 
