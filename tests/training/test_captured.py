@@ -211,6 +211,17 @@ def test_after_a_loss_that_is_no_number_no_step_changes_a_weight(options: Optimi
         assert torch.equal(weights[3][name], tensor)
 
 
+def test_a_batch_with_nothing_to_predict_is_a_good_step_that_teaches_nothing() -> None:
+    model, untouched = tiny_model(), tiny_model()
+    optimizer = with_rate_on_device(build_optimizer(SGD(), model))
+    steps = CapturedSteps(model, optimizer, Training(), "fp32", Again(), print)
+    batch = drawn_batches()[0]
+    nothing = replace(batch, target=torch.full_like(batch.target, -100), counted=torch.zeros_like(batch.counted))
+    steps.step(nothing, model.initial_state(3))
+    assert steps.tally.take().tolist() == [0, 0, 1, 0]
+    torch.testing.assert_close(model.weights(), untouched.weights(), rtol=0, atol=0)
+
+
 def test_capturing_changes_nothing() -> None:
     """Neither weights nor optimizer nor random state: the steps before it are steps, and capturing does none."""
     model = tiny_model(dropout=0.3)
