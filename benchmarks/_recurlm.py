@@ -1,9 +1,11 @@
 """recurlm as its users reach it: the training step of its loop, and its Python interface."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from benchmarks._job import Job
 from recurlm.devices import resolve_precision
@@ -11,6 +13,7 @@ from recurlm.interface import Model
 from recurlm.models.state import State
 from recurlm.text.batching import IGNORED, Batch
 from recurlm.text.vocabulary import EOS_ID
+from recurlm.training.captured import open_captured_steps
 from recurlm.training.loop import train_step
 from recurlm.training.optimizers import build_optimizer
 
@@ -23,17 +26,24 @@ class Recurlm:
         self.precision = resolve_precision(precision, device)
         self.network = job.new_model().to(device)
         self.optimizer = build_optimizer(job.recipe.optimizer, self.network)
+        self.captured = open_captured_steps(
+            self.network, self.optimizer, job.recipe.training, self.precision, lambda text: print(text, file=sys.stderr)
+        )
         self.state: State | None = None
 
-    def train(self, batch: Batch) -> tuple[float, int]:
-        """One step; nats over the tokens counted and their number."""
+    def train(self, batch: Batch) -> tuple[float | Tensor, int | Tensor]:
+        """One step as the loop takes it; nats over the tokens counted and their number, on a GPU still to come."""
         self.network.train()
         if self.state is None or not batch.carried:
             self.state = self.network.initial_state(batch.columns)
+        if self.captured is not None:
+            self.state = self.captured.step(batch, self.state)
+            nats, tokens, _, _ = self.captured.tally.take()
+            return nats, tokens
         result, self.state = train_step(
             self.network,
             self.optimizer,
-            batch.to(self.device),
+            batch,
             self.state,
             self.job.recipe.training,
             self.precision,
@@ -58,6 +68,6 @@ class Recurlm:
 class RecurlmOnPadding(Recurlm):
     """Padding trained as MXNet trains it, and only words counted: to compare losses with MXNet, not speed."""
 
-    def train(self, batch: Batch) -> tuple[float, int]:
+    def train(self, batch: Batch) -> tuple[float | Tensor, int | Tensor]:
         target = torch.where(batch.target == IGNORED, EOS_ID, batch.target)
         return super().train(replace(batch, target=target, counted=target != EOS_ID))

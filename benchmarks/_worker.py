@@ -45,8 +45,8 @@ class Worker:
             "seconds": seconds,
             "sentences": sum(batch.sentences for batch in batches),
             "tokens": sum(int(batch.counted.sum()) for batch in batches),
-            "nats": [nats for nats, _ in losses],
-            "counted": [counted for _, counted in losses],
+            "nats": [float(nats) for nats, _ in losses],
+            "counted": [int(counted) for _, counted in losses],
         }
 
     def score(self) -> dict[str, Any]:

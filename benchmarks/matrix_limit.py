@@ -17,7 +17,7 @@ def measure(options: Options) -> Result:
     rounds, steps = options.pick((7, 20), (3, 5), (2, 2))
     changes = ["batches.padding=masked", *MODELS.get(options.size, [])]
     with new_job("mxnet-bucketing", changes, len(text.corpus.codec.vocabulary)) as job:
-        warm_up = job.save_batches(text.corpus["train"], rounds * steps)
+        warm_up = job.save_batches(text.corpus["train"], rounds * steps, options.device)
         names = [f"products {precision}" for precision in ("fp32", "bf16")]
         contestants = [contestant(name, job, "products", name[-4:], options.device) for name in names]
         asked = requests(warm_up, rounds, steps)

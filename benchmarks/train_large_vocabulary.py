@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from benchmarks._job import SEED, new_job, zipf_ids
+from benchmarks._job import MORE_WARM_UP_STEPS, SEED, new_job, zipf_ids
 from benchmarks._report import Options, Result, run
 from benchmarks._training import CALM, Target, described, four_contestants, requests, train
 from recurlm.text.codec import EncodedText
@@ -35,10 +35,12 @@ def measure(options: Options) -> Result:
         f"model.hidden_sizes=[{size}]",
         CALM,
     ]
-    ids = zipf_ids(words, columns * BPTT * (rounds * steps + 3), np.random.default_rng(SEED))
+    ids = zipf_ids(
+        words, columns * BPTT * (rounds * steps + 3 + MORE_WARM_UP_STEPS[options.device]), np.random.default_rng(SEED)
+    )
     text = EncodedText(ids.astype(np.uint32), "made", "", 0)
     with new_job("zaremba-small", changes, words) as job:
-        warm_up = job.save_batches(text, rounds * steps)
+        warm_up = job.save_batches(text, rounds * steps, options.device)
         trained = train(four_contestants(job, options), requests(warm_up, rounds, steps))
     rows = trained.speed_rows(JOB, SPEED_TARGETS, "tokens") + trained.memory_rows(JOB, MEMORY_TARGETS)
     checks = trained.agreements(list(trained.answers), "idiomatic fp32")

@@ -37,7 +37,7 @@ def measure(options: Options) -> Result:
     rounds, steps = options.pick((7, 10), (2, 4), (2, 2))
     changes = ["batches.padding=masked", *MODELS.get(options.size, [])]
     with new_job("mxnet-bucketing", changes, len(text.corpus.codec.vocabulary)) as job:
-        warm_up = job.save_batches(text.corpus["train"], rounds * steps)
+        warm_up = job.save_batches(text.corpus["train"], rounds * steps, options.device)
         trained = train(_contestants(job, options), requests(warm_up, rounds, steps))
     checks = trained.agreements(SAME_WORK, "idiomatic fp32")
     if options.mxnet_python:

@@ -27,7 +27,7 @@ def measure(options: Options) -> Result:
     rounds, steps = options.pick((5, 5), (2, 2), (2, 2))
     changes = CHANGES + options.pick([], [], TINY)
     with new_job("zaremba-small", changes, len(text.corpus.codec.vocabulary)) as job:
-        warm_up = job.save_batches(text.corpus["train"], rounds * steps)
+        warm_up = job.save_batches(text.corpus["train"], rounds * steps, options.device)
         trained = train(four_contestants(job, options), requests(warm_up, rounds, steps))
     rows = trained.speed_rows(JOB, TARGETS, "tokens") + trained.memory_rows(JOB, TARGETS[::2])
     checks = trained.agreements(list(trained.answers), "idiomatic fp32")

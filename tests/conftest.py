@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from recurlm.text.codec import EncodedText
 from recurlm.text.sources import Corpus, Text
@@ -72,3 +74,30 @@ def shared_data() -> Path:
         if (folder / "ptb" / "ptb.train.txt").is_file():
             return folder
     pytest.skip("no ptb/ptb.train.txt in RECURLM_DATA_DIR or in shared/data beside the checkout")
+
+
+class NoQuestions(TorchDispatchMode):
+    """Refuses operations whose result the host must wait for: numbers to Python, and shapes that depend on values."""
+
+    QUESTIONS = frozenset(
+        {
+            torch.ops.aten._local_scalar_dense.default,
+            torch.ops.aten.nonzero.default,
+            torch.ops.aten.masked_select.default,
+            torch.ops.aten.equal.default,
+        }
+    )
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        picks = function is torch.ops.aten.index.Tensor and any(
+            isinstance(index, Tensor) and index.dtype == torch.bool for index in args[1]
+        )
+        assert function not in self.QUESTIONS, f"asks the device: {function}"
+        assert not picks, "asks the device: picks by truth values"
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.fixture
+def no_questions() -> Callable[[], NoQuestions]:
+    """A context in which the device may be asked nothing, as while a CUDA graph is captured."""
+    return NoQuestions

@@ -8,7 +8,14 @@ from recurlm.kernels.linear_cross_entropy import linear_cross_entropy, linear_cr
 
 POSITIONS, HIDDEN, VOCABULARY = 23, 6, 11
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-5}
-BOTH = pytest.mark.parametrize("function", [linear_cross_entropy, linear_cross_entropy_reference])
+
+
+def with_static_shapes(*args, **kwargs):
+    return linear_cross_entropy(*args, skip_ignored=False, **kwargs)
+
+
+BOTH = pytest.mark.parametrize("function", [linear_cross_entropy, with_static_shapes, linear_cross_entropy_reference])
+FAST = pytest.mark.parametrize("function", [linear_cross_entropy, with_static_shapes])
 
 
 def drawn(dtype: torch.dtype = torch.float64, *, bias: bool = True) -> tuple[list[Tensor], Tensor]:
@@ -55,12 +62,13 @@ def test_values_and_gradients_agree_with_torch(function, dtype, bias):
 @pytest.mark.parametrize("block", [1, 4 * HIDDEN, VOCABULARY * HIDDEN])
 @pytest.mark.parametrize("rows", [1, 7, 12, 1000])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_the_size_of_chunks_and_blocks_changes_nothing(monkeypatch, rows, block, dtype):
+@FAST
+def test_the_size_of_chunks_and_blocks_changes_nothing(monkeypatch, function, rows, block, dtype):
     monkeypatch.setattr(module, "CHUNK_BYTES", rows * VOCABULARY * dtype.itemsize)
     monkeypatch.setattr(module, "BLOCK_ELEMENTS", block)
     leaves, target = drawn(dtype)
     target[::4] = -100
-    assert_agrees(linear_cross_entropy, leaves, target, TOLERANCE[dtype])
+    assert_agrees(function, leaves, target, TOLERANCE[dtype])
 
 
 @BOTH
@@ -84,10 +92,11 @@ def test_when_all_is_ignored_the_loss_and_its_gradients_are_zero(function):
     assert not any(gradient.any() for gradient in torch.autograd.grad(total, leaves))
 
 
-def test_large_logits_do_not_overflow():
+@FAST
+def test_large_logits_do_not_overflow(function):
     leaves, target = drawn(torch.float32)
     scaled = [(leaf.detach() * 300).requires_grad_() for leaf in leaves]
-    total, _ = call(linear_cross_entropy, scaled, target)
+    total, _ = call(function, scaled, target)
     assert total.isfinite()
     assert all(gradient.isfinite().all() for gradient in torch.autograd.grad(total, scaled))
 
@@ -136,10 +145,21 @@ def test_a_weight_that_is_used_elsewhere_gathers_both_gradients():
     torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-10)
 
 
-def test_gradients_agree_with_finite_differences():
+@FAST
+def test_gradients_agree_with_finite_differences(function):
     leaves, target = drawn()
     target[2] = -100
-    assert torch.autograd.gradcheck(lambda *xs: call(linear_cross_entropy, list(xs), target)[0], leaves)
+    assert torch.autograd.gradcheck(lambda *xs: call(function, list(xs), target)[0], leaves)
+
+
+def test_with_static_shapes_the_device_is_asked_nothing(no_questions):
+    leaves, target = drawn()
+    target[2] = -100
+    with pytest.raises(AssertionError, match="asks"), no_questions():
+        call(linear_cross_entropy, leaves, target)
+    with no_questions():
+        total, _ = call(with_static_shapes, leaves, target)
+        total.backward()
 
 
 def test_only_what_needs_a_gradient_gets_one():
@@ -191,12 +211,13 @@ def test_two_runs_are_the_same_to_the_bit(precision):
         torch.set_num_threads(1)
 
 
+@FAST
 @pytest.mark.parametrize("bias", [True, False])
-def test_bf16_autocast_is_close_and_keeps_sums_in_float32(bias):
+def test_bf16_autocast_is_close_and_keeps_sums_in_float32(function, bias):
     leaves, target = drawn(torch.float32, bias=bias)
     exact, exact_losses = outsider(leaves, target)
     with torch.autocast("cpu", torch.bfloat16):
-        total, losses = call(linear_cross_entropy, leaves, target)
+        total, losses = call(function, leaves, target)
     assert total.dtype == losses.dtype == torch.float32
     torch.testing.assert_close(total, exact, rtol=0.01, atol=0.05)
     assert (losses - exact_losses).abs().max() > 1e-4, "bfloat16 was not used"
@@ -205,8 +226,9 @@ def test_bf16_autocast_is_close_and_keeps_sums_in_float32(bias):
         torch.testing.assert_close(one, other, rtol=0.05, atol=0.08)
 
 
-def test_bf16_input_gives_bf16_gradients():
+@FAST
+def test_bf16_input_gives_bf16_gradients(function):
     leaves, target = drawn(torch.bfloat16)
-    total, losses = call(linear_cross_entropy, leaves, target)
+    total, losses = call(function, leaves, target)
     assert total.dtype == losses.dtype == torch.float32
     assert [gradient.dtype for gradient in torch.autograd.grad(total, leaves)] == [torch.bfloat16] * 3

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from recurlm.kernels import softmax_loss as module
 from recurlm.kernels.native import native_library, native_status
-from recurlm.kernels.softmax_loss import softmax_loss, softmax_loss_native, softmax_loss_plain
+from recurlm.kernels.softmax_loss import masked_softmax_loss, softmax_loss, softmax_loss_native, softmax_loss_plain
 
 needs_native = pytest.mark.skipif(native_library() is None, reason=f"no native library: {native_status()}")
 BOTH = pytest.mark.parametrize("function", [softmax_loss_plain, pytest.param(softmax_loss_native, marks=needs_native)])
@@ -136,3 +136,41 @@ def test_with_a_library_the_native_twin_runs_except_in_double_precision(monkeypa
     for dtype in (torch.float32, torch.bfloat16, torch.float64):
         softmax_loss(*drawn(3, 18, dtype), False)
     assert called == [torch.float32, torch.bfloat16]
+
+
+@DTYPES
+@pytest.mark.parametrize("with_bias", [True, False])
+@pytest.mark.parametrize("target_of_the_masked", [-100, 0, 7])
+def test_masked_rows_come_to_nothing_and_the_others_to_the_plain_twins_values(with_bias, target_of_the_masked, dtype):
+    logits, bias, target = drawn(9, 65, dtype)
+    bias = bias if with_bias else None
+    real = torch.tensor([True, False, True, True, True, False, True, True, False])
+    expected = logits[real]
+    expected_losses, expected_grad_bias = softmax_loss_plain(expected, bias, target[real], True)
+    target[~real] = target_of_the_masked
+    losses, grad_bias = masked_softmax_loss(logits, bias, target, True, real)
+    torch.testing.assert_close(losses[real], expected_losses, rtol=2e-6, atol=2e-6)
+    torch.testing.assert_close(logits[real], expected, rtol=TOLERANCE[dtype], atol=TOLERANCE[torch.float32])
+    assert not losses[~real].any()
+    assert not logits[~real].any()
+    assert (grad_bias is None) == (bias is None)
+    if grad_bias is not None:
+        # the sum is of errors as they are stored
+        torch.testing.assert_close(grad_bias, expected_grad_bias, rtol=2e-5, atol=len(real) * TOLERANCE[dtype])
+
+
+def test_a_masked_loss_without_gradient_leaves_the_logits():
+    logits, bias, target = drawn(5, 33, torch.float32)
+    before, real = logits.clone(), torch.tensor([True, True, False, True, True])
+    losses, grad_bias = masked_softmax_loss(logits, bias, target, False, real)
+    assert grad_bias is None
+    assert torch.equal(logits, before)
+    torch.testing.assert_close(losses[real], outsider(logits, bias, target)[0][real].float(), rtol=2e-6, atol=2e-6)
+
+
+def test_the_error_of_a_sure_prediction_keeps_its_digits_in_bfloat16():
+    """p - 1 of a p that was rounded before would be 0 or 1/256."""
+    logits, target = torch.tensor([[7.0, 0.0, 0.0]], dtype=torch.bfloat16), torch.tensor([0])
+    expected = outsider(logits, None, target)[1]
+    masked_softmax_loss(logits, None, target, True, torch.tensor([True]))
+    assert logits[0, 0].item() == pytest.approx(expected[0, 0].item(), rel=5e-3)

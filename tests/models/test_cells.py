@@ -2,8 +2,10 @@ import math
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.backends.cudnn import rnn
 
+from recurlm.checkpoints import tensor_bytes, tensors
 from recurlm.models.cells import CELLS, GRUCell, LSTMCell, ReluCell, SigmoidCell, TanhCell
 
 
@@ -117,3 +119,69 @@ def test_shapes_and_first_state(kind, gates, carried):
     state = cell.double().initial_state(2)
     assert len(state) == carried
     assert all(part.shape == (2, 3) and part.dtype == torch.float64 and not part.any() for part in state)
+
+
+def lay_into_one_block(weights: list[Tensor], *_: object) -> None:
+    """What cuDNN's function does to the weights, without cuDNN's order and gaps."""
+    block = torch.cat([weight.flatten() for weight in weights])
+    start = 0
+    for weight in weights:
+        weight.set_(block[start : start + weight.numel()].view(weight.shape))
+        start += weight.numel()
+
+
+@pytest.fixture
+def flattened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
+    """As if cuDNN were here; the arguments of each call after the weights."""
+    calls: list[tuple[object, ...]] = []
+
+    def flatten(weights: list[Tensor], *arguments: object) -> None:
+        calls.append(arguments)
+        lay_into_one_block(weights)
+
+    monkeypatch.setattr(torch.backends.cudnn, "is_acceptable", lambda _: True)
+    monkeypatch.setattr(rnn, "get_cudnn_mode", lambda mode: mode)
+    monkeypatch.setattr(torch, "_cudnn_rnn_flatten_weight", flatten)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode"), [("lstm", "LSTM"), ("gru", "GRU"), ("tanh", "RNN_TANH"), ("relu", "RNN_RELU"), ("sigmoid", None)]
+)
+def test_moved_weights_lie_in_one_block_where_cudnn_is(flattened, kind, mode):
+    cell = CELLS[kind](5, 3)
+    nn.init.uniform_(cell.weight_hh)
+    before = {name: parameter.detach().clone() for name, parameter in cell.named_parameters()}
+    cell.to(torch.device("cpu"))
+    # four weights of a layer; sizes, no projection, one layer, time first, one direction
+    assert flattened == ([(4, 5, mode, 3, 0, 1, False, False)] if mode else [])
+    assert len({parameter.untyped_storage().data_ptr() for parameter in cell.parameters()}) == (1 if mode else 4)
+    torch.testing.assert_close(dict(cell.named_parameters()), {k: nn.Parameter(v) for k, v in before.items()})
+
+
+@pytest.mark.usefixtures("flattened")
+def test_weights_in_one_block_are_saved_and_learn_like_others(tmp_path):
+    torch.manual_seed(1)
+    cell, twin = LSTMCell(5, 3), LSTMCell(5, 3)
+    for parameter in twin.parameters():
+        nn.init.uniform_(parameter)
+    cell.to(torch.device("cpu"))
+    cell.load_state_dict(tensors(tensor_bytes(twin.state_dict()), tmp_path))
+    for each in (cell, twin):
+        optimizer = torch.optim.SGD(each.parameters(), 0.5, fused=True)
+        output, _ = each.sweep(torch.ones(4, 2, 5), each.initial_state(2))
+        output.sum().backward()
+        optimizer.step()
+    saved = tensors(tensor_bytes(cell.state_dict()), tmp_path)
+    for name, parameter in twin.named_parameters():
+        assert torch.equal(saved[name], parameter)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("kind", ["lstm", "gru", "tanh", "relu"])
+def test_cudnn_takes_the_weights_as_they_lie(kind, recwarn):
+    cell = CELLS[kind](5, 3).to(torch.device("cuda"))
+    assert len({parameter.untyped_storage().data_ptr() for parameter in cell.parameters()}) == 1
+    cell.sweep(torch.ones(4, 2, 5, device="cuda"), cell.initial_state(2))
+    assert not [warning for warning in recwarn if "contiguous chunk" in str(warning.message)]

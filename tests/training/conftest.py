@@ -71,13 +71,14 @@ def open_trainer(corpus_folder: Path, small_recipe: Callable[..., Path], tmp_pat
         resume: bool = False,
         time_limit: str | None = None,
         tensorboard: bool = False,
+        device: str = "cpu",
         **sections: dict[str, object],
     ) -> Trainer:
         request = TrainingRequest(
             text=str(corpus_folder),
             recipe=str(small_recipe(**sections)),
             out=tmp_path / out,
-            device="cpu",
+            device=device,
             precision="fp32",
             resume=resume,
             time_limit=time_limit,

@@ -16,16 +16,22 @@ from torch import Tensor
 
 from recurlm.kernels.matrix_product import matrix_product
 from recurlm.kernels.native import call, has_tiles, with_slack
-from recurlm.kernels.softmax_loss import softmax_loss
+from recurlm.kernels.softmax_loss import masked_softmax_loss, softmax_loss
 
 CHUNK_BYTES = 24 << 20
 BLOCK_ELEMENTS = 1 << 23
 
 
 def linear_cross_entropy_reference(
-    input: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, ignored: int = -100
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    target: Tensor,
+    ignored: int = -100,
+    *,
+    skip_ignored: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """The plain twin: all logits at once.
+    """The plain twin: all logits at once, which leaves nothing to skip.
 
     input (N, H), weight (V, H), bias (V) or None, target (N) ids.
     Returns the sum of losses in nats, differentiable, and the losses (N) of each position, not differentiable,
@@ -36,18 +42,31 @@ def linear_cross_entropy_reference(
 
 
 def linear_cross_entropy(
-    input: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, ignored: int = -100
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    target: Tensor,
+    ignored: int = -100,
+    *,
+    skip_ignored: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """The same in chunks, computed in autocast's type where autocast is on; the sums are kept in float32."""
+    """The same in chunks, computed in autocast's type where autocast is on; the sums are kept in float32.
+
+    `skip_ignored` leaves ignored positions out of the work; how many they are must then be asked of the device.
+    Without it they are computed and come to nothing: every shape follows from the arguments' shapes, and the host never
+    waits, as a CUDA graph needs it.
+    """
     device = input.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else input.dtype
     if not torch.is_grad_enabled():
         # inside, `needs_input_grad` knows nothing of no_grad
         input, weight, bias = input.detach(), weight.detach(), None if bias is None else bias.detach()
-    tiled = device == "cpu" and dtype == torch.bfloat16 and weight.dtype == torch.float32 and has_tiles()
+    tiled = (
+        skip_ignored and device == "cpu" and dtype == torch.bfloat16 and weight.dtype == torch.float32 and has_tiles()
+    )
     loss = _TiledLoss if tiled else _ChunkedLoss
     with torch.autocast(device, enabled=False):
-        total, losses = loss.apply(input, weight, bias, target, ignored, dtype)  # type: ignore[no-untyped-call]
+        total, losses = loss.apply(input, weight, bias, target, ignored, dtype, skip_ignored)  # type: ignore[no-untyped-call]
     return total, losses
 
 
@@ -61,6 +80,7 @@ class _ChunkedLoss(torch.autograd.Function):
         target: Tensor,
         ignored: int,
         dtype: torch.dtype,
+        skip_ignored: bool,
     ) -> tuple[Tensor, Tensor]:
         wide = torch.promote_types(input.dtype, torch.float32)
         losses = input.new_zeros(len(input), dtype=wide)
@@ -70,11 +90,19 @@ class _ChunkedLoss(torch.autograd.Function):
         grad_bias = torch.empty_like(bias, dtype=wide) if teaches_bias and bias is not None else None
         needs_gradient = any(ctx.needs_input_grad)
         blocks = _blocks(weight)
-        for number, chunk in enumerate(_chunks(target != ignored, weight, dtype)):
+        if len(blocks) == 1:
+            weight = weight.to(dtype)
+        real = target != ignored
+        for number, chunk in enumerate(_chunks(real, weight, dtype, skip_ignored)):
             put = Tensor.add_ if number else Tensor.copy_
             x = input[chunk].to(dtype)
             error = _logits(x, weight, blocks)  # logits until softmax_loss has written over them
-            losses[chunk], grad_bias_part = softmax_loss(error, bias, target[chunk], needs_gradient)
+            if skip_ignored:
+                losses[chunk], grad_bias_part = softmax_loss(error, bias, target[chunk], needs_gradient)
+            else:
+                losses[chunk], grad_bias_part = masked_softmax_loss(
+                    error, bias, target[chunk], needs_gradient, real[chunk]
+                )
             if grad_input is not None:
                 grad_input[chunk] = _grad_input(error, weight, blocks, wide)
             if grad_weight is not None:
@@ -96,7 +124,14 @@ class _TiledLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, ignored: int, dtype: torch.dtype
+        ctx: Any,
+        input: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        target: Tensor,
+        ignored: int,
+        dtype: torch.dtype,
+        skip_ignored: bool,
     ) -> tuple[Tensor, Tensor]:
         positions = (target != ignored).nonzero()[:, 0]
         real, (words, inputs) = len(positions), weight.shape
@@ -134,14 +169,14 @@ class _TiledLoss(torch.autograd.Function):
 def _scaled_gradients(ctx: Any, grad_total: Tensor) -> tuple[Tensor | None, ...]:
     scale = torch.mul if _graph_is_kept() else Tensor.mul_
     gradients = (None if gradient is None else scale(gradient, grad_total) for gradient in ctx.saved_tensors)
-    return (*gradients, None, None, None)
+    return (*gradients, None, None, None, None)
 
 
-def _chunks(real: Tensor, weight: Tensor, dtype: torch.dtype) -> Sequence[Tensor | slice]:
+def _chunks(real: Tensor, weight: Tensor, dtype: torch.dtype, skip_ignored: bool) -> Sequence[Tensor | slice]:
     """Equal parts with small logits, yet enough positions to be worth one more visit to all the weights."""
     vocabulary, hidden = weight.shape
     rows = max(CHUNK_BYTES // (vocabulary * dtype.itemsize), hidden)
-    positions = real.nonzero()[:, 0]
+    positions = real.nonzero()[:, 0] if skip_ignored else real
     size = len(positions)
     count = max(1, math.ceil(size / rows))
     if size == len(real):  # slices are views, where picked positions are copies

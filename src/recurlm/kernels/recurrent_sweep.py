@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.backends.cudnn import rnn
 
 from recurlm.kernels.lstm_sweep import lstm_tiles
 from recurlm.kernels.native import has_tiles
@@ -24,6 +25,21 @@ def step_by_step(step: Step, input: Tensor, state: LayerState) -> tuple[Tensor, 
         output, state = step(input_n, state)
         outputs.append(output)
     return torch.stack(outputs), state
+
+
+def flatten(weights: Weights, mode: str) -> None:
+    """Lay a layer's weights into one block, which cuDNN would otherwise make anew at each call; elsewhere do nothing.
+
+    mode: cuDNN's name of the layer, such as LSTM. Values, shapes and tensors stay, only their memory is another.
+    """
+    if not torch.backends.cudnn.is_acceptable(weights[0]):  # type: ignore[no-untyped-call]
+        return
+    number = rnn.get_cudnn_mode(mode)  # type: ignore[no-untyped-call]
+    hidden_size, input_size = weights[1].shape[1], weights[0].shape[1]
+    with torch.no_grad():
+        torch._cudnn_rnn_flatten_weight(
+            list(weights), len(weights), input_size, number, hidden_size, 0, 1, False, False
+        )
 
 
 def lstm(weights: Weights, input: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:

@@ -45,6 +45,28 @@ def softmax_loss_plain(
     return losses, None if bias is None else error.sum(0)
 
 
+def masked_softmax_loss(
+    logits: Tensor, bias: Tensor | None, target: Tensor, gradient: bool, real: Tensor
+) -> tuple[Tensor, Tensor | None]:
+    """The same where `real` (N) is true; elsewhere losses and errors are zero, whatever the target says.
+
+    Few passes over the logits, and nothing that must be asked of the device: for a GPU.
+    """
+    wide_type = torch.promote_types(logits.dtype, torch.float32)
+    wide = logits.to(wide_type) if bias is None else logits + bias.to(wide_type)
+    masked = ~real
+    correct = target.masked_fill(masked, 0)[:, None]
+    log_probabilities = wide.log_softmax(1)
+    log_correct = log_probabilities.gather(1, correct)
+    losses = -log_correct[:, 0].masked_fill(masked, 0)
+    if not gradient:
+        return losses, None
+    torch.exp(log_probabilities, out=logits)
+    logits.scatter_(1, correct, log_correct.expm1().to(logits.dtype))
+    logits.masked_fill_(masked[:, None], 0)
+    return losses, None if bias is None else logits.sum(0, dtype=losses.dtype)
+
+
 def softmax_loss_native(
     logits: Tensor, bias: Tensor | None, target: Tensor, gradient: bool
 ) -> tuple[Tensor, Tensor | None]:

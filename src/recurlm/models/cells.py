@@ -9,7 +9,8 @@ to run it over a sequence by hand:
 """
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ class Cell(nn.Module, ABC):
 
     gates: ClassVar[int]
     carried: ClassVar[int] = 1
+    cudnn_mode: ClassVar[str | None] = None
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
@@ -44,6 +46,13 @@ class Cell(nn.Module, ABC):
     def initial_state(self, batch: int) -> LayerState:
         """Zeros: nothing has been read."""
         return tuple(self.weight_hh.new_zeros(batch, self.hidden_size) for _ in range(self.carried))
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
+        """Another device or type is another memory for the weights."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if self.cudnn_mode is not None:
+            recurrent_sweep.flatten(self.weights, self.cudnn_mode)
+        return self
 
     def extra_repr(self) -> str:
         return f"{self.input_size}, {self.hidden_size}"
@@ -79,6 +88,8 @@ class SimpleCell(Cell):
 class TanhCell(SimpleCell):
     """The simple cell with f = tanh."""
 
+    cudnn_mode = "RNN_TANH"
+
     def activation(self, value: Tensor) -> Tensor:
         return torch.tanh(value)
 
@@ -88,6 +99,8 @@ class TanhCell(SimpleCell):
 
 class ReluCell(SimpleCell):
     """The simple cell with f = max(0, x)."""
+
+    cudnn_mode = "RNN_RELU"
 
     def activation(self, value: Tensor) -> Tensor:
         return torch.relu(value)
@@ -118,6 +131,7 @@ class LSTMCell(Cell):
 
     gates = 4
     carried = 2
+    cudnn_mode = "LSTM"
 
     def forward(self, input: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
         hidden, cell = state
@@ -141,6 +155,7 @@ class GRUCell(Cell):
     """
 
     gates = 3
+    cudnn_mode = "GRU"
 
     def forward(self, input: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
         (hidden,) = state

@@ -46,15 +46,15 @@ class Batch:
         return self.input.shape[1]
 
     def to(self, device: torch.device) -> "Batch":
-        """The same batch on a device."""
-        if device.type == "cpu":
+        """The same batch on a device; nobody waits for the copy to a GPU."""
+        if device.type == self.input.device.type:
             return self
-        return replace(
-            self,
-            input=self.input.to(device, non_blocking=True),
-            target=self.target.to(device, non_blocking=True),
-            counted=self.counted.to(device, non_blocking=True),
-        )
+
+        def moved(tensor: Tensor) -> Tensor:
+            source = tensor.pin_memory() if device.type == "cuda" else tensor
+            return source.to(device, non_blocking=True)
+
+        return replace(self, input=moved(self.input), target=moved(self.target), counted=moved(self.counted))
 
 
 class BatchSource(Protocol):

@@ -21,6 +21,7 @@ from recurlm.models.language_model import LanguageModel
 from recurlm.models.state import State, detach
 from recurlm.text.batching import IGNORED, Batch, BatchSource
 from recurlm.text.store import PreparedCorpus
+from recurlm.training.captured import open_captured_steps
 from recurlm.training.counters import Counters, Result
 from recurlm.training.optimizers import build_optimizer, optimizer_tensors, restore_optimizer, set_rate
 from recurlm.training.progress import Journal, Mirror, Watcher, clock
@@ -111,8 +112,10 @@ class Trainer:
         self.precision = precision
         self.training_limit = None if time_limit is None else max(time_limit - reserve, 1.0)
         self.optimizer = build_optimizer(recipe.optimizer, model)
+        self.captured = open_captured_steps(model, self.optimizer, recipe.training, precision, watcher.say)
         self.counters = Counters()
         self.state: State | None = None
+        self._uncounted_steps = 0
         self.total_steps = sum(source.length(epoch) for epoch in range(recipe.training.epochs))
 
     def fit(self, stop: StopRequest) -> Result:
@@ -147,7 +150,7 @@ class Trainer:
         for batch in batches:
             if self._time_is_up():
                 break
-            self._step(batch.to(self.model.device))
+            self._step(batch)
             self._lap()
             self._tell()
             if stop.requested:
@@ -160,23 +163,48 @@ class Trainer:
         if self.state is None or not batch.carried:
             self.state = self.model.initial_state(batch.columns)
         set_rate(self.optimizer, self._rate() * batch.rate)
-        try:
-            result, self.state = train_step(
-                self.model, self.optimizer, batch, self.state, self.recipe.training, self.precision
-            )
-        except DivergedError as error:
-            raise DivergedError(
-                f"{error} at step {counters.step + 1:,}; the last good checkpoint in {self.folder.path} is untouched\n"
-                "train anew with a lower optimizer.learning_rate or a smaller training.clip_norm"
-            ) from error
+        if self.captured is None:
+            self.state = self._plain_step(batch, self.state)
+        else:
+            self.state = self.captured.step(batch, self.state)
+            self._uncounted_steps += 1
         counters.step += 1
         counters.index += 1
-        counters.tokens += result.tokens
-        counters.epoch_nats += result.nats
-        counters.epoch_tokens += result.tokens
-        counters.window_nats += result.nats
-        counters.window_tokens += result.tokens
         counters.window_sentences += batch.sentences
+
+    def _plain_step(self, batch: Batch, state: State) -> State:
+        batch = batch.to(self.model.device)
+        try:
+            result, state = train_step(self.model, self.optimizer, batch, state, self.recipe.training, self.precision)
+        except DivergedError as error:
+            raise self._diverged(str(error), self.counters.step + 1) from error
+        self._count(result.nats, result.tokens)
+        return state
+
+    def _collect(self) -> None:
+        """Count what captured steps left on the device since the last time. Raises DivergedError."""
+        if self.captured is None:
+            return
+        nats, tokens, good_steps, loss = self.captured.tally.take().tolist()
+        if good_steps < self._uncounted_steps:
+            first_bad = self.counters.step - self._uncounted_steps + int(good_steps) + 1
+            raise self._diverged(f"the loss is {loss}", first_bad)
+        self._uncounted_steps = 0
+        self._count(nats, int(tokens))
+
+    def _count(self, nats: float, tokens: int) -> None:
+        counters = self.counters
+        counters.tokens += tokens
+        counters.epoch_nats += nats
+        counters.epoch_tokens += tokens
+        counters.window_nats += nats
+        counters.window_tokens += tokens
+
+    def _diverged(self, what: str, step: int) -> DivergedError:
+        return DivergedError(
+            f"{what} at step {step:,}; the last good checkpoint in {self.folder.path} is untouched\n"
+            "train anew with a lower optimizer.learning_rate or a smaller training.clip_norm"
+        )
 
     def _rate(self) -> float:
         counters = self.counters
@@ -197,6 +225,8 @@ class Trainer:
     def _tell(self) -> None:
         counters = self.counters
         logged = counters.step % self.recipe.training.log_every == 0
+        if logged:
+            self._collect()
         entry = self._entry("step")
         if logged:
             self.journal.write(entry)
@@ -315,6 +345,7 @@ class Trainer:
 
     def save(self) -> None:
         """Write a checkpoint. Raises DivergedError rather than save weights that are not finite."""
+        self._collect()
         weights = self.model.weights()
         if not all(bool(tensor.isfinite().all()) for tensor in weights.values()):
             raise DivergedError(

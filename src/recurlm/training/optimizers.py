@@ -1,5 +1,6 @@
 """Optimizers by recipe, and their memory as named tensors."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,28 +13,44 @@ from recurlm.models.language_model import LanguageModel
 
 
 def build_optimizer(options: SGD | Adam | RMSProp, model: LanguageModel) -> torch.optim.Optimizer:
-    """The optimizer of a recipe; weight decay touches matrices, never biases."""
+    """The optimizer of a recipe; weight decay touches matrices, never biases.
+
+    On a GPU whatever changes from step to step lives there, the rate too, so that a CUDA graph reads it anew.
+    """
     parameters = list(model.parameters())
     groups = [
         {"params": [p for p in parameters if p.dim() > 1], "weight_decay": options.weight_decay},
         {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
-    rate = options.learning_rate
+    on_gpu = model.device.type == "cuda"
+    if on_gpu:  # there the first steps are meant to run without a graph
+        warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")
+    rate = torch.tensor(options.learning_rate, device=model.device) if on_gpu else options.learning_rate
     if isinstance(options, SGD):
         return torch.optim.SGD(groups, rate, momentum=options.momentum, fused=True)
     if isinstance(options, RMSProp):
         return torch.optim.RMSprop(
-            groups, rate, alpha=options.alpha, eps=options.epsilon, momentum=options.momentum, foreach=True
+            groups,
+            rate,
+            alpha=options.alpha,
+            eps=options.epsilon,
+            momentum=options.momentum,
+            foreach=True,
+            capturable=on_gpu,
         )
     optimizer = torch.optim.AdamW if options.kind == "adamw" else torch.optim.Adam
-    return optimizer(groups, rate, betas=(options.beta1, options.beta2), eps=options.epsilon, fused=True)
+    betas = (options.beta1, options.beta2)
+    return optimizer(groups, rate, betas=betas, eps=options.epsilon, fused=True, capturable=on_gpu)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """The learning rate of the next step."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
