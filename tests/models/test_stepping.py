@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from recurlm.config import ModelOptions, UniformInitialisation
+from recurlm.kernels.linear import draw_native
 from recurlm.kernels.native import has_tiles
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
@@ -28,6 +29,22 @@ def test_tiles_step_as_the_equations_do(batch, options):
     for _ in range(12):
         tokens = torch.randint(23, (batch,))
         torch.testing.assert_close(fast.step(tokens), plain.step(tokens), rtol=0.03, atol=0.03)
+
+
+@needs_tiles
+@pytest.mark.parametrize("batch", [1, 5, 33])
+@torch.no_grad()
+def test_draws_in_one_call_are_those_of_single_steps(batch):
+    model = made()
+    _, state = model(torch.randint(23, (3, batch)), model.initial_state(batch))
+    at_once, single = TileStepper(model, state), TileStepper(model, state)
+    shares = torch.rand(14, batch, dtype=torch.float64)
+    tokens = torch.randint(23, (batch,))
+    drawn = at_once.draw(tokens, 0.8, shares[:9])
+    drawn = torch.cat([drawn, at_once.draw(drawn[-1], 0.8, shares[9:])])
+    for row, expected in zip(shares, drawn, strict=True):
+        tokens = draw_native(single.step(tokens), 0.8, row)
+        assert torch.equal(tokens, expected)
 
 
 @needs_tiles

@@ -9,12 +9,13 @@ from torch import Tensor
 from recurlm.errors import UsageError
 from recurlm.evaluation.perplexity import token_losses
 from recurlm.kernels.linear import draw_native, draw_plain
-from recurlm.kernels.native import has_tiles
 from recurlm.models.language_model import LanguageModel, evaluating
 from recurlm.models.state import State
-from recurlm.models.stepping import open_stepper
+from recurlm.models.stepping import TileStepper, open_stepper
 from recurlm.text.batching import IGNORED
 from recurlm.text.vocabulary import EOS_ID
+
+TOKENS_AHEAD = 16
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,11 @@ class SamplingOptions:
     temperature: float = 1.0
     top_k: int | None = None
     top_p: float | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the model's own probabilities are drawn from, at most at another temperature."""
+        return self.temperature > 0 and self.top_k is None and self.top_p is None
 
     def __post_init__(self) -> None:
         if not self.temperature >= 0:
@@ -47,10 +53,28 @@ def sample(
     read = torch.tensor([EOS_ID, *prompt], device=model.device)[:, None].expand(-1, count)
     logits, state = _after(model, read, count)
     stepper = open_stepper(model, state)
+    if isinstance(stepper, TileStepper) and options.is_plain:
+        yield from _plain_draws(stepper, logits, options.temperature, generator)
     while True:
         ids = draw(logits.cpu(), options, generator)
         yield ids
         logits = stepper.step(ids)
+
+
+def _plain_draws(
+    stepper: TileStepper, logits: Tensor, temperature: float, generator: torch.Generator
+) -> Iterator[Tensor]:
+    """The same without end, some tokens ahead of who asks."""
+    ids = draw_native(logits, temperature, _shares(1, logits, generator)[0])
+    yield ids
+    while True:
+        drawn = stepper.draw(ids, temperature, _shares(TOKENS_AHEAD, logits, generator))
+        yield from drawn
+        ids = drawn[-1]
+
+
+def _shares(steps: int, logits: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.rand(steps, len(logits), dtype=torch.float64, generator=generator)
 
 
 def _after(model: LanguageModel, tokens: Tensor, count: int) -> tuple[Tensor, State]:
@@ -80,12 +104,10 @@ def prompt_logprob(model: LanguageModel, prompt: Sequence[int]) -> float:
 
 
 def draw(logits: Tensor, options: SamplingOptions, generator: torch.Generator) -> Tensor:
-    """One id for each row of logits (B, V), which may be written over; returns (B,)."""
+    """One id for each row of logits (B, V); returns (B,)."""
     if options.temperature == 0:
         return logits.argmax(-1)
-    shares = torch.rand(len(logits), dtype=torch.float64, generator=generator)
-    if options.top_k is None and options.top_p is None and logits.dtype == torch.float32 and has_tiles():
-        return draw_native(logits.contiguous(), options.temperature, shares)
+    shares = _shares(1, logits, generator)[0]
     logits = logits / options.temperature
     if options.top_k is not None and options.top_k < logits.shape[-1]:
         likeliest = logits.topk(options.top_k, dim=-1)

@@ -1,12 +1,15 @@
 """A linear layer whose weights are packed once for many products with few rows, and draws from its logits.
 
-Both need the native library and a processor with tiles; the plain twins are `torch.nn.functional.linear` and
+They need the native library and a processor with tiles; the plain twins are `torch.nn.functional.linear` and
 `draw_plain`.
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from recurlm.kernels.lstm_sweep import PackedLSTM
 from recurlm.kernels.native import TILE_COLUMNS, TILE_DEPTH, TILE_SIZE, call, tiles
 
 
@@ -38,4 +41,28 @@ def draw_native(logits: Tensor, temperature: float, shares: Tensor) -> Tensor:
     """The same in the native library, for float32 logits, which are written over, and float64 shares."""
     drawn = torch.empty(len(logits), dtype=torch.int64)
     call("recurlm_draw", [logits, torch.tensor(1 / temperature), shares, drawn], list(logits.shape))
+    return drawn
+
+
+def generate(
+    embedding: Tensor,
+    layers: Sequence[PackedLSTM],
+    decoder: PackedLinear,
+    logits: Tensor,
+    tokens: Tensor,
+    temperature: float,
+    shares: Tensor,
+) -> Tensor:
+    """Embed ids (B), go through the layers, draw by `shares` (N, B), embed what was drawn, N times; returns (N, B).
+
+    embedding (V, E) in float32; logits (B, V) is room to work in; the layers keep the state.
+    """
+    drawn = torch.empty(shares.shape, dtype=torch.int64)
+    own = [(*layer.packed, layer.bias, layer.hidden, layer.cell) for layer in layers]
+    pointers = torch.tensor([tensor.data_ptr() for layer in own for tensor in layer])
+    sizes = torch.tensor([layer.sizes[2:] for layer in layers])
+    tensors = [embedding, layers[0].input, pointers, sizes, decoder.packed, decoder.bias, logits]
+    sharpness = torch.tensor(1 / temperature)
+    numbers = [len(layers), decoder.outputs, len(tokens), len(shares)]
+    call("recurlm_generate", [*tensors, sharpness, shares, tokens.contiguous(), drawn], numbers)
     return drawn

@@ -5,7 +5,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from recurlm.kernels.linear import PackedLinear
+from recurlm.kernels.linear import PackedLinear, generate
 from recurlm.kernels.lstm_sweep import PackedLSTM
 from recurlm.kernels.native import has_tiles
 from recurlm.models.cells import LSTMCell
@@ -51,6 +51,13 @@ class TileStepper:
         for layer in self.layers:
             output = layer.step(output)
         return self.decoder(output, self.logits)
+
+    def draw(self, tokens: Tensor, temperature: float, shares: Tensor) -> Tensor:
+        """Read the next ids (B), then draw and read again: one id (N, B) for each share (N, B) of [0, 1).
+
+        As `draw_plain` from each step's logits, all in one call of the library.
+        """
+        return generate(self.embedding, self.layers, self.decoder, self.logits, tokens, temperature, shares)
 
 
 def open_stepper(model: LanguageModel, state: State) -> Stepper:

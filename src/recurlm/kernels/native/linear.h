@@ -1,4 +1,5 @@
-// One linear layer with packed weights for few rows at a time, and draws from its logits; called through ctypes.
+// One linear layer with packed weights for few rows at a time, and draws from its logits.
+#pragma once
 
 #include "threads.h"
 #include "tiles.h"
@@ -7,7 +8,6 @@
 #include <algorithm>
 
 namespace recurlm {
-namespace {
 
 constexpr int64_t kSum = 256;  // numbers in a tile of float32
 
@@ -49,7 +49,7 @@ struct Linear {
 };
 
 // The first column at which the running sum of e^(logit / temperature) passes `share` of the whole.
-int64_t draw(float* logits, int64_t size, float sharpness, double share) {
+inline int64_t draw(float* logits, int64_t size, float sharpness, double share) {
     __m512 most = _mm512_set1_ps(-3.4e38f);
     for (int64_t at = 0; at < size; at += 16) {
         const __mmask16 mask = lanes(size - at);
@@ -83,39 +83,6 @@ int64_t draw(float* logits, int64_t size, float sharpness, double share) {
     return last;  // rounding: the share is all of it
 }
 
-}  // namespace
 }  // namespace recurlm
-
-// A weight matrix (outputs, inputs) as tiles of B: [16 outputs][inputs in tiles], in pairs of 16.
-extern "C" void recurlm_linear_pack(const float* weight, uint16_t* packed, int64_t outputs, int64_t inputs,
-                                    int64_t threads) {
-    using namespace recurlm;
-    const int64_t columns = 2 * tiles(outputs, 2 * kTileColumns), depth = tiles(inputs, kTileDepth);
-    in_threads(threads, [&](const Thread& thread) {
-        for (int64_t column = thread.first(columns); column < thread.last(columns); ++column)
-            for (int64_t step = 0; step < depth; ++step) {
-                const int64_t first = column * kTileColumns, left = std::max<int64_t>(0, outputs - first);
-                pack_columns(weight + (left ? first * inputs : 0) + step * kTileDepth, inputs, left,
-                             inputs - step * kTileDepth, packed + (column * depth + step) * kTileSize);
-            }
-    });
-}
-
-extern "C" void recurlm_linear(const uint16_t* input, const uint16_t* packed, const float* bias, float* output,
-                               int64_t rows, int64_t inputs, int64_t outputs, int64_t threads) {
-    const recurlm::Linear layer{input, packed, bias, output, rows, inputs, outputs};
-    recurlm::in_threads(threads, [&](const recurlm::Thread& thread) { layer.run(thread); });
-}
-
-// A column for each row of logits (rows, columns), from a uniform number in [0, 1); the logits are written over.
-// `sharpness` is one over the temperature.
-extern "C" void recurlm_draw(float* logits, const float* sharpness, const double* shares, int64_t* drawn, int64_t rows,
-                             int64_t columns, int64_t threads) {
-    using namespace recurlm;
-    in_threads(std::min(threads, rows), [&](const Thread& thread) {
-        for (int64_t row = thread.first(rows); row < thread.last(rows); ++row)
-            drawn[row] = draw(logits + row * columns, columns, *sharpness, shares[row]);
-    });
-}
 
 #endif
