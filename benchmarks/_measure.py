@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,11 @@ class ContestantError(RuntimeError):
 
 @dataclass(frozen=True)
 class Contestant:
-    """A name for the table and the command of its process."""
+    """A name for the table, the command of its process, and what is set in its environment."""
 
     name: str
     command: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,14 @@ class Running:
 
     def __init__(self, contestant: Contestant) -> None:
         self.name = contestant.name
-        environment = os.environ | {
-            "OMP_NUM_THREADS": str(torch.get_num_threads()),
-            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]),
-        }
+        environment = (
+            os.environ
+            | dict(contestant.environment)
+            | {
+                "OMP_NUM_THREADS": str(torch.get_num_threads()),
+                "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]),
+            }
+        )
         self.process = subprocess.Popen(
             contestant.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT
         )

@@ -16,31 +16,38 @@ from recurlm.text.batching import IGNORED, Batch
 
 
 class Products:
-    """Multiplies matrices of the right shapes, allocated beforehand."""
+    """Multiplies matrices of the right shapes; memory is allocated, and code for each shape built, beforehand."""
 
     def __init__(self, job: Job, precision: str, device: torch.device) -> None:
         self.job = job
         self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self.device = device
         self.operands: dict[tuple[int, int], tuple[Tensor, Tensor, Tensor]] = {}
-        self.rows = max(batch.input.numel() for batch in job.batches())
+        self.results: dict[tuple[int, int], tuple[Tensor, Tensor, Tensor]] = {}
+        batches = job.batches()
+        self.rows = max(batch.input.numel() for batch in batches)
+        for batch in batches:
+            self.train(batch)
 
     def train(self, batch: Batch) -> tuple[float, int]:
         """The products of one step; there is no loss."""
         for rows, inputs, outputs in shapes(self.job, batch):
-            input_, error, weight = self._operands(inputs, outputs)
+            if (inputs, outputs) not in self.operands:
+                self.operands[inputs, outputs] = self._made(inputs, outputs)
+                self.results[inputs, outputs] = self._made(inputs, outputs)
+            input_, error, weight = self.operands[inputs, outputs]
+            grad_input, output, grad_weight = self.results[inputs, outputs]
             input_, error = input_[:rows], error[:rows]
-            torch.mm(input_, weight.t())
-            torch.mm(error, weight)
-            torch.mm(error.t(), input_)
+            torch.mm(input_, weight.t(), out=output[:rows])
+            torch.mm(error, weight, out=grad_input[:rows])
+            torch.mm(error.t(), input_, out=grad_weight)
         return 0.0, targets(batch)
 
-    def _operands(self, inputs: int, outputs: int) -> tuple[Tensor, Tensor, Tensor]:
-        if (inputs, outputs) not in self.operands:
-            shapes = ((self.rows, inputs), (self.rows, outputs), (outputs, inputs))
-            made = [torch.randn(shape, device=self.device).to(self.dtype) for shape in shapes]
-            self.operands[inputs, outputs] = (made[0], made[1], made[2])
-        return self.operands[inputs, outputs]
+    def _made(self, inputs: int, outputs: int) -> tuple[Tensor, Tensor, Tensor]:
+        """A layer's input (rows, inputs), output (rows, outputs) and weight (outputs, inputs)."""
+        shapes = ((self.rows, inputs), (self.rows, outputs), (outputs, inputs))
+        made = [torch.randn(shape, device=self.device).to(self.dtype) for shape in shapes]
+        return made[0], made[1], made[2]
 
 
 def shapes(job: Job, batch: Batch) -> Iterator[tuple[int, int, int]]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from benchmarks._job import Job
-from recurlm.devices import resolve_precision
+from recurlm.devices import keep_freed_memory, resolve_precision
 from recurlm.interface import Model
 from recurlm.models.state import State
 from recurlm.text.batching import IGNORED, Batch
@@ -21,7 +21,10 @@ from recurlm.training.optimizers import build_optimizer
 class Recurlm:
     """Trains, scores and generates."""
 
+    gives_logprobs = False
+
     def __init__(self, job: Job, precision: str, device: torch.device) -> None:
+        keep_freed_memory()
         self.job, self.device = job, device
         self.precision = resolve_precision(precision, device)
         self.network = job.new_model().to(device)
@@ -52,17 +55,23 @@ class Recurlm:
 
     def score(self, lines: Sequence[str]) -> list[list[float]]:
         """Log-probability of every word and of the end."""
-        return [[token.logprob for token in line.tokens] for line in self._model().score(lines)]
+        return [list(line.logprobs) for line in self._model().score(lines, precision=self.precision)]
 
-    def generate(self, count: int, tokens: int, seed: int) -> tuple[list[list[int]], list[float]]:
-        """`count` samples at once and their log-probabilities."""
+    def generate(self, count: int, tokens: int, seed: int) -> tuple[list[list[int]], list[float | None]]:
+        """`count` samples at once and, where the program gives them, their log-probabilities."""
         model = self._model()
-        samples = model.generate_many(count=count, tokens=tokens, seed=seed)
+        samples = model.generate_many(count=count, tokens=tokens, seed=seed, logprobs=self.gives_logprobs)
         ids = model.codec.vocabulary.ids
         return [[ids[token] for token in sample.tokens] for sample in samples], [sample.logprob for sample in samples]
 
     def _model(self) -> Model:
         return Model(self.network, self.job.codec, self.job.recipe)
+
+
+class RecurlmWithLogprobs(Recurlm):
+    """Generates as `recurlm generate --json` does."""
+
+    gives_logprobs = True
 
 
 class RecurlmOnPadding(Recurlm):

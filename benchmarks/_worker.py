@@ -11,19 +11,23 @@ from benchmarks._job import BATCHES_FILE, Job
 from benchmarks._measure import Contestant, peak_megabytes, serve
 from benchmarks._peers import Idiomatic
 from benchmarks._products import Products
-from benchmarks._recurlm import Recurlm, RecurlmOnPadding
+from benchmarks._recurlm import Recurlm, RecurlmOnPadding, RecurlmWithLogprobs
+from recurlm.cli.threads import THREAD_SETTINGS
 
 PROGRAMS: dict[str, Any] = {
     "recurlm": Recurlm,
     "recurlm-on-padding": RecurlmOnPadding,
+    "recurlm-with-logprobs": RecurlmWithLogprobs,
     "idiomatic": Idiomatic,
     "products": Products,
 }
 
 
 def contestant(name: str, job: Job, program: str, precision: str, device: str) -> Contestant:
-    """A contestant that runs one of `PROGRAMS`."""
-    return Contestant(name, (sys.executable, "-m", "benchmarks._worker", str(job.folder), program, precision, device))
+    """A contestant that runs one of `PROGRAMS`; recurlm with its command line's settings, others with torch's own."""
+    environment = THREAD_SETTINGS if program.startswith("recurlm") else {}
+    command = (sys.executable, "-m", "benchmarks._worker", str(job.folder), program, precision, device)
+    return Contestant(name, command, environment)
 
 
 class Worker:

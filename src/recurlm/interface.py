@@ -18,6 +18,7 @@ from torch import Tensor
 
 from recurlm.checkpoints import RunFolder
 from recurlm.config import Recipe
+from recurlm.devices import resolve_precision
 from recurlm.errors import InputError
 from recurlm.evaluation.perplexity import Perplexity, Tick, given_buckets, perplexity
 from recurlm.evaluation.sampling import SamplingOptions, logprobs_after, prompt_logprob, sample
@@ -103,13 +104,14 @@ class Model:
             return open_text(specification, cache_directory=where["cache_directory"])
         return open_source(specification, **where).split(split or "test")
 
-    def score(self, lines: Iterable[str]) -> list[LineScore]:
-        """Log-probability of every token of every line, each line alone."""
-        return list(self.score_lines(lines))
+    def score(self, lines: Iterable[str], *, precision: str = "fp32") -> list[LineScore]:
+        """Log-probability of every token of every line, each line alone; precision is fp32, bf16 or auto."""
+        return list(self.score_lines(lines, precision=precision))
 
-    def score_lines(self, lines: Iterable[str]) -> Iterator[LineScore]:
+    def score_lines(self, lines: Iterable[str], *, precision: str = "fp32") -> Iterator[LineScore]:
         """The same for any number of lines, one after another."""
-        return score_lines(self.network, self.codec, lines)
+        precision = resolve_precision(precision, self.network.device)
+        return score_lines(self.network, self.codec, lines, precision=precision)
 
     def generate(
         self,

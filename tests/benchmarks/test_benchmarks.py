@@ -16,7 +16,7 @@ from benchmarks._measure import Contestant, ContestantError, Spread, running, ta
 from benchmarks._peers import Idiomatic
 from benchmarks._products import operations, targets
 from benchmarks._record import ROOT, circumstances
-from benchmarks._recurlm import Recurlm
+from benchmarks._recurlm import Recurlm, RecurlmWithLogprobs
 from benchmarks._report import Options, Result, Row, agreement
 from benchmarks.score_sentences import same_scores
 
@@ -80,16 +80,16 @@ def test_the_peer_scores_and_samples_the_same(job):
     scores = [program.score(job.lines()) for program in (ours, theirs)]
     for line, other in zip(*scores, strict=True):
         assert line == pytest.approx(other, abs=1e-4)
-    ids, logprobs = ours.generate(3, 12, seed=1)
+    ids, logprobs = RecurlmWithLogprobs(job, "fp32", CPU).generate(3, 12, seed=1)
     assert [len(row) for row in ids] == [12, 12, 12]
     assert logprobs == pytest.approx(theirs.logprobs(ids), rel=1e-4)
 
 
 def test_scores_that_differ_are_caught():
     ours = {"tokens": 9, "logprobs": [-10.0, -20.0]}
-    assert same_scores(ours, {"tokens": 9, "logprobs": [-10.05, -20.0]}).passed
-    assert not same_scores(ours, {"tokens": 9, "logprobs": [-10.0, -20.3]}).passed
-    assert not same_scores(ours, {"tokens": 8, "logprobs": [-10.0, -20.0]}).passed
+    assert same_scores("ours", ours, {"tokens": 9, "logprobs": [-10.05, -20.0]}).passed
+    assert not same_scores("ours", ours, {"tokens": 9, "logprobs": [-10.0, -20.3]}).passed
+    assert not same_scores("ours", ours, {"tokens": 8, "logprobs": [-10.0, -20.0]}).passed
 
 
 def test_weights_for_scoring_make_lines_differ():

@@ -20,14 +20,12 @@ from recurlm.cli.import_mxnet import import_mxnet
 from recurlm.cli.plot import plot
 from recurlm.cli.recipes import recipes
 from recurlm.cli.score import score
+from recurlm.cli.threads import settle_threads
 from recurlm.cli.train import train
 from recurlm.errors import RecurlmError
 from recurlm.version import VERSION
 
-# a thread that waits should spin shortly and then sleep: beside other work, long spinning slows training a
-# hundredfold, and no spinning at all costs half the speed of a quiet machine; it must be said before torch is loaded
-if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+settle_threads()  # before a command loads torch
 
 app = typer.Typer(
     name="recurlm",

@@ -13,6 +13,9 @@ def score(
     file: Annotated[
         str, typer.Argument(metavar="[FILE|-]", help="A text file (.gz too), or - for standard input.")
     ] = "-",
+    precision: Annotated[
+        str, typer.Option("--precision", help="fp32, or bf16 where speed counts more than the last digits; auto.")
+    ] = "fp32",
     device: DeviceOption = "auto",
     cache_directory: CacheDirectoryOption = None,
     json: JsonOption = False,
@@ -23,10 +26,11 @@ def score(
     """
     import sys
 
-    from recurlm.devices import resolve_device
+    from recurlm.devices import keep_freed_memory, resolve_device
     from recurlm.interface import load
     from recurlm.text.corpora import open_text
 
+    keep_freed_memory()
     model = load(run, device=resolve_device(device).type)
     if file == "-":
         # piped lines are scored as they come; open_text would wait for the last one
@@ -34,8 +38,10 @@ def score(
     else:
         lines = open_text(file, cache_directory=cache_directory).lines()
     if not json:
-        message("# nats; every line from a zero state, <eos> counted: total, then each token; ? marks unknown words")
-    for line in model.score_lines(lines):
+        message(
+            f"# nats, {precision}; each line from a zero state, <eos> counted: total, each token; ? marks unknown words"
+        )
+    for line in model.score_lines(lines, precision=precision):
         if json:
             print_json(line.to_json())
             continue

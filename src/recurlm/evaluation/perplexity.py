@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from recurlm.config import SentenceBatches, StreamBatches
+from recurlm.devices import autocast
 from recurlm.errors import InputError
 from recurlm.kernels.linear_cross_entropy import linear_cross_entropy
 from recurlm.models.language_model import LanguageModel, evaluating
@@ -186,17 +187,20 @@ def given_buckets(batches: StreamBatches | SentenceBatches) -> Sequence[int]:
 
 
 @torch.no_grad()
-def token_losses(model: LanguageModel, input: Tensor, target: Tensor, state: State) -> tuple[Tensor, State]:
+def token_losses(
+    model: LanguageModel, input: Tensor, target: Tensor, state: State, precision: str = "fp32"
+) -> tuple[Tensor, State]:
     """-ln p of each target, without dropout, and the state after them.
 
-    input and target (T, B), losses (T, B) in float64 on the CPU, zero where the target is ignored.
+    input and target (T, B), losses (T, B) in float64 on the CPU, zero where the target is ignored. precision is that
+    of matrix products, fp32 or bf16.
     """
     device = model.device
-    with evaluating(model):
+    with evaluating(model), autocast(precision, device):
         hidden, state = model.hidden(input.to(device), state)
-    _, losses = linear_cross_entropy(
-        hidden.flatten(0, 1), model.decoder.weight, model.decoder.bias, target.to(device).flatten()
-    )
+        _, losses = linear_cross_entropy(
+            hidden.flatten(0, 1), model.decoder.weight, model.decoder.bias, target.to(device).flatten()
+        )
     return losses.double().cpu().view(input.shape), state
 
 
