@@ -42,7 +42,7 @@ def _train(text: str, seed: int, precision: str, changes: list[str]) -> dict[str
         command += ["--out", str(Path(folder, "run")), "--seed", str(seed), "--precision", precision, "--epochs", "1"]
         for change in ("batches.padding=masked", *changes):
             command += ["--set", change]
-        done = subprocess.run([*command, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(done.stderr)
     result: dict[str, Any] = json.loads(done.stdout)

@@ -10,6 +10,8 @@ from recurlm.errors import UsageError
 
 PRECISIONS = ("auto", "fp32", "bf16")
 DEVICES = ("auto", "cpu", "cuda")
+LARGEST_KEPT_BLOCK = 32 << 20
+"""glibc allows no more."""
 
 
 def bf16_is_fast() -> bool:
@@ -21,14 +23,15 @@ def bf16_is_fast() -> bool:
 def keep_freed_memory() -> None:
     """Ask glibc to keep freed memory for the next step instead of handing it back; elsewhere nothing happens.
 
-    Each step frees and wants the same large blocks, and fetching them anew costs page faults: about a tenth of a
-    training step on a CPU.
+    Each step frees and wants the same blocks, and fetching them anew costs page faults: about a tenth of a training
+    step on a CPU. The largest blocks are handed back all the same: kept, they would be split, and the next one of
+    their size would come on top.
     """
-    trim_threshold, mmap_max = -1, -4
+    trim_threshold, mmap_threshold = -1, -3
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
         mallopt(trim_threshold, 2**31 - 1)
-        mallopt(mmap_max, 0)
+        mallopt(mmap_threshold, LARGEST_KEPT_BLOCK)
 
 
 def resolve_device(name: str) -> torch.device:
