@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from recurlm.config import ModelOptions, XavierInitialisation
 from recurlm.devices import bf16_is_fast
 from recurlm.errors import CorruptFileError, RecurlmError
-from recurlm.kernels.native import native_library
+from recurlm.kernels.native import has_tiles, native_library, native_status
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
 from recurlm.text.corpora import default_cache_directory, local_file, named_corpora
@@ -35,6 +35,7 @@ def diagnose(data_directory: Path | None, cache_directory: Path | None) -> dict[
         "processor": _processor(),
         "devices": _devices(),
         "fast_paths": _fast_paths(),
+        "native_library": native_status(),
         "extras": _extras(),
         "cache": _cache(cache_directory),
         "corpora": _corpora(data_directory, cache_directory),
@@ -90,6 +91,7 @@ def _fast_paths() -> dict[str, bool]:
         "mkl": mkl,
         "bf16": bf16_is_fast(),
         "native": native_library() is not None,
+        "tiles": has_tiles(),
         "cudnn": torch.cuda.is_available() and torch.backends.cudnn.enabled,
     }
 
