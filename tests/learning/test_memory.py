@@ -20,7 +20,7 @@ def recall_batch(generator: torch.Generator, size: int) -> tuple[torch.Tensor, t
     return torch.cat([tokens, question]), tokens[0]
 
 
-def recalled(cell: str, seed: int, steps: int = 400) -> float:
+def recalled(cell: str, seed: int, steps: int = 1000) -> float:
     """Share of first symbols that the trained cell remembers; chance is a quarter."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed + 100)
