@@ -7,10 +7,7 @@
 #include <cstdint>
 #include <cstring>
 
-// torch's own OpenMP threads, where its runtime offers GCC's entry points; absent, all runs in the caller's thread
-extern "C" void GOMP_parallel(void (*)(void*), void*, unsigned, unsigned) __attribute__((weak));
-extern "C" int omp_get_thread_num() __attribute__((weak));
-extern "C" int omp_get_num_threads() __attribute__((weak));
+#include "threads.h"
 
 namespace {
 
@@ -173,17 +170,10 @@ struct Task {
                      grad_bias ? grad_bias + part * size : nullptr);
     }
 
-    static void take_share(void* task) {
-        const int64_t step = omp_get_num_threads();
-        const Task& self = *static_cast<const Task*>(task);
-        for (int64_t part = omp_get_thread_num(); part < self.parts; part += step) self.take_part(part);
-    }
-
-    void run() {
-        if (GOMP_parallel && omp_get_thread_num && omp_get_num_threads && parts > 1)
-            GOMP_parallel(take_share, this, unsigned(parts), 0);
-        else
-            for (int64_t part = 0; part < parts; ++part) take_part(part);
+    void run() const {
+        recurlm::in_threads(parts, [this](const recurlm::Thread& thread) {
+            for (int64_t part = thread.first(parts); part < thread.last(parts); ++part) take_part(part);
+        });
     }
 };
 
@@ -206,4 +196,4 @@ extern "C" void recurlm_softmax_loss_bfloat16(uint16_t* logits, const float* bia
         .run();
 }
 
-extern "C" int32_t recurlm_shares_threads() { return GOMP_parallel != nullptr; }
+extern "C" int32_t recurlm_shares_threads() { return recurlm::threads_are_shared(); }
