@@ -24,6 +24,7 @@ LEVELS = {
     "diagnosis": 4,
     "training": 4,
     "bridges": 5,
+    "growth": 5,
     "plots": 4,
     "cli": 6,
 }

@@ -162,6 +162,16 @@ class RunFolder:
         write_whole(self.path / MANIFEST_FILE, _manifest_bytes(entries))
 
 
+def free_folder(out: Path) -> RunFolder:
+    """The folder of a run that is still to be written. Raises InputError where it is a file or holds a run."""
+    folder = RunFolder(out)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file, not a folder; name another --out")
+    if folder.holds_run():
+        raise InputError(f"{out} already holds a run; name another folder with --out")
+    return folder
+
+
 def _set_aside(folder: Path) -> Path:
     """Rename a folder so that nobody takes it for a whole one while it is being removed."""
     aside = folder.with_name(f".{folder.name}.partial")

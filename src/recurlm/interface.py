@@ -19,32 +19,40 @@ from torch import Tensor
 from recurlm.checkpoints import RunFolder
 from recurlm.config import Recipe
 from recurlm.devices import resolve_precision
-from recurlm.errors import InputError
+from recurlm.errors import InputError, UsageError
+from recurlm.evaluation.beam_search import BeamOptions, beam_search
+from recurlm.evaluation.endings import Ending, GrowingSample, collect
 from recurlm.evaluation.perplexity import Perplexity, Tick, given_buckets, perplexity
-from recurlm.evaluation.sampling import SamplingOptions, logprobs_after, prompt_logprob, sample
+from recurlm.evaluation.sampling import SamplingOptions, prompt_logprob, sample, summed_logprobs
 from recurlm.evaluation.scoring import LineScore, score_lines
 from recurlm.models.language_model import LanguageModel
 from recurlm.text.codec import Codec
 from recurlm.text.corpora import named_corpora, open_source, open_text
 from recurlm.text.sources import Text
+from recurlm.text.vocabulary import EOS, EOS_ID
 
+UNTIL_LAST_TOKEN = Ending()
 UNFINISHED_CHARACTER = "\ufffd"
 """What a byte-level piece decodes to before the rest of its character is drawn."""
 
 
 @dataclass(frozen=True)
 class Generation:
-    """A sample: what follows the prompt, its tokens and their summed natural log-probability, and the whole text.
+    """A continuation of a prompt: its text, its tokens and their summed natural log-probability, and the whole text.
 
-    logprob is what `score` gives the tokens; None where it was not asked for.
+    logprob is what `score` gives the tokens, whatever they were drawn by; None where it was not asked for · end: what
+    ended it, ``tokens`` when it had as many as asked for, ``eos`` (which is the last of its tokens, but not of its
+    text) or ``stop`` · seed: None, and score what it is ranked by, where it was searched and not drawn.
     """
 
     prompt: str
     text: str
     tokens: tuple[str, ...]
     logprob: float | None
-    seed: int
+    seed: int | None
     whole: str
+    end: str = "tokens"
+    score: float | None = None
 
     def __str__(self) -> str:
         return self.whole
@@ -57,7 +65,8 @@ class Generation:
             "tokens": list(self.tokens),
             "logprob": self.logprob,
             "seed": self.seed,
-        }
+            "end": self.end,
+        } | ({} if self.score is None else {"score": self.score})
 
 
 class Model:
@@ -122,11 +131,12 @@ class Model:
         top_k: int | None = None,
         top_p: float | None = None,
         seed: int = 0,
+        options: SamplingOptions | None = None,
+        ending: Ending = UNTIL_LAST_TOKEN,
     ) -> Generation:
-        """One sample of `tokens` tokens that continues `prompt`."""
-        return self.generate_many(
-            prompt, count=1, tokens=tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
-        )[0]
+        """One sample of at most `tokens` tokens that continues `prompt`; see `generate_many`."""
+        options = _sampling_options(options, temperature, top_k, top_p)
+        return self.generate_many(prompt, count=1, tokens=tokens, seed=seed, options=options, ending=ending)[0]
 
     def generate_many(
         self,
@@ -138,33 +148,81 @@ class Model:
         top_k: int | None = None,
         top_p: float | None = None,
         seed: int = 0,
+        options: SamplingOptions | None = None,
+        ending: Ending = UNTIL_LAST_TOKEN,
         logprobs: bool = True,
     ) -> list[Generation]:
-        """`count` samples at once in one batch; without `logprobs` their log-probabilities are not computed."""
-        options = SamplingOptions(temperature, top_k, top_p)
-        start = self.prompt_ids(prompt)
-        drawn = itertools.islice(sample(self.network, start, options, count=count, seed=seed), tokens)
-        ids = torch.stack(list(drawn)) if tokens else torch.empty(0, count, dtype=torch.int64)
-        summed = logprobs_after(self.network, start, ids).sum(0).tolist() if logprobs else [None] * count
+        """`count` samples at once in one batch; without `logprobs` their log-probabilities are not computed.
+
+        `options` holds all there is to say on drawing; temperature, top_k and top_p are short for it. A sample that
+        has ended does not change the others. Raises UsageError for options that cannot be carried out, InputError for
+        a prompt with a token that the vocabulary lacks.
+        """
+        options = _sampling_options(options, temperature, top_k, top_p)
+        draws = itertools.islice(self._sample(prompt, options, ending, count, seed), tokens)
+        samples = collect(draws, count, self.codec, ending)
+        rows = [sample.ids for sample in samples]
+        summed = summed_logprobs(self.network, self.prompt_ids(prompt), rows) if logprobs else [None] * count
         return [
-            self._generation(prompt, row, logprob, seed) for row, logprob in zip(ids.t().tolist(), summed, strict=True)
+            self._generation(prompt, sample, logprob, seed) for sample, logprob in zip(samples, summed, strict=True)
         ]
 
-    def stream(self, prompt: str, options: SamplingOptions, *, tokens: int, seed: int) -> Iterator[str]:
+    def stream(
+        self,
+        prompt: str,
+        options: SamplingOptions,
+        *,
+        tokens: int,
+        seed: int,
+        ending: Ending = UNTIL_LAST_TOKEN,
+    ) -> Iterator[str]:
         """The prompt and then the sample piece by piece as it is drawn; together the pieces are the whole text."""
         ids = self.prompt_ids(prompt)
         shown = self.codec.decode(ids)
         yield shown
-        for drawn in itertools.islice(self._sample(prompt, options, 1, seed), tokens):
-            ids.append(int(drawn[0]))
-            text = self.codec.decode(ids)
+        sample = GrowingSample(self.codec, ending)
+        for drawn in itertools.islice(self._sample(prompt, options, ending, 1, seed), tokens):
+            sample.add(int(drawn[0]))
+            if sample.has_ended:
+                break
+            text = self.codec.decode([*ids, *sample.ids[: sample.settled]])
             if text.endswith(UNFINISHED_CHARACTER):
                 continue
             yield text[len(shown) :]
             shown = text
+        yield self.codec.decode([*ids, *sample.sentence_ids])[len(shown) :]
 
-    def _sample(self, prompt: str, options: SamplingOptions, count: int, seed: int) -> Iterator[Tensor]:
+    def _sample(self, prompt: str, options: SamplingOptions, ending: Ending, count: int, seed: int) -> Iterator[Tensor]:
+        if ending.at_eos and EOS_ID in options.banned:
+            raise UsageError(f"{EOS} is banned, so no sample can end with it; leave out one of the two")
         return sample(self.network, self.prompt_ids(prompt), options, count=count, seed=seed)
+
+    def beam_search(
+        self, prompt: str = "", *, options: BeamOptions, count: int = 1, tokens: int = 50
+    ) -> list[Generation]:
+        """The best continuations of `prompt` that a beam finds, best first, each to ``<eos>`` or `tokens` tokens.
+
+        Raises UsageError where more are asked for than the beam is wide.
+        """
+        found = beam_search(self.network, self.prompt_ids(prompt), options, tokens=tokens, count=count)
+        return [self._generation(prompt, self._ended(each.ids), each.logprob, None, each.score) for each in found]
+
+    def _ended(self, ids: Iterable[int]) -> GrowingSample:
+        """A continuation that goes on to its ``<eos>``, if it has one."""
+        sample = GrowingSample(self.codec, Ending(at_eos=True))
+        for index in ids:
+            sample.add(index)
+        return sample
+
+    def token_ids(self, tokens: Iterable[str]) -> tuple[int, ...]:
+        """Ids of tokens as they stand in the vocabulary, ``<unk>`` and ``<eos>`` too. Raises UsageError for others."""
+        ids = self.codec.vocabulary.ids
+        tokens = list(tokens)
+        if strange := [token for token in tokens if token not in ids]:
+            raise UsageError(
+                f"{', '.join(map(repr, strange))}: not in the model's vocabulary, so never drawn; leave it out"
+            )
+        return tuple(ids[token] for token in tokens)
 
     def prompt_ids(self, prompt: str) -> list[int]:
         """Ids of a prompt. Raises InputError naming a token that the vocabulary lacks."""
@@ -184,10 +242,24 @@ class Model:
         """Natural log-probability of a prompt after ``<eos>``."""
         return prompt_logprob(self.network, self.prompt_ids(prompt))
 
-    def _generation(self, prompt: str, ids: list[int], logprob: float | None, seed: int) -> Generation:
-        tokens = tuple(self.codec.vocabulary.tokens[index] for index in ids)
-        whole = self.codec.decode([*self.prompt_ids(prompt), *ids])
-        return Generation(prompt, self.codec.decode(ids), tokens, logprob, seed, whole)
+    def _generation(
+        self, prompt: str, sample: GrowingSample, logprob: float | None, seed: int | None, score: float | None = None
+    ) -> Generation:
+        tokens = tuple(self.codec.vocabulary.tokens[index] for index in sample.ids)
+        text = self.codec.decode(sample.sentence_ids)
+        whole = self.codec.decode([*self.prompt_ids(prompt), *sample.sentence_ids])
+        return Generation(prompt, text, tokens, logprob, seed, whole, sample.end, score)
+
+
+def _sampling_options(
+    options: SamplingOptions | None, temperature: float, top_k: int | None, top_p: float | None
+) -> SamplingOptions:
+    short = SamplingOptions(temperature, top_k, top_p)
+    if options is None:
+        return short
+    if short != SamplingOptions():
+        raise UsageError("temperature, top_k and top_p belong into the options where options are given")
+    return options
 
 
 def load(path: str | Path, *, device: str = "cpu") -> Model:

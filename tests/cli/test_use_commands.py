@@ -4,6 +4,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,7 +72,7 @@ def test_score_reads_standard_input_and_marks_unknown_words(recurlm: Command, tr
 def test_generate_repeats_with_its_seed_and_score_confirms_its_log_probability(recurlm: Command, trained: Path) -> None:
     arguments = ["generate", trained, "--prompt", "the red", "--tokens", "4", "--seed", "7", "--json"]
     sample = json.loads(recurlm(*arguments).stdout)
-    assert set(sample) == {"prompt", "text", "tokens", "logprob", "seed"}
+    assert set(sample) == {"prompt", "text", "tokens", "logprob", "seed", "end"}
     assert sample == json.loads(recurlm(*arguments).stdout)
     model = package.load(trained)
     ids = [model.codec.vocabulary.ids[token] for token in sample["tokens"]]
@@ -87,6 +88,70 @@ def test_generate_prints_the_text_as_it_comes(recurlm: Command, trained: Path) -
     whole = package.load(trained).generate("the red", tokens=12, temperature=0.0).whole
     assert plain.stdout == whole + "\n"
     assert plain.stdout.startswith("the red fruit is a ")
+
+
+def samples(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_generate_ends_with_the_sentence_or_before_a_text(recurlm: Command, trained: Path) -> None:
+    whole = samples(recurlm("generate", trained, "--count", "6", "--seed", "1", "--until-eos", "--json"))
+    assert {sample["end"] for sample in whole} == {"eos"}
+    assert all(sample["tokens"][-1] == "<eos>" and "\n" not in sample["text"] for sample in whole)
+    model = package.load(trained)
+    for sample, score in zip(whole, model.score(sample["text"] for sample in whole), strict=True):
+        assert sample["logprob"] == pytest.approx(score.logprob, abs=1e-5)
+    stopped = recurlm("generate", trained, "--prompt", "the red", "--temperature", "0", "--stop", "a", "--stop", "xyz")
+    assert stopped.stdout == "the red fruit is\n"
+
+
+def test_generate_draws_within_its_options(recurlm: Command, trained: Path) -> None:
+    options = ["--ban", "fruit", "--ban", "<unk>", "--repetition-penalty", "1.2", "--count", "20", "--json"]
+    tokens = {token for sample in samples(recurlm("generate", trained, *options)) for token in sample["tokens"]}
+    assert tokens > {"the", "<eos>"}
+    assert not tokens & {"fruit", "<unk>"}
+    for only in (["--min-p", "1"], ["--typical", "0.0001"]):
+        first = samples(recurlm("generate", trained, "--prompt", "the red", *only, "--count", "9", "--json"))
+        assert {sample["tokens"][0] for sample in first} == {"fruit"}
+
+
+def test_generate_searches_the_likeliest_sentences(recurlm: Command, trained: Path) -> None:
+    arguments = ["generate", trained, "--prompt", "the", "--beam", "4", "--count", "3", "--length-penalty", "0.5"]
+    found = samples(recurlm(*arguments, "--json"))
+    fruits = [f"the {a} fruit is a {b}" for a in ("red", "yellow", "green") for b in ("cherry", "lemon", "lime")]
+    best = sorted(package.load(trained).score(fruits), key=lambda score: -score.logprob)[:3]
+    assert [f"the {sample['text']}" for sample in found] == [score.text for score in best]
+    assert all(set(sample) == {"prompt", "text", "tokens", "logprob", "seed", "end", "score"} for sample in found)
+    assert [sample["seed"] for sample in found] == [None] * 3
+    assert recurlm(*arguments).stdout.split("\n\n")[0] == "the " + found[0]["text"]
+    few = recurlm("generate", trained, "--beam", "500", "--count", "500", "--tokens", "1")
+    assert few.returncode == 0
+    assert "only" in few.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--ban", "xyzzy"], "'xyzzy': not in the model's vocabulary"),
+        (["--until-eos", "--ban", "<eos>"], "leave out one of the two"),
+        (["--stop", ""], "empty"),
+        (["--min-p", "0"], "must be above 0"),
+        (["--typical", "2"], "must be above 0"),
+        (["--repetition-penalty", "0"], "must be above 0"),
+        (["--beam", "3", "--temperature", "0.5"], "leave the other options out"),
+        (["--beam", "3", "--seed", "1"], "leave the other options out"),
+        (["--beam", "3", "--stop", "a"], "leave the other options out"),
+        (["--beam", "3", "--count", "4"], "widen the beam"),
+        (["--length-penalty", "1"], "belongs to --beam"),
+    ],
+)
+def test_what_cannot_be_generated_is_refused_with_a_way_out(
+    recurlm: Command, trained: Path, options: list[str], said: str
+) -> None:
+    done = recurlm("generate", trained, *options)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
 
 
 def test_a_prompt_with_unknown_words_is_refused(recurlm: Command, trained: Path) -> None:

@@ -1,16 +1,21 @@
-"""`recurlm generate`: samples, printed word by word."""
+"""`recurlm generate`: samples, printed word by word, or the best texts that a beam finds."""
 
-from typing import Annotated
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from recurlm.cli.console import DeviceOption, JsonOption, RunArgument, print_json
+from recurlm.cli.console import DeviceOption, JsonOption, RunArgument, message, print_json
+
+if TYPE_CHECKING:
+    from recurlm.interface import Generation
 
 
 def generate(
     run: RunArgument,
     prompt: Annotated[str, typer.Option("--prompt", help="How the text begins.")] = "",
-    tokens: Annotated[int, typer.Option("--tokens", min=1, help="How many tokens to draw.")] = 50,
+    tokens: Annotated[int, typer.Option("--tokens", min=1, help="How many tokens to draw, at most.")] = 50,
     temperature: Annotated[
         float, typer.Option("--temperature", min=0, help="Above 1 more random, below less, 0 always the likeliest.")
     ] = 1.0,
@@ -18,37 +23,87 @@ def generate(
     top_p: Annotated[
         float | None, typer.Option("--top-p", help="Draw from the likeliest tokens that reach this probability.")
     ] = None,
-    count: Annotated[int, typer.Option("--count", min=1, help="How many samples, drawn side by side.")] = 1,
+    min_p: Annotated[
+        float | None,
+        typer.Option("--min-p", help="Draw from the tokens at least this share as likely as the likeliest."),
+    ] = None,
+    typical: Annotated[
+        float | None,
+        typer.Option("--typical", help="Draw from the tokens of most expected surprisal that reach this probability."),
+    ] = None,
+    repetition_penalty: Annotated[
+        float, typer.Option("--repetition-penalty", help="Above 1: tokens that have occurred become less likely.")
+    ] = 1.0,
+    ban: Annotated[
+        list[str] | None,
+        typer.Option("--ban", metavar="TOKEN", help="Never draw this token, such as '<unk>'. May be repeated."),
+    ] = None,
+    stop: Annotated[
+        list[str] | None, typer.Option("--stop", metavar="TEXT", help="End before this text. May be repeated.")
+    ] = None,
+    until_eos: Annotated[bool, typer.Option("--until-eos", help="End with the sentence.")] = False,
+    beam: Annotated[
+        int | None,
+        typer.Option("--beam", min=1, metavar="N", help="Draw nothing: search the likeliest sentences, N at a time."),
+    ] = None,
+    length_penalty: Annotated[
+        float | None,
+        typer.Option("--length-penalty", help="With --beam: above 0 favours longer sentences. [default: 0]"),
+    ] = None,
+    count: Annotated[
+        int, typer.Option("--count", min=1, help="How many samples, drawn side by side, or best sentences of the beam.")
+    ] = 1,
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, help="Repeats a sample. [default: another each time]")
     ] = None,
     device: DeviceOption = "auto",
     json: JsonOption = False,
 ) -> None:
-    """Draw text from a model."""
+    """Draw text from a model, or search its likeliest."""
     import secrets
 
     from recurlm.devices import resolve_device
+    from recurlm.errors import UsageError
+    from recurlm.evaluation.beam_search import BeamOptions
+    from recurlm.evaluation.endings import Ending
     from recurlm.evaluation.sampling import SamplingOptions
     from recurlm.interface import load
 
+    options = SamplingOptions(temperature, top_k, top_p, min_p, typical, repetition_penalty)
+    ending = Ending(tuple(stop or ()), until_eos)
+    if beam is not None and (options != SamplingOptions() or ending != Ending() or seed is not None):
+        raise UsageError(
+            "--beam searches and draws nothing, and each of its texts ends with the sentence or at --tokens\n"
+            "with it go --length-penalty, --ban, --count, --tokens and --prompt; leave the other options out"
+        )
+    if beam is None and length_penalty is not None:
+        raise UsageError("--length-penalty belongs to --beam N")
     model = load(run, device=resolve_device(device).type)
+    banned = model.token_ids(ban or ())
+    if beam is not None:
+        found = model.beam_search(
+            prompt, options=BeamOptions(beam, length_penalty or 0.0, banned), count=count, tokens=tokens
+        )
+        _print_all(found, json)
+        if len(found) < count:
+            message(f"only {len(found)} of {count}: the beam found no more; widen it")
+        return
+    options = dataclasses.replace(options, banned=banned)
     seed = secrets.randbelow(1 << 31) if seed is None else seed
     if count == 1 and not json:
-        for piece in model.stream(prompt, SamplingOptions(temperature, top_k, top_p), tokens=tokens, seed=seed):
+        for piece in model.stream(prompt, options, tokens=tokens, seed=seed, ending=ending):
             print(piece, end="", flush=True)
         print()
         return
-    samples = model.generate_many(
-        prompt,
-        count=count,
-        tokens=tokens,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        seed=seed,
-        logprobs=json,
+    _print_all(
+        model.generate_many(
+            prompt, count=count, tokens=tokens, seed=seed, options=options, ending=ending, logprobs=json
+        ),
+        json,
     )
+
+
+def _print_all(samples: Sequence["Generation"], json: bool) -> None:
     for number, sample in enumerate(samples):
         if json:
             print_json(sample.to_json())

@@ -22,6 +22,7 @@ from recurlm.cli.recipes import recipes
 from recurlm.cli.score import score
 from recurlm.cli.threads import settle_threads
 from recurlm.cli.train import train
+from recurlm.cli.vocabulary import vocabulary
 from recurlm.errors import RecurlmError
 from recurlm.version import VERSION
 
@@ -40,6 +41,7 @@ app.command("train")(train)
 app.command("eval")(evaluate)
 app.command("score")(score)
 app.command("generate")(generate)
+app.command("vocabulary")(vocabulary)
 app.command("graph")(graph)
 app.command("plot")(plot)
 app.command("corpora")(corpora)

@@ -170,9 +170,10 @@ def _default_folder(config: RunConfig) -> Path:
 def _resumed_config(folder: RunFolder, request: TrainingRequest) -> RunConfig:
     """The run's own configuration. Raises InputError where the command asks for another."""
     values = folder.config()
-    if not values["corpus"]["source"]:
+    if not values["corpus"]["source"] or "extended" in values:
+        made = "imported" if "extended" not in values else "made by adding words"
         raise InputError(
-            f"{folder.path}: was imported, not trained here, so there is nothing to go on with\n"
+            f"{folder.path}: was {made}, not trained here, so there is nothing to go on with\n"
             f"train it further with: recurlm train TEXT --from {folder.path} --out NEW"
         )
     recipe = parse_recipe(values["recipe"], str(folder.path / "config.json"))

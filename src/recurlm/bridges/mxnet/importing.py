@@ -14,7 +14,7 @@ from recurlm.bridges.mxnet.params import read_params
 from recurlm.bridges.mxnet.symbol import read_symbol
 from recurlm.bridges.mxnet.vocabulary import LINE_FEED, check_vocabulary_size, read_vocabulary
 from recurlm.bridges.mxnet.weights import model_weights, unused_params
-from recurlm.checkpoints import RunFolder, tensor_bytes
+from recurlm.checkpoints import RunFolder, free_folder, tensor_bytes
 from recurlm.config import ModelOptions, Recipe, load_recipe, parse_recipe
 from recurlm.errors import InputError
 from recurlm.files import digest_of
@@ -73,7 +73,7 @@ def import_model(prefix: str, epoch: int, vocabulary: Path, out: Path, *, widen:
     models compute in float32. Raises InputError for what is absent or cannot be imported and where ``out``
     already holds a run, CorruptFileError for damaged files.
     """
-    folder = _free_folder(out)
+    folder = free_folder(out)
     symbol, params_file = symbol_path(prefix), params_path(prefix, epoch)
     architecture = read_symbol(symbol)
     params = read_params(params_file, widen=False)
@@ -94,15 +94,6 @@ def import_model(prefix: str, epoch: int, vocabulary: Path, out: Path, *, widen:
     sources = {path.name: digest_of(path) for path in (symbol, params_file, vocabulary)}
     _write(imported, recipe, codec, tensors, {"prefix": prefix, "epoch": epoch, "files": sources})
     return imported
-
-
-def _free_folder(out: Path) -> RunFolder:
-    folder = RunFolder(out)
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is a file, not a folder; name another --out")
-    if folder.holds_run():
-        raise InputError(f"{out} already holds a run; name another folder with --out")
-    return folder
 
 
 def _codec(path: Path, ids: Mapping[str, int]) -> Codec:

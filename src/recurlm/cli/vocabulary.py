@@ -1,0 +1,102 @@
+"""`recurlm vocabulary`: what a model's vocabulary holds, and how it grows."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from recurlm.cli.console import CacheDirectoryOption, JsonOption, RunArgument, message, print_json
+
+if TYPE_CHECKING:
+    from recurlm.checkpoints import RunFolder
+
+SHOWN = 10
+NAMED = 20
+UNITS = {"word": "words", "character": "characters", "bpe": "pieces"}
+
+
+def vocabulary(
+    run: RunArgument,
+    extend: Annotated[
+        str | None,
+        typer.Option("--extend", metavar="FILE", help="Add the words of a text file (.gz too, - for standard input)."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="NEW", help="With --extend: run folder to write.")
+    ] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            "--init", help="With --extend: weights of new words, mean of all words or those of unk. [default: mean]"
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="With --init mean: seed of the noise. [default: 1]")
+    ] = None,
+    cache_directory: CacheDirectoryOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show a model's vocabulary, or add words to it.
+
+    The run stays as it is; the model with the new words becomes a run of its own.
+    """
+    from recurlm.checkpoints import RunFolder
+    from recurlm.errors import UsageError
+
+    folder = RunFolder(run)
+    if extend is None:
+        if (out, init, seed) != (None, None, None):
+            raise UsageError("--out, --init and --seed belong to --extend FILE")
+        _show(folder, json)
+        return
+    if out is None:
+        raise UsageError("--extend needs --out NEW: the run itself is never changed")
+    if init == "unk" and seed is not None:
+        raise UsageError("--seed belongs to --init mean: copies of <unk> have no noise")
+    from recurlm.growth import extend_vocabulary
+    from recurlm.text.corpora import open_text
+
+    words = open_text(extend, cache_directory=cache_directory)
+    growth = extend_vocabulary(folder, words, out, init=init or "mean", seed=1 if seed is None else seed)
+    message(f"new    {_count_or_names(growth.added)}")
+    message(f"known  {_count_or_names(growth.known)}")
+    message(f"next   recurlm train TEXT --from {out} --out OTHER     recurlm eval {out}")
+    if json:
+        print_json(growth.to_json())
+    else:
+        print(out)
+
+
+def _show(folder: "RunFolder", json: bool) -> None:
+    config, codec = folder.config(), folder.codec()
+    tokens = codec.vocabulary.tokens
+    extended = config.get("extended")
+    if json:
+        print_json(
+            {
+                "run": str(folder.path),
+                "unit": codec.tokenization.unit,
+                "size": len(tokens),
+                "unknown": codec.vocabulary.unknown_id is not None,
+                "digest": codec.vocabulary.digest,
+                "first": list(tokens[:SHOWN]),
+                "last": list(tokens[-SHOWN:]),
+                "extended": extended,
+            }
+        )
+        return
+    unknown = "<unk> for all others" if codec.vocabulary.unknown_id is not None else "others are refused"
+    print(f"size   {len(tokens):,} {UNITS[codec.tokenization.unit]}; {unknown}")
+    print(f"first  {_listed(tokens[:SHOWN])}")
+    print(f"last   {_listed(tokens[-SHOWN:])}")
+    if extended is not None:
+        print(f"added  {len(extended['added']):,}, after training, from {extended['file']}; init {extended['init']}")
+
+
+def _count_or_names(tokens: Sequence[str]) -> str:
+    return f"{len(tokens):,}" + (f": {_listed(tokens)}" if 0 < len(tokens) <= NAMED else "")
+
+
+def _listed(tokens: Sequence[str]) -> str:
+    return " ".join(token if token.isprintable() and token.strip() else repr(token) for token in tokens)

@@ -1,0 +1,105 @@
+"""Where a sample ends before its last token: at the end of a sentence, or before a text that stops it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from recurlm.errors import UsageError
+from recurlm.text.codec import Codec
+from recurlm.text.vocabulary import EOS_ID
+
+TOKENS_PER_CHARACTER = 4
+"""At most: a byte-level piece is at least one byte, and UTF-8 has up to four for a character."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """stops: texts, each of which ends a sample before the first token that takes part in it · at_eos: a sample ends
+    with the ``<eos>`` of its sentence, which belongs to it. Raises UsageError for an empty stop text."""
+
+    stops: tuple[str, ...] = ()
+    at_eos: bool = False
+
+    def __post_init__(self) -> None:
+        if not all(self.stops):
+            raise UsageError("a stop text is empty and would end every sample at once; leave it out")
+
+    @property
+    def at_last_token_only(self) -> bool:
+        """Whether nothing ends a sample before it has all its tokens."""
+        return not self.stops and not self.at_eos
+
+
+class GrowingSample:
+    """The ids of one sample, and what ended it: ``eos``, ``stop``, or ``tokens`` as long as neither did."""
+
+    def __init__(self, codec: Codec, ending: Ending) -> None:
+        self.codec, self.ending = codec, ending
+        self.ids: list[int] = []
+        self.end = "tokens"
+        self._window = TOKENS_PER_CHARACTER * (1 + max(map(len, ending.stops), default=0))
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it takes no more tokens."""
+        return self.end != "tokens"
+
+    @property
+    def sentence_ids(self) -> list[int]:
+        """Its ids without the ``<eos>`` that ended it."""
+        return self.ids[:-1] if self.end == "eos" else self.ids
+
+    def add(self, index: int) -> None:
+        """Take the next id, unless the sample has ended."""
+        if self.has_ended:
+            return
+        self.ids.append(index)
+        text = self._last_text()
+        starts = [start for stop in self.ending.stops if (start := text.find(stop)) >= 0]
+        if starts:
+            del self.ids[self._count_before(min(starts)) :]
+            self.end = "stop"
+        elif self.ending.at_eos and index == EOS_ID:
+            self.end = "eos"
+
+    @property
+    def settled(self) -> int:
+        """How many of its first ids no stop text can take back any more."""
+        if self.has_ended:
+            return len(self.ids)
+        text = self._last_text()
+        begun = max((_length_begun(text, stop) for stop in self.ending.stops), default=0)
+        return self._count_before(len(text) - begun) if begun else len(self.ids)
+
+    def _last_text(self) -> str:
+        """The text of the last tokens, enough of them for the longest stop text."""
+        return self.codec.decode(self.ids[-self._window :]) if self.ending.stops else ""
+
+    def _count_before(self, position: int) -> int:
+        """How many ids lie before a position in the text of the last tokens."""
+        window = self.ids[-self._window :]
+        fitting = (count for count in range(len(window), 0, -1) if len(self.codec.decode(window[:count])) <= position)
+        return len(self.ids) - len(window) + next(fitting, 0)
+
+
+def _length_begun(text: str, stop: str) -> int:
+    """How many characters at the end of a text are those that a stop text begins with."""
+    return next((length for length in range(len(stop) - 1, 0, -1) if text.endswith(stop[:length])), 0)
+
+
+def collect(draws: Iterator[Tensor], count: int, codec: Codec, ending: Ending) -> list[GrowingSample]:
+    """`count` samples from draws (count,), each until it ends; no more is drawn once all have ended."""
+    samples = [GrowingSample(codec, ending) for _ in range(count)]
+    if ending.at_last_token_only:
+        rows = torch.stack(steps).t().tolist() if (steps := list(draws)) else []
+        for sample, row in zip(samples, rows, strict=bool(rows)):
+            sample.ids = row
+        return samples
+    for ids in draws:
+        for sample, index in zip(samples, ids.tolist(), strict=True):
+            sample.add(index)
+        if all(sample.has_ended for sample in samples):
+            break
+    return samples

@@ -1,0 +1,124 @@
+import pytest
+import torch
+
+from recurlm.config import ModelOptions, Recipe, UniformInitialisation
+from recurlm.errors import UsageError
+from recurlm.evaluation.beam_search import BeamOptions
+from recurlm.evaluation.endings import Ending
+from recurlm.evaluation.sampling import SamplingOptions
+from recurlm.interface import Model
+from recurlm.kernels.native import has_tiles
+from recurlm.models.initialisation import initialise
+from recurlm.models.language_model import LanguageModel
+from recurlm.text.codec import Codec
+from recurlm.text.tokenization import Words
+from recurlm.text.vocabulary import Vocabulary
+
+WORDS = ("<eos>", "<unk>", "the", "red", "fruit", "is", "sweet", "and", "ripe")
+needs_tiles = pytest.mark.skipif(not has_tiles(), reason="this processor, system or compiler has no AMX tiles")
+
+
+@pytest.fixture(params=[False, pytest.param(True, marks=needs_tiles)], ids=["plain", "tiles"])
+def model(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Model:
+    """A model whose samples are drawn step by step, or in the native library."""
+    monkeypatch.setattr("recurlm.models.stepping.has_tiles", lambda: request.param)
+    torch.manual_seed(0)
+    network = LanguageModel(ModelOptions(embedding_size=8, hidden_sizes=(9, 8)), len(WORDS))
+    initialise(network, UniformInitialisation(scale=0.8))
+    return Model(network.eval(), Codec(Words(), Vocabulary(WORDS)), Recipe())
+
+
+def confirmed(model: Model, prompt: str, tokens: tuple[str, ...]) -> float:
+    """What `score` gives the tokens of one sentence after a prompt."""
+    sentence = [token for token in tokens if token != "<eos>"]
+    before = len(prompt.split())
+    (score,) = model.score([" ".join([*prompt.split(), *sentence])])
+    return sum(token.logprob for token in score.tokens[before : before + len(tokens)])
+
+
+ENDINGS = [Ending(at_eos=True), Ending(("fruit",)), Ending(("is sweet", "and"), at_eos=True)]
+OPTIONS = [SamplingOptions(), SamplingOptions(0.8, min_p=0.2), SamplingOptions(repetition_penalty=1.3, banned=(1,))]
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("options", OPTIONS)
+def test_a_sample_that_has_ended_does_not_disturb_the_others(model, ending, options):
+    ended = model.generate_many("the", count=30, tokens=25, seed=4, options=options, ending=ending)
+    whole = model.generate_many("the", count=30, tokens=25, seed=4, options=options)
+    assert len({len(sample.tokens) for sample in ended}) > 3
+    for short, long in zip(ended, whole, strict=True):
+        assert short.tokens == long.tokens[: len(short.tokens)]
+        if short.end == "eos":
+            assert short.tokens.index("<eos>") == len(short.tokens) - 1
+            assert short.text == " ".join(short.tokens[:-1])
+        elif short.end == "stop":
+            further = " ".join(long.tokens[len(short.tokens) :])
+            assert further.startswith(ending.stops)
+        else:
+            assert len(short.tokens) == 25
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("prompt", ["", "the red"])
+def test_score_confirms_the_log_probability_of_samples_of_any_length(model, prompt, options):
+    samples = model.generate_many(prompt, count=20, tokens=30, seed=1, options=options, ending=Ending(at_eos=True))
+    assert {sample.end for sample in samples} >= {"eos"}
+    for sample in samples:
+        assert sample.logprob == pytest.approx(confirmed(model, prompt, sample.tokens), abs=1e-5)
+    for sample in model.generate_many(prompt, count=20, seed=1, options=options, ending=Ending(("fruit", "\n"))):
+        assert sample.logprob == pytest.approx(confirmed(model, prompt, sample.tokens), abs=1e-5)
+
+
+@pytest.mark.parametrize("ending", [Ending(), *ENDINGS])
+@pytest.mark.parametrize("options", OPTIONS)
+def test_the_pieces_of_a_stream_are_the_text_of_the_sample(model, ending, options):
+    for seed in range(12):
+        pieces = list(model.stream("the red", options, tokens=20, seed=seed, ending=ending))
+        sample = model.generate("the red", tokens=20, seed=seed, options=options, ending=ending)
+        assert "".join(pieces) == sample.whole
+        assert sample.whole == " ".join(["the red", sample.text]).replace(" \n", "\n").rstrip(" ")
+
+
+def test_a_seed_repeats_whatever_the_options(model):
+    for options in OPTIONS:
+        one, same, other = (
+            model.generate_many("the", count=5, seed=seed, options=options, ending=ENDINGS[0]) for seed in (3, 3, 4)
+        )
+        assert one == same
+        assert [sample.tokens for sample in one] != [sample.tokens for sample in other]
+
+
+def test_options_may_be_written_short(model):
+    short = model.generate("the", tokens=12, temperature=0.8, top_k=4, top_p=0.9, seed=1)
+    assert short == model.generate("the", tokens=12, options=SamplingOptions(0.8, 4, 0.9), seed=1)
+    with pytest.raises(UsageError, match="belong into the options"):
+        model.generate("the", temperature=0.8, options=SamplingOptions(top_k=3))
+
+
+def test_beams_are_confirmed_by_score_and_ranked(model):
+    found = model.beam_search("the", options=BeamOptions(8, length_penalty=0.6), count=8, tokens=10)
+    assert len(found) == 8
+    assert [each.score for each in found] == sorted((each.score for each in found), reverse=True)
+    for each in found:
+        assert each.seed is None
+        assert each.end == ("eos" if each.tokens[-1] == "<eos>" else "tokens")
+        assert each.text == " ".join(token for token in each.tokens if token != "<eos>")
+        assert each.logprob == pytest.approx(confirmed(model, "the", each.tokens), abs=1e-5)
+        assert each.score == pytest.approx(each.logprob / ((5 + len(each.tokens)) / 6) ** 0.6, abs=1e-9)
+        assert each.to_json()["score"] == each.score
+
+
+def test_bans_name_tokens_of_the_vocabulary(model):
+    assert model.token_ids(["<unk>", "red"]) == (1, 3)
+    with pytest.raises(UsageError, match="'blue', 'green': not in the model's vocabulary"):
+        model.token_ids(["red", "blue", "green"])
+
+
+def test_a_sentence_cannot_end_where_eos_is_banned(model):
+    options = SamplingOptions(banned=(0,))
+    with pytest.raises(UsageError, match="leave out one"):
+        model.generate("the", options=options, ending=Ending(at_eos=True))
+    with pytest.raises(UsageError, match="leave out one"):
+        list(model.stream("the", options, tokens=3, seed=0, ending=Ending(at_eos=True)))
+    with pytest.raises(UsageError, match="every token of the vocabulary is banned"):
+        model.generate("the", options=SamplingOptions(banned=tuple(range(len(WORDS)))))
