@@ -56,8 +56,8 @@ class Combination:
     def options(self) -> str:
         """The same on the command line."""
         return (
-            f"--weight {self.weight:g} --acoustic-scale {self.acoustic_scale:g} "
-            f"--lm-scale {self.lm_scale:g} --length-bonus {self.length_bonus:g}"
+            f"--weight {self.weight:.10g} --acoustic-scale {self.acoustic_scale:.10g} "
+            f"--lm-scale {self.lm_scale:.10g} --length-bonus {self.length_bonus:.10g}"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -197,11 +197,13 @@ def _carried(
 
 def _blocks(lists: Iterable[NBestList]) -> Iterator[list[NBestList]]:
     block: list[NBestList] = []
+    size = 0
     for each in lists:
         block.append(each)
-        if sum(len(member.hypotheses) for member in block) >= HYPOTHESES_AT_ONCE:
+        size += len(each.hypotheses)
+        if size >= HYPOTHESES_AT_ONCE:
             yield block
-            block = []
+            block, size = [], 0
     if block:
         yield block
 

@@ -42,9 +42,7 @@ class Tuning:
         }
 
 
-def tune(
-    rescored: Sequence[RescoredList], file: NBestFile, references: References, start: Combination
-) -> Tuning:
+def tune(rescored: Sequence[RescoredList], file: NBestFile, references: References, start: Combination) -> Tuning:
     """Try every weight, lm scale and length bonus of a grid around `start`; of equally good ones the nearest counts.
 
     The acoustic scale stays: only its ratio to the lm scale matters. A weight other than 1 is tried only where the
@@ -106,6 +104,8 @@ class _Table:
     def errors(self, options: Combination) -> int:
         """Word errors of the best hypotheses under some options."""
         language = options.weight * self.logprob - (1 - options.weight) * self.language - self.graph
-        totals = options.lm_scale * language - options.acoustic_scale * self.acoustic + options.length_bonus * self.words
+        totals = (
+            options.lm_scale * language - options.acoustic_scale * self.acoustic + options.length_bonus * self.words
+        )
         best = (totals + self.padding).argmax(axis=1)
         return int(np.take_along_axis(self.word_errors, best[:, None], axis=1).sum())
