@@ -49,7 +49,7 @@ def sequence_logprobs(
     Every sequence begins after ``<eos>`` with the same state, (1, H) for each layer; zero without one. Equal prefixes
     are computed once among `SEQUENCES_AT_ONCE` sequences, which are neighbours when all are sorted.
     """
-    order = sorted(range(len(sequences)), key=sequences.__getitem__)
+    order = sorted(range(len(sequences)), key=lambda index: list(sequences[index]))
     found: list[NDArray[np.float64]] = [np.empty(0)] * len(sequences)
     state = model.initial_state(1) if state is None else state
     for start in range(0, len(order), SEQUENCES_AT_ONCE):

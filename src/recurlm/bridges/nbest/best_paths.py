@@ -9,22 +9,9 @@ from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from typing import NamedTuple
 
-from recurlm.bridges.nbest.htk import Arc, Lattice
+from recurlm.bridges.nbest.htk import Arc, Lattice, Scales
 from recurlm.errors import InputError
 from recurlm.evaluation.nbest import Hypothesis
-
-
-class Scales(NamedTuple):
-    """What arcs are ranked by: acoustic_scale acoustic + lm_scale language + length_bonus for each word."""
-
-    acoustic_scale: float
-    lm_scale: float
-    length_bonus: float
-
-    def total(self, arc: Arc) -> float:
-        """What an arc adds to a path."""
-        bonus = self.length_bonus if arc.word else 0.0
-        return self.acoustic_scale * arc.acoustic + self.lm_scale * arc.language + bonus
 
 
 class _Path(NamedTuple):

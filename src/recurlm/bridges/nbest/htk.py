@@ -1,7 +1,7 @@
 """HTK lattices (Standard Lattice Format), and their best paths as hypotheses.
 
 After the HTK book, chapter "HTK Standard Lattice Format": nodes `I=` and arcs `J=`, words on nodes or on arcs, scores
-`a=`, `l=` and `r=` of arcs in logs to the lattice's `base`; `acscale`, `lmscale`, `prscale` and `wdpenalty` in its head.
+`a=`, `l=` and `r=` of arcs in logs to the lattice's `base`; scales and word penalty in its head.
 """
 
 import math
@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from recurlm.bridges.nbest.lines import Line, lines_of, number
 from recurlm.errors import InputError
@@ -27,18 +28,6 @@ Fields = dict[str, str]
 
 
 @dataclass(frozen=True)
-class Head:
-    """What a lattice says of all its scores: natural logs of a score of 1, scales, and nats a word."""
-
-    utterance: str
-    to_nats: Callable[[float, str], float]
-    acoustic_scale: float = 1.0
-    lm_scale: float = 1.0
-    pronunciation_scale: float = 1.0
-    word_penalty: float = 0.0
-
-
-@dataclass(frozen=True)
 class Arc:
     """From node to node: its word, empty where it has none, and natural log-probabilities.
 
@@ -50,6 +39,29 @@ class Arc:
     word: str
     acoustic: float
     language: float
+
+
+class Scales(NamedTuple):
+    """What arcs are ranked by: acoustic_scale acoustic + lm_scale language + length_bonus for each word."""
+
+    acoustic_scale: float
+    lm_scale: float
+    length_bonus: float
+
+    def total(self, arc: Arc) -> float:
+        """What an arc adds to a path."""
+        bonus = self.length_bonus if arc.word else 0.0
+        return self.acoustic_scale * arc.acoustic + self.lm_scale * arc.language + bonus
+
+
+@dataclass(frozen=True)
+class Head:
+    """What a lattice says of all its scores: what a score is in natural logs, and the scales of its own."""
+
+    utterance: str
+    to_nats: Callable[[float, str], float]
+    scales: Scales
+    pronunciation_scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -69,7 +81,7 @@ def read_lattice(path: Path) -> Lattice:
     head: Fields = {}
     words: dict[str, str] = {}
     arcs: list[tuple[Line, Fields]] = []
-    place = str(path)
+    places: dict[str, str] = {}
     for line in lines_of(path):
         if line.text.lstrip().startswith("#"):
             continue
@@ -83,9 +95,9 @@ def read_lattice(path: Path) -> Lattice:
             raise InputError(f"{line.place}: neither a node (I=) nor an arc (J=)")
         else:
             head |= found
-            place = line.place
+            places |= dict.fromkeys(found, line.place)
     _check_counts(path, head, words, arcs)
-    settled = _head(path, head, place)
+    settled = _head(path, head, places)
     made = tuple(_arc(line, found, words, settled) for line, found in arcs)
     start, ends = _boundaries(path, head, words, made)
     return Lattice(str(path), settled, made, start, ends, words[start])
@@ -99,7 +111,8 @@ def _fields(line: Line) -> Fields:
 
 
 def _unquoted(value: str) -> str:
-    inner = value[1:-1] if value[:1] in ("'", '"') and len(value) > 1 else value
+    quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+    inner = value[1:-1] if quoted else value
     return re.sub(r"\\(.)", r"\1", inner)
 
 
@@ -121,17 +134,16 @@ def _check_counts(path: Path, head: Fields, words: Mapping[str, str], arcs: list
         raise InputError(f"{path}: a lattice needs nodes (I=) and arcs (J=), and this has none")
 
 
-def _head(path: Path, head: Fields, place: str) -> Head:
-    values = {name: number(head[name], f"{name}=", place) for name in SCALES if name in head}
-    to_nats = _nats(number(head["base"], "base=", place) if "base" in head else math.e, place)
+def _head(path: Path, head: Fields, places: Mapping[str, str]) -> Head:
+    values = {name: number(head[name], f"{name}=", places[name]) for name in SCALES if name in head}
+    to_nats = _nats(number(head["base"], "base=", places["base"]), places["base"]) if "base" in head else _as_it_is
     name = head.get("UTTERANCE") or path.name.removesuffix(".gz").removesuffix(".lat").removesuffix(".slf")
+    penalty = to_nats(values["wdpenalty"], places["wdpenalty"]) if "wdpenalty" in values else 0.0
     return Head(
         name,
         to_nats,
-        values.get("acscale", 1.0),
-        values.get("lmscale", 1.0),
+        Scales(values.get("acscale", 1.0), values.get("lmscale", 1.0), penalty),
         values.get("prscale", 1.0),
-        to_nats(values["wdpenalty"], place) if "wdpenalty" in values else 0.0,
     )
 
 
@@ -142,6 +154,10 @@ def _nats(base: float, place: str) -> Callable[[float, str], float]:
     if base < 0 or base == 1:
         raise InputError(f"{place}: base={base:g} is no base of logarithms; 0 means that scores are no logarithms")
     return lambda score, _: score * math.log(base)
+
+
+def _as_it_is(score: float, _: str) -> float:
+    return score
 
 
 def _log(probability: float, place: str) -> float:
@@ -160,8 +176,8 @@ def _arc(line: Line, found: Fields, words: Mapping[str, str], head: Head) -> Arc
         if name in found
     }
     acoustic = scores.get("a", 0.0)
-    if "r" in scores and head.acoustic_scale:
-        acoustic += head.pronunciation_scale / head.acoustic_scale * scores["r"]
+    if "r" in scores and head.scales.acoustic_scale:
+        acoustic += head.pronunciation_scale / head.scales.acoustic_scale * scores["r"]
     word = _word(found) if "W" in found else words[found["E"]]
     return Arc(found["S"], found["E"], word, acoustic, scores.get("l", 0.0))
 

@@ -4,8 +4,8 @@ import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from recurlm.bridges.nbest.best_paths import Scales, best_paths
-from recurlm.bridges.nbest.htk import SUFFIXES, Lattice, read_lattice
+from recurlm.bridges.nbest.best_paths import best_paths
+from recurlm.bridges.nbest.htk import SUFFIXES, Head, Scales, read_lattice
 from recurlm.bridges.nbest.lines import STANDARD_INPUT, lines_of
 from recurlm.bridges.nbest.text_lists import (
     KALDI_TEXTS,
@@ -93,15 +93,17 @@ def _check_costs(hypotheses: Sequence[Hypothesis]) -> None:
 def _read_lattices(
     paths: Sequence[str], count: int, acoustic_scale: float | None, lm_scale: float | None, length_bonus: float | None
 ) -> NBestFile:
-    lattices = [read_lattice(path) for path in _lattice_paths(paths)]
-    _check_names(lattices)
-    own = Scales(
-        _common(lattices, "acoustic_scale", acoustic_scale),
-        _common(lattices, "lm_scale", lm_scale),
-        _common(lattices, "word_penalty", length_bonus),
-    )
-    hypotheses = [hypothesis for lattice in lattices for hypothesis in best_paths(lattice, count, own)]
-    return NBestFile(group(hypotheses), "htk", ", ".join(paths), *own)
+    given = (acoustic_scale, lm_scale, length_bonus)
+    heads: dict[str, Head] = {}
+    hypotheses: list[Hypothesis] = []
+    for path in _lattice_paths(paths):
+        lattice = read_lattice(path)
+        name = lattice.head.utterance
+        if name in heads:
+            raise InputError(f"{path}: the utterance {name!r} is already that of an earlier lattice")
+        heads[name] = lattice.head
+        hypotheses += best_paths(lattice, count, _scales([lattice.head], given))
+    return NBestFile(group(hypotheses), "htk", ", ".join(paths), *_scales(list(heads.values()), given))
 
 
 def _lattice_paths(paths: Sequence[str]) -> list[Path]:
@@ -118,27 +120,13 @@ def _lattices_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.name.endswith(SUFFIXES))
 
 
-def _check_names(lattices: Sequence[Lattice]) -> None:
-    seen: dict[str, str] = {}
-    for lattice in lattices:
-        other = seen.setdefault(lattice.head.utterance, lattice.path)
-        if other != lattice.path:
-            raise InputError(f"{lattice.path}: the utterance {lattice.head.utterance!r} is already that of {other}")
-
-
-OPTIONS = {"acoustic_scale": "--acoustic-scale", "lm_scale": "--lm-scale", "word_penalty": "--length-bonus"}
-
-
-def _common(lattices: Sequence[Lattice], name: str, given: float | None) -> float:
-    """A scale: as given, or what all lattices say. Raises UsageError where they differ."""
-    if given is not None:
-        return given
-    values: dict[float, str] = {}
-    for lattice in lattices:
-        values.setdefault(getattr(lattice.head, name), lattice.path)
-    if len(values) > 1:
-        (one, first), (other, second), *_ = values.items()
-        raise UsageError(
-            f"{first} and {second} have different scales ({one:g}, {other:g}); choose with {OPTIONS[name]}"
-        )
-    return next(iter(values))
+def _scales(heads: Sequence[Head], given: Sequence[float | None]) -> Scales:
+    """As given, or what all lattices say. Raises UsageError where they differ."""
+    values = []
+    for position, option in enumerate(("--acoustic-scale", "--lm-scale", "--length-bonus")):
+        own = sorted({head.scales[position] for head in heads})
+        value = given[position]
+        if value is None and len(own) > 1:
+            raise UsageError(f"the lattices' own scales differ ({own[0]:g}, {own[-1]:g}); choose one with {option}")
+        values.append(own[0] if value is None else value)
+    return Scales(*values)

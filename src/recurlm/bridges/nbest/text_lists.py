@@ -1,4 +1,4 @@
-"""N-best lists as text: Kaldi's (`utt-1 words`), Mikolov's (`utt words`, the same id for each hypothesis), JSON lines."""
+"""N-best lists as text: Kaldi's (`utt-1 words`), Mikolov's (`utt words`, one id for all hypotheses), JSON lines."""
 
 import json
 import re
@@ -54,7 +54,7 @@ def read_kaldi(text: str | Path, costs: CostFiles) -> list[Hypothesis]:
     """`utt-1 words` lines, and `utt-1 cost` lines in any order; the utterance is the id up to the last hyphen."""
     found: dict[str, Hypothesis] = {}
     for line in lines_of(text):
-        key, _, words = line.text.strip().partition(" ")
+        key, *words = line.text.split()
         matched = NUMBERED.fullmatch(key)
         if matched is None:
             raise InputError(
@@ -63,7 +63,7 @@ def read_kaldi(text: str | Path, costs: CostFiles) -> list[Hypothesis]:
             )
         if key in found:
             raise InputError(f"{line.place}: {key!r} stands there for the second time (first: {found[key].place})")
-        found[key] = Hypothesis(matched[1], int(matched[2]), _joined(words), place=line.place)
+        found[key] = Hypothesis(matched[1], int(matched[2]), " ".join(words), place=line.place)
     return _with_costs(list(found.values()), list(found), costs, _keyed_costs)
 
 
@@ -72,14 +72,14 @@ def read_mikolov(text: str | Path, costs: CostFiles) -> list[Hypothesis]:
     hypotheses: list[Hypothesis] = []
     counts: Counter[str] = Counter()
     for line in lines_of(text):
-        utterance, _, words = line.text.strip().partition(" ")
+        utterance, *words = line.text.split()
         if utterance in counts and hypotheses[-1].utterance != utterance:
             raise InputError(
                 f"{line.place}: {utterance!r} comes again after another utterance; "
                 "the hypotheses of an utterance must follow one another"
             )
         counts[utterance] += 1
-        hypotheses.append(Hypothesis(utterance, counts[utterance], _joined(words), place=line.place))
+        hypotheses.append(Hypothesis(utterance, counts[utterance], " ".join(words), place=line.place))
     return _with_costs(hypotheses, [each.utterance for each in hypotheses], costs, _costs_in_order)
 
 
@@ -94,13 +94,12 @@ def read_json_lines(text: str | Path, costs: CostFiles) -> list[Hypothesis]:
         value = _json_object(line)
         utterance = value.get("utterance")
         words = value.get("text", value.get("words"))
-        if isinstance(words, list) and all(isinstance(word, str) for word in words):
-            words = " ".join(words)
-        if not isinstance(utterance, str) or not isinstance(words, str):
+        words = words.split() if isinstance(words, str) else words
+        if not isinstance(utterance, str) or not isinstance(words, list) or not all(isinstance(w, str) for w in words):
             raise InputError(f'{line.place}: needs "utterance", a text, and "text" or "words"')
         counts[utterance] += 1
         scores = {f"{name}_cost": _json_cost(value, name, line.place) for name in ("acoustic", "language", "graph")}
-        hypotheses.append(Hypothesis(utterance, counts[utterance], _joined(words), **scores, place=line.place))
+        hypotheses.append(Hypothesis(utterance, counts[utterance], " ".join(words), **scores, place=line.place))
     return hypotheses
 
 
@@ -115,10 +114,6 @@ def read_references(path: Path) -> dict[str, tuple[str, ...]]:
     if not references:
         raise InputError(f"{path}: no references")
     return references
-
-
-def _joined(words: str) -> str:
-    return " ".join(words.split())
 
 
 def _json_object(line: Line) -> dict[str, Any]:

@@ -1,0 +1,113 @@
+"""`recurlm rescore`: n-best lists and lattices of a speech recogniser in a new order."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from recurlm.cli.console import DeviceOption, JsonOption, RunArgument, message, print_json
+
+if TYPE_CHECKING:
+    from recurlm.evaluation.rescoring import ErrorReport
+
+
+def rescore(
+    run: RunArgument,
+    nbest: Annotated[
+        list[str],
+        typer.Argument(metavar="NBEST...", help="An n-best file or folder, - for standard input, or lattices."),
+    ],
+    format: Annotated[
+        str, typer.Option("--format", help="Of NBEST: auto, kaldi, mikolov, jsonl or htk (lattices).")
+    ] = "auto",
+    acoustic_costs: Annotated[
+        Path | None, typer.Option("--acoustic-costs", metavar="FILE", help="Acoustic costs of the hypotheses.")
+    ] = None,
+    language_costs: Annotated[
+        Path | None, typer.Option("--language-costs", metavar="FILE", help="The old language model's costs.")
+    ] = None,
+    graph_costs: Annotated[
+        Path | None,
+        typer.Option("--graph-costs", metavar="FILE", help="Costs of the old graph beyond its language model."),
+    ] = None,
+    weight: Annotated[
+        float | None,
+        typer.Option("--weight", help="Of this model against the old one, 0 to 1. [default: 0.5; 1 without old costs]"),
+    ] = None,
+    acoustic_scale: Annotated[
+        float | None, typer.Option("--acoustic-scale", help="Factor of acoustic costs. [default: 1, or the lattice's]")
+    ] = None,
+    lm_scale: Annotated[
+        float | None, typer.Option("--lm-scale", help="Factor of language scores. [default: 1, or the lattice's]")
+    ] = None,
+    length_bonus: Annotated[
+        float | None, typer.Option("--length-bonus", help="Added for each word. [default: 0, or the lattice's]")
+    ] = None,
+    paths: Annotated[
+        int, typer.Option("--nbest", min=1, metavar="N", help="How many word sequences a lattice gives.")
+    ] = 100,
+    carry: Annotated[
+        bool, typer.Option("--carry", help="Read each list after the best hypotheses before it, as one text.")
+    ] = False,
+    references: Annotated[
+        Path | None, typer.Option("--references", metavar="FILE", help="`utt words`: report the word error rate.")
+    ] = None,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Print the options with the fewest word errors on this development list.")
+    ] = False,
+    output_format: Annotated[
+        str,
+        typer.Option(
+            "--output-format", help="best (`utt words`), nbest (table), scores (`utt-1 cost` of this model) or jsonl."
+        ),
+    ] = "best",
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write the list there. [default: standard output]")
+    ] = None,
+    device: DeviceOption = "auto",
+    json: JsonOption = False,
+) -> None:
+    """Put n-best lists of speech recognition in a new order.
+
+    Costs are negative natural logs. Ranked by -acoustic_scale acoustic + lm_scale (weight ln p - (1 - weight) language
+    - graph) + length_bonus words. With --json: one object with options and word error rates; the list goes to --out.
+    """
+    from recurlm.bridges.nbest.reading import read_nbest
+    from recurlm.bridges.nbest.text_lists import CostFiles, read_references
+    from recurlm.bridges.nbest.writing import write_lists, writer
+    from recurlm.devices import keep_freed_memory, resolve_device
+    from recurlm.errors import UsageError
+    from recurlm.evaluation.rescoring import combination_for, error_report, summary, unused_references
+    from recurlm.evaluation.tuning import tune as tuned
+    from recurlm.interface import load
+
+    if tune and (references is None or carry or out is not None):
+        raise UsageError(
+            "--tune needs --references, and goes neither with --carry, whose scores change with the options, "
+            "nor with --out: it prints options, no list"
+        )
+    lines = writer(output_format)
+    said = None if references is None else read_references(references)
+    file = read_nbest(
+        nbest,
+        format,
+        CostFiles(acoustic_costs, language_costs, graph_costs),
+        count=paths,
+        acoustic_scale=acoustic_scale,
+        lm_scale=lm_scale,
+        length_bonus=length_bonus,
+    )
+    combination = combination_for(
+        file, weight=weight, acoustic_scale=acoustic_scale, lm_scale=lm_scale, length_bonus=length_bonus
+    )
+    keep_freed_memory()
+    model = load(run, device=resolve_device(device).type)
+    rescored = list(model.rescore(file.lists, combination, carry=carry))
+    facts = summary(rescored, file)
+    message(f"# {facts.line()}")
+    if said is not None and (unused := unused_references(file, said)):
+        message(f"# references without a list, not counted: {unused}")
+    if tune and said is not None:
+        found = tuned(rescored, file, said, combination)
+        report = error_report(model.rescore(file.lists, found.combination), file, said, found.combination)
+        message("# tuned on these references, so their word error rate is no test; use the options on another list")
