@@ -22,7 +22,9 @@ from recurlm.devices import resolve_precision
 from recurlm.errors import InputError, UsageError
 from recurlm.evaluation.beam_search import BeamOptions, beam_search
 from recurlm.evaluation.endings import Ending, GrowingSample, collect
+from recurlm.evaluation.nbest import NBestList
 from recurlm.evaluation.perplexity import Perplexity, Tick, given_buckets, perplexity
+from recurlm.evaluation.rescoring import Combination, RescoredList, rescore
 from recurlm.evaluation.sampling import SamplingOptions, prompt_logprob, sample, summed_logprobs
 from recurlm.evaluation.scoring import LineScore, score_lines
 from recurlm.models.language_model import LanguageModel
@@ -125,6 +127,12 @@ class Model:
         """The same for any number of lines, one after another."""
         precision = resolve_precision(precision, self.network.device)
         return score_lines(self.network, self.codec, lines, precision=precision)
+
+    def rescore(
+        self, lists: Iterable[NBestList], combination: Combination, *, carry: bool = False, oov: str = "unk"
+    ) -> Iterator[RescoredList]:
+        """N-best lists with their scores, one after another; with `carry` in the state after the best ones before."""
+        return rescore(self.network, self.codec, lists, combination, carry=carry, rule=UnknownRule.parse(oov))
 
     def generate(
         self,

@@ -1,14 +1,11 @@
 """`recurlm rescore`: n-best lists and lattices of a speech recogniser in a new order."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from recurlm.cli.console import DeviceOption, JsonOption, RunArgument, message, print_json
-
-if TYPE_CHECKING:
-    from recurlm.evaluation.rescoring import ErrorReport
+from recurlm.cli.console import DeviceOption, JsonOption, RunArgument, UnknownOption, message, print_json
 
 
 def rescore(
@@ -64,6 +61,7 @@ def rescore(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Write the list there. [default: standard output]")
     ] = None,
+    oov: UnknownOption = "unk",
     device: DeviceOption = "auto",
     json: JsonOption = False,
 ) -> None:
@@ -74,19 +72,21 @@ def rescore(
     """
     from recurlm.bridges.nbest.reading import read_nbest
     from recurlm.bridges.nbest.text_lists import CostFiles, read_references
-    from recurlm.bridges.nbest.writing import write_lists, writer
+    from recurlm.bridges.nbest.writing import writer
     from recurlm.devices import keep_freed_memory, resolve_device
     from recurlm.errors import UsageError
-    from recurlm.evaluation.rescoring import combination_for, error_report, summary, unused_references
+    from recurlm.evaluation.rescoring import combination_for, recombined, report
     from recurlm.evaluation.tuning import tune as tuned
+    from recurlm.files import write_whole
     from recurlm.interface import load
+    from recurlm.text.unknown import UnknownRule
 
     if tune and (references is None or carry or out is not None):
         raise UsageError(
-            "--tune needs --references, and goes neither with --carry, whose scores change with the options, "
-            "nor with --out: it prints options, no list"
+            "--tune needs --references; it goes neither with --carry, where scores change with the options, "
+            "nor with --out, for it prints options and no list"
         )
-    lines = writer(output_format)
+    rule, lines = UnknownRule.parse(oov), writer(output_format)
     said = None if references is None else read_references(references)
     file = read_nbest(
         nbest,
@@ -102,12 +102,23 @@ def rescore(
     )
     keep_freed_memory()
     model = load(run, device=resolve_device(device).type)
-    rescored = list(model.rescore(file.lists, combination, carry=carry))
-    facts = summary(rescored, file)
-    message(f"# {facts.line()}")
-    if said is not None and (unused := unused_references(file, said)):
-        message(f"# references without a list, not counted: {unused}")
+    rescored = list(model.rescore(file.lists, combination, carry=carry, oov=oov))
+    tuning = None
     if tune and said is not None:
-        found = tuned(rescored, file, said, combination)
-        report = error_report(model.rescore(file.lists, found.combination), file, said, found.combination)
-        message("# tuned on these references, so their word error rate is no test; use the options on another list")
+        tuning = tuned(rescored, file, said, combination)
+        rescored, combination = recombined(rescored, tuning.combination), tuning.combination
+    result = report(rescored, file, combination, said, carry=carry, rule=rule)
+    if json:
+        print_json(result.to_json() | {"tuned": None if tuning is None else tuning.to_json()})
+    else:
+        for line in result.lines():
+            message(f"# {line}")
+    if tuning is not None:
+        message(f"# {tuning}")
+        if not json:
+            print(combination.options())
+    elif out is not None:
+        write_whole(out, "".join(f"{line}\n" for line in lines(rescored)).encode())
+    elif not json:
+        for line in lines(rescored):
+            print(line)

@@ -25,6 +25,7 @@ LOGITS_AT_ONCE = 1 << 23
 NO_TOKEN = -1
 
 Ids = NDArray[np.int64]
+Logprobs = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -43,14 +44,14 @@ class Level:
 
 def sequence_logprobs(
     model: LanguageModel, sequences: Sequence[Sequence[int]], state: State | None = None
-) -> list[NDArray[np.float64]]:
+) -> list[Logprobs]:
     """ln p of every id of each sequence and of the ``<eos>`` after it, as `score_lines` gives them, in fp32.
 
     Every sequence begins after ``<eos>`` with the same state, (1, H) for each layer; zero without one. Equal prefixes
     are computed once among `SEQUENCES_AT_ONCE` sequences, which are neighbours when all are sorted.
     """
     order = sorted(range(len(sequences)), key=lambda index: list(sequences[index]))
-    found: list[NDArray[np.float64]] = [np.empty(0)] * len(sequences)
+    found: list[Logprobs] = [np.empty(0)] * len(sequences)
     state = model.initial_state(1) if state is None else state
     for start in range(0, len(order), SEQUENCES_AT_ONCE):
         block = order[start : start + SEQUENCES_AT_ONCE]
@@ -80,7 +81,7 @@ def levels(sequences: Sequence[Sequence[int]]) -> Iterator[Level]:
 
 
 @torch.no_grad()
-def _block_logprobs(model: LanguageModel, sequences: Sequence[Sequence[int]], state: State) -> NDArray[np.float64]:
+def _block_logprobs(model: LanguageModel, sequences: Sequence[Sequence[int]], state: State) -> Logprobs:
     """One row for each sequence, padded with zeros."""
     logprobs = np.zeros((len(sequences), max(map(len, sequences))))
     read = torch.zeros(1, dtype=torch.int64, device=model.device)
@@ -94,7 +95,7 @@ def _block_logprobs(model: LanguageModel, sequences: Sequence[Sequence[int]], st
     return logprobs
 
 
-def _logprobs(model: LanguageModel, output: Tensor, parents: Tensor, tokens: Tensor) -> NDArray[np.float64]:
+def _logprobs(model: LanguageModel, output: Tensor, parents: Tensor, tokens: Tensor) -> Logprobs:
     """ln p of tokens (N), each after the output (P, H) of its parent (N); parents rise from row to row."""
     size = max(1, LOGITS_AT_ONCE // model.vocabulary_size)
     parts = []
@@ -103,7 +104,7 @@ def _logprobs(model: LanguageModel, output: Tensor, parents: Tensor, tokens: Ten
         mine = slice(*torch.searchsorted(parents, parents.new_tensor([start, start + size])).tolist())
         rows = parents[mine] - start
         parts.append(logits[rows, tokens[mine]].double() - logits.logsumexp(-1).double()[rows])
-    found: NDArray[np.float64] = torch.cat(parts).cpu().numpy()
+    found: Logprobs = torch.cat(parts).cpu().numpy()
     return found
 
 

@@ -8,18 +8,21 @@ ln p is the recurrent model's, `<eos>` included; costs are negative natural logs
 hypothesis has the largest total (Mikolov et al. 2010, section 3, with the interpolation between sentences' logs).
 """
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from numpy.typing import NDArray
+import numpy as np
 
 from recurlm.errors import InputError, UsageError
 from recurlm.evaluation.nbest import Hypothesis, NBestFile, NBestList
-from recurlm.evaluation.prefix_trie import sequence_logprobs, state_after
+from recurlm.evaluation.prefix_trie import Logprobs, sequence_logprobs, state_after
 from recurlm.evaluation.word_errors import WordErrors, word_errors
 from recurlm.models.language_model import LanguageModel
-from recurlm.text.codec import Codec
+from recurlm.models.state import State
+from recurlm.text.codec import LEFT_OUT, Codec
+from recurlm.text.unknown import AS_UNK, UnknownRule
 
 HYPOTHESES_AT_ONCE = 4096
 """Lists are computed together until they have this many; what more adds to shared prefixes is little."""
@@ -147,51 +150,104 @@ class RescoredList:
 
 
 def rescore(
-    model: LanguageModel, codec: Codec, lists: Iterable[NBestList], combination: Combination, *, carry: bool = False
+    model: LanguageModel,
+    codec: Codec,
+    lists: Iterable[NBestList],
+    combination: Combination,
+    *,
+    carry: bool = False,
+    rule: UnknownRule = AS_UNK,
 ) -> Iterator[RescoredList]:
     """Each list with its scores, in order.
 
-    With `carry` a list is read in the state that the best hypothesis of the list before left behind, across lists as
-    one text; without, each from a zero state. Raises InputError naming file and line of a word that cannot be read.
+    With `carry` a list is read in the state that the best hypothesis of the list before left behind, all lists as one
+    text; without, each from a zero state. `rule` says what unknown tokens count. Raises InputError naming file and
+    line of a token that the vocabulary lacks where the rule needs an ``<unk>`` that is not there.
     """
-    blocks = _carried(model, codec, lists, combination) if carry else _independent(model, codec, lists)
-    for each, logprobs, missing in blocks:
-        yield RescoredList(
+    encoder = _Encoder(codec, rule)
+    if carry:
+        return _carried(model, encoder, lists, combination)
+    return _independent(model, encoder, lists, combination)
+
+
+def recombined(rescored: Iterable[RescoredList], combination: Combination) -> list[RescoredList]:
+    """The same scores combined anew."""
+    return [
+        RescoredList(
             each.utterance,
             tuple(
-                Rescored(hypothesis, logprob, combination.total(hypothesis, logprob), oov)
-                for hypothesis, logprob, oov in zip(each.hypotheses, logprobs, missing, strict=True)
+                replace(scored, total=combination.total(scored.hypothesis, scored.logprob)) for scored in each.scored
             ),
         )
+        for each in rescored
+    ]
 
 
-Scored = tuple[NBestList, list[float], list[int]]
-"""A list, the log-probability of each hypothesis, and how many of its tokens are unknown."""
+@dataclass(frozen=True)
+class _Encoded:
+    """The ids that the model reads, the positions of unknown tokens among them, and how many tokens are unknown."""
+
+    hypothesis: Hypothesis
+    ids: list[int]
+    unknown: list[int]
+    oov: int
 
 
-def _independent(model: LanguageModel, codec: Codec, lists: Iterable[NBestList]) -> Iterator[Scored]:
+@dataclass(frozen=True)
+class _Encoder:
+    """Hypotheses to ids, and the log-probabilities of ids to those of hypotheses."""
+
+    codec: Codec
+    rule: UnknownRule
+
+    def encode(self, hypothesis: Hypothesis) -> _Encoded:
+        try:
+            ids, _, missing = self.codec.line(hypothesis.text, self.rule)
+        except InputError as error:
+            raise InputError(f"{hypothesis.place}: {error}") from error
+        read = [(index, absent) for index, absent in zip(ids, missing, strict=True) if index != LEFT_OUT]
+        unknown = [position for position, (_, absent) in enumerate(read) if absent]
+        return _Encoded(hypothesis, [index for index, _ in read], unknown, sum(missing))
+
+    def logprob(self, encoded: _Encoded, logprobs: Logprobs) -> float:
+        """Of a whole hypothesis, from those (n) of its ids and of ``<eos>``."""
+        if self.rule.needs_unk:
+            return float(logprobs.sum())
+        return float(np.delete(logprobs, encoded.unknown).sum()) + encoded.oov * self.rule.logprob
+
+    def score(
+        self, model: LanguageModel, encoded: Sequence[_Encoded], combination: Combination, state: State | None = None
+    ) -> list[Rescored]:
+        """Hypotheses that begin with the same state."""
+        scored = []
+        for each, logprobs in zip(
+            encoded, sequence_logprobs(model, [each.ids for each in encoded], state), strict=True
+        ):
+            logprob = self.logprob(each, logprobs)
+            scored.append(Rescored(each.hypothesis, logprob, combination.total(each.hypothesis, logprob), each.oov))
+        return scored
+
+
+def _independent(
+    model: LanguageModel, encoder: _Encoder, lists: Iterable[NBestList], combination: Combination
+) -> Iterator[RescoredList]:
     for block in _blocks(lists):
-        encoded = [_encode(codec, hypothesis) for each in block for hypothesis in each.hypotheses]
-        scores = iter(zip(_totals(sequence_logprobs(model, [ids for ids, _ in encoded])), encoded, strict=True))
+        encoded = [encoder.encode(hypothesis) for each in block for hypothesis in each.hypotheses]
+        scored = iter(encoder.score(model, encoded, combination))
         for each in block:
-            mine = [next(scores) for _ in each.hypotheses]
-            yield each, [logprob for logprob, _ in mine], [oov for _, (_, oov) in mine]
+            yield RescoredList(each.utterance, tuple(itertools.islice(scored, len(each.hypotheses))))
 
 
 def _carried(
-    model: LanguageModel, codec: Codec, lists: Iterable[NBestList], combination: Combination
-) -> Iterator[Scored]:
+    model: LanguageModel, encoder: _Encoder, lists: Iterable[NBestList], combination: Combination
+) -> Iterator[RescoredList]:
     state = model.initial_state(1)
     for each in lists:
-        encoded = [_encode(codec, hypothesis) for hypothesis in each.hypotheses]
-        logprobs = _totals(sequence_logprobs(model, [ids for ids, _ in encoded], state))
-        totals = [
-            combination.total(hypothesis, logprob)
-            for hypothesis, logprob in zip(each.hypotheses, logprobs, strict=True)
-        ]
-        best, _ = encoded[totals.index(max(totals))]
-        state = state_after(model, best, state)
-        yield each, logprobs, [oov for _, oov in encoded]
+        encoded = [encoder.encode(hypothesis) for hypothesis in each.hypotheses]
+        rescored = RescoredList(each.utterance, tuple(encoder.score(model, encoded, combination, state)))
+        best = encoded[rescored.scored.index(rescored.best)]
+        state = state_after(model, best.ids, state)
+        yield rescored
 
 
 def _blocks(lists: Iterable[NBestList]) -> Iterator[list[NBestList]]:
@@ -207,18 +263,6 @@ def _blocks(lists: Iterable[NBestList]) -> Iterator[list[NBestList]]:
         yield block
 
 
-def _encode(codec: Codec, hypothesis: Hypothesis) -> tuple[list[int], int]:
-    try:
-        ids, _, missing = codec.line(hypothesis.text)
-    except InputError as error:
-        raise InputError(f"{hypothesis.place}: {error}") from error
-    return ids, sum(missing)
-
-
-def _totals(logprobs: Sequence[NDArray[Any]]) -> list[float]:
-    return [float(row.sum()) for row in logprobs]
-
-
 @dataclass(frozen=True)
 class ErrorReport:
     """Word errors of what was chosen, of what the recogniser would have chosen, and of the best choice there is.
@@ -230,6 +274,10 @@ class ErrorReport:
     new: WordErrors
     old: WordErrors
     oracle: WordErrors
+
+    def lines(self) -> list[str]:
+        """One line each."""
+        return [f"word error rate  {self.new}", f"old 1-best       {self.old}", f"oracle           {self.oracle}"]
 
     def to_json(self) -> dict[str, Any]:
         """Part of the object that `rescore --json` prints."""
@@ -278,3 +326,58 @@ def check_references(file: NBestFile, references: References) -> None:
 def unused_references(file: NBestFile, references: References) -> int:
     """How many references have no list; they are not counted."""
     return len(references.keys() - {each.utterance for each in file.lists})
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was done: the file, the options, how many tokens the vocabulary lacks, and word errors with references.
+
+    missing: references that have no list and are not counted.
+    """
+
+    file: NBestFile
+    combination: Combination
+    carry: bool
+    oov: str
+    errors: ErrorReport | None = None
+    missing: int = 0
+
+    def lines(self) -> list[str]:
+        """For people: each a line."""
+        count = sum(1 for _ in self.file.hypotheses)
+        state = "carried" if self.carry else "zero"
+        lines = [f"{len(self.file.lists)} lists, {count} hypotheses, read as {self.file.format}, oov={self.oov}"]
+        lines.append(f"{self.combination.options()}, state {state}")
+        if self.missing:
+            lines.append(f"references without a list, not counted: {self.missing}")
+        return lines + ([] if self.errors is None else self.errors.lines())
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `rescore --json` prints."""
+        return {
+            "format": self.file.format,
+            "lists": len(self.file.lists),
+            "hypotheses": sum(1 for _ in self.file.hypotheses),
+            "oov": self.oov,
+            "state": "carried" if self.carry else "zero",
+            **self.combination.to_json(),
+            "references_without_list": self.missing,
+            "word_errors": None if self.errors is None else self.errors.to_json(),
+        }
+
+
+def report(
+    rescored: Sequence[RescoredList],
+    file: NBestFile,
+    combination: Combination,
+    references: References | None = None,
+    *,
+    carry: bool = False,
+    rule: UnknownRule = AS_UNK,
+) -> Report:
+    """What `rescore` says beside the list. Raises InputError for an utterance without a reference."""
+    oov = rule.label(sum(scored.oov for each in rescored for scored in each.scored))
+    if references is None:
+        return Report(file, combination, carry, oov)
+    errors = error_report(rescored, file, references, combination)
+    return Report(file, combination, carry, oov, errors, unused_references(file, references))

@@ -31,6 +31,12 @@ class Tuning:
     errors_before: int
     tried: int
 
+    def __str__(self) -> str:
+        return (
+            f"tuned on these references, {self.tried} combinations: {self.errors_before} errors before, "
+            f"{self.errors} now, which is no test; use the options on another list"
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Part of the object that `rescore --tune --json` prints."""
         return {

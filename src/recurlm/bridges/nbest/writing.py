@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Iterator
 
+from recurlm.errors import UsageError
 from recurlm.evaluation.rescoring import RescoredList
 
 COLUMNS = ("utterance", "rank", "number", "total", "logprob", "acoustic", "language", "graph", "oov", "text")
@@ -50,3 +51,10 @@ WRITERS: dict[str, Writer] = {
     "scores": score_lines,
     "jsonl": json_lines,
 }
+
+
+def writer(name: str) -> Writer:
+    """By its name. Raises UsageError for another."""
+    if name not in WRITERS:
+        raise UsageError(f"no output format named {name!r}; there are {', '.join(WRITERS)}")
+    return WRITERS[name]
