@@ -4,8 +4,8 @@ import random
 from pathlib import Path
 
 import pytest
-from tests import made_lists
 
+import made_lists
 from recurlm.bridges.nbest.reading import read_nbest
 from recurlm.bridges.nbest.text_lists import CostFiles, read_references
 from recurlm.errors import CorruptFileError, InputError, UsageError
@@ -157,10 +157,10 @@ def all_paths(arcs: list[tuple[int, int, str, float, float]], start: int, end: i
     if start == end:
         return [("", 0.0, 0.0)]
     return [
-        (f"{word} {rest}".strip(), a + below_a, l + below_l)
-        for source, target, word, a, l in arcs
+        (f"{word} {rest}".strip(), a + below_a, b + below_b)
+        for source, target, word, a, b in arcs
         if source == start
-        for rest, below_a, below_l in all_paths(arcs, target, end)
+        for rest, below_a, below_b in all_paths(arcs, target, end)
     ]
 
 
@@ -174,19 +174,19 @@ def test_the_best_paths_are_those_of_all_paths(tmp_path, seed, count):
         for source, target in itertools.combinations(range(nodes), 2)
         for _ in range(generator.choice([0, 1, 2]) if target > source + 1 else 1)
     ]
-    written = [f"S={s} E={e} W={word} a={a!r} l={l!r}" for s, e, word, a, l in generator.sample(arcs, len(arcs))]
+    written = [f"S={s} E={e} W={word} a={a!r} l={b!r}" for s, e, word, a, b in generator.sample(arcs, len(arcs))]
     path = lattice(tmp_path / "u.lat", written, nodes, head="lmscale=3.0\nwdpenalty=-0.5")
     best: dict[str, tuple[float, float, float]] = {}
-    for words, a, l in all_paths([(s, e, "" if w == "!NULL" else w, a, l) for s, e, w, a, l in arcs], 0, nodes - 1):
+    for words, a, b in all_paths([(s, e, "" if w == "!NULL" else w, a, b) for s, e, w, a, b in arcs], 0, nodes - 1):
         words = " ".join(words.split())
-        total = a + 3 * l - 0.5 * len(words.split())
-        best[words] = max(best.get(words, (-1e9, 0, 0)), (total, a, l))
+        total = a + 3 * b - 0.5 * len(words.split())
+        best[words] = max(best.get(words, (-1e9, 0, 0)), (total, a, b))
     expected = sorted(best.items(), key=lambda item: -item[1][0])[:count]
     file = read_nbest([path], count=count)
     assert (file.lm_scale, file.length_bonus) == (3.0, -0.5)
     assert [each.text for each in file.hypotheses] == [words for words, _ in expected]
     assert [each.acoustic_cost for each in file.hypotheses] == pytest.approx([-a for _, (_, a, _) in expected])
-    assert [each.language_cost for each in file.hypotheses] == pytest.approx([-l for _, (_, _, l) in expected])
+    assert [each.language_cost for each in file.hypotheses] == pytest.approx([-b for _, (_, _, b) in expected])
 
 
 def test_words_on_nodes_and_quoted_words(tmp_path):
@@ -218,13 +218,13 @@ def test_scores_become_natural_logs(tmp_path, head, arc, acoustic):
     [
         (["S=0 E=1", "S=1 E=2", "S=2 E=1", "S=2 E=3"], "", "has a cycle (nodes "),
         (["S=0 E=1", "S=1 E=0"], "", "has a cycle"),
-        (["S=0 E=9"], "", "line 9: the arc needs E= with the number of a node, not '9'"),
-        (["S=0 E=3 a=much"], "", "line 9: a= should be a number, not 'much'"),
-        (["S=0 E=3"], "", "begins at one node"),
+        (["S=0 E=9"], "", "line 8: the arc needs E= with the number of a node, not '9'"),
+        (["S=0 E=3 a=much"], "", "line 8: a= should be a number, not 'much'"),
+        (["S=0 E=3", "S=1 E=3"], "", "begins at one node; this one at: 0, 1"),
         (["S=0 E=3"], "start=1", "no path leads from the first node, 1"),
         (["S=0 E=3"], "base=1", "line 2: base=1 is no base"),
         (["S=0 E=3"], "lmscale=big", "line 2: lmscale= should be a number"),
-        (["S=0 E=3 a=-2"], "base=0", "line 9: the probability -2 must be above 0"),
+        (["S=0 E=3 a=-2"], "base=0", "line 8: the probability -2 must be above 0"),
         (["S=0 E=1", "S=1 E=2", "S=2 E=3", "nonsense"], "", "arcs (L=)"),
     ],
 )

@@ -186,8 +186,8 @@ def _boundaries(
     path: Path, head: Fields, words: Mapping[str, str], arcs: tuple[Arc, ...]
 ) -> tuple[str, frozenset[str]]:
     """The node where paths begin and those where they end: as the head says, or those that nothing enters or leaves."""
-    starts = {head["start"]} if "start" in head else words.keys() - {arc.end for arc in arcs}
-    ends = {head["end"]} if "end" in head else words.keys() - {arc.start for arc in arcs}
+    starts = {head["start"]} if "start" in head else {arc.start for arc in arcs} - {arc.end for arc in arcs}
+    ends = {head["end"]} if "end" in head else {arc.end for arc in arcs} - {arc.start for arc in arcs}
     if not starts or not ends:
         raise InputError(f"{path}: the lattice has a cycle, so no first or no last node; only acyclic ones can be read")
     if len(starts) > 1 or not (starts | ends) <= words.keys():
