@@ -14,6 +14,7 @@ import itertools
 import json
 import random
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,8 +127,8 @@ def write(folder: Path) -> None:
             (folder / "lattices" / f"{name}.lat").write_bytes(content)
 
 
-def _write(path: Path, lines: object) -> None:
-    path.write_text("".join(f"{line}\n" for line in lines), "utf-8")  # type: ignore[attr-defined]
+def _write(path: Path, lines: Iterable[str]) -> None:
+    path.write_text("".join(f"{line}\n" for line in lines), "utf-8")
 
 
 if __name__ == "__main__":

@@ -91,14 +91,10 @@ def test_a_thousand_lines_of_pairs(recurlm: Command, trained: Path, made: Path) 
     lines = [line.replace(" ||| ", " ") for line in (made / "pairs.txt").read_text().splitlines()]
     scores = [score.logprob for score in package.load(trained).score(lines)]
     pairs = list(zip(lines[::2], lines[1::2], scores[::2], scores[1::2], strict=True))
-    done = recurlm("rescore", trained, made / "pairs.nbest", "--json", "--references", "/dev/null")
-    assert done.returncode == 3
     done = recurlm("rescore", trained, made / "pairs.nbest")
     chosen = [line.split(" ", 1)[1] for line in done.stdout.splitlines()]
     assert len(chosen) == 500
     assert chosen == [one if first >= second else other for one, other, first, second in pairs]
-    right = sum(choice == one for choice, (one, *_) in zip(chosen, pairs, strict=True))
-    assert right > 450  # the fruits are easy
     assert "--weight 1 " in done.stderr
 
 
