@@ -14,7 +14,7 @@ from benchmarks.train_seed_job import MODELS
 JOB = "rescoring"
 TRIE, ALONE, BATCHED = "trie", "each alone", "a list at once"
 PROGRAMS = {TRIE: "recurlm", ALONE: "recurlm-each-alone", BATCHED: "recurlm-list-at-once"}
-EDITS = 3
+DOUBTS, ALTERNATIVES, SHARE = 8, 2, 0.4
 TOLERANCE = 1e-5
 
 
@@ -43,28 +43,30 @@ def measure(options: Options) -> Result:
     checks = [same_scores(name, answers[TRIE][-1], answers[name][-1]) for name in (ALONE, BATCHED)]
     shared = distinct_prefixes(lists) / sum(len(hypothesis) + 1 for each in lists for hypothesis in each)
     description = (
-        f"{count} lists of {size}, edits of sentences of {text.name}, {options.device}, {rounds} rounds in turn; "
+        f"{count} lists of {size}, readings of sentences of {text.name}, {options.device}, {rounds} rounds in turn; "
         f"distinct prefixes: {shared:.0%} of all"
     )
     return Result(JOB, description, rows, checks, {"answers": answers, "distinct prefixes": shared})
 
 
 def made_lists(sentences: Sequence[Sequence[str]], words: Sequence[str], size: int) -> list[list[tuple[str, ...]]]:
-    """For each sentence `size` different readings, up to `EDITS` words changed, left out or put in at any place.
+    """For each sentence `size` different readings: a recogniser doubts a few places, and its list combines the doubts.
 
-    Words that are put in come from a few for each sentence, as a recogniser's alternatives do.
+    A doubt lies at a random place and has up to `ALTERNATIVES` words in place of one, or none; a reading settles some
+    of the doubts otherwise than the sentence does.
     """
     generator = np.random.default_rng(SEED)
     lists = []
     for sentence in sentences:
-        alternatives = generator.choice(words, 20)
+        places = generator.choice(len(sentence), min(DOUBTS, len(sentence)), replace=False)
+        doubts = {at: ["", *generator.choice(words, ALTERNATIVES)] for at in places}
         readings = {tuple(sentence): None}
         while len(readings) < size:
-            reading = list(sentence)
-            for _ in range(generator.integers(1, EDITS + 1)):
-                at, kept = generator.integers(len(reading) + 1), generator.integers(2)
-                reading[at : at + kept] = [str(word) for word in generator.choice(alternatives, generator.integers(2))]
-            readings[tuple(reading)] = None
+            reading = [
+                str(generator.choice(doubts[at])) if at in doubts and generator.random() < SHARE else word
+                for at, word in enumerate(sentence)
+            ]
+            readings[tuple(word for word in reading if word)] = None
         lists.append(list(readings))
     return lists
 

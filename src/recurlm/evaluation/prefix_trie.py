@@ -12,15 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from recurlm.kernels.linear_cross_entropy import linear_cross_entropy
 from recurlm.models.language_model import LanguageModel, evaluating
 from recurlm.models.state import State, map_state
 from recurlm.text.vocabulary import EOS_ID
 
 SEQUENCES_AT_ONCE = 1024
 """At most this many rows in a batch, and states in memory."""
-
-LOGITS_AT_ONCE = 1 << 23
-"""At most about this many logits in memory."""
 
 NO_TOKEN = -1
 
@@ -96,15 +94,15 @@ def _block_logprobs(model: LanguageModel, sequences: Sequence[Sequence[int]], st
 
 
 def _logprobs(model: LanguageModel, output: Tensor, parents: Tensor, tokens: Tensor) -> Logprobs:
-    """ln p of tokens (N), each after the output (P, H) of its parent (N); parents rise from row to row."""
-    size = max(1, LOGITS_AT_ONCE // model.vocabulary_size)
-    parts = []
-    for start in range(0, len(output), size):
-        logits = model.decoder(output[start : start + size])
-        mine = slice(*torch.searchsorted(parents, parents.new_tensor([start, start + size])).tolist())
-        rows = parents[mine] - start
-        parts.append(logits[rows, tokens[mine]].double() - logits.logsumexp(-1).double()[rows])
-    found: Logprobs = torch.cat(parts).cpu().numpy()
+    """ln p of tokens (N), each after the output (P, H) of its parent (N).
+
+    A parent's logits are summed once, however many children it has: ln z = (ln z - logit of id 0) + logit of id 0.
+    """
+    weight, bias = model.decoder.weight, model.decoder.bias
+    _, losses = linear_cross_entropy(output, weight, bias, torch.zeros_like(output[:, 0], dtype=torch.int64))
+    log_sums = losses.double() + (output @ weight[0]).double() + (0.0 if bias is None else bias[0].double())
+    logits = (output[parents] * weight[tokens]).sum(-1).double() + (0.0 if bias is None else bias[tokens].double())
+    found: Logprobs = (logits - log_sums[parents]).cpu().numpy()
     return found
 
 
