@@ -11,6 +11,7 @@ from benchmarks._job import Job
 from recurlm.devices import keep_freed_memory, resolve_precision
 from recurlm.evaluation.nbest import Hypothesis, group
 from recurlm.evaluation.rescoring import Combination
+from recurlm.evaluation.scoring import ScoringOptions
 from recurlm.interface import Model
 from recurlm.models.state import State
 from recurlm.text.batching import IGNORED, Batch
@@ -57,7 +58,9 @@ class Recurlm:
 
     def score(self, lines: Sequence[str]) -> list[list[float]]:
         """Log-probability of every word and of the end."""
-        return [list(line.logprobs) for line in self._model().score(lines, precision=self.precision)]
+        return [
+            list(line.logprobs) for line in self._model().score(lines, options=ScoringOptions(precision=self.precision))
+        ]
 
     def rescore(self, lists: Sequence[Sequence[str]]) -> list[float]:
         """Log-probability of every hypothesis, through the trie of its list and of others."""

@@ -246,3 +246,18 @@ def test_lattices_that_differ(tmp_path):
     assert read_nbest([str(tmp_path)], lm_scale=5).lm_scale == 5
     with pytest.raises(InputError, match="the utterance 'one' is already that of"):
         read_nbest([one, one])
+
+
+def test_scores_that_no_arc_has_are_not_zero_but_missing(tmp_path):
+    bare = lattice(tmp_path / "bare.lat", ["S=0 E=1 W=a a=-1"], 2)
+    file = read_nbest([bare])
+    assert (file.has_acoustic_costs, file.has_language_costs) == (True, False)
+    whole = lattice(tmp_path / "whole.lat", ["S=0 E=1 W=a a=-1 l=-1"], 2)
+    with pytest.raises(InputError, match=r"bare\.lat: no language score, which other hypotheses have"):
+        read_nbest([whole, bare])
+
+
+def test_a_lattice_inside_a_lattice(tmp_path):
+    path = lattice(tmp_path / "u.lat", ["S=0 E=1"], 2, words={1: "a L=part"})
+    with pytest.raises(InputError, match=r"line 5: a lattice inside a lattice"):
+        read_nbest([path])

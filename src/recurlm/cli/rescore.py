@@ -12,7 +12,7 @@ def rescore(
     run: RunArgument,
     nbest: Annotated[
         list[str],
-        typer.Argument(metavar="NBEST...", help="An n-best file or folder, - for standard input, or lattices."),
+        typer.Argument(metavar="NBEST", help="An n-best file or folder, - for standard input, or lattices."),
     ],
     format: Annotated[
         str, typer.Option("--format", help="Of NBEST: auto, kaldi, mikolov, jsonl or htk (lattices).")

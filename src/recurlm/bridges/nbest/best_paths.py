@@ -65,17 +65,15 @@ def best_paths(lattice: Lattice, count: int, scales: Scales) -> list[Hypothesis]
     found = _best([iter(paths[end]) for end in lattice.ends if end in paths], count)
     if not found:
         raise InputError(f"{lattice.path}: no path leads from the first node, {lattice.start}, to the end")
-    utterance = lattice.head.utterance
     return [
-        # 0.0 - x, for -x would be -0.0 where there are no scores
         Hypothesis(
-            utterance,
+            lattice.head.utterance,
             number,
             sequences.text(path.sequence),
-            0.0 - path.acoustic,
-            0.0 - path.language,
-            None,
-            lattice.path,
+            # 0.0 - x, for -x would be -0.0 of a sum of nothing
+            0.0 - path.acoustic if lattice.has_acoustic else None,
+            0.0 - path.language if lattice.has_language else None,
+            place=lattice.path,
         )
         for number, path in enumerate(found, 1)
     ]

@@ -66,7 +66,10 @@ class Head:
 
 @dataclass(frozen=True)
 class Lattice:
-    """A graph of words from `start` to any of `ends`; `first` is the word on the start itself, mostly empty."""
+    """A graph of words from `start` to any of `ends`; `first` is the word on the start itself, mostly empty.
+
+    has_acoustic, has_language: whether any arc has such scores.
+    """
 
     path: str
     head: Head
@@ -74,6 +77,8 @@ class Lattice:
     start: str
     ends: frozenset[str]
     first: str = ""
+    has_acoustic: bool = True
+    has_language: bool = True
 
 
 def read_lattice(path: Path) -> Lattice:
@@ -100,7 +105,9 @@ def read_lattice(path: Path) -> Lattice:
     settled = _head(path, head, places)
     made = tuple(_arc(line, found, words, settled) for line, found in arcs)
     start, ends = _boundaries(path, head, words, made)
-    return Lattice(str(path), settled, made, start, ends, words[start])
+    scored = {name for _, found in arcs for name in found}
+    has_acoustic, has_language = not scored.isdisjoint("ar"), "l" in scored
+    return Lattice(str(path), settled, made, start, ends, words[start], has_acoustic, has_language)
 
 
 def _fields(line: Line) -> Fields:

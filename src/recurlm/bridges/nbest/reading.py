@@ -103,6 +103,7 @@ def _read_lattices(
             raise InputError(f"{path}: the utterance {name!r} is already that of an earlier lattice")
         heads[name] = lattice.head
         hypotheses += best_paths(lattice, count, _scales([lattice.head], given))
+    _check_costs(hypotheses)
     return NBestFile(group(hypotheses), "htk", ", ".join(paths), *_scales(list(heads.values()), given))
 
 
