@@ -19,6 +19,7 @@ from recurlm.cli.graph import graph
 from recurlm.cli.import_mxnet import import_mxnet
 from recurlm.cli.plot import plot
 from recurlm.cli.recipes import recipes
+from recurlm.cli.rescore import rescore
 from recurlm.cli.score import score
 from recurlm.cli.threads import settle_threads
 from recurlm.cli.train import train
@@ -40,6 +41,7 @@ app = typer.Typer(
 app.command("train")(train)
 app.command("eval")(evaluate)
 app.command("score")(score)
+app.command("rescore")(rescore)
 app.command("generate")(generate)
 app.command("vocabulary")(vocabulary)
 app.command("graph")(graph)
