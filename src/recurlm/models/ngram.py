@@ -1,0 +1,134 @@
+"""Back-off n-gram models: probabilities of listed n-grams, and a weight for falling back to a shorter context.
+
+p(w | h) = p*(w | h) where the n-gram (h, w) is listed, else bow(h) p(w | h'), with h' the context h without its first
+word and bow(h) = 1 where h is not listed (Katz 1987). A sentence starts with the context ``<s>`` and ends with
+``</s>``, which is ``<eos>`` elsewhere in this program.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recurlm.errors import InputError
+from recurlm.text.vocabulary import EOS, UNK
+
+SENTENCE_START, SENTENCE_END = "<s>", "</s>"
+UNKNOWN_NAMES = (UNK, UNK.upper())
+
+Integers = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Level:
+    """The n-grams of one order, as children of those one shorter.
+
+    keys: sorted; the key of (h, w) is row of h * vocabulary size + id of w, its place in `keys` is its own row ·
+    log_probabilities: natural, NaN where an n-gram stands here only as the context of longer ones · back_offs: ln bow.
+    """
+
+    keys: Integers
+    log_probabilities: Floats
+    back_offs: Floats
+
+    def rows(self, keys: Integers) -> Integers:
+        """Where these keys stand, -1 for those that do not."""
+        places = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        return np.where(self.keys[places] == keys, places, -1)
+
+
+@dataclass(frozen=True)
+class Section:
+    """N-grams of one order in any order: ids (N, order), natural log-probabilities (N,), ln of back-off weights (N,)."""
+
+    ids: Integers
+    log_probabilities: Floats
+    back_offs: Floats
+
+
+@dataclass(frozen=True)
+class NGramModel:
+    """A back-off model; `words` are its unigrams, ``<s>`` and ``</s>`` among them, and `levels` its orders from 1."""
+
+    words: tuple[str, ...]
+    levels: tuple[Level, ...]
+
+    @classmethod
+    def from_sections(cls, words: Sequence[str], sections: Sequence[Section]) -> "NGramModel":
+        """A model of listed n-grams, one section an order. Raises InputError where one is listed twice."""
+        prefixes = [section.ids[:, 0] for section in sections]
+        levels = []
+        for order in range(1, len(sections) + 1):
+            longer = range(order - 1, len(sections))
+            if order > 1:
+                prefixes = [
+                    prefix * len(words) + section.ids[:, order - 1] if place in longer else prefix
+                    for place, (prefix, section) in enumerate(zip(prefixes, sections, strict=True))
+                ]
+            keys = np.unique(np.concatenate([prefixes[place] for place in longer]))
+            prefixes = [
+                np.searchsorted(keys, prefix) if place in longer else prefix for place, prefix in enumerate(prefixes)
+            ]
+            levels.append(_level(words, keys, prefixes[order - 1], sections[order - 1]))
+        return cls(tuple(words), tuple(levels))
+
+    @property
+    def order(self) -> int:
+        """Words of the longest n-gram."""
+        return len(self.levels)
+
+    @cached_property
+    def ids(self) -> dict[str, int]:
+        """Token to id for what can stand in a text: ``</s>`` is called ``<eos>``, and ``<s>`` is left out."""
+        named = {word: index for index, word in enumerate(self.words) if word != SENTENCE_START}
+        named[EOS] = named.pop(SENTENCE_END)
+        unknown = next((name for name in UNKNOWN_NAMES if name in named), None)
+        return named if unknown is None else named | {UNK: named[unknown]}
+
+    def encode(self, tokens: Sequence[str]) -> tuple[Integers, int]:
+        """Ids of a text's tokens, each sentence closed by ``<eos>``, and how many became ``<unk>``.
+
+        Raises InputError with line and word for an unknown word where the model has no ``<unk>``.
+        """
+        unknown = self.ids.get(UNK, -1)
+        ids = np.fromiter((self.ids.get(token, -1) for token in tokens), np.int64, len(tokens))
+        missing = np.flatnonzero(ids < 0)
+        if unknown < 0 and len(missing):
+            line = 1 + tokens[: missing[0]].count(EOS)
+            raise InputError(
+                f"line {line}: the n-gram model does not know {tokens[missing[0]]!r} and has no {UNK} "
+                f"({len(missing):,} tokens in all); estimate one with `recurlm ngram --vocabulary RUN`"
+            )
+        ids[missing] = unknown
+        return ids, len(missing)
+
+    def token_nats(self, ids: Integers) -> Floats:
+        """-ln p of each id, every sentence from ``<s>``; infinite where the probability is zero."""
+        start, end = self.words.index(SENTENCE_START), self.words.index(SENTENCE_END)
+        begins = np.concatenate([[0], np.flatnonzero(ids[:-1] == end) + 1])
+        stream = np.insert(ids, begins, start)
+        is_start = stream == start
+        rows = stream  # of the n-gram of the order in hand that ends at each token
+        result = self.levels[0].log_probabilities[stream]
+        for shorter, level in zip(self.levels, self.levels[1:], strict=False):
+            contexts = np.where(is_start, -1, np.concatenate([[-1], rows[:-1]]))
+            keys = np.where(contexts >= 0, contexts * len(self.words) + stream, -1)
+            rows = level.rows(keys)
+            listed = level.log_probabilities[rows]
+            back_offs = np.where(contexts >= 0, shorter.back_offs[contexts], 0.0)
+            result = np.where((rows >= 0) & ~np.isnan(listed), listed, back_offs + result)
+        return -result[~is_start]
+
+
+def _level(words: Sequence[str], keys: Integers, rows: Integers, section: Section) -> Level:
+    listed, first = np.unique(rows, return_index=True)
+    if len(listed) != len(rows):
+        twice = np.setdiff1d(np.arange(len(rows)), first)[0]
+        ngram = " ".join(words[index] for index in section.ids[twice])
+        raise InputError(f"the {section.ids.shape[1]}-gram {ngram!r} is listed twice")
+    log_probabilities, back_offs = np.full(len(keys), np.nan), np.zeros(len(keys))
+    log_probabilities[rows], back_offs[rows] = section.log_probabilities, section.back_offs
+    return Level(keys, log_probabilities, back_offs)
