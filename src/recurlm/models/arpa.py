@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from io import BufferedRandom
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import BinaryIO
 
 import numpy as np
 
@@ -42,7 +42,7 @@ class _Reader:
         self.path = path
         self.number = 0
         self.ids: dict[str, int] = {}
-        self._lines = self._read(gzip.open(file) if path.suffix == ".gz" else file)
+        self._lines = self._read(gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file)
 
     def model(self) -> NGramModel:
         counts = self._counts()
@@ -64,14 +64,14 @@ class _Reader:
         except UnicodeDecodeError as error:
             raise CorruptFileError(f"{self.path}, line {self.number}: not UTF-8") from error
 
-    def _refuse(self, reason: str) -> NoReturn:
-        raise CorruptFileError(f"{self.path}, line {self.number}: {reason}")
+    def _error(self, reason: str) -> CorruptFileError:
+        return CorruptFileError(f"{self.path}, line {self.number}: {reason}")
 
     def _filled_line(self) -> str:
         for line in self._lines:
-            if line.strip():
-                return line.strip()
-        self._refuse(r"the file ends before \end\; fetch or make it again")
+            if filled := line.strip(" \t"):
+                return filled
+        raise self._error(r"the file ends before \end\; fetch or make it again")
 
     def _counts(self) -> list[int]:
         """Numbers of n-grams by order, from the head; the line after it is the first section's."""
@@ -80,10 +80,10 @@ class _Reader:
         counts: list[int] = []
         while match := re.fullmatch(r"ngram +(\d+) *= *(\d+)", line := self._filled_line()):
             if int(match[1]) != len(counts) + 1:
-                self._refuse(f"the count of {len(counts) + 1}-grams is expected here")
+                raise self._error(f"the count of {len(counts) + 1}-grams is expected here")
             counts.append(int(match[2]))
         if not counts:
-            self._refuse("a count such as 'ngram 1=5000' is expected here")
+            raise self._error("a count such as 'ngram 1=5000' is expected here")
         self._expect(line, "\\1-grams:")
         return counts
 
@@ -93,13 +93,13 @@ class _Reader:
         for _ in range(count):
             fields = SEPARATORS.split(self._filled_line())
             if len(fields) not in (order + 1, order + 2):
-                self._refuse(f"one of {count:,} {order}-grams is expected here, with its log10 probability")
+                raise self._error(f"one of {count:,} {order}-grams is expected here, with its log10 probability")
             if order == 1:
                 self.ids.setdefault(fields[1], len(self.ids))
             try:
                 ids += [self.ids[word] for word in fields[1 : order + 1]]
             except KeyError as error:
-                self._refuse(f"the word {error.args[0]!r} is not among the 1-grams")
+                raise self._error(f"the word {error.args[0]!r} is not among the 1-grams") from error
             values += self._values(fields[0], fields[order + 1] if len(fields) > order + 1 else "0")
         self._expect(self._filled_line(), f"\\{order + 1}-grams:" if order < highest else "\\end\\")
         probabilities, back_offs = (_nats(column) for column in np.array(values).reshape(-1, 2).T)
@@ -108,15 +108,15 @@ class _Reader:
     def _values(self, probability: str, back_off: str) -> tuple[float, float]:
         try:
             values = float(probability), float(back_off)
-        except ValueError:
-            self._refuse(f"{probability!r} and {back_off!r} should be log10 values")
+        except ValueError as error:
+            raise self._error(f"{probability!r} and {back_off!r} should be log10 values") from error
         if not values[0] <= 0 or not values[1] < math.inf:
-            self._refuse(f"{probability} is not the log10 of a probability, or {back_off} not that of a weight")
+            raise self._error(f"{probability} is not the log10 of a probability, or {back_off} not that of a weight")
         return values
 
     def _expect(self, line: str, expected: str) -> None:
         if line != expected:
-            self._refuse(f"{expected} is expected here; the file has another number of n-grams than its head says")
+            raise self._error(f"{expected} is expected here; the file has another number of n-grams than its head says")
 
 
 def write_arpa(model: NGramModel, path: Path) -> None:

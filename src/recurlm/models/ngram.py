@@ -42,7 +42,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Section:
-    """N-grams of one order in any order: ids (N, order), natural log-probabilities (N,), ln of back-off weights (N,)."""
+    """N-grams of one order, however sorted: ids (N, order), natural log-probabilities (N,), ln bow (N,)."""
 
     ids: Integers
     log_probabilities: Floats
@@ -59,6 +59,8 @@ class NGramModel:
     @classmethod
     def from_sections(cls, words: Sequence[str], sections: Sequence[Section]) -> "NGramModel":
         """A model of listed n-grams, one section an order. Raises InputError where one is listed twice."""
+        while not len(sections[-1].ids):
+            sections = sections[:-1]
         prefixes = [section.ids[:, 0] for section in sections]
         levels = []
         for order in range(1, len(sections) + 1):
@@ -112,7 +114,7 @@ class NGramModel:
         stream = np.insert(ids, begins, start)
         is_start = stream == start
         rows = stream  # of the n-gram of the order in hand that ends at each token
-        result = self.levels[0].log_probabilities[stream]
+        result: Floats = self.levels[0].log_probabilities[stream]
         for shorter, level in zip(self.levels, self.levels[1:], strict=False):
             contexts = np.where(is_start, -1, np.concatenate([[-1], rows[:-1]]))
             keys = np.where(contexts >= 0, contexts * len(self.words) + stream, -1)
@@ -120,7 +122,8 @@ class NGramModel:
             listed = level.log_probabilities[rows]
             back_offs = np.where(contexts >= 0, shorter.back_offs[contexts], 0.0)
             result = np.where((rows >= 0) & ~np.isnan(listed), listed, back_offs + result)
-        return -result[~is_start]
+        nats: Floats = -result[~is_start]
+        return nats
 
 
 def _level(words: Sequence[str], keys: Integers, rows: Integers, section: Section) -> Level:

@@ -82,14 +82,19 @@ def text_codec(text: Text) -> Codec:
 def kneser_ney(text: Text, codec: Codec, order: int) -> tuple[NGramModel, list[Discounts]]:
     """The model of this order for a text's words under a vocabulary, and the discounts of each order.
 
-    Raises InputError for a vocabulary whose tokens an ARPA file cannot hold, and as `Codec.encode` does.
+    Raises InputError for a vocabulary whose tokens an ARPA file cannot hold, where every sentence is too short for the
+    order, and as `Codec.encode` does.
     """
     tokens = codec.vocabulary.tokens
     for token in tokens:
         if token in (SENTENCE_START, SENTENCE_END) or set(token) & set(" \t\r\n"):
             raise InputError(f"the token {token!r} cannot stand in an ARPA file; n-grams are for words")
     words = (SENTENCE_END, *tokens[EOS_ID + 1 :], SENTENCE_START)
-    return _estimated(words, _counted(codec.encode(text).ids.astype(np.int64), words, order))
+    encoded = codec.encode(text)
+    longest = int(np.diff(encoded.ends, prepend=0).max()) + 1
+    if order > longest:
+        raise InputError(f"{text.name}: its longest sentence has no n-gram of order {order}; use at most {longest}")
+    return _estimated(words, _counted(encoded.ids.astype(np.int64), words, order))
 
 
 def _counted(ids: Integers, words: tuple[str, ...], order: int) -> list[Counts]:
