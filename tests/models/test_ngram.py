@@ -30,7 +30,8 @@ def model() -> NGramModel:
 
 
 def probabilities(model: NGramModel, text: str) -> list[float]:
-    ids, _ = model.encode(text.split())
+    known = model.vocabulary.ids
+    ids = np.array([known.get(token, known["<unk>"]) for token in text.split()])
     return np.exp(-model.token_nats(ids)).tolist()
 
 
@@ -56,22 +57,19 @@ def test_the_back_off_rule_by_hand(model, text, expected):
     assert probabilities(model, text) == pytest.approx(expected)
 
 
-def test_unknown_words_are_counted(model):
-    assert model.encode(["a", "c", "<unk>", "d", "<eos>"])[1] == 2
-
-
-def test_an_unknown_word_is_refused_where_the_model_has_none():
-    words = WORDS[:-1]
-    unigrams = {word: value for word, value in UNIGRAMS.items() if word != "<unk>"}
-    model = NGramModel.from_sections(words, [section(1, unigrams)])
-    with pytest.raises(InputError, match=r"line 2: .*'c'.*no <unk> \(2 tokens"):
-        model.encode(["a", "<eos>", "c", "d", "<eos>"])
+def test_the_vocabulary_is_that_of_texts(model):
+    assert model.vocabulary.tokens == ("<eos>", "a", "b", "<unk>")
+    capital = NGramModel.from_sections(
+        ["<UNK>", "a", "</s>", "<s>"], [Section(np.arange(4)[:, None], *np.zeros((2, 4)))]
+    )
+    assert capital.vocabulary.tokens == ("<eos>", "<unk>", "a")
+    closed = NGramModel.from_sections(["a", "</s>", "<s>"], [Section(np.arange(3)[:, None], *np.zeros((2, 3)))])
+    assert closed.vocabulary.unknown_id is None
 
 
 def test_probability_zero_is_infinite_surprisal():
     model = NGramModel.from_sections(WORDS, [section(1, UNIGRAMS | {"b": (0.0, 1.0)})])
-    ids, _ = model.encode(["a", "b", "<eos>"])
-    assert model.token_nats(ids).tolist() == pytest.approx([-math.log(0.4), math.inf, -math.log(0.2)])
+    assert model.token_nats(np.array([1, 2, 0])).tolist() == pytest.approx([-math.log(0.4), math.inf, -math.log(0.2)])
 
 
 def test_a_text_may_end_without_its_last_sentence_end(model):

@@ -7,7 +7,7 @@ import pytest
 
 from recurlm.errors import InputError
 from recurlm.models.ngram import NGramModel
-from recurlm.text.codec import Codec, closed_blocks
+from recurlm.text.codec import Codec
 from recurlm.text.corpora import open_source
 from recurlm.text.tokenization import Characters, Words
 from recurlm.text.vocabulary import Vocabulary
@@ -16,7 +16,7 @@ from recurlm.training.kneser_ney import FALLBACK, Discounts, kneser_ney, text_co
 
 def probability(model: NGramModel, context: list[str], word: str) -> float:
     """p(word | context) through the back-off rule; the context begins a sentence where it is short."""
-    ids, _ = model.encode([*context, word])
+    ids = np.array([model.vocabulary.ids[token] for token in [*context, word]])
     return math.exp(-model.token_nats(ids)[-1])
 
 
@@ -135,7 +135,6 @@ def test_five_grams_of_penn_treebank_are_those_of_the_literature(shared_data):
     corpus = open_source("ptb", data_directory=shared_data)
     model, discounts = kneser_ney(corpus.train, text_codec(corpus.train), 5)
     assert all(each.estimated for each in discounts)
-    tokens = [token.replace("\n", "<eos>") for block in closed_blocks(corpus.test) for token in Words().split(block)]
-    ids, oov = model.encode(tokens)
-    assert (len(ids), oov) == (82430, 0)
-    assert math.exp(model.token_nats(ids).mean()) == pytest.approx(141.2, abs=0.3)
+    text = Codec(Words(), model.vocabulary).encode(corpus.test)
+    assert (len(text.ids), text.oov) == (82430, 0)
+    assert math.exp(model.token_nats(text.ids).mean()) == pytest.approx(141.2, abs=0.3)

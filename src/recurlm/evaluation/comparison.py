@@ -4,13 +4,14 @@ Everything here works on nats of tokens, -ln p, in the order of the text. See do
 """
 
 import itertools
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from recurlm.evaluation.perplexity import exponential
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -71,7 +72,7 @@ def perplexity_interval(
 
     drawn = _in_pieces(means, resamples, sentences)
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return _exp(low), _exp(high)
+    return exponential(low, 1), exponential(high, 1)
 
 
 def permutation_test(first: Floats, second: Floats, *, seed: int, resamples: int = RESAMPLES) -> PermutationTest:
@@ -115,7 +116,7 @@ def widest_differences(
     """
     types: dict[str, int] = {}
     indices = np.fromiter((types.setdefault(token, len(types)) for token in tokens), np.int64, len(tokens))
-    sums: Floats = np.bincount(indices, second - first)
+    sums = np.bincount(indices, second - first).astype(np.float64)
     counts = np.bincount(indices)
     names = list(types)
 
@@ -134,10 +135,3 @@ def _in_pieces(draw: Callable[[int], Floats], resamples: int, sentences: int) ->
 def _pieces(total: int, size: int) -> Iterator[int]:
     for start in range(0, total, size):
         yield min(size, total - start)
-
-
-def _exp(value: float) -> float:
-    try:
-        return math.exp(value)
-    except OverflowError:
-        return math.inf

@@ -8,12 +8,13 @@ word and bow(h) = 1 where h is not listed (Katz 1987). A sentence starts with th
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recurlm.errors import InputError
-from recurlm.text.vocabulary import EOS, UNK
+from recurlm.text.vocabulary import EOS, EOS_ID, UNK, Vocabulary
 
 SENTENCE_START, SENTENCE_END = "<s>", "</s>"
 UNKNOWN_NAMES = (UNK, UNK.upper())
@@ -83,35 +84,26 @@ class NGramModel:
         return len(self.levels)
 
     @cached_property
-    def ids(self) -> dict[str, int]:
-        """Token to id for what can stand in a text: ``</s>`` is called ``<eos>``, and ``<s>`` is left out."""
-        named = {word: index for index, word in enumerate(self.words) if word != SENTENCE_START}
-        named[EOS] = named.pop(SENTENCE_END)
-        unknown = next((name for name in UNKNOWN_NAMES if name in named), None)
-        return named if unknown is None else named | {UNK: named[unknown]}
+    def vocabulary(self) -> Vocabulary:
+        """The words as they stand in texts: ``</s>`` is called ``<eos>``, and ``<s>``, never predicted, is left out."""
+        return Vocabulary((EOS, *(UNK if index == self._unknown else self.words[index] for index in self._order[1:])))
 
-    def encode(self, tokens: Sequence[str]) -> tuple[Integers, int]:
-        """Ids of a text's tokens, each sentence closed by ``<eos>``, and how many became ``<unk>``.
+    @cached_property
+    def _unknown(self) -> int | None:
+        return next((self.words.index(name) for name in UNKNOWN_NAMES if name in self.words), None)
 
-        Raises InputError with line and word for an unknown word where the model has no ``<unk>``.
-        """
-        unknown = self.ids.get(UNK, -1)
-        ids = np.fromiter((self.ids.get(token, -1) for token in tokens), np.int64, len(tokens))
-        missing = np.flatnonzero(ids < 0)
-        if unknown < 0 and len(missing):
-            line = 1 + tokens[: missing[0]].count(EOS)
-            raise InputError(
-                f"line {line}: the n-gram model does not know {tokens[missing[0]]!r} and has no {UNK} "
-                f"({len(missing):,} tokens in all); estimate one with `recurlm ngram --vocabulary RUN`"
-            )
-        ids[missing] = unknown
-        return ids, len(missing)
+    @cached_property
+    def _order(self) -> Integers:
+        """Place in `words` of each token of `vocabulary`."""
+        end = self.words.index(SENTENCE_END)
+        special = (self.words.index(SENTENCE_START), end)
+        return np.array([end, *(index for index in range(len(self.words)) if index not in special)], np.int64)
 
-    def token_nats(self, ids: Integers) -> Floats:
-        """-ln p of each id, every sentence from ``<s>``; infinite where the probability is zero."""
-        start, end = self.words.index(SENTENCE_START), self.words.index(SENTENCE_END)
-        begins = np.concatenate([[0], np.flatnonzero(ids[:-1] == end) + 1])
-        stream = np.insert(ids, begins, start)
+    def token_nats(self, ids: NDArray[np.integer[Any]]) -> Floats:
+        """-ln p of each id of `vocabulary`, every sentence from ``<s>``; infinite where the probability is zero."""
+        start = self.words.index(SENTENCE_START)
+        begins = np.concatenate([[0], np.flatnonzero(ids[:-1] == EOS_ID) + 1])
+        stream = np.insert(self._order[ids], begins, start)
         is_start = stream == start
         rows = stream  # of the n-gram of the order in hand that ends at each token
         result: Floats = self.levels[0].log_probabilities[stream]
