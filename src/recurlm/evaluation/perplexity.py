@@ -83,8 +83,8 @@ class Perplexity:
         return {
             "perplexity": finite(self.value),
             "perplexity_without_oov": finite(self.without_oov),
-            "bits_per_token": self.bits_per_token,
-            "bits_per_character": self.bits_per_character,
+            "bits_per_token": finite(self.bits_per_token),
+            "bits_per_character": finite(self.bits_per_character),
             "tokens": self.tokens,
             "oov": self.oov,
             "protocol": self.protocol,
