@@ -1,5 +1,6 @@
 """`recurlm compare`: several models on one text, pair by pair."""
 
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,11 +13,12 @@ from recurlm.cli.console import (
     JsonOption,
     OfflineOption,
     print_json,
+    readable,
 )
 
 if TYPE_CHECKING:
     from recurlm.evaluation.comparison import TokenDifference
-    from recurlm.measurement import Comparison, Pair
+    from recurlm.measurement.comparing import Comparison, Pair
 
 
 def compare(
@@ -42,8 +44,8 @@ def compare(
     most.
     """
     from recurlm.devices import resolve_device
-    from recurlm.measurement import compare as compare_models
-    from recurlm.measurement import open_contenders
+    from recurlm.measurement.comparing import compare as compare_models
+    from recurlm.measurement.contenders import open_contenders
     from recurlm.text.corpora import open_part
 
     contenders = open_contenders(models, resolve_device(device).type)
@@ -90,13 +92,20 @@ def _print_pairs(pairs: list["Pair"]) -> None:
         better = "-" if not difference else str(pair.first + 1 if difference > 0 else pair.second + 1)
         name = f"{pair.first + 1} and {pair.second + 1}"
         print(f"{name:<8}  {abs(difference):>15.4f}  {pair.test.p:>6.4f}  {pair.adjusted_p:>8.4f}  {better:>6}")
-    print()
-    print("tokens that differ most: nats over all occurrences, and how many those are")
     for pair in pairs:
-        _print_tokens(pair.first + 1, pair.second + 1, pair.first_better)
-        _print_tokens(pair.second + 1, pair.first + 1, pair.second_better)
+        _print_tokens(pair)
 
 
-def _print_tokens(better: int, worse: int, tokens: list["TokenDifference"]) -> None:
-    listed = ", ".join(f"{token.token} {token.nats:.1f} in {token.count:,}" for token in tokens)
-    print(f"{better} better than {worse}: {listed or 'none'}")
+def _print_tokens(pair: "Pair") -> None:
+    first, second = pair.first + 1, pair.second + 1
+    print()
+    print(f"tokens on which {first} and {second} differ most, in nats over all their occurrences")
+    print(f"{f'{first} better':>8}   times  {'':<20}  {f'{second} better':>8}   times")
+    for left, right in itertools.zip_longest(pair.first_better, pair.second_better):
+        print(f"{_cells(left)}  {_cells(right)}".rstrip())
+
+
+def _cells(token: "TokenDifference | None") -> str:
+    if token is None:
+        return " " * 38
+    return f"{token.nats:>8.1f}  {token.count:>6,}  {readable(token.token):<20}"
