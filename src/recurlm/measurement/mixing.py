@@ -11,7 +11,7 @@ from recurlm.errors import InputError, UsageError
 from recurlm.evaluation.interpolation import AUTO, fit_weights, mixed_nats, parse_weights
 from recurlm.evaluation.perplexity import Perplexity, perplexity_of
 from recurlm.measurement.contenders import Contender, Measurement, open_contenders
-from recurlm.text.corpora import is_single_file, open_part
+from recurlm.text.corpora import is_single_file, open_part, open_source
 from recurlm.text.sources import Text
 
 
@@ -112,9 +112,11 @@ def evaluate_mixture(
 def _held_out(measured: str, split: str | None, given: str | None, where: dict[str, Any]) -> Text:
     if given is not None:
         return open_part(given, None if is_single_file(given) else "valid", **where)
-    if split == "valid" or (split is None and is_single_file(measured)):
+    whole = split is None and is_single_file(measured)
+    valid = None if whole or split == "valid" else open_source(measured, **where).valid
+    if valid is None:
         raise UsageError("--weight auto needs --held-out TEXT here: weights are never fitted on what is measured")
-    return open_part(measured, "valid", **where)
+    return valid
 
 
 def _check_vocabularies(contenders: Sequence[Contender]) -> None:
