@@ -117,13 +117,13 @@ def test_ngram_says_what_it_estimated(recurlm: Command, text_folder: Path, tmp_p
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert [each["order"] for each in result["orders"]] == [1, 2, 3]
-    # eleven words, <s> and </s>
-    assert result["orders"][0]["ngrams"] == 13
+    # twelve words, <s> and </s>
+    assert result["orders"][0]["ngrams"] == 14
     assert not result["orders"][2]["estimated"]
     assert result["orders"][2]["discounts"] == [0.5, 1.0, 1.5]
     assert "order 3: " in done.stderr
     assert "too regular a text to estimate discounts" in done.stderr
-    assert out.read_text().startswith("\\data\\\nngram 1=13\n")
+    assert out.read_text().startswith("\\data\\\nngram 1=14\n")
     refused = recurlm("ngram", text_folder / "train.txt", "--order", "9", "--out", out)
     assert refused.returncode == 3
     assert "use at most 8" in refused.stderr

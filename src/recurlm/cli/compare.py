@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def compare(
     models: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Run folders, and ARPA files of n-grams.", show_default=False)
+        list[Path], typer.Argument(metavar="RUN", help="Run folders, and ARPA files of n-grams.", show_default=False)
     ],
     text: Annotated[str, typer.Argument(metavar="TEXT", help="A corpus by name, a file, a folder or -.")],
     split: Annotated[
