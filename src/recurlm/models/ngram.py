@@ -62,20 +62,16 @@ class NGramModel:
         """A model of listed n-grams, one section an order. Raises InputError where one is listed twice."""
         while not len(sections[-1].ids):
             sections = sections[:-1]
-        prefixes = [section.ids[:, 0] for section in sections]
-        levels = []
-        for order in range(1, len(sections) + 1):
-            longer = range(order - 1, len(sections))
-            if order > 1:
-                prefixes = [
-                    prefix * len(words) + section.ids[:, order - 1] if place in longer else prefix
-                    for place, (prefix, section) in enumerate(zip(prefixes, sections, strict=True))
-                ]
-            keys = np.unique(np.concatenate([prefixes[place] for place in longer]))
-            prefixes = [
-                np.searchsorted(keys, prefix) if place in longer else prefix for place, prefix in enumerate(prefixes)
+        keys_of_sections = [section.ids[:, 0] for section in sections]
+        levels: list[Level] = []
+        while sections:
+            keys = np.unique(np.concatenate(keys_of_sections))
+            rows = [np.searchsorted(keys, each) for each in keys_of_sections]
+            levels.append(_level(words, keys, rows[0], sections[0]))
+            sections = sections[1:]
+            keys_of_sections = [
+                row * len(words) + section.ids[:, len(levels)] for row, section in zip(rows[1:], sections, strict=True)
             ]
-            levels.append(_level(words, keys, prefixes[order - 1], sections[order - 1]))
         return cls(tuple(words), tuple(levels))
 
     @property
@@ -86,14 +82,14 @@ class NGramModel:
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """The words as they stand in texts: ``</s>`` is called ``<eos>``, and ``<s>``, never predicted, is left out."""
-        return Vocabulary((EOS, *(UNK if index == self._unknown else self.words[index] for index in self._order[1:])))
+        return Vocabulary((EOS, *(UNK if index == self._unknown else self.words[index] for index in self._places[1:])))
 
     @cached_property
     def _unknown(self) -> int | None:
         return next((self.words.index(name) for name in UNKNOWN_NAMES if name in self.words), None)
 
     @cached_property
-    def _order(self) -> Integers:
+    def _places(self) -> Integers:
         """Place in `words` of each token of `vocabulary`."""
         end = self.words.index(SENTENCE_END)
         special = (self.words.index(SENTENCE_START), end)
@@ -103,7 +99,7 @@ class NGramModel:
         """-ln p of each id of `vocabulary`, every sentence from ``<s>``; infinite where the probability is zero."""
         start = self.words.index(SENTENCE_START)
         begins = np.concatenate([[0], np.flatnonzero(ids[:-1] == EOS_ID) + 1])
-        stream = np.insert(self._order[ids], begins, start)
+        stream = np.insert(self._places[ids], begins, start)
         is_start = stream == start
         rows = stream  # of the n-gram of the order in hand that ends at each token
         result: Floats = self.levels[0].log_probabilities[stream]
