@@ -25,7 +25,7 @@ def measure(options: Options) -> Result:
     megabytes = options.pick(1000, 20, 1)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "text.txt")
-        _write_text(path, megabytes * 1_000_000)
+        write_text(path, megabytes * 1_000_000)
         command = [sys.executable, "-m", "benchmarks.prepare_text", "--prepare", str(path)]
         output = subprocess.check_output(command, text=True, cwd=ROOT)
         seconds, peak, tokens, words = map(float, output.split())
@@ -37,7 +37,8 @@ def measure(options: Options) -> Result:
     return Result(JOB, f"{megabytes:,} MB of a made text, once", rows, (), raw)
 
 
-def _write_text(path: Path, size: int) -> None:
+def write_text(path: Path, size: int) -> None:
+    """About `size` bytes of lines of 20 words with Zipf's frequencies."""
     generator = np.random.default_rng(1)
     letters = np.array(list("abcdefghijklmnopqrstuvwxyz"))
     words = ["".join(generator.choice(letters, length)) for length in generator.integers(2, 12, WORDS)]

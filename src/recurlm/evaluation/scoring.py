@@ -29,8 +29,8 @@ Unit = Literal["token", "word"]
 
 LINES_AT_ONCE = 2048
 CHARACTERS_AT_ONCE = 1 << 20
-LOGITS_AT_ONCE = 1 << 23
-"""Numbers held at once for entropies and ranks: 64 MB in float64."""
+LOGITS_AT_ONCE = 1 << 20
+"""Numbers held at once for entropies and ranks: few enough to stay near the processor."""
 
 
 @dataclass(frozen=True)
@@ -321,11 +321,14 @@ def _predictions(model: LanguageModel, hidden: Tensor, target: Tensor) -> list[P
     """Entropy of each prediction, and the rank of each target in it: hidden (N, H), target (N)."""
     predictions: list[Prediction] = []
     for rows in _slices(len(hidden), max(LOGITS_AT_ONCE // model.vocabulary_size, 1)):
-        logits = model.decoder(hidden[rows]).double()
-        logprobs = logits.log_softmax(-1)
-        entropies = -(logprobs.exp() * logprobs).sum(-1)
+        logits = model.decoder(hidden[rows]).float()
         wanted = logits.gather(1, target[rows].clamp(min=0)[:, None])
         ranks = (logits > wanted).sum(-1) + 1
+        logits -= logits.amax(-1, keepdim=True)
+        weights = logits.exp()
+        total = weights.sum(-1)
+        # with p = w / total, -sum p ln p = ln total - sum w ln w / total
+        entropies = total.log() - weights.mul_(logits).sum(-1) / total
         predictions += map(Prediction, entropies.tolist(), ranks.tolist())
     return predictions
 
