@@ -1,14 +1,18 @@
 import csv
 import gzip
 import io
+import itertools
 import json
 import math
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
+import made_lists
 import recurlm as package
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -50,6 +54,58 @@ def test_the_signature_stands_at_the_end_of_stderr(recurlm: Command, trained: Pa
     assert signature.startswith(
         "# score|tokens=15|eos=counted|state=zero|oov=skip:1|precision=fp32|model=sha256:" + digest
     )
+
+
+def test_a_thousand_minimal_pairs_come_back_right_in_every_format(
+    recurlm: Command, trained: Path, tmp_path: Path
+) -> None:
+    """Held to the model's own steps, token by token, on every twentieth line; to each other on all."""
+    made_lists.write(tmp_path)
+    lines = (tmp_path / "pairs.txt").read_text().splitlines()
+    assert len(lines) == 1000
+    totals = {}
+    for name in ("text", "jsonl", "tsv", "srilm", "sentence", "kaldi"):
+        sent = [f"pair-{number} {line}" for number, line in enumerate(lines)] if name == "kaldi" else lines
+        done = recurlm("score", trained, "--after", "|||", "--format", name, stdin="".join(f"{x}\n" for x in sent))
+        assert done.returncode == 0, done.stderr
+        totals[name] = TOTALS[name](done.stdout)
+    for name, found in totals.items():
+        assert found == pytest.approx(totals["jsonl"], abs=1e-4 if name in ("text", "srilm") else 1e-6), name
+    model = package.load(trained)
+    ids = model.codec.vocabulary.ids
+    for number in range(0, 1000, 20):
+        given, ending = (part.split() for part in lines[number].split("|||"))
+        state = model.network.initial_state(1)
+        expected = 0.0
+        with torch.no_grad():
+            words = ["<eos>", *given, *ending, "<eos>"]
+            for place, (word, target) in enumerate(itertools.pairwise(words)):
+                logits, state = model.network.step(torch.tensor([ids[word]]), state)
+                if place >= len(given):
+                    expected += logits.double().log_softmax(-1)[0, ids[target]].item()
+        assert totals["jsonl"][number] == pytest.approx(expected, rel=1e-5, abs=1e-5)
+
+
+def rows_of_srilm(output: str) -> list[float]:
+    """The total of each sentence, to base e; the last block is the file's."""
+    return [float(total) * math.log(10) for total in re.findall(r"logprob= (\S+)", output)[:-1]]
+
+
+def rows_of_table(output: str) -> list[float]:
+    totals: dict[int, float] = {}
+    for row in csv.DictReader(io.StringIO(output), dialect="excel-tab"):
+        totals[int(row["line"])] = totals.get(int(row["line"]), 0.0) + float(row["logprob"])
+    return [totals[number] for number in sorted(totals)]
+
+
+TOTALS: dict[str, Callable[[str], list[float]]] = {
+    "text": lambda output: [float(line.split("\t")[0]) for line in output.splitlines()],
+    "jsonl": lambda output: [json.loads(line)["logprob"] for line in output.splitlines()],
+    "tsv": rows_of_table,
+    "srilm": rows_of_srilm,
+    "sentence": lambda output: list(map(float, output.split())),
+    "kaldi": lambda output: [-float(line.split()[1]) for line in output.splitlines()],
+}
 
 
 def test_kaldi_lines_keep_their_utterances(recurlm: Command, trained: Path) -> None:
