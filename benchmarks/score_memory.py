@@ -17,7 +17,7 @@ TRAINING = ["--recipe", "demo", "--epochs", "1", "--set", "text.maximum_size=100
 
 
 def measure(options: Options) -> Result:
-    """`recurlm score --format jsonl --precision auto` as its users run it, in a process of its own: MB/s and memory over time."""
+    """`recurlm score --format jsonl --precision auto`, in a process of its own: MB/s, and memory over time."""
     sizes = options.pick((10, 100), (1, 4), (1, 2))
     seconds: list[float] = []
     memory: list[list[float]] = []
