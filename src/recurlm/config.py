@@ -119,7 +119,16 @@ class Dropout(Section):
     between: OneOrSeveral[Probability] = Field(0.0, description="between layers, or one for each place between two")
     output: Probability = Field(0.0, description="on the last layer's output")
     locked: bool = Field(
-        True, description="one mask for all time steps (Gal and Ghahramani 2016) instead of one a step"
+        True,
+        description="input, between and output: one mask for all time steps (Gal and Ghahramani 2016), not one a step",
+    )
+    recurrent_weights: Probability = Field(
+        0.0, description="entries of each layer's recurrent matrix, one mask a batch (weight-drop, Merity et al. 2018)"
+    )
+    state: Probability = Field(
+        0.0,
+        description="units of the hidden state on their way into the next step, one mask a sequence for all time steps "
+        "(Gal and Ghahramani 2016); such layers train step by step, several times slower",
     )
 
 
