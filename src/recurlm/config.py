@@ -333,6 +333,18 @@ class Training(Section):
         "token",
         description="mean over tokens, or sum over time and mean over the batch (Zaremba et al. and MXNet)",
     )
+    activation_penalty: float = Field(
+        0.0,
+        ge=0,
+        description="alpha of AR: times the mean square of the last layer's outputs after dropout, nats a token "
+        "(Merity et al. 2017); logs and perplexities never hold it",
+    )
+    slowness_penalty: float = Field(
+        0.0,
+        ge=0,
+        description="beta of TAR: times the mean square of the change of the last layer's outputs from step to step, "
+        "before dropout",
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="type of matrix products; auto is bf16 where the processor has them in hardware"
     )

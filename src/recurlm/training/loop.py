@@ -24,6 +24,7 @@ from recurlm.text.store import PreparedCorpus
 from recurlm.training.captured import open_captured_steps
 from recurlm.training.counters import Counters, Result
 from recurlm.training.optimizers import build_optimizer, optimizer_tensors, restore_optimizer, set_rate
+from recurlm.training.penalties import minimised, output_penalty
 from recurlm.training.progress import Journal, Mirror, Watcher, clock
 from recurlm.training.schedules import rate_factor
 from recurlm.training.stopping import StopRequest
@@ -65,13 +66,14 @@ def train_step(
     optimizer.zero_grad(set_to_none=True)
     embedded = looked_up(model.embedding.weight, batch.input)
     with autocast(precision, model.device):
-        hidden, state = model.recur(embedded, batch.input, state)
+        raw, hidden, state = model.outputs(embedded, batch.input, state)
         total, losses = linear_cross_entropy(
             hidden.flatten(0, 1), model.decoder.weight, model.decoder.bias, batch.target.flatten()
         )
     # a batch of empty lines whose first word is given has nothing to predict
     targets = max(int((batch.target != IGNORED).sum()), 1)
-    loss = total / (batch.columns if options.loss == "sequence" else targets)
+    penalty = output_penalty(raw, hidden, options)
+    loss = minimised(total, penalty, targets, batch.columns if options.loss == "sequence" else targets)
     value = loss.item()
     if not math.isfinite(value):
         raise DivergedError(f"the loss is {value}")
