@@ -78,6 +78,12 @@ class StreamBatches(Section):
         False,
         description="draw T from N(bptt, 5), one time in twenty from N(bptt / 2, 5), and scale the rate by T / bptt",
     )
+    partial_shuffle: bool = Field(
+        False, description="begin each column at a random place of it every epoch, and end it there (Press 2019)"
+    )
+    reset_probability: Probability = Field(
+        0.0, description="how often a column's carried state becomes zeros, at each batch (Melis et al. 2020)"
+    )
 
 
 class SentenceBatches(Section):

@@ -1,6 +1,7 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from recurlm.training.stopping import StopRequest
 OpenTrainer = Callable[..., Trainer]
 
 SENTENCES = {"kind": "sentences", "batch_size": 8, "buckets": "auto"}
+STREAM = {"kind": "stream"}
 DROPOUT = {"embedding": 0.1, "input": 0.2, "between": 0.2, "output": 0.2}
 
 
@@ -83,12 +85,30 @@ def test_training_learns_an_easy_language(open_trainer: OpenTrainer) -> None:
     assert result.test.value < 1.8
 
 
+def test_restarted_columns_begin_from_zeros_and_the_others_go_on(open_trainer: OpenTrainer) -> None:
+    trainer = open_trainer("run")
+    before = tuple(tuple(torch.randn(4, 16) for _ in range(2)) for _ in range(1))
+    seen = []
+    trainer._plain_step = lambda batch, state: seen.append(state) or state  # type: ignore[method-assign]
+    trainer.state = before
+    batch = next(iter(trainer.source.batches(0)))
+    trainer._step(replace(batch, carried=True, restarted=torch.tensor([True, False, False, True])))
+    for part, whole in zip(seen[0][0], before[0], strict=True):
+        assert not part[[0, 3]].any()
+        assert torch.equal(part[1:3], whole[1:3])
+
+
 @pytest.mark.parametrize("looks", [1, 7, 23])
 @pytest.mark.parametrize(
     "sections",
     [
         {"model": {"embedding_size": 16, "hidden_sizes": [16, 12], "dropout": DROPOUT}},
         {"batches": {"kind": "stream", "batch_size": 4, "bptt": 10, "random_lengths": True}},
+        {
+            "model": {"embedding_size": 16, "hidden_sizes": [16], "dropout": {"recurrent_weights": 0.5, "state": 0.2}},
+            "batches": {"batch_size": 4, "bptt": 10, "partial_shuffle": True, "reset_probability": 0.1} | STREAM,
+            "training": {"epochs": 2, "activation_penalty": 2.0, "slowness_penalty": 1.0},
+        },
         {"batches": SENTENCES, "optimizer": {"kind": "sgd", "learning_rate": 0.5, "momentum": 0.9}},
         {"batches": SENTENCES, "optimizer": {"kind": "rmsprop"}, "schedule": {"kind": "plateau"}},
         {
@@ -96,7 +116,14 @@ def test_training_learns_an_easy_language(open_trainer: OpenTrainer) -> None:
             "schedule": {"kind": "one-cycle"},
         },
     ],
-    ids=["dropout", "random lengths", "momentum", "rmsprop and plateau", "gru and one cycle"],
+    ids=[
+        "dropout",
+        "random lengths",
+        "weight drop and shuffle",
+        "momentum",
+        "rmsprop and plateau",
+        "gru and one cycle",
+    ],
 )
 def test_a_stopped_run_goes_on_to_the_same_bits(open_trainer: OpenTrainer, sections: dict, looks: int) -> None:
     whole = open_trainer("whole", **sections)

@@ -18,7 +18,7 @@ from recurlm.evaluation.sampling import SamplingOptions, sample
 from recurlm.kernels.embedding import looked_up, teach_rows
 from recurlm.kernels.linear_cross_entropy import linear_cross_entropy
 from recurlm.models.language_model import LanguageModel
-from recurlm.models.state import State, detach
+from recurlm.models.state import State, detach, restart
 from recurlm.text.batching import IGNORED, Batch, BatchSource
 from recurlm.text.store import PreparedCorpus
 from recurlm.training.captured import open_captured_steps
@@ -164,6 +164,8 @@ class Trainer:
         counters = self.counters
         if self.state is None or not batch.carried:
             self.state = self.model.initial_state(batch.columns)
+        if batch.restarted is not None:
+            self.state = restart(self.state, batch.restarted)
         set_rate(self.optimizer, self._rate() * batch.rate)
         if self.captured is None:
             self.state = self._plain_step(batch, self.state)
