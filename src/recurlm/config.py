@@ -330,6 +330,40 @@ class PlateauSchedule(Section):
     patience: Annotated[int, Field(ge=0)] = Field(0, description="epochs without gain that are forgiven")
 
 
+class NoAverage(Section):
+    """The last weights count."""
+
+    kind: Literal["none"] = Field("none", description="no average")
+
+
+class ExponentialAverage(Section):
+    """a <- a + max(1/n, 1 - decay) (w - a) from the first step on; a is validated and kept."""
+
+    kind: Literal["exponential"] = Field("exponential", description="newer weights count more")
+    decay: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.999, description="what is kept of the average at each of its n"
+    )
+    every: Natural = Field(1, description="steps between weights that are averaged")
+
+
+class TailAverage(Section):
+    """The mean of the weights over the last part of the run (Polyak and Juditsky 1992); it is validated and kept."""
+
+    kind: Literal["tail"] = Field("tail", description="the mean over the end of the run")
+    start: Probability = Field(0.8, description="share of the run after which it begins")
+    every: Natural = Field(1, description="steps between weights that are averaged")
+
+
+class NonMonotoneAverage(Section):
+    """The mean from the moment that validation stops improving: with SGD this is NT-ASGD (Merity et al. 2018)."""
+
+    kind: Literal["non-monotone"] = Field("non-monotone", description="the mean since validation got worse")
+    interval: Annotated[int, Field(ge=0)] = Field(
+        5, description="n: it begins when a validation is worse than the best of those before the last n"
+    )
+    every: Natural = Field(1, description="steps between weights that are averaged")
+
+
 class Training(Section):
     """The loop."""
 
@@ -383,6 +417,9 @@ Schedule = Annotated[
 ]
 
 
+Average = Annotated[NoAverage | ExponentialAverage | TailAverage | NonMonotoneAverage, Field(discriminator="kind")]
+
+
 class Recipe(Section):
     """A whole recipe, as a TOML file holds it."""
 
@@ -396,6 +433,7 @@ class Recipe(Section):
     initialisation: Initialisation = Field(default_factory=XavierInitialisation)
     optimizer: Optimizer = Field(default_factory=Adam)
     schedule: Schedule = Field(default_factory=ConstantSchedule)
+    average: Average = Field(default_factory=NoAverage)
     training: Training = Field(default_factory=Training)
     validation: Validation = Field(default_factory=Validation)
 
@@ -517,6 +555,7 @@ _SECTIONS: dict[str, tuple[type[Section], ...]] = {
     "initialisation": (XavierInitialisation, UniformInitialisation, OrthogonalInitialisation),
     "optimizer": (SGD, Adam, RMSProp),
     "schedule": (ConstantSchedule, StepSchedule, CosineSchedule, OneCycleSchedule, PlateauSchedule),
+    "average": (NoAverage, ExponentialAverage, TailAverage, NonMonotoneAverage),
     "training": (Training,),
     "validation": (Validation,),
 }

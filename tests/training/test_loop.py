@@ -111,6 +111,8 @@ def test_restarted_columns_begin_from_zeros_and_the_others_go_on(open_trainer: O
         },
         {"batches": SENTENCES, "optimizer": {"kind": "sgd", "learning_rate": 0.5, "momentum": 0.9}},
         {"batches": SENTENCES, "optimizer": {"kind": "rmsprop"}, "schedule": {"kind": "plateau"}},
+        {"average": {"kind": "exponential", "decay": 0.9, "every": 3}},
+        {"average": {"kind": "tail", "start": 0.3}},
         {
             "model": {"cell": ["gru", "lstm"], "embedding_size": 16, "hidden_sizes": [16, 8]},
             "schedule": {"kind": "one-cycle"},
@@ -122,6 +124,8 @@ def test_restarted_columns_begin_from_zeros_and_the_others_go_on(open_trainer: O
         "weight drop and shuffle",
         "momentum",
         "rmsprop and plateau",
+        "exponential average",
+        "tail average",
         "gru and one cycle",
     ],
 )

@@ -3,6 +3,7 @@
 import itertools
 import math
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ from recurlm.models.language_model import LanguageModel
 from recurlm.models.state import State, detach, restart
 from recurlm.text.batching import IGNORED, Batch, BatchSource
 from recurlm.text.store import PreparedCorpus
+from recurlm.training.averaging import average_begins, open_average
 from recurlm.training.captured import open_captured_steps
 from recurlm.training.counters import Counters, Result
 from recurlm.training.optimizers import build_optimizer, optimizer_tensors, restore_optimizer, set_rate
@@ -115,6 +117,7 @@ class Trainer:
         self.training_limit = None if time_limit is None else max(time_limit - reserve, 1.0)
         self.optimizer = build_optimizer(recipe.optimizer, model)
         self.captured = open_captured_steps(model, self.optimizer, recipe.training, precision, watcher.say)
+        self.average = open_average(recipe.average, model)
         self.counters = Counters()
         self.state: State | None = None
         self._uncounted_steps = 0
@@ -175,6 +178,7 @@ class Trainer:
         counters.step += 1
         counters.index += 1
         counters.window_sentences += batch.sentences
+        self._add_to_average()
 
     def _plain_step(self, batch: Batch, state: State) -> State:
         batch = batch.to(self.model.device)
@@ -184,6 +188,17 @@ class Trainer:
             raise self._diverged(str(error), self.counters.step + 1) from error
         self._count(result.nats, result.tokens)
         return state
+
+    def _add_to_average(self) -> None:
+        options, average, counters = self.recipe.average, self.average, self.counters
+        if average is None or options.kind == "none":
+            return
+        if average.count:
+            due = counters.step % options.every == 0
+        else:
+            due = average_begins(options, share=self.share, validations=counters.validations)
+        if due:
+            average.add()
 
     def _collect(self) -> None:
         """Count what captured steps left on the device since the last time. Raises DivergedError."""
@@ -263,11 +278,18 @@ class Trainer:
     def _validate(self, stop: StopRequest) -> None:
         """Measure, keep the model if it is the best, close the epoch."""
         self.save()
+        with nullcontext() if self.average is None else self.average.in_model():
+            self._judge(stop)
+        self._close_epoch()
+        self.save()
+
+    def _judge(self, stop: StopRequest) -> None:
         result = self._measure(self.recipe.validation.split, stop, columns=self.recipe.validation.columns)
         counters = self.counters
         better = counters.best_nats is None or result.nats < counters.best_nats
         counters.waited = 0 if better else counters.waited + 1
         counters.epochs_without_gain = 0 if better else counters.epochs_without_gain + 1
+        counters.validations.append(result.nats)
         if better:
             counters.best_nats = result.nats
         if better or self.recipe.validation.keep == "last":
@@ -275,14 +297,14 @@ class Trainer:
         self._lap()
         entry = self._entry("epoch") | {"valid_perplexity": result.value, "signature": result.signature}
         entry["loss"] = counters.epoch_nats / max(counters.epoch_tokens, 1)
+        if self.average is not None:
+            entry["averaged"] = self.average.count
         self.journal.write(entry)
         self.watcher.say(
             f"epoch {entry['epoch']}: training perplexity {entry['perplexity']:.2f}, "
             f"{self.recipe.validation.split} {result.value:.2f}  [{result.signature}]"
         )
         self.watcher.say(f"  it writes: {self._specimen()}")
-        self._close_epoch()
-        self.save()
 
     def _specimen(self) -> str:
         """The start of a sample, so that one sees the model learn."""
@@ -362,6 +384,8 @@ class Trainer:
             "state.safetensors": tensor_bytes(_state_tensors(self.state) | _random_state(self.model.device)),
             "counters.json": self.counters.to_json(),
         }
+        if self.average is not None:
+            files["average.safetensors"] = tensor_bytes(self.average.tensors())
         self.folder.save_checkpoint(self.counters.step, files)
         self._saved = time.monotonic()
 
@@ -375,6 +399,8 @@ class Trainer:
         self.counters = Counters.from_json(files["counters.json"])
         self.model.load_weights(tensors(files["weights.safetensors"], place))
         restore_optimizer(self.optimizer, tensors(files["optimizer.safetensors"], place))
+        if self.average is not None:
+            self.average.restore(tensors(files["average.safetensors"], place))
         saved = tensors(files["state.safetensors"], place)
         self.state = _state_from_tensors(saved, self.model)
         torch.set_rng_state(saved["random.cpu"])
