@@ -260,12 +260,12 @@ class OrthogonalInitialisation(Section):
 
 
 class SGD(Section):
-    """Stochastic gradient descent; with momentum m <- mu m + g + wd w, w <- w - lr m."""
+    """Stochastic gradient descent; m <- mu m + g + wd w, w <- w - lr m; with `average.kind` non-monotone NT-ASGD."""
 
     kind: Literal["sgd"] = Field("sgd", description="stochastic gradient descent")
     learning_rate: Positive = Field(1.0, description="highest learning rate")
     momentum: Probability = Field(0.0, description="mu")
-    weight_decay: float = Field(0.0, ge=0, description="L2 factor, on matrices only")
+    weight_decay: float = Field(0.0, ge=0, description="wd: L2, part of the gradient; on matrices only")
 
 
 class Adam(Section):
@@ -273,21 +273,44 @@ class Adam(Section):
 
     kind: Literal["adam", "adamw"] = Field("adamw", description="Adam, or with decoupled weight decay")
     learning_rate: Positive = Field(0.003, description="highest learning rate")
-    beta1: Probability = Field(0.9, description="decay of the mean of gradients")
+    beta1: Probability = Field(
+        0.9, description="decay of the mean of gradients; 0 is RMSProp with its bias corrected (Melis et al. 2018)"
+    )
     beta2: Probability = Field(0.999, description="decay of the mean of squares")
     epsilon: Positive = Field(1e-8, description="added to the root of the squares")
-    weight_decay: float = Field(0.0, ge=0, description="on matrices only")
+    weight_decay: float = Field(
+        0.0,
+        ge=0,
+        description="wd, on matrices only; adam: L2, wd w joins the gradient and is scaled with it; "
+        "adamw: decoupled, w <- w - lr wd w besides",
+    )
 
 
 class RMSProp(Section):
-    """RMSProp (Tieleman and Hinton 2012)."""
+    """RMSProp (Tieleman and Hinton 2012), without correction of the bias; `adam` with beta1 = 0 has it."""
 
     kind: Literal["rmsprop"] = Field("rmsprop", description="gradient over the running root mean square")
     learning_rate: Positive = Field(0.001, description="highest learning rate")
     alpha: Probability = Field(0.99, description="decay of the mean of squares")
     momentum: Probability = Field(0.0, description="momentum on the scaled step")
     epsilon: Positive = Field(1e-8, description="added to the root of the squares")
-    weight_decay: float = Field(0.0, ge=0, description="on matrices only")
+    weight_decay: float = Field(0.0, ge=0, description="wd: L2, part of the gradient; on matrices only")
+
+
+class Muon(Section):
+    """Muon for the matrices of recurrent layers, AdamW for embeddings, softmax and biases (Jordan et al. 2024).
+
+    m <- mu m + (1 - mu) g; w <- w - lr 0.2 sqrt(max(rows, columns)) orthogonalised(g + mu (m - g)): steps as large
+    as AdamW's, so that one rate serves both (Liu et al. 2025).
+    """
+
+    kind: Literal["muon"] = Field("muon", description="orthogonalised momentum for recurrent layers, else AdamW")
+    learning_rate: Positive = Field(0.003, description="highest learning rate")
+    momentum: Probability = Field(0.95, description="mu, of Muon")
+    beta1: Probability = Field(0.9, description="AdamW's decay of the mean of gradients")
+    beta2: Probability = Field(0.999, description="AdamW's decay of the mean of squares")
+    epsilon: Positive = Field(1e-8, description="AdamW's, added to the root of the squares")
+    weight_decay: float = Field(0.0, ge=0, description="decoupled, on matrices only")
 
 
 class ConstantSchedule(Section):
@@ -410,7 +433,7 @@ Batches = Annotated[StreamBatches | SentenceBatches, Field(discriminator="kind")
 Initialisation = Annotated[
     XavierInitialisation | UniformInitialisation | OrthogonalInitialisation, Field(discriminator="kind")
 ]
-Optimizer = Annotated[SGD | Adam | RMSProp, Field(discriminator="kind")]
+Optimizer = Annotated[SGD | Adam | RMSProp | Muon, Field(discriminator="kind")]
 Schedule = Annotated[
     ConstantSchedule | StepSchedule | CosineSchedule | OneCycleSchedule | PlateauSchedule,
     Field(discriminator="kind"),
@@ -553,7 +576,7 @@ _SECTIONS: dict[str, tuple[type[Section], ...]] = {
     "batches": (StreamBatches, SentenceBatches),
     "model": (ModelOptions,),
     "initialisation": (XavierInitialisation, UniformInitialisation, OrthogonalInitialisation),
-    "optimizer": (SGD, Adam, RMSProp),
+    "optimizer": (SGD, Adam, RMSProp, Muon),
     "schedule": (ConstantSchedule, StepSchedule, CosineSchedule, OneCycleSchedule, PlateauSchedule),
     "average": (NoAverage, ExponentialAverage, TailAverage, NonMonotoneAverage),
     "training": (Training,),

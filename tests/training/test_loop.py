@@ -113,6 +113,7 @@ def test_restarted_columns_begin_from_zeros_and_the_others_go_on(open_trainer: O
         {"batches": SENTENCES, "optimizer": {"kind": "rmsprop"}, "schedule": {"kind": "plateau"}},
         {"average": {"kind": "exponential", "decay": 0.9, "every": 3}},
         {"average": {"kind": "tail", "start": 0.3}},
+        {"optimizer": {"kind": "muon", "learning_rate": 0.01}},
         {
             "model": {"cell": ["gru", "lstm"], "embedding_size": 16, "hidden_sizes": [16, 8]},
             "schedule": {"kind": "one-cycle"},
@@ -126,6 +127,7 @@ def test_restarted_columns_begin_from_zeros_and_the_others_go_on(open_trainer: O
         "rmsprop and plateau",
         "exponential average",
         "tail average",
+        "muon",
         "gru and one cycle",
     ],
 )

@@ -24,6 +24,7 @@ from recurlm.kernels.linear_cross_entropy import linear_cross_entropy
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.state import State, detach
 from recurlm.text.batching import IGNORED, Batch
+from recurlm.training.optimizers import MuonWithAdamW
 from recurlm.training.penalties import minimised, output_penalty
 
 WARM_UP_STEPS = 2
@@ -230,7 +231,7 @@ def open_captured_steps(
     precision: str,
     say: Callable[[str], None],
 ) -> CapturedSteps | None:
-    """Captured steps where the model is on a GPU, with an optimizer of `build_optimizer`; elsewhere None."""
-    if model.device.type != "cuda":
+    """Captured steps where the model is on a GPU, with an optimizer of `build_optimizer`; with Muon or elsewhere None."""
+    if model.device.type != "cuda" or isinstance(optimizer, MuonWithAdamW):
         return None
     return CapturedSteps(model, optimizer, options, precision, CUDAGraphs(), say)
