@@ -391,6 +391,11 @@ class Training(Section):
     """The loop."""
 
     epochs: Natural = Field(10, description="passes over the training text")
+    until: Literal["epochs", "time"] = Field(
+        "epochs",
+        description="what the run and its schedule last for: the epochs, or `--time-limit` where that ends first; "
+        "or that time alone, in as many epochs as fit",
+    )
     clip_norm: Positive | None = Field(None, description="largest norm of the whole gradient")
     loss: Literal["token", "sequence"] = Field(
         "token",

@@ -1,7 +1,9 @@
+import itertools
 import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,10 +11,11 @@ import torch.nn.functional as F
 
 from recurlm.checkpoints import MODEL_FILE
 from recurlm.config import ModelOptions, Training
-from recurlm.errors import StoppedError
+from recurlm.errors import StoppedError, UsageError
 from recurlm.models.language_model import LanguageModel
 from recurlm.text.batching import Batch
-from recurlm.training.loop import DivergedError, Trainer, train_step
+from recurlm.training import loop
+from recurlm.training.loop import DivergedError, Reserve, Trainer, train_step
 from recurlm.training.stopping import StopRequest
 
 OpenTrainer = Callable[..., Trainer]
@@ -217,3 +220,81 @@ def test_a_time_limit_ends_with_a_whole_run_and_the_rate_at_its_end(open_trainer
     rates = [entry["lr"] for entry in entries if entry["event"] == "step"]
     assert max(rates) > 0.005
     assert rates[-1] < 0.001
+
+
+class Clock:
+    """Seconds that pass only when something takes them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: self.now))
+
+    def charge(self, trainer: Trainer, *, step: float, validation: float, evaluation: float) -> None:
+        """Let a trainer's work take so many seconds."""
+        for name, seconds in (("_step", step), ("_judge", validation), ("_finish", evaluation)):
+            work = getattr(trainer, name)
+            setattr(trainer, name, self._taking(work, seconds))
+
+    def _taking(self, work: Callable, seconds: float) -> Callable:
+        def timed(*arguments: object) -> object:
+            self.now += seconds
+            return work(*arguments)
+
+        return timed
+
+
+def entries_of(trainer: Trainer, event: str) -> list[dict]:
+    lines = (trainer.folder.path / "metrics.jsonl").read_text().splitlines()
+    return [entry for entry in map(json.loads, lines) if entry["event"] == event]
+
+
+UNTIL_TIME = {"training": {"epochs": 1, "until": "time", "log_every": 1}, "schedule": {"kind": "one-cycle"}}
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["validation is foreseen", "validation is measured"])
+def test_a_schedule_by_the_clock_ends_with_all_its_work_within_the_limit(
+    open_trainer: OpenTrainer, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    """Steps take 1 s, validation 7, the exact evaluation 11: with 500 s there is room for some epochs of 43 steps."""
+    clock = Clock(monkeypatch)
+    trainer = open_trainer("run", time_limit="500s", **UNTIL_TIME)
+    trainer.reserve = Reserve(7.0 if known else 0.0, 11.0)
+    clock.charge(trainer, step=1, validation=7, evaluation=11)
+    result = trainer.fit(StopRequest())
+    assert 500 - 8 < clock.now <= 501  # no more than a step late, no more than a validation early
+    assert result.epochs > 5  # whatever training.epochs says
+    steps = entries_of(trainer, "step")
+    assert max(entry["lr"] for entry in steps) == pytest.approx(0.01, rel=0.01)
+    assert steps[-1]["lr"] < 0.001 * 0.01 + 1e-6
+    shares = [entry["share"] for entry in steps]
+    assert shares == sorted(shares)
+    # one second more is one step further, along the whole run
+    assert all(b - a < 0.05 for a, b in itertools.pairwise(shares))
+
+
+def test_a_schedule_by_the_clock_goes_on_where_the_clock_was(
+    open_trainer: OpenTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    first = open_trainer("run", time_limit="200s", **UNTIL_TIME)
+    clock.charge(first, step=1, validation=7, evaluation=11)
+    with pytest.raises(StoppedError):
+        first.fit(StopAfter(30))
+    clock.now += 10_000  # nobody trains meanwhile
+    resumed = open_trainer("run", resume=True, **UNTIL_TIME)
+    before = clock.now
+    clock.charge(resumed, step=1, validation=7, evaluation=11)
+    resumed.fit(StopRequest())
+    first_step = entries_of(resumed, "step")[first.counters.step]
+    assert first_step["seconds"] == pytest.approx(first.counters.seconds + 1)
+    assert 200 - 30 - 8 < clock.now - before < 200
+
+
+def test_the_configuration_says_whether_the_run_can_be_repeated(open_trainer: OpenTrainer) -> None:
+    assert open_trainer("steps").folder.config()["repeatable"] is True
+    assert open_trainer("clock", time_limit="500s", **UNTIL_TIME).folder.config()["repeatable"] is False
+
+
+def test_a_recipe_that_trains_until_a_time_needs_one(open_trainer: OpenTrainer) -> None:
+    with pytest.raises(UsageError, match="--time-limit"):
+        open_trainer("run", **UNTIL_TIME)

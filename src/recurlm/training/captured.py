@@ -231,7 +231,7 @@ def open_captured_steps(
     precision: str,
     say: Callable[[str], None],
 ) -> CapturedSteps | None:
-    """Captured steps where the model is on a GPU, with an optimizer of `build_optimizer`; with Muon or elsewhere None."""
+    """Captured steps where the model is on a GPU and the optimizer `build_optimizer`'s but not Muon; elsewhere None."""
     if model.device.type != "cuda" or isinstance(optimizer, MuonWithAdamW):
         return None
     return CapturedSteps(model, optimizer, options, precision, CUDAGraphs(), say)

@@ -15,7 +15,7 @@ class Counters:
 
     epoch: whole epochs done · index: batches done in this one · seconds: of training, over all restarts ·
     epoch_nats, epoch_tokens: counted since the epoch began · window_*: since the last log line ·
-    validations: nats of each validation.
+    validations: nats of each validation · longest_validation: seconds of the one that took longest.
     """
 
     epoch: int = 0
@@ -34,6 +34,7 @@ class Counters:
     reductions: int = 0
     waited: int = 0
     validations: list[float] = field(default_factory=list)
+    longest_validation: float = 0.0
     finished: bool = False
 
     @classmethod

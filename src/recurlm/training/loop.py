@@ -89,6 +89,17 @@ def train_step(
     return result, detach(state)
 
 
+@dataclass(frozen=True)
+class Reserve:
+    """Seconds of the time limit that training leaves to the last validation and to the exact evaluation after it."""
+
+    validation: float = 0.0
+    evaluation: float = 0.0
+
+
+NOTHING_RESERVED = Reserve()
+
+
 class Trainer:
     """A run in progress: model, optimizer, data, counters, folder."""
 
@@ -103,18 +114,15 @@ class Trainer:
         *,
         precision: str = "fp32",
         time_limit: float | None = None,
-        reserve: float = 0.0,
+        reserve: Reserve = NOTHING_RESERVED,
         mirror: Mirror | None = None,
     ) -> None:
-        """`time_limit` and `reserve` are seconds: the whole run's, and what of it the final evaluation needs.
-
-        `mirror` gets what the journal gets.
-        """
+        """`time_limit` is the whole run's, in seconds; `mirror` gets what the journal gets."""
         self.mirror = mirror
         self.recipe, self.model, self.source, self.corpus = recipe, model, source, corpus
         self.folder, self.watcher = folder, watcher
         self.precision = precision
-        self.training_limit = None if time_limit is None else max(time_limit - reserve, 1.0)
+        self.time_limit, self.reserve = time_limit, reserve
         self.optimizer = build_optimizer(recipe.optimizer, model)
         self.captured = open_captured_steps(model, self.optimizer, recipe.training, precision, watcher.say)
         self.average = open_average(recipe.average, model)
@@ -144,10 +152,18 @@ class Trainer:
 
     @property
     def share(self) -> float:
-        """How much of the run is done: in steps, or in time where that ends first."""
-        by_steps = self.counters.step / self.total_steps
+        """How much of the run is done: in steps, or in time where that ends first or alone counts."""
+        by_steps = self.counters.step / self.total_steps if self.recipe.training.until == "epochs" else 0.0
         by_time = 0.0 if self.training_limit is None else self.counters.seconds / self.training_limit
         return min(max(by_steps, by_time), 1.0)
+
+    @property
+    def training_limit(self) -> float | None:
+        """Seconds until the last step; the rest of the time limit belongs to validation and evaluation."""
+        if self.time_limit is None:
+            return None
+        validation = max(self.reserve.validation, self.counters.longest_validation)
+        return max(self.time_limit - self.reserve.evaluation - validation, 1.0)
 
     def _epoch(self, stop: StopRequest) -> None:
         self.model.train()
@@ -239,7 +255,8 @@ class Trainer:
         self._clock = now
 
     def _time_is_up(self) -> bool:
-        return self.training_limit is not None and self.counters.seconds >= self.training_limit
+        limit = self.training_limit
+        return limit is not None and self.counters.seconds >= limit
 
     def _tell(self) -> None:
         counters = self.counters
@@ -251,7 +268,7 @@ class Trainer:
             self.journal.write(entry)
             self.watcher.step(entry)
             self._new_window()
-        self.watcher.tick(self.share, _live(entry, self.recipe.training.epochs))
+        self.watcher.tick(self.share, _live(entry, self.recipe.training))
 
     def _entry(self, event: str) -> dict[str, Any]:
         counters = self.counters
@@ -262,6 +279,7 @@ class Trainer:
             "epoch": counters.epoch + 1,
             "tokens": counters.tokens,
             "seconds": round(counters.seconds, 3),
+            "share": share,
             "loss": counters.window_nats / max(counters.window_tokens, 1),
             "perplexity": _perplexity(counters.epoch_nats, counters.epoch_tokens),
             "lr": self._rate(),
@@ -277,9 +295,12 @@ class Trainer:
 
     def _validate(self, stop: StopRequest) -> None:
         """Measure, keep the model if it is the best, close the epoch."""
+        began = self.counters.seconds
         self.save()
         with nullcontext() if self.average is None else self.average.in_model():
             self._judge(stop)
+        self._lap()
+        self.counters.longest_validation = max(self.counters.longest_validation, self.counters.seconds - began)
         self._close_epoch()
         self.save()
 
@@ -324,7 +345,8 @@ class Trainer:
         self._new_window()
         self.state = None
         tired = training.patience is not None and counters.epochs_without_gain >= training.patience
-        counters.finished = counters.epoch >= training.epochs or tired or self._time_is_up()
+        complete = training.until == "epochs" and counters.epoch >= training.epochs
+        counters.finished = complete or tired or self._time_is_up()
 
     def _measure(self, split: str, stop: StopRequest, *, columns: int = 1) -> Perplexity:
         def tick(_: int) -> None:
@@ -440,9 +462,10 @@ def _perplexity(nats: float, tokens: int) -> float:
     return math.exp(min(nats / max(tokens, 1), 700.0))
 
 
-def _live(entry: dict[str, Any], epochs: int) -> str:
+def _live(entry: dict[str, Any], training: Training) -> str:
+    of = f"/{training.epochs}" if training.until == "epochs" else ""
     return (
-        f"epoch {entry['epoch']}/{epochs}  perplexity {entry['perplexity']:.1f}  loss {entry['loss']:.3f}  "
+        f"epoch {entry['epoch']}{of}  perplexity {entry['perplexity']:.1f}  loss {entry['loss']:.3f}  "
         f"lr {entry['lr']:.2g}  {entry['tokens_per_second'] or 0:,.0f} tok/s  "
         f"{entry['sentences_per_second'] or 0:,.0f} sent/s  left {clock(entry['seconds_left'])}"
     )
