@@ -134,7 +134,7 @@ class Dropout(Section):
     state: Probability = Field(
         0.0,
         description="units of the hidden state on their way into the next step, one mask a sequence for all time steps "
-        "(Gal and Ghahramani 2016); such layers train step by step, several times slower",
+        "(Gal and Ghahramani 2016); the LSTM has a sweep for it, other cells train step by step",
     )
 
 

@@ -143,9 +143,11 @@ def test_one_mask_holds_for_all_steps_and_sequences(kind):
     assert cell.weights[1] is cell.weight_hh
 
 
-def test_state_dropout_of_an_lstm_is_a_loop_by_hand():
+@pytest.mark.parametrize("fast", [True, False])
+def test_state_dropout_of_an_lstm_is_a_loop_by_hand(fast):
     """Each sequence has its mask for all steps; it meets the hidden state, not the cell state or the output."""
     stack = drawn_stack("lstm", (3, 4), state=0.5)
+    stack.fast = fast
     (cell,) = stack.cells
     sequence = torch.randn(7, 2, 3, dtype=torch.float64)
     torch.manual_seed(7)
@@ -160,6 +162,36 @@ def test_state_dropout_of_an_lstm_is_a_loop_by_hand():
         torch.testing.assert_close(expected, hidden)
     torch.testing.assert_close(last, (hidden, memory))
     assert not torch.equal(masks[0], masks[1])
+
+
+def losses_and_gradients(stack: RecurrentStack, sequence: Tensor, state: Tensor, *, half: bool) -> list[Tensor]:
+    """Values of one seed's pass and gradients to weights, input and first state."""
+    stack.zero_grad()
+    leaves = [sequence.clone().requires_grad_(), *(part.clone().requires_grad_() for part in state)]
+    first = tuple((leaves[1 + 2 * layer], leaves[2 + 2 * layer]) for layer in range(len(stack.cells)))
+    torch.manual_seed(7)
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        output, after = stack(leaves[0], first)
+    values = [output, *itertools.chain(*after)]
+    sum((value * value.cos()).sum() for value in values).backward()
+    gradients = [leaf.grad for leaf in (*leaves, *stack.parameters())]
+    return [value.detach() for value in values] + gradients
+
+
+@pytest.mark.parametrize("half", [False, True], ids=["float64", "bfloat16"])
+def test_the_lstms_sweep_with_a_masked_state_is_its_plain_twin(half):
+    stack = drawn_stack("lstm", (5, 4, 6), state=0.4, recurrent_weights=0.3)
+    sequence, state = torch.randn(8, 3, 5, dtype=torch.float64), []
+    for cell in stack.cells:
+        state += [torch.randn(3, cell.hidden_size, dtype=torch.float64) for _ in range(2)]
+    if half:
+        stack, sequence, state = stack.float(), sequence.float(), [part.float() for part in state]
+    ours = losses_and_gradients(stack, sequence, state, half=half)
+    stack.fast = False
+    plain = losses_and_gradients(stack, sequence, state, half=False)
+    for one, other in zip(ours, plain, strict=True):
+        # bfloat16 rounds to 2^-8; sums of rounded products are off by about as much
+        assert (one - other).norm() / other.norm() < (2**-5 if half else 1e-12)
 
 
 def test_state_dropout_leaves_what_a_gru_carries_past_its_gates():

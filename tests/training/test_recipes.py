@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from recurlm.config import load_recipe, recipe_names
+from recurlm.models.language_model import LanguageModel
 from recurlm.training.progress import Silent
 from recurlm.training.request import TrainingRequest
 from recurlm.training.setup import prepare_training
@@ -46,6 +47,15 @@ def smaller(name: str) -> list[str]:
         # a clipped step has a length of 30 x 0.25 whatever the model: too far for one a thousand times as small
         changes += ["optimizer.learning_rate=1.0"]
     return [*changes, "batches.bptt=8" if recipe.batches.kind == "stream" else "validation.full_batches=1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [("zaremba-small", 5), ("zaremba-medium", 20), ("zaremba-large", 66), ("awd-lstm", 24), ("melis", 24)],
+)
+def test_a_published_model_has_its_published_size(name: str, millions: int) -> None:
+    model = LanguageModel(load_recipe(name).model, 10_000)
+    assert round(model.parameter_count() / 1e6) == millions
 
 
 @pytest.mark.parametrize("name", recipe_names())

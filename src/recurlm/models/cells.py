@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from recurlm.kernels import recurrent_sweep
+from recurlm.kernels.masked_state_sweep import lstm_with_masked_state
 from recurlm.models.dropout import mask, weight_mask
 from recurlm.models.state import LayerState
 
@@ -27,6 +28,7 @@ class Cell(nn.Module, ABC):
     gates: ClassVar[int]
     carried: ClassVar[int] = 1
     cudnn_mode: ClassVar[str | None] = None
+    sweeps_masked_state: ClassVar[bool] = False
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
@@ -67,8 +69,8 @@ class Cell(nn.Module, ABC):
 
         recurrent_weights: W ∘ M with one M (G H, H) for the batch, known to steps and sweeps (DropConnect, Wan et al.
         2013; on recurrent weights Merity et al. 2018, 2) · state: W (m ∘ S_{n-1}) with one m (H) for each sequence,
-        known to steps only (Gal and Ghahramani 2016, eq. 7; Semeniuta et al. 2016). What a cell carries past W,
-        as a GRU its hidden state, stays whole.
+        known to steps and to sweeps of cells that say so in `sweeps_masked_state` (Gal and Ghahramani 2016, eq. 7;
+        Semeniuta et al. 2016). What a cell carries past W, as a GRU its hidden state, stays whole.
         """
         if self.training and recurrent_weights:
             self._dropped_weight_hh = self.weight_hh * weight_mask(self.weight_hh, recurrent_weights)
@@ -157,6 +159,7 @@ class LSTMCell(Cell):
     gates = 4
     carried = 2
     cudnn_mode = "LSTM"
+    sweeps_masked_state = True
 
     def forward(self, input: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
         hidden, cell = state
@@ -167,6 +170,9 @@ class LSTMCell(Cell):
         return hidden, (hidden, cell)
 
     def sweep(self, input: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
+        hidden, cell = state
+        if self._state_mask is not None:
+            return lstm_with_masked_state(self.weights, input, (hidden, cell), self._state_mask)
         return recurrent_sweep.lstm(self.weights, input, state)
 
 

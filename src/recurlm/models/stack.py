@@ -16,7 +16,7 @@ class RecurrentStack(nn.Module):
 
     input (T, B, E), state of L layers; returns outputs (T, B, H of the last layer) and the state after step T.
     A residual layer's input is added to its output. `fast = False` computes every cell step by step from its
-    equations, and so does dropout of the state while training.
+    equations, and so does dropout of the state while training where the cell has no sweep for it.
     """
 
     def __init__(self, options: ModelOptions) -> None:
@@ -46,7 +46,8 @@ class RecurrentStack(nn.Module):
 
     def _sweep(self, layer: Cell, input: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
         rates = self.dropout
-        fast = self.fast and not (self.training and rates.state)
+        masked = self.training and rates.state > 0
+        fast = self.fast and (layer.sweeps_masked_state or not masked)
         with layer.dropping(input.shape[1], recurrent_weights=rates.recurrent_weights, state=rates.state):
             return layer.sweep(input, state) if fast else step_by_step(layer, input, state)
 
