@@ -71,7 +71,7 @@ def test_an_unknown_key_that_is_called_like_a_kind_is_shown():
 
 def test_a_section_without_its_kind_is_told_the_kinds():
     message = refusal({"optimizer": {"learning_rate": 0.1}})
-    assert message == "optimizer: kind is missing; it is one of sgd, adam, adamw, rmsprop"
+    assert message == "optimizer: kind is missing; it is one of sgd, adam, adamw, rmsprop, muon"
 
 
 def test_an_unknown_kind_is_told_the_kinds():

@@ -78,6 +78,12 @@ class StreamBatches(Section):
         False,
         description="draw T from N(bptt, 5), one time in twenty from N(bptt / 2, 5), and scale the rate by T / bptt",
     )
+    partial_shuffle: bool = Field(
+        False, description="begin each column at a random place of it every epoch, and end it there (Press 2019)"
+    )
+    reset_probability: Probability = Field(
+        0.0, description="how often a column's carried state becomes zeros, at each batch (Melis et al. 2020)"
+    )
 
 
 class SentenceBatches(Section):
@@ -119,7 +125,16 @@ class Dropout(Section):
     between: OneOrSeveral[Probability] = Field(0.0, description="between layers, or one for each place between two")
     output: Probability = Field(0.0, description="on the last layer's output")
     locked: bool = Field(
-        True, description="one mask for all time steps (Gal and Ghahramani 2016) instead of one a step"
+        True,
+        description="input, between and output: one mask for all time steps (Gal and Ghahramani 2016), not one a step",
+    )
+    recurrent_weights: Probability = Field(
+        0.0, description="entries of each layer's recurrent matrix, one mask a batch (weight-drop, Merity et al. 2018)"
+    )
+    state: Probability = Field(
+        0.0,
+        description="units of the hidden state on their way into the next step, one mask a sequence for all time steps "
+        "(Gal and Ghahramani 2016); the LSTM has a sweep for it, other cells train step by step",
     )
 
 
@@ -245,12 +260,12 @@ class OrthogonalInitialisation(Section):
 
 
 class SGD(Section):
-    """Stochastic gradient descent; with momentum m <- mu m + g + wd w, w <- w - lr m."""
+    """Stochastic gradient descent; m <- mu m + g + wd w, w <- w - lr m; with `average.kind` non-monotone NT-ASGD."""
 
     kind: Literal["sgd"] = Field("sgd", description="stochastic gradient descent")
     learning_rate: Positive = Field(1.0, description="highest learning rate")
     momentum: Probability = Field(0.0, description="mu")
-    weight_decay: float = Field(0.0, ge=0, description="L2 factor, on matrices only")
+    weight_decay: float = Field(0.0, ge=0, description="wd: L2, part of the gradient; on matrices only")
 
 
 class Adam(Section):
@@ -258,21 +273,44 @@ class Adam(Section):
 
     kind: Literal["adam", "adamw"] = Field("adamw", description="Adam, or with decoupled weight decay")
     learning_rate: Positive = Field(0.003, description="highest learning rate")
-    beta1: Probability = Field(0.9, description="decay of the mean of gradients")
+    beta1: Probability = Field(
+        0.9, description="decay of the mean of gradients; 0 is RMSProp with its bias corrected (Melis et al. 2018)"
+    )
     beta2: Probability = Field(0.999, description="decay of the mean of squares")
     epsilon: Positive = Field(1e-8, description="added to the root of the squares")
-    weight_decay: float = Field(0.0, ge=0, description="on matrices only")
+    weight_decay: float = Field(
+        0.0,
+        ge=0,
+        description="wd, on matrices only; adam: L2, wd w joins the gradient and is scaled with it; "
+        "adamw: decoupled, w <- w - lr wd w besides",
+    )
 
 
 class RMSProp(Section):
-    """RMSProp (Tieleman and Hinton 2012)."""
+    """RMSProp (Tieleman and Hinton 2012), without correction of the bias; `adam` with beta1 = 0 has it."""
 
     kind: Literal["rmsprop"] = Field("rmsprop", description="gradient over the running root mean square")
     learning_rate: Positive = Field(0.001, description="highest learning rate")
     alpha: Probability = Field(0.99, description="decay of the mean of squares")
     momentum: Probability = Field(0.0, description="momentum on the scaled step")
     epsilon: Positive = Field(1e-8, description="added to the root of the squares")
-    weight_decay: float = Field(0.0, ge=0, description="on matrices only")
+    weight_decay: float = Field(0.0, ge=0, description="wd: L2, part of the gradient; on matrices only")
+
+
+class Muon(Section):
+    """Muon for the matrices of recurrent layers, AdamW for embeddings, softmax and biases (Jordan et al. 2024).
+
+    m <- mu m + (1 - mu) g; w <- w - lr 0.2 sqrt(max(rows, columns)) orthogonalised(g + mu (m - g)): steps as large
+    as AdamW's, so that one rate serves both (Liu et al. 2025).
+    """
+
+    kind: Literal["muon"] = Field("muon", description="orthogonalised momentum for recurrent layers, else AdamW")
+    learning_rate: Positive = Field(0.003, description="highest learning rate")
+    momentum: Probability = Field(0.95, description="mu, of Muon")
+    beta1: Probability = Field(0.9, description="AdamW's decay of the mean of gradients")
+    beta2: Probability = Field(0.999, description="AdamW's decay of the mean of squares")
+    epsilon: Positive = Field(1e-8, description="AdamW's, added to the root of the squares")
+    weight_decay: float = Field(0.0, ge=0, description="decoupled, on matrices only")
 
 
 class ConstantSchedule(Section):
@@ -315,14 +353,65 @@ class PlateauSchedule(Section):
     patience: Annotated[int, Field(ge=0)] = Field(0, description="epochs without gain that are forgiven")
 
 
+class NoAverage(Section):
+    """The last weights count."""
+
+    kind: Literal["none"] = Field("none", description="no average")
+
+
+class ExponentialAverage(Section):
+    """a <- a + max(1/n, 1 - decay) (w - a) from the first step on; a is validated and kept."""
+
+    kind: Literal["exponential"] = Field("exponential", description="newer weights count more")
+    decay: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.999, description="what is kept of the average at each of its n"
+    )
+    every: Natural = Field(1, description="steps between weights that are averaged")
+
+
+class TailAverage(Section):
+    """The mean of the weights over the last part of the run (Polyak and Juditsky 1992); it is validated and kept."""
+
+    kind: Literal["tail"] = Field("tail", description="the mean over the end of the run")
+    start: Probability = Field(0.8, description="share of the run after which it begins")
+    every: Natural = Field(1, description="steps between weights that are averaged")
+
+
+class NonMonotoneAverage(Section):
+    """The mean from the moment that validation stops improving: with SGD this is NT-ASGD (Merity et al. 2018)."""
+
+    kind: Literal["non-monotone"] = Field("non-monotone", description="the mean since validation got worse")
+    interval: Annotated[int, Field(ge=0)] = Field(
+        5, description="n: it begins when a validation is worse than the best of those before the last n"
+    )
+    every: Natural = Field(1, description="steps between weights that are averaged")
+
+
 class Training(Section):
     """The loop."""
 
     epochs: Natural = Field(10, description="passes over the training text")
+    until: Literal["epochs", "time"] = Field(
+        "epochs",
+        description="what the run and its schedule last for: the epochs, or `--time-limit` where that ends first; "
+        "or that time alone, in as many epochs as fit",
+    )
     clip_norm: Positive | None = Field(None, description="largest norm of the whole gradient")
     loss: Literal["token", "sequence"] = Field(
         "token",
         description="mean over tokens, or sum over time and mean over the batch (Zaremba et al. and MXNet)",
+    )
+    activation_penalty: float = Field(
+        0.0,
+        ge=0,
+        description="alpha of AR: times the mean square of the last layer's outputs after dropout, nats a token "
+        "(Merity et al. 2017); logs and perplexities never hold it",
+    )
+    slowness_penalty: float = Field(
+        0.0,
+        ge=0,
+        description="beta of TAR: times the mean square of the change of the last layer's outputs from step to step, "
+        "before dropout",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="type of matrix products; auto is bf16 where the processor has them in hardware"
@@ -349,11 +438,14 @@ Batches = Annotated[StreamBatches | SentenceBatches, Field(discriminator="kind")
 Initialisation = Annotated[
     XavierInitialisation | UniformInitialisation | OrthogonalInitialisation, Field(discriminator="kind")
 ]
-Optimizer = Annotated[SGD | Adam | RMSProp, Field(discriminator="kind")]
+Optimizer = Annotated[SGD | Adam | RMSProp | Muon, Field(discriminator="kind")]
 Schedule = Annotated[
     ConstantSchedule | StepSchedule | CosineSchedule | OneCycleSchedule | PlateauSchedule,
     Field(discriminator="kind"),
 ]
+
+
+Average = Annotated[NoAverage | ExponentialAverage | TailAverage | NonMonotoneAverage, Field(discriminator="kind")]
 
 
 class Recipe(Section):
@@ -369,6 +461,7 @@ class Recipe(Section):
     initialisation: Initialisation = Field(default_factory=XavierInitialisation)
     optimizer: Optimizer = Field(default_factory=Adam)
     schedule: Schedule = Field(default_factory=ConstantSchedule)
+    average: Average = Field(default_factory=NoAverage)
     training: Training = Field(default_factory=Training)
     validation: Validation = Field(default_factory=Validation)
 
@@ -488,8 +581,9 @@ _SECTIONS: dict[str, tuple[type[Section], ...]] = {
     "batches": (StreamBatches, SentenceBatches),
     "model": (ModelOptions,),
     "initialisation": (XavierInitialisation, UniformInitialisation, OrthogonalInitialisation),
-    "optimizer": (SGD, Adam, RMSProp),
+    "optimizer": (SGD, Adam, RMSProp, Muon),
     "schedule": (ConstantSchedule, StepSchedule, CosineSchedule, OneCycleSchedule, PlateauSchedule),
+    "average": (NoAverage, ExponentialAverage, TailAverage, NonMonotoneAverage),
     "training": (Training,),
     "validation": (Validation,),
 }

@@ -9,13 +9,16 @@ to run it over a sequence by hand:
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from recurlm.kernels import recurrent_sweep
+from recurlm.kernels.masked_state_sweep import lstm_with_masked_state
+from recurlm.models.dropout import mask, weight_mask
 from recurlm.models.state import LayerState
 
 
@@ -25,6 +28,7 @@ class Cell(nn.Module, ABC):
     gates: ClassVar[int]
     carried: ClassVar[int] = 1
     cudnn_mode: ClassVar[str | None] = None
+    sweeps_masked_state: ClassVar[bool] = False
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
@@ -34,6 +38,8 @@ class Cell(nn.Module, ABC):
         self.weight_hh = nn.Parameter(torch.zeros(rows, hidden_size))
         self.bias_ih = nn.Parameter(torch.zeros(rows))
         self.bias_hh = nn.Parameter(torch.zeros(rows))
+        self._dropped_weight_hh: Tensor | None = None
+        self._state_mask: Tensor | None = None
 
     @abstractmethod
     def forward(self, input: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
@@ -57,10 +63,29 @@ class Cell(nn.Module, ABC):
     def extra_repr(self) -> str:
         return f"{self.input_size}, {self.hidden_size}"
 
+    @contextmanager
+    def dropping(self, batch: int, *, recurrent_weights: float, state: float) -> Iterator[None]:
+        """Inside, while training, every step of the cell has the same masks; a mask is 0 or 1 / (1 - p).
+
+        recurrent_weights: W ∘ M with one M (G H, H) for the batch, known to steps and sweeps (DropConnect, Wan et al.
+        2013; on recurrent weights Merity et al. 2018, 2) · state: W (m ∘ S_{n-1}) with one m (H) for each sequence,
+        known to steps and to sweeps of cells that say so in `sweeps_masked_state` (Gal and Ghahramani 2016, eq. 7;
+        Semeniuta et al. 2016). What a cell carries past W, as a GRU its hidden state, stays whole.
+        """
+        if self.training and recurrent_weights:
+            self._dropped_weight_hh = self.weight_hh * weight_mask(self.weight_hh, recurrent_weights)
+        if self.training and state:
+            self._state_mask = mask((batch, self.hidden_size), state, self.weight_hh)
+        try:
+            yield
+        finally:
+            self._dropped_weight_hh = self._state_mask = None
+
     @property
     def weights(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Input weights, recurrent weights, and their biases."""
-        return self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh
+        """Input weights, recurrent weights as they are after dropout, and their biases."""
+        weight_hh = self.weight_hh if self._dropped_weight_hh is None else self._dropped_weight_hh
+        return self.weight_ih, weight_hh, self.bias_ih, self.bias_hh
 
     def from_input(self, input: Tensor) -> Tensor:
         """U I_n and its bias, for all gates (B, G H)."""
@@ -68,7 +93,9 @@ class Cell(nn.Module, ABC):
 
     def from_hidden(self, hidden: Tensor) -> Tensor:
         """W S_{n-1} and its bias, for all gates (B, G H)."""
-        return hidden @ self.weight_hh.t() + self.bias_hh
+        if self._state_mask is not None:
+            hidden = hidden * self._state_mask
+        return hidden @ self.weights[1].t() + self.bias_hh
 
 
 class SimpleCell(Cell):
@@ -132,6 +159,7 @@ class LSTMCell(Cell):
     gates = 4
     carried = 2
     cudnn_mode = "LSTM"
+    sweeps_masked_state = True
 
     def forward(self, input: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
         hidden, cell = state
@@ -142,6 +170,9 @@ class LSTMCell(Cell):
         return hidden, (hidden, cell)
 
     def sweep(self, input: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
+        hidden, cell = state
+        if self._state_mask is not None:
+            return lstm_with_masked_state(self.weights, input, (hidden, cell), self._state_mask)
         return recurrent_sweep.lstm(self.weights, input, state)
 
 

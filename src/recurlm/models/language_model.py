@@ -42,11 +42,16 @@ class LanguageModel(nn.Module):
 
     def recur(self, embedded: Tensor, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """The same from the tokens' embeddings (T, B, E), which whoever calls has looked up."""
+        _, output, state = self.outputs(embedded, tokens, state)
+        return output, state
+
+    def outputs(self, embedded: Tensor, tokens: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
+        """The last layer's outputs (T, B, H) before and after dropout, and the state after them."""
         probability = self.options.dropout.embedding
         if self.training and probability:
             embedded = drop_word_types(embedded, tokens, self.vocabulary_size, probability)
         output, state = self.stack(self.input_dropout(embedded), state)
-        return self.output_dropout(output), state
+        return output, self.output_dropout(output), state
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """One time step without dropout, for generation: tokens (B,); returns logits (B, V) and the new state."""

@@ -1,12 +1,14 @@
 """Recurrent layers on top of each other, unrolled over time with shared parameters."""
 
+import warnings
+
 from torch import Tensor, nn
 
 from recurlm.config import ModelOptions
 from recurlm.kernels.recurrent_sweep import step_by_step
 from recurlm.models.cells import CELLS, Cell
 from recurlm.models.dropout import SequenceDropout
-from recurlm.models.state import State
+from recurlm.models.state import LayerState, State
 
 
 class RecurrentStack(nn.Module):
@@ -14,7 +16,7 @@ class RecurrentStack(nn.Module):
 
     input (T, B, E), state of L layers; returns outputs (T, B, H of the last layer) and the state after step T.
     A residual layer's input is added to its output. `fast = False` computes every cell step by step from its
-    equations.
+    equations, and so does dropout of the state while training where the cell has no sweep for it.
     """
 
     def __init__(self, options: ModelOptions) -> None:
@@ -26,6 +28,9 @@ class RecurrentStack(nn.Module):
             SequenceDropout(probability, locked=options.dropout.locked) for probability in options.dropouts_between
         )
         self.residuals = options.residuals
+        self.dropout = options.dropout
+        if self.dropout.recurrent_weights:  # a dropped matrix is new at every batch and lies in no block
+            warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk")
         self.fast = True
 
     def forward(self, input: Tensor, state: State) -> tuple[Tensor, State]:
@@ -33,14 +38,18 @@ class RecurrentStack(nn.Module):
         output = input
         for number, (layer, layer_state) in enumerate(zip(self.cells, state, strict=True)):
             below = output if number == 0 else self.between[number - 1](output)
-            if self.fast:
-                output, last = layer.sweep(below, layer_state)
-            else:
-                output, last = step_by_step(layer, below, layer_state)
+            output, last = self._sweep(layer, below, layer_state)
             if self.residuals[number]:
                 output = output + below
             after.append(last)
         return output, tuple(after)
+
+    def _sweep(self, layer: Cell, input: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
+        rates = self.dropout
+        masked = self.training and rates.state > 0
+        fast = self.fast and (layer.sweeps_masked_state or not masked)
+        with layer.dropping(input.shape[1], recurrent_weights=rates.recurrent_weights, state=rates.state):
+            return layer.sweep(input, state) if fast else step_by_step(layer, input, state)
 
     def step(self, input: Tensor, state: State) -> tuple[Tensor, State]:
         """One time step without dropout: input (B, E); returns the output (B, H) and the new state."""
