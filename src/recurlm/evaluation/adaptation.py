@@ -1,0 +1,309 @@
+"""What a model may do at test time, measured beside the static figure and never mixed with it.
+
+Every method predicts the whole text under the protocol `stream`. Its options are a frozen dataclass; they are given,
+or chosen on a split that is not named test.
+"""
+
+import dataclasses
+import difflib
+import itertools
+import math
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recurlm.config import StreamBatches
+from recurlm.errors import InputError, UsageError
+from recurlm.evaluation.dynamic import DynamicRMS, DynamicSGD, Roots, dynamic_losses, root_mean_squares
+from recurlm.evaluation.neural_cache import NeuralCache, cache_losses
+from recurlm.evaluation.options import need_natural, need_not_negative, need_positive
+from recurlm.evaluation.perplexity import STREAM_CHUNK, Perplexity, Tick, stream_perplexity
+from recurlm.models.language_model import LanguageModel, evaluating
+from recurlm.text.batching import Batch, Streams
+from recurlm.text.codec import EncodedText
+
+TUNING_TOKENS = 10_000
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """p(w) in proportion to p_model(w) ** (1 / temperature): all logits divided by it."""
+
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        need_positive(temperature=self.temperature)
+
+
+@dataclass(frozen=True)
+class MonteCarloDropout:
+    """The mean of the probabilities of `passes` readings with dropout on (Gal and Ghahramani 2016).
+
+    Locked masks last for `segment` tokens; each reading carries its own state.
+    """
+
+    passes: int = 20
+    segment: int = 70
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        need_natural(passes=self.passes, segment=self.segment)
+        need_not_negative(seed=self.seed)
+
+
+Adaptation = NeuralCache | DynamicSGD | DynamicRMS | Temperature | MonteCarloDropout
+
+METHODS: dict[str, type[Adaptation]] = {
+    "cache": NeuralCache,
+    "dynamic-sgd": DynamicSGD,
+    "dynamic-rms": DynamicRMS,
+    "temperature": Temperature,
+    "mc-dropout": MonteCarloDropout,
+}
+
+GRIDS: dict[type[Adaptation], dict[str, tuple[float, ...]]] = {
+    NeuralCache: {"theta": (0.1, 0.3, 1.0), "share": (0.05, 0.1, 0.2, 0.3)},
+    DynamicSGD: {"rate": (0.03, 0.1, 0.3, 1.0), "decay": (0.0, 0.001, 0.01)},
+    DynamicRMS: {"rate": (3e-5, 1e-4, 3e-4), "decay": (0.001, 0.003, 0.01)},
+    Temperature: {"temperature": tuple(step / 20 for step in range(14, 31))},
+    MonteCarloDropout: {},
+}
+"""What `tune` tries: every combination."""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Options chosen on a split: which tokens they were chosen by, and the bits per token of every trial."""
+
+    split: str
+    tokens: int
+    digest: str
+    trials: tuple[tuple[Adaptation, float], ...]
+
+    @property
+    def best(self) -> Adaptation:
+        """The options with the fewest bits per token; of equals the first."""
+        return min(self.trials, key=lambda trial: trial[1])[0]
+
+    def to_json(self) -> dict[str, Any]:
+        """The object under `tuning` that `adapt --json` prints."""
+        trials = [
+            {"options": dataclasses.asdict(options), "bits_per_token": bits if math.isfinite(bits) else None}
+            for options, bits in self.trials
+        ]
+        return {"split": self.split, "tokens": self.tokens, "text": f"sha256:{self.digest[:8]}", "trials": trials}
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """The static figure of a text and, apart from it, the figure with an adaptation at test time."""
+
+    static: Perplexity
+    adapted: Perplexity
+    options: Adaptation
+    tuning: Tuning | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `adapt --json` prints."""
+        return {
+            "static": self.static.to_json(),
+            "adapted": self.adapted.to_json(),
+            "method": method_name(self.options),
+            "options": dataclasses.asdict(self.options),
+            "tuning": None if self.tuning is None else self.tuning.to_json(),
+        }
+
+
+def method_name(options: Adaptation) -> str:
+    """What the method is called on the command line and in signatures."""
+    return next(name for name, kind in METHODS.items() if kind is type(options))
+
+
+def parse_adaptation(method: str, changes: Iterable[str] = ()) -> Adaptation:
+    """A method by name with `key=value` changes of its options.
+
+    Raises UsageError for a name, key or value that cannot be.
+    """
+    if method not in METHODS:
+        raise UsageError(f"no method named {method!r}; there are {', '.join(METHODS)}")
+    options = METHODS[method]()
+    known = dataclasses.asdict(options)
+    values: dict[str, Any] = {}
+    for change in changes:
+        key, equals, written = (part.strip() for part in change.partition("="))
+        if not equals:
+            raise UsageError(f"--set {change}: write it as key=value, such as --set {next(iter(known))}=...")
+        if key not in known:
+            nearest = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {nearest[0]}?" if nearest else f"it has {', '.join(known)}"
+            raise UsageError(f"--set {change}: {method} has no option {key!r}; {hint}")
+        values[key] = _number(change, written, type(known[key]))
+    return dataclasses.replace(options, **values)
+
+
+def _number(change: str, written: str, kind: type[int] | type[float]) -> float:
+    try:
+        value = kind(written)
+    except ValueError:
+        raise UsageError(f"--set {change}: {'a whole' if kind is int else 'a'} number is needed") from None
+    return value
+
+
+def adapted_perplexity(
+    model: LanguageModel,
+    text: EncodedText,
+    options: Adaptation,
+    *,
+    training: EncodedText | None = None,
+    tuning: Tuning | None = None,
+    tick: Tick | None = None,
+) -> Adapted:
+    """Both figures of a text, which is read twice; `training` is the training text, which only dynamic-rms looks at.
+
+    Raises UsageError where dynamic-rms has no training text, InputError where learning diverges.
+    """
+    static = stream_perplexity(model, text, tick=tick)
+    nats = _nats(model, text, options, gradient_roots(model, options, training), tick)
+    if not math.isfinite(nats):
+        raise InputError(f"{method_name(options)} diverged on {text.name}: its losses are not finite; lower the rate")
+    return Adapted(static, _marked(static, nats, options, tuning), options, tuning)
+
+
+def tune(
+    model: LanguageModel,
+    text: EncodedText,
+    options: Adaptation,
+    split: str,
+    *,
+    training: EncodedText | None = None,
+    tokens: int = TUNING_TOKENS,
+    tick: Tick | None = None,
+) -> Tuning:
+    """Try the method's grid on the first `tokens` tokens of a split; options outside the grid stay as given.
+
+    Raises UsageError for a split named test, and for a method without anything to choose.
+    """
+    refuse_test(split)
+    grid = GRIDS[type(options)]
+    if not grid:
+        raise UsageError(f"{method_name(options)} has nothing to tune; leave out --tune")
+    part = dataclasses.replace(text, ids=text.ids[:tokens])
+    roots = gradient_roots(model, options, training)
+    trials = []
+    for values in itertools.product(*grid.values()):
+        chosen: dict[str, Any] = dict(zip(grid, values, strict=True))
+        trial = dataclasses.replace(options, **chosen)
+        trials.append((trial, _nats(model, part, trial, roots, tick) / len(part.ids) / math.log(2)))
+    return Tuning(split, len(part.ids), text.digest, tuple(trials))
+
+
+def refuse_test(split: str) -> None:
+    """The guard: UsageError where options would be chosen on the text that they are judged by."""
+    if split == "test":
+        raise UsageError("options are never chosen on a split named test; tune on valid")
+
+
+def gradient_roots(model: LanguageModel, options: Adaptation, training: EncodedText | None) -> Roots | None:
+    """What dynamic-rms must know of the training text; None for the others."""
+    if not isinstance(options, DynamicRMS):
+        return None
+    if training is None:
+        raise UsageError("dynamic-rms needs the training text for its gradients; give it, or use dynamic-sgd")
+    part = dataclasses.replace(training, ids=training.ids[: options.gathered])
+    return root_mean_squares(model, part, options.segment)
+
+
+def adapted_losses(
+    model: LanguageModel, text: EncodedText, options: Adaptation, roots: Roots | None = None
+) -> Generator[Tensor, None, None]:
+    """-ln p of each token in order, a float64 tensor for each piece of the text that the method reads at once."""
+    match options:
+        case DynamicSGD():
+            return dynamic_losses(model, text, options.segment, options.update)
+        case DynamicRMS():
+            assert roots is not None
+            return dynamic_losses(model, text, options.segment, options.update_by(roots))
+        case NeuralCache():
+            return cache_losses(model, text, options)
+        case Temperature():
+            return _tempered_losses(model, text, options)
+        case MonteCarloDropout():
+            return _dropout_losses(model, text, options)
+
+
+@torch.no_grad()
+def _tempered_losses(model: LanguageModel, text: EncodedText, options: Temperature) -> Generator[Tensor, None, None]:
+    state = model.initial_state(1)
+    with evaluating(model):
+        for batch in _pieces(model, text, STREAM_CHUNK):
+            logits, state = model(batch.input, state)
+            yield _losses(logits / options.temperature, batch)
+
+
+@torch.no_grad()
+def _dropout_losses(
+    model: LanguageModel, text: EncodedText, options: MonteCarloDropout
+) -> Generator[Tensor, None, None]:
+    states = [model.initial_state(1)] * options.passes
+    with _dropping(model, options.seed):
+        for batch in _pieces(model, text, options.segment):
+            drawn = []
+            for number, state in enumerate(states):
+                logits, states[number] = model(batch.input, state)
+                drawn.append(_losses(logits, batch))
+            yield math.log(options.passes) - (-torch.stack(drawn)).logsumexp(0)
+
+
+@contextmanager
+def _dropping(model: LanguageModel, seed: int) -> Iterator[None]:
+    """The model with dropout, drawn from a seed; its mode and torch's generators come back at the end."""
+    training = model.training
+    devices = [model.device] if model.device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(seed)
+        model.train(True)
+        try:
+            yield
+        finally:
+            model.train(training)
+
+
+def _pieces(model: LanguageModel, text: EncodedText, length: int) -> Iterator[Batch]:
+    """The text as one stream, `length` tokens at once, on the model's device."""
+    for batch in Streams(text, StreamBatches(batch_size=1, bptt=length), seed=0).batches(0):
+        yield batch.to(model.device)
+
+
+def _losses(logits: Tensor, batch: Batch) -> Tensor:
+    """-ln p of a batch's targets in order, in float64 on the CPU, from its logits (T, 1, V)."""
+    return -logits.log_softmax(-1).gather(-1, batch.target[..., None]).flatten().double().cpu()
+
+
+def _nats(
+    model: LanguageModel, text: EncodedText, options: Adaptation, roots: Roots | None, tick: Tick | None
+) -> float:
+    """Total of the losses; infinite as soon as it is no number any more."""
+    total = 0.0
+    # closed at once, also in the middle: what it did to the weights is undone then
+    with closing(adapted_losses(model, text, options, roots)) as pieces:
+        for losses in pieces:
+            total += losses.sum().item()
+            if not math.isfinite(total):
+                return math.inf
+            if tick is not None:
+                tick(len(losses))
+    return total
+
+
+def _marked(static: Perplexity, nats: float, options: Adaptation, tuning: Tuning | None) -> Perplexity:
+    """The static figure's contract with other nats, and what was done about them right behind the protocol."""
+    values = ",".join(f"{name}={value}" for name, value in dataclasses.asdict(options).items())
+    marks = [f"adapted={method_name(options)}({values})"]
+    if tuning is not None:
+        marks.append(f"tuned={tuning.split}:{tuning.tokens}")
+    protocol, _, contract = static.signature.partition("|")
+    return dataclasses.replace(static, nats=nats, signature="|".join([protocol, *marks, contract]))
