@@ -20,7 +20,7 @@ from recurlm.config import StreamBatches
 from recurlm.errors import InputError, UsageError
 from recurlm.evaluation.dynamic import DynamicRMS, DynamicSGD, Roots, dynamic_losses, root_mean_squares
 from recurlm.evaluation.neural_cache import NeuralCache, cache_losses
-from recurlm.evaluation.options import need_natural, need_not_negative, need_positive
+from recurlm.evaluation.options import need_natural, need_positive, need_seed
 from recurlm.evaluation.perplexity import STREAM_CHUNK, Perplexity, Tick, stream_perplexity
 from recurlm.models.language_model import LanguageModel, evaluating
 from recurlm.text.batching import Batch, Streams
@@ -52,7 +52,7 @@ class MonteCarloDropout:
 
     def __post_init__(self) -> None:
         need_natural(passes=self.passes, segment=self.segment)
-        need_not_negative(seed=self.seed)
+        need_seed(self.seed)
 
 
 Adaptation = NeuralCache | DynamicSGD | DynamicRMS | Temperature | MonteCarloDropout
