@@ -13,10 +13,11 @@ from recurlm.evaluation.adaptation import (
     Temperature,
     adapted_losses,
     adapted_perplexity,
+    gathered_roots,
     parse_adaptation,
     tune,
 )
-from recurlm.evaluation.dynamic import DynamicRMS, DynamicSGD
+from recurlm.evaluation.dynamic import DynamicRMS, DynamicSGD, root_mean_squares
 from recurlm.evaluation.neural_cache import NeuralCache
 from recurlm.evaluation.perplexity import stream_perplexity
 from recurlm.models.initialisation import initialise
@@ -98,7 +99,8 @@ def test_dropout_follows_its_seed_and_leaves_mode_and_generator_alone(model, tex
 @pytest.mark.parametrize("method", METHODS)
 def test_both_figures_stand_apart_and_say_what_they_are(model, text, encoded, method):
     options = parse_adaptation(method)
-    result = adapted_perplexity(model, text, options, training=encoded([[1, 2, 3]] * 20))
+    roots = gathered_roots(model, encoded([[1, 2, 3]] * 20), options) if method == "dynamic-rms" else None
+    result = adapted_perplexity(model, text, options, roots=roots)
     static = stream_perplexity(model, text)
     assert result.static == static
     assert result.adapted.tokens == len(text.ids)
@@ -193,3 +195,10 @@ def test_options_are_read_from_changes():
 def test_what_cannot_be_read_is_refused(method, changes, message):
     with pytest.raises(UsageError, match=message):
         parse_adaptation(method, changes)
+
+
+def test_roots_are_gathered_from_the_first_tokens_only(model, encoded):
+    first, other = encoded([[1, 2, 3]] * 5), encoded([[1, 2, 3]] * 5 + [[4, 5, 6]] * 5)
+    options = DynamicRMS(gathered=20)
+    pairs = zip(gathered_roots(model, other, options), root_mean_squares(model, first, 5), strict=True)
+    assert all(torch.equal(left, right) for left, right in pairs)

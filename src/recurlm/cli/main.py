@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from recurlm.cli.adapt import adapt
 from recurlm.cli.corpora import corpora
 from recurlm.cli.doctor import doctor
 from recurlm.cli.eval import evaluate
@@ -39,6 +40,7 @@ app = typer.Typer(
 )
 app.command("train")(train)
 app.command("eval")(evaluate)
+app.command("adapt")(adapt)
 app.command("score")(score)
 app.command("generate")(generate)
 app.command("vocabulary")(vocabulary)

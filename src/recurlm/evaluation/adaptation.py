@@ -158,16 +158,16 @@ def adapted_perplexity(
     text: EncodedText,
     options: Adaptation,
     *,
-    training: EncodedText | None = None,
+    roots: Roots | None = None,
     tuning: Tuning | None = None,
     tick: Tick | None = None,
 ) -> Adapted:
-    """Both figures of a text, which is read twice; `training` is the training text, which only dynamic-rms looks at.
+    """Both figures of a text, which is read twice; `roots` are what dynamic-rms gathered, see `gathered_roots`.
 
-    Raises UsageError where dynamic-rms has no training text, InputError where learning diverges.
+    Raises UsageError where dynamic-rms has none, InputError where learning diverges.
     """
     static = stream_perplexity(model, text, tick=tick)
-    nats = _nats(model, text, options, gradient_roots(model, options, training), tick)
+    nats = _nats(model, text, options, roots, tick)
     if not math.isfinite(nats):
         raise InputError(f"{method_name(options)} diverged on {text.name}: its losses are not finite; lower the rate")
     return Adapted(static, _marked(static, nats, options, tuning), options, tuning)
@@ -179,7 +179,7 @@ def tune(
     options: Adaptation,
     split: str,
     *,
-    training: EncodedText | None = None,
+    roots: Roots | None = None,
     tokens: int = TUNING_TOKENS,
     tick: Tick | None = None,
 ) -> Tuning:
@@ -192,7 +192,6 @@ def tune(
     if not grid:
         raise UsageError(f"{method_name(options)} has nothing to tune; leave out --tune")
     part = dataclasses.replace(text, ids=text.ids[:tokens])
-    roots = gradient_roots(model, options, training)
     trials = []
     for values in itertools.product(*grid.values()):
         chosen: dict[str, Any] = dict(zip(grid, values, strict=True))
@@ -207,14 +206,12 @@ def refuse_test(split: str) -> None:
         raise UsageError("options are never chosen on a split named test; tune on valid")
 
 
-def gradient_roots(model: LanguageModel, options: Adaptation, training: EncodedText | None) -> Roots | None:
-    """What dynamic-rms must know of the training text; None for the others."""
-    if not isinstance(options, DynamicRMS):
-        return None
-    if training is None:
-        raise UsageError("dynamic-rms needs the training text for its gradients; give it, or use dynamic-sgd")
+def gathered_roots(
+    model: LanguageModel, training: EncodedText, options: DynamicRMS, *, tick: Tick | None = None
+) -> Roots:
+    """What dynamic-rms must know of the training text: its first tokens' gradients, as many as the options say."""
     part = dataclasses.replace(training, ids=training.ids[: options.gathered])
-    return root_mean_squares(model, part, options.segment)
+    return root_mean_squares(model, part, options.segment, tick=tick)
 
 
 def adapted_losses(
@@ -225,7 +222,8 @@ def adapted_losses(
         case DynamicSGD():
             return dynamic_losses(model, text, options.segment, options.update)
         case DynamicRMS():
-            assert roots is not None
+            if roots is None:
+                raise UsageError("dynamic-rms needs the training text for its gradients; give it, or use dynamic-sgd")
             return dynamic_losses(model, text, options.segment, options.update_by(roots))
         case NeuralCache():
             return cache_losses(model, text, options)
