@@ -39,6 +39,7 @@ from recurlm.models.language_model import LanguageModel
 from recurlm.text.codec import Codec, EncodedText
 from recurlm.text.corpora import named_corpora, open_source, open_text
 from recurlm.text.sources import Text
+from recurlm.text.unknown import UnknownRule
 from recurlm.text.vocabulary import EOS, EOS_ID
 
 UNTIL_LAST_TOKEN = Ending()
@@ -92,6 +93,7 @@ class Model:
         split: str | None = None,
         protocol: str = "stream",
         full_batches: int | None = None,
+        oov: str = "unk",
         data_directory: Path | None = None,
         cache_directory: Path | None = None,
         offline: bool = False,
@@ -100,13 +102,16 @@ class Model:
         """Perplexity of a file, a corpus by name, or without `text` of the corpus the model learned from.
 
         A corpus is measured on its test split unless `split` says otherwise; a file is measured whole unless
-        `split` asks for the part that training would hold out. Raises InputError for a text that cannot be read
-        or, where the vocabulary has no ``<unk>``, holds an unknown token.
+        `split` asks for the part that training would hold out. `oov` says what unknown tokens count: unk, skip or
+        floor:LOGPROB (see `UnknownRule`). Raises InputError for a text that cannot be read or, where the vocabulary
+        has no ``<unk>`` and the rule needs it, holds an unknown token.
         """
+        rule = UnknownRule.parse(oov)
         where = {"data_directory": data_directory, "cache_directory": cache_directory, "offline": offline}
+        encoded = self.codec.encode(self._text(text, split, where), rule)
         return perplexity(
             self.network,
-            self._encoded(text, split, where),
+            encoded,
             protocol,
             buckets=given_buckets(self.recipe.batches),
             full_batches=full_batches,

@@ -20,6 +20,7 @@ def test_eval_prints_the_object_of_the_contract(recurlm: Command, trained: Path)
     result = json.loads(done.stdout)
     assert set(result) == {
         "perplexity",
+        "perplexity_without_oov",
         "bits_per_token",
         "bits_per_character",
         "tokens",

@@ -1,6 +1,7 @@
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -23,6 +24,7 @@ from recurlm.evaluation.perplexity import stream_perplexity
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
 from recurlm.text.codec import EncodedText
+from recurlm.text.unknown import UnknownRule
 from recurlm.version import VERSION
 
 VOCABULARY = 9
@@ -202,3 +204,19 @@ def test_roots_are_gathered_from_the_first_tokens_only(model, encoded):
     options = DynamicRMS(gathered=20)
     pairs = zip(gathered_roots(model, other, options), root_mean_squares(model, first, 5), strict=True)
     assert all(torch.equal(left, right) for left, right in pairs)
+
+
+def test_known_tokens_are_told_apart_under_adaptation_too(model, text):
+    missing = np.array([2, 3, 30])
+    marked = dataclasses.replace(text, missing=missing)
+    options = NeuralCache(share=0.3)
+    costs = torch.cat(list(adapted_losses(model, text, options))).tolist()
+    expected = sum(cost for place, cost in enumerate(costs) if place not in missing)
+    result = adapted_perplexity(model, marked, options).adapted
+    assert result.known == (pytest.approx(expected), 45)
+    assert result.nats == pytest.approx(sum(costs))
+
+
+def test_other_rules_for_unknown_tokens_are_refused(model, text):
+    with pytest.raises(UsageError, match="counts unknown words as <unk> only"):
+        adapted_perplexity(model, dataclasses.replace(text, rule=UnknownRule("skip")), NeuralCache())

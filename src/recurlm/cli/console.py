@@ -18,6 +18,14 @@ CacheDirectoryOption = Annotated[
     typer.Option("--cache-dir", envvar="RECURLM_CACHE_DIR", help="Folder for downloads and prepared texts."),
 ]
 OfflineOption = Annotated[bool, typer.Option("--offline", envvar="RECURLM_OFFLINE", help="Never use the network.")]
+UnknownOption = Annotated[
+    str,
+    typer.Option(
+        "--oov",
+        metavar="RULE",
+        help="Unknown words: unk, counted as <unk>; skip, not counted; floor:LOGPROB, charged that much in nats.",
+    ),
+]
 DeviceOption = Annotated[str, typer.Option("--device", envvar="RECURLM_DEVICE", help="auto, cpu or cuda.")]
 
 

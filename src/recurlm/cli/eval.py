@@ -11,6 +11,7 @@ from recurlm.cli.console import (
     JsonOption,
     OfflineOption,
     RunArgument,
+    UnknownOption,
     print_json,
 )
 
@@ -34,6 +35,7 @@ def evaluate(
         int | None,
         typer.Option("--full-batches", min=1, metavar="N", help="mxnet only: drop rows that do not fill a batch of N."),
     ] = None,
+    oov: UnknownOption = "unk",
     device: DeviceOption = "auto",
     data_directory: DataDirectoryOption = None,
     cache_directory: CacheDirectoryOption = None,
@@ -55,6 +57,7 @@ def evaluate(
         split=split,
         protocol=protocol,
         full_batches=full_batches,
+        oov=oov,
         data_directory=data_directory,
         cache_directory=cache_directory,
         offline=offline,
@@ -63,6 +66,8 @@ def evaluate(
         print_json(result.to_json())
         return
     print(f"perplexity          {result.value:.3f}")
+    if result.without_oov is not None:
+        print(f"without oov         {result.without_oov:.3f}")
     print(f"bits per token      {result.bits_per_token:.4f}")
     if result.bits_per_character is not None:
         print(f"bits per character  {result.bits_per_character:.4f}")

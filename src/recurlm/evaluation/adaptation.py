@@ -13,7 +13,9 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from recurlm.config import StreamBatches
@@ -21,7 +23,7 @@ from recurlm.errors import InputError, UsageError
 from recurlm.evaluation.dynamic import DynamicRMS, DynamicSGD, Roots, dynamic_losses, root_mean_squares
 from recurlm.evaluation.neural_cache import NeuralCache, cache_losses
 from recurlm.evaluation.options import need_natural, need_positive, need_seed
-from recurlm.evaluation.perplexity import STREAM_CHUNK, Perplexity, Tick, stream_perplexity
+from recurlm.evaluation.perplexity import STREAM_CHUNK, Perplexity, Tick, finite, stream_perplexity
 from recurlm.models.language_model import LanguageModel, evaluating
 from recurlm.text.batching import Batch, Streams
 from recurlm.text.codec import EncodedText
@@ -92,8 +94,7 @@ class Tuning:
     def to_json(self) -> dict[str, Any]:
         """The object under `tuning` that `adapt --json` prints."""
         trials = [
-            {"options": dataclasses.asdict(options), "bits_per_token": bits if math.isfinite(bits) else None}
-            for options, bits in self.trials
+            {"options": dataclasses.asdict(options), "bits_per_token": finite(bits)} for options, bits in self.trials
         ]
         return {"split": self.split, "tokens": self.tokens, "text": f"sha256:{self.digest[:8]}", "trials": trials}
 
@@ -164,13 +165,16 @@ def adapted_perplexity(
 ) -> Adapted:
     """Both figures of a text, which is read twice; `roots` are what dynamic-rms gathered, see `gathered_roots`.
 
-    Raises UsageError where dynamic-rms has none, InputError where learning diverges.
+    Raises UsageError where dynamic-rms has none or the text's rule for unknown tokens is not the plain one,
+    InputError where learning diverges.
     """
+    if text.rule.kind != "unk":
+        raise UsageError("adaptation counts unknown words as <unk> only; leave the rule for them out")
     static = stream_perplexity(model, text, tick=tick)
-    nats = _nats(model, text, options, roots, tick)
-    if not math.isfinite(nats):
+    costs = token_costs(model, text, options, roots, tick=tick)
+    if not np.isfinite(costs).all():
         raise InputError(f"{method_name(options)} diverged on {text.name}: its losses are not finite; lower the rate")
-    return Adapted(static, _marked(static, nats, options, tuning), options, tuning)
+    return Adapted(static, _marked(static, text, costs, options, tuning), options, tuning)
 
 
 def tune(
@@ -196,7 +200,8 @@ def tune(
     for values in itertools.product(*grid.values()):
         chosen: dict[str, Any] = dict(zip(grid, values, strict=True))
         trial = dataclasses.replace(options, **chosen)
-        trials.append((trial, _nats(model, part, trial, roots, tick) / len(part.ids) / math.log(2)))
+        costs = token_costs(model, part, trial, roots, tick=tick)
+        trials.append((trial, float(costs.mean()) / math.log(2)))
     return Tuning(split, len(part.ids), text.digest, tuple(trials))
 
 
@@ -281,27 +286,41 @@ def _losses(logits: Tensor, batch: Batch) -> Tensor:
     return -logits.log_softmax(-1).gather(-1, batch.target[..., None]).flatten().double().cpu()
 
 
-def _nats(
-    model: LanguageModel, text: EncodedText, options: Adaptation, roots: Roots | None, tick: Tick | None
-) -> float:
-    """Total of the losses; infinite as soon as it is no number any more."""
-    total = 0.0
+def token_costs(
+    model: LanguageModel,
+    text: EncodedText,
+    options: Adaptation,
+    roots: Roots | None = None,
+    *,
+    tick: Tick | None = None,
+) -> NDArray[np.float64]:
+    """-ln p of every id of the text (N,), in its order; infinite from where it is no number any more."""
+    costs = np.full(len(text.ids), np.inf)
+    done = 0
     # closed at once, also in the middle: what it did to the weights is undone then
     with closing(adapted_losses(model, text, options, roots)) as pieces:
         for losses in pieces:
-            total += losses.sum().item()
-            if not math.isfinite(total):
-                return math.inf
+            if not losses.isfinite().all():
+                break
+            costs[done : done + len(losses)] = losses
+            done += len(losses)
             if tick is not None:
                 tick(len(losses))
-    return total
+    return costs
 
 
-def _marked(static: Perplexity, nats: float, options: Adaptation, tuning: Tuning | None) -> Perplexity:
-    """The static figure's contract with other nats, and what was done about them right behind the protocol."""
+def _marked(
+    static: Perplexity, text: EncodedText, costs: NDArray[np.float64], options: Adaptation, tuning: Tuning | None
+) -> Perplexity:
+    """The static figure's contract with other costs, and what was done about them right behind the protocol."""
     values = ",".join(f"{name}={value}" for name, value in dataclasses.asdict(options).items())
     marks = [f"adapted={method_name(options)}({values})"]
     if tuning is not None:
         marks.append(f"tuned={tuning.split}:{tuning.tokens}")
     protocol, _, contract = static.signature.partition("|")
-    return dataclasses.replace(static, nats=nats, signature="|".join([protocol, *marks, contract]))
+    known = None
+    if text.missing is not None:
+        of_known = np.delete(costs, text.missing)
+        known = float(of_known.sum()), len(of_known)
+    signature = "|".join([protocol, *marks, contract])
+    return dataclasses.replace(static, nats=float(costs.sum()), signature=signature, known=known)

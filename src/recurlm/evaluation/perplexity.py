@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from recurlm.config import SentenceBatches, StreamBatches
 from recurlm.devices import autocast
-from recurlm.errors import InputError
+from recurlm.errors import InputError, UsageError
 from recurlm.kernels.linear_cross_entropy import linear_cross_entropy
 from recurlm.models.language_model import LanguageModel, evaluating
 from recurlm.models.state import State
@@ -32,13 +33,17 @@ SMALLEST_MXNET_PROBABILITY = 1e-10
 Tick = Callable[[int], None]
 """Called with the number of tokens done since the last call; may raise to stop."""
 
+Losses = tuple[NDArray[np.int64], NDArray[np.float64]]
+"""Positions (N,) of tokens in a text, and -ln p (N,) of each."""
+
 
 @dataclass(frozen=True)
 class Perplexity:
     """A perplexity and the contract under which it was measured.
 
     nats: total negative log-probability · tokens: how many were counted · oov: how many of the text's tokens the
-    vocabulary lacks · characters: of the text, or None where not all of its tokens were counted.
+    vocabulary lacks · characters: of the text, or None where not all of its tokens were counted · known: nats and
+    number of the tokens that the vocabulary has, or None where nobody noted which they are.
     """
 
     nats: float
@@ -47,14 +52,19 @@ class Perplexity:
     characters: int | None
     protocol: str
     signature: str
+    known: tuple[float, int] | None = None
 
     @property
     def value(self) -> float:
         """The perplexity; infinite where the exponential is."""
-        try:
-            return math.exp(self.nats / self.tokens)
-        except OverflowError:
-            return math.inf
+        return exponential(self.nats, self.tokens)
+
+    @property
+    def without_oov(self) -> float | None:
+        """The perplexity of the known tokens alone, or None where there is no other, or none is known."""
+        if not self.oov or self.known is None or not self.known[1]:
+            return None
+        return exponential(*self.known)
 
     @property
     def bits_per_token(self) -> float:
@@ -69,7 +79,8 @@ class Perplexity:
     def to_json(self) -> dict[str, Any]:
         """The object that `eval --json` prints."""
         return {
-            "perplexity": self.value if math.isfinite(self.value) else None,
+            "perplexity": finite(self.value),
+            "perplexity_without_oov": finite(self.without_oov),
             "bits_per_token": self.bits_per_token,
             "bits_per_character": self.bits_per_character,
             "tokens": self.tokens,
@@ -77,6 +88,19 @@ class Perplexity:
             "protocol": self.protocol,
             "signature": self.signature,
         }
+
+
+def exponential(nats: float, tokens: int) -> float:
+    """The perplexity of so many nats over so many tokens; infinite where the exponential is."""
+    try:
+        return math.exp(nats / tokens)
+    except OverflowError:
+        return math.inf
+
+
+def finite(value: float | None) -> float | None:
+    """The number where JSON can hold it."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def perplexity(
@@ -112,15 +136,11 @@ def stream_perplexity(
     With `columns` > 1 the stream is cut into that many pieces read side by side, each from a zero state: quicker,
     slightly worse, and named in the signature. The result does not depend on `chunk`, the steps computed at once.
     """
-    total = 0.0
-    state = model.initial_state(columns)
-    for batch in Streams(text, StreamBatches(batch_size=columns, bptt=chunk), seed=0).batches(0):
-        losses, state = token_losses(model, batch.input, batch.target, state)
-        total += losses.sum().item()
-        if tick is not None:
-            tick(int(batch.counted.sum()))
+    tally = _Tally(text)
+    for positions, losses in _stream_losses(model, text, columns, chunk):
+        tally.add(positions, losses, tick)
     extra = {"columns": columns} if columns > 1 else {}
-    return _result(text, "stream", total, len(text.ids), text.characters, "counted", "carried", extra)
+    return _result(tally, "stream", text.characters, "counted", "carried", extra)
 
 
 def sentence_perplexity(
@@ -130,15 +150,23 @@ def sentence_perplexity(
 
     `budget` is how many padded positions are computed at once; the result does not depend on it.
     """
-    starts, lengths = _sentences(text)
-    total = 0.0
-    for group in length_groups(lengths.tolist(), budget):
-        padded = padded_rows(text.ids, starts[group], lengths[group], int(lengths[group].max()))
-        losses = _row_losses(model, *sentence_batch(padded))
-        total += losses.sum().item()
+    tally = _Tally(text)
+    for positions, losses in _sentence_losses(model, text, budget):
+        tally.add(positions, losses, tick)
+    return _result(tally, "sentence", text.characters, "counted", "zero", {})
+
+
+def token_nats(
+    model: LanguageModel, text: EncodedText, protocol: str = "stream", *, tick: Tick | None = None
+) -> NDArray[np.float64]:
+    """-ln p of every id of the text (N,), in its order, under stream or sentence; OOV as ``<unk>``."""
+    nats = np.zeros(len(text.ids))
+    pieces = _stream_losses(model, text) if protocol == "stream" else _sentence_losses(model, text)
+    for positions, losses in pieces:
+        nats[positions] = losses
         if tick is not None:
-            tick(int(lengths[group].sum()))
-    return _result(text, "sentence", total, len(text.ids), text.characters, "counted", "zero", {})
+            tick(len(positions))
+    return nats
 
 
 def mxnet_perplexity(
@@ -152,11 +180,15 @@ def mxnet_perplexity(
     """The seed document's: buckets, first word given, ``<eos>`` and padding not counted, zero state each sentence.
 
     Sentences longer than the largest bucket are left out, and with `full_batches` also the last rows of each bucket
-    that do not fill a batch of that size; the signature counts both.
+    that do not fill a batch of that size; the signature counts both. Raises UsageError for a rule of unknown tokens
+    that MXNet does not have.
     """
+    if text.rule.kind != "unk":
+        raise UsageError("the protocol mxnet counts unknown words as <unk> only; leave --oov out")
     starts, lengths = _sentences(text)
     bucket_of = np.searchsorted(np.asarray(buckets), lengths)
-    total, tokens, kept = 0.0, 0, 0
+    tally = _Tally(text)
+    kept = 0
     for index, bucket in enumerate(buckets):
         members = np.flatnonzero(bucket_of == index)
         if full_batches is not None:
@@ -164,19 +196,19 @@ def mxnet_perplexity(
         kept += len(members)
         for rows in _pieces(members, max(1, SENTENCE_BUDGET // bucket)):
             input_, target = given_first_word_batch(padded_rows(text.ids, starts[rows], lengths[rows], bucket))
-            counted = torch.from_numpy((target != IGNORED) & (target != EOS_ID))
-            losses = _row_losses(model, input_, target).clamp(max=-math.log(SMALLEST_MXNET_PROBABILITY))
-            total += losses[counted].sum().item()
-            tokens += int(counted.sum())
+            counted = (target != IGNORED) & (target != EOS_ID)
+            losses = _row_losses(model, input_, target).clip(max=-math.log(SMALLEST_MXNET_PROBABILITY))
+            positions = starts[rows][:, None] + 1 + np.arange(bucket)
+            tally.add(positions[counted], losses[counted])
             if tick is not None:
                 tick(int(lengths[rows].sum()))
     extra: dict[str, object] = {"first-word": "given", "buckets": ",".join(map(str, buckets))}
     if full_batches is not None:
         extra["full-batches"] = full_batches
     extra["dropped"] = len(lengths) - kept
-    if not tokens:
+    if not tally.known_tokens + tally.unknown_tokens:
         raise InputError(f"{text.name}: no token is left to count; the buckets or full batches drop every sentence")
-    return _result(text, "mxnet", total, tokens, None, "not-counted", "zero", extra)
+    return _result(tally, "mxnet", None, "not-counted", "zero", extra)
 
 
 def given_buckets(batches: StreamBatches | SentenceBatches) -> Sequence[int]:
@@ -204,35 +236,87 @@ def token_losses(
     return losses.double().cpu().view(input.shape), state
 
 
-def _row_losses(model: LanguageModel, input_: "np.ndarray[Any, Any]", target: "np.ndarray[Any, Any]") -> Tensor:
+def _stream_losses(
+    model: LanguageModel, text: EncodedText, columns: int = 1, chunk: int = STREAM_CHUNK
+) -> Iterator[Losses]:
+    state = model.initial_state(columns)
+    streams = Streams(text, StreamBatches(batch_size=columns, bptt=chunk), seed=0)
+    first = 0
+    for batch in streams.batches(0):
+        losses, state = token_losses(model, batch.input, batch.target, state)
+        steps = first + np.arange(len(batch.input))
+        positions = steps[:, None] + streams.rows * np.arange(columns)
+        counted = batch.counted.numpy()
+        yield positions[counted], losses.numpy()[counted]
+        first += len(batch.input)
+
+
+def _sentence_losses(model: LanguageModel, text: EncodedText, budget: int = SENTENCE_BUDGET) -> Iterator[Losses]:
+    starts, lengths = _sentences(text)
+    for group in length_groups(lengths.tolist(), budget):
+        width = int(lengths[group].max())
+        input_, target = sentence_batch(padded_rows(text.ids, starts[group], lengths[group], width))
+        positions = starts[group][:, None] + np.arange(width)
+        counted = target != IGNORED
+        yield positions[counted], _row_losses(model, input_, target)[counted]
+
+
+def _row_losses(model: LanguageModel, input_: NDArray[Any], target: NDArray[Any]) -> NDArray[np.float64]:
     """Losses (B, T) of sentences that start from a zero state; input and target are (B, T)."""
     inputs, targets = torch.from_numpy(input_).t(), torch.from_numpy(target).t()
     losses, _ = token_losses(model, inputs, targets, model.initial_state(len(input_)))
-    return losses.t()
+    return losses.t().numpy()
 
 
-def _sentences(text: EncodedText) -> tuple["np.ndarray[Any, Any]", "np.ndarray[Any, Any]"]:
+class _Tally:
+    """Sums of what the tokens cost, those that the vocabulary has and those that it lacks."""
+
+    def __init__(self, text: EncodedText) -> None:
+        self.text = text
+        self.known_nats = self.unknown_nats = 0.0
+        self.known_tokens = self.unknown_tokens = 0
+
+    def add(self, positions: NDArray[np.int64], losses: NDArray[np.float64], tick: Tick | None = None) -> None:
+        """Losses (N,) of the tokens at these positions (N,) of the text."""
+        unknown = np.isin(positions, [] if self.text.missing is None else self.text.missing)
+        self.known_nats += float(losses[~unknown].sum())
+        self.unknown_nats += float(losses[unknown].sum())
+        self.unknown_tokens += int(unknown.sum())
+        self.known_tokens += len(losses) - int(unknown.sum())
+        if tick is not None:
+            tick(len(losses))
+
+    def total(self) -> tuple[float, int]:
+        """Nats and tokens by the text's rule for unknown ones."""
+        rule, unknown = self.text.rule, self.unknown_tokens + self.text.left_out
+        if rule.kind == "skip":
+            return self.known_nats, self.known_tokens
+        charged = -rule.logprob * unknown if rule.kind == "floor" else self.unknown_nats
+        return self.known_nats + charged, self.known_tokens + unknown
+
+
+def _sentences(text: EncodedText) -> tuple[NDArray[Any], NDArray[Any]]:
     ends = text.ends
     starts = np.concatenate([[0], ends[:-1]])
     return starts, ends - starts
 
 
-def _pieces(rows: "np.ndarray[Any, Any]", size: int) -> Iterator["np.ndarray[Any, Any]"]:
+def _pieces(rows: NDArray[Any], size: int) -> Iterator[NDArray[Any]]:
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
 
 
 def _result(
-    text: EncodedText,
-    protocol: str,
-    nats: float,
-    tokens: int,
-    characters: int | None,
-    eos: str,
-    state: str,
-    extra: dict[str, Any],
+    tally: _Tally, protocol: str, characters: int | None, eos: str, state: str, extra: dict[str, Any]
 ) -> Perplexity:
-    fields = {"tokens": tokens, "eos": eos, "state": state, "oov": text.oov}
+    text = tally.text
+    nats, tokens = tally.total()
+    if not tokens:
+        raise InputError(f"{text.name}: the vocabulary has none of its tokens, so none is left to count")
+    fields = {"tokens": tokens, "eos": eos, "state": state, "oov": text.rule.label(text.oov)}
     fields |= extra | {"text": f"sha256:{text.digest[:8]}", "recurlm": VERSION}
     signature = "|".join([protocol, *(f"{name}={value}" for name, value in fields.items())])
-    return Perplexity(nats, tokens, text.oov, characters, protocol, signature)
+    if text.rule.kind == "skip" and text.oov:
+        characters = None
+    known = None if text.missing is None else (tally.known_nats, tally.known_tokens)
+    return Perplexity(nats, tokens, text.oov, characters, protocol, signature, known)

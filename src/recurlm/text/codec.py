@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 from recurlm.errors import CorruptFileError, InputError, RecurlmError
 from recurlm.text.sources import Text
 from recurlm.text.tokenization import LINE_FEED, BytePairs, Characters, Tokenization, Words
+from recurlm.text.unknown import AS_UNK, UnknownRule
 from recurlm.text.vocabulary import EOS, EOS_ID, Vocabulary
 
 VOCABULARY_FILE = "vocabulary.json"
 TOKENIZER_FILE = "tokenizer.json"
+LEFT_OUT = -1
+"""In place of an id: the model does not read this token."""
 
 Ids = NDArray[np.unsignedinteger]
 
@@ -25,6 +28,8 @@ class EncodedText:
 
     `characters` counts Unicode code points with line feeds; `oov` counts tokens that became ``<unk>``
     because the vocabulary lacks them (an ``<unk>`` that stands in the text itself is a word like any other).
+    `missing` holds their positions in ids, where whoever encoded kept them; `left_out` counts those among them that
+    have no place in ids, for want of an ``<unk>``. `rule` is what they count.
     """
 
     ids: Ids
@@ -32,6 +37,9 @@ class EncodedText:
     digest: str
     characters: int
     oov: int = 0
+    missing: NDArray[np.int64] | None = None
+    left_out: int = 0
+    rule: UnknownRule = AS_UNK
 
     @cached_property
     def ends(self) -> NDArray[np.int64]:
@@ -46,10 +54,11 @@ class Codec:
     tokenization: Tokenization
     vocabulary: Vocabulary
 
-    def line(self, text: str) -> tuple[list[int], list[str], list[bool]]:
+    def line(self, text: str, rule: UnknownRule = AS_UNK) -> tuple[list[int], list[str], list[bool]]:
         """Ids, tokens as written, and which of them the vocabulary lacks, for one line, ``<eos>`` not included.
 
-        Raises InputError where a token is unknown and the vocabulary has no ``<unk>``, or is ``<eos>`` itself.
+        An unknown token has the id of ``<unk>``, or `LEFT_OUT` where there is none and the rule needs none. Raises
+        InputError where a token is unknown and the rule needs the ``<unk>`` that is not there, or is ``<eos>`` itself.
         """
         tokens = [token for token in self.tokenization.split(text) if token != LINE_FEED]
         if EOS in tokens:
@@ -57,18 +66,34 @@ class Codec:
         ids = self.vocabulary.ids
         missing = [token not in ids for token in tokens]
         unknown = self.vocabulary.unknown_id
-        if unknown is None and any(missing):
-            raise self.refusal(tokens[missing.index(True)])
-        return [ids.get(token, unknown or 0) for token in tokens], tokens, missing
+        if unknown is None:
+            unknown = LEFT_OUT
+            if rule.needs_unk and any(missing):
+                raise self.refusal(tokens[missing.index(True)])
+        return [ids.get(token, unknown) for token in tokens], tokens, missing
 
-    def encode(self, text: Text) -> EncodedText:
+    def encode(self, text: Text, rule: UnknownRule = AS_UNK) -> EncodedText:
         """A whole text as ids, in memory. Raises InputError with line and word as `line` does."""
-        encoder = Encoder(self)
-        parts = list(encoder.blocks(text))
-        ids = np.concatenate(parts) if parts else np.zeros(0, np.uint32)
-        if not len(ids):
+        encoder = Encoder(self, rule)
+        parts: list[NDArray[np.uint32]] = []
+        missing: list[NDArray[np.int64]] = []
+        length = 0
+        for ids, positions in encoder.marked_blocks(text):
+            parts.append(ids)
+            missing.append(length + positions)
+            length += len(ids)
+        if not length:
             raise InputError(f"{text.name}: the text is empty")
-        return EncodedText(ids, text.name, text.sha256, encoder.characters, encoder.oov)
+        return EncodedText(
+            np.concatenate(parts),
+            text.name,
+            text.sha256,
+            encoder.characters,
+            encoder.oov,
+            np.concatenate(missing),
+            encoder.left_out,
+            rule,
+        )
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text these ids spell; ``<eos>`` becomes a line feed."""
@@ -82,7 +107,7 @@ class Codec:
             return InputError(f"{place}holds the word {EOS} itself; the end of a line counts as {EOS}, so remove it")
         return InputError(
             f"{place}the token {token!r} is not in the vocabulary, which has no <unk>; "
-            "change the text, or train with text.unknown=true"
+            "change the text, train with text.unknown=true, or score with --oov skip or floor:LOGPROB"
         )
 
     def files(self) -> dict[str, str]:
@@ -105,46 +130,61 @@ class Codec:
 class Encoder:
     """Encodes a text block by block and counts what it meets on the way."""
 
-    def __init__(self, codec: Codec) -> None:
+    def __init__(self, codec: Codec, rule: UnknownRule = AS_UNK) -> None:
         self.codec = codec
         self.characters = 0
         self.oov = 0
-        self._ids = _Lookup(codec.vocabulary)
+        self.left_out = 0
+        self._unknown = codec.vocabulary.unknown_id
+        self._ids = _Lookup(codec.vocabulary, refuse=self._unknown is None and rule.needs_unk)
 
     def blocks(self, text: Text) -> Iterator[NDArray[np.uint32]]:
         """Ids of each block of the text. Raises InputError naming text, line and word."""
+        for ids, _ in self.marked_blocks(text):
+            yield ids
+
+    def marked_blocks(self, text: Text) -> Iterator[tuple[NDArray[np.uint32], NDArray[np.int64]]]:
+        """The same, each with the positions in it that hold ``<unk>`` for a token that the vocabulary lacks."""
         line = 1
         for block in closed_blocks(text):
             tokens = list(self.codec.tokenization.split(block))
             try:
-                yield np.fromiter(map(self._ids.__getitem__, tokens), np.uint32, len(tokens))
+                ids = np.fromiter(map(self._ids.__getitem__, tokens), np.uint32, len(tokens))
             except KeyError as error:
                 token = str(error.args[0])
                 at = line + tokens[: tokens.index(token)].count(LINE_FEED)
                 raise InputError(f"{text.name}, {self.codec.refusal(token, at)}") from error
             self.characters += len(block)
             line += block.count(LINE_FEED)
-            self.oov = self._ids.missing
+            yield self._settled(ids)
+
+    def _settled(self, ids: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+        missing = np.flatnonzero(ids == self._ids.absent)
+        self.oov += len(missing)
+        if self._unknown is None:
+            self.left_out += len(missing)
+            return np.delete(ids, missing) if len(missing) else ids, missing[:0]
+        ids[missing] = self._unknown
+        return ids, missing
 
 
 class _Lookup(dict[str, int]):
-    """Token to id; a token that is missing counts and gives ``<unk>``, or raises KeyError without one.
+    """Token to id; a token that is missing gives `absent`, which is no id, or raises KeyError.
 
     A written ``<eos>`` raises KeyError too: it would end a sentence in the middle of a line.
     """
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: Vocabulary, *, refuse: bool) -> None:
         super().__init__(vocabulary.ids)
         del self[EOS]
         self[LINE_FEED] = EOS_ID
-        self.unknown = vocabulary.unknown_id
-        self.missing = 0
+        self.absent = len(vocabulary)
+        self.refuse = refuse
 
     def __missing__(self, token: str) -> int:
-        if self.unknown is None or token == EOS:
+        if self.refuse or token == EOS:
             raise KeyError(token)
-        self.missing += 1
-        return self.unknown
+        return self.absent
 
 
 def closed_blocks(text: Text) -> Iterator[str]:
