@@ -14,7 +14,7 @@ from typing import Any
 import typer
 
 from recurlm.cli.main import app
-from recurlm.config import Dropout, Recipe, Section, sections
+from recurlm.config import OUTPUTS, Dropout, Recipe, Section, sections
 
 FOLDER = Path(__file__).resolve().parent
 WIDTH = 96
@@ -62,6 +62,8 @@ def _kind(name: str, kind: type[Section]) -> list[str]:
     lines = [*heading, _sentence(kind), "", *_table(kind)]
     if name == "model":
         lines += ["", "### `[model.dropout]`", "", _sentence(Dropout), "", *_table(Dropout)]
+        for output in OUTPUTS:
+            lines += ["", *_kind("model.output", output)]
     return lines
 
 

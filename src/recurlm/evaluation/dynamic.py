@@ -14,7 +14,6 @@ from torch import Tensor
 from recurlm.config import StreamBatches
 from recurlm.evaluation.options import need_natural, need_not_negative, need_positive, need_share
 from recurlm.evaluation.perplexity import Tick
-from recurlm.kernels.linear_cross_entropy import linear_cross_entropy
 from recurlm.models.language_model import LanguageModel, evaluating
 from recurlm.models.state import State, detach
 from recurlm.text.batching import IGNORED, Batch, Streams
@@ -123,12 +122,10 @@ def _gradients(model: LanguageModel, batch: Batch, state: State) -> tuple[Tensor
     batch = batch.to(model.device)
     with torch.enable_grad():
         hidden, state = model.hidden(batch.input, state)
-        total, losses = linear_cross_entropy(
-            hidden.flatten(0, 1), model.decoder.weight, model.decoder.bias, batch.target.flatten()
-        )
+        total, losses = model.decoder.losses(hidden, batch.target)
         mean = total / (batch.target != IGNORED).sum()
         gradients = torch.autograd.grad(mean, list(model.parameters()))
-    return losses.double().cpu(), list(gradients), detach(state)
+    return losses.double().cpu().flatten(), list(gradients), detach(state)
 
 
 @contextmanager

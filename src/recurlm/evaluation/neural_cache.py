@@ -41,17 +41,17 @@ def cache_losses(
     The first token, before which the cache is empty, has the model's own probability.
     """
     state = model.initial_state(1)
-    keys = torch.empty(0, model.options.hidden_sizes[-1], device=model.device)
-    values = torch.empty(0, dtype=torch.long, device=model.device)
+    old_keys: list[Tensor] = []
+    old_values: list[Tensor] = []
     with evaluating(model):
         for batch in Streams(text, StreamBatches(batch_size=1, bptt=chunk), seed=0).batches(0):
             batch = batch.to(model.device)
             hidden, state = model.hidden(batch.input, state)
             queries, targets = hidden[:, 0], batch.target[:, 0]
-            keys, values = torch.cat([keys, queries]), torch.cat([values, targets])
-            own = -model.decoder(queries).log_softmax(-1).gather(1, targets[:, None])[:, 0].double()
+            keys, values = torch.cat([*old_keys, queries]), torch.cat([*old_values, targets])
+            own = -model.decoder.log_probabilities(queries).gather(1, targets[:, None])[:, 0].double()
             yield _mixed(own, _cached(queries, keys, targets, values, options), options.share).cpu()
-            keys, values = keys[-options.window :], values[-options.window :]
+            old_keys, old_values = [keys[-options.window :]], [values[-options.window :]]
 
 
 def _cached(queries: Tensor, keys: Tensor, targets: Tensor, values: Tensor, options: NeuralCache) -> Tensor:

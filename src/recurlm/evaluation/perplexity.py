@@ -16,7 +16,6 @@ from torch import Tensor
 from recurlm.config import SentenceBatches, StreamBatches
 from recurlm.devices import autocast
 from recurlm.errors import InputError, UsageError
-from recurlm.kernels.linear_cross_entropy import linear_cross_entropy
 from recurlm.models.language_model import LanguageModel, evaluating
 from recurlm.models.state import State
 from recurlm.text.batching import IGNORED, Streams, given_first_word_batch, length_groups, padded_rows, sentence_batch
@@ -230,10 +229,8 @@ def token_losses(
     device = model.device
     with evaluating(model), autocast(precision, device):
         hidden, state = model.hidden(input.to(device), state)
-        _, losses = linear_cross_entropy(
-            hidden.flatten(0, 1), model.decoder.weight, model.decoder.bias, target.to(device).flatten()
-        )
-    return losses.double().cpu().view(input.shape), state
+        _, losses = model.decoder.losses(hidden, target.to(device))
+    return losses.double().cpu(), state
 
 
 def _stream_losses(
