@@ -51,7 +51,7 @@ class DynamicSGD:
 
 @dataclass(frozen=True)
 class DynamicRMS:
-    """The same scaled for each parameter by its gradient's root mean square R on the training text (equation 6).
+    """The same scaled for each parameter by its gradient's root mean square R on the training text.
 
     theta <- theta + min(decay R / mean R, 1) (theta0 - theta) - rate g / (R + epsilon). mean R is the mean over
     matrices and biases of their means, as in the paper's program. R is gathered from the first `gathered` tokens.

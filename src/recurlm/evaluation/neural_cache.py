@@ -19,7 +19,7 @@ CHUNK = 512
 class NeuralCache:
     """p(w) = (1 - share) p_model(w) + share p_cache(w), with p_cache over the last `window` positions i.
 
-    p_cache(w) is the part of exp(theta h . h_i) that falls on positions whose next token was w (equations 2 and 3).
+    p_cache(w) is the part of exp(theta h . h_i) that falls on positions whose next token was w.
     """
 
     window: int = 500
