@@ -175,7 +175,9 @@ class ModelOptions(Section):
     decoder_bias: bool = Field(True, description="bias of the softmax layer")
     bidirectional: bool = Field(False, description="always false: a language model must not see the future")
     dropout: Dropout = Field(default_factory=Dropout)
-    output: Output = Field(default_factory=SoftmaxOutput, description="the output layer, by its `kind`; without it one softmax")
+    output: Output = Field(
+        default_factory=SoftmaxOutput, description="the output layer, by its `kind`; without it one softmax"
+    )
 
     @field_validator("hidden_sizes")
     @classmethod

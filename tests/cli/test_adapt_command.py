@@ -28,7 +28,7 @@ def test_the_table_has_a_column_and_a_signature_for_each(recurlm: Command, train
     assert [len(line.split()) for line in lines[1:2]] == [3]
     assert lines[-2].split()[0] == "static"
     assert "adapted" not in lines[-2]
-    assert "|adapted=dynamic-rms(rate=5e-05,decay=0.002,epsilon=2e-05,segment=5,gathered=1000000)|" in lines[-1]
+    assert "|adapted=dynamic-rms(rate=5e-05,decay=0.002,epsilon=2e-05,segment=5,gathered=200000)|" in lines[-1]
 
 
 @pytest.mark.parametrize("method", ["dynamic-sgd", "temperature"])
@@ -45,10 +45,10 @@ def test_options_are_chosen_on_valid(recurlm: Command, trained: Path, method: st
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--tune", "test"], "never chosen on a split named test"),
+        (["--method", "cache", "--tune", "test"], "never chosen on a split named test"),
         (["--method", "caches"], "no method named 'caches'"),
         (["--method", "cache", "--set", "windw=3"], "did you mean window?"),
-        (["--tune-tokens", "5"], "--tune-tokens belongs to --tune"),
+        (["--method", "cache", "--tune-tokens", "5"], "--tune-tokens belongs to --tune"),
         (["--method", "mc-dropout", "--tune", "valid"], "has nothing to tune"),
     ],
 )

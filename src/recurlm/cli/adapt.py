@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 def adapt(
     run: RunArgument,
+    method: Annotated[
+        str, typer.Option("--method", help="cache, dynamic-sgd, dynamic-rms, temperature or mc-dropout.")
+    ],
     text: Annotated[
         str | None,
         typer.Argument(
@@ -28,10 +31,6 @@ def adapt(
             show_default=False,
         ),
     ] = None,
-    method: Annotated[
-        str,
-        typer.Option("--method", help="cache, dynamic-sgd, dynamic-rms, temperature or mc-dropout."),
-    ] = "dynamic-rms",
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="An option of the method, such as rate=0.0001; repeatable."),

@@ -46,7 +46,9 @@ class DynamicSGD:
     def update(self, weights: list[Tensor], anchors: list[Tensor], gradients: list[Tensor]) -> None:
         """One step, in place."""
         for weight, anchor, gradient in zip(weights, anchors, gradients, strict=True):
-            weight.lerp_(anchor, self.decay).sub_(gradient, alpha=self.rate)
+            if self.decay:
+                weight.lerp_(anchor, self.decay)
+            weight.sub_(gradient, alpha=self.rate)
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class DynamicRMS:
     decay: float = 0.002
     epsilon: float = 2e-5
     segment: int = 5
-    gathered: int = 1_000_000
+    gathered: int = 200_000
 
     def __post_init__(self) -> None:
         need_not_negative(rate=self.rate, decay=self.decay)
