@@ -70,7 +70,7 @@ METHODS: dict[str, type[Adaptation]] = {
 GRIDS: dict[type[Adaptation], dict[str, tuple[float, ...]]] = {
     NeuralCache: {"theta": (0.1, 0.3, 1.0), "share": (0.05, 0.1, 0.2, 0.3)},
     DynamicSGD: {"rate": (0.03, 0.1, 0.3, 1.0), "decay": (0.0, 0.001, 0.01)},
-    DynamicRMS: {"rate": (3e-5, 1e-4, 3e-4), "decay": (0.001, 0.003, 0.01)},
+    DynamicRMS: {"rate": (2e-5, 5e-5, 1e-4), "decay": (0.001, 0.003, 0.01)},
     Temperature: {"temperature": tuple(step / 20 for step in range(14, 31))},
     MonteCarloDropout: {},
 }
