@@ -55,7 +55,7 @@ class Recurlm:
 
     def score(self, lines: Sequence[str]) -> list[list[float]]:
         """Log-probability of every word and of the end."""
-        return [list(line.logprobs) for line in self._model().score(lines, precision=self.precision)]
+        return [list(line.logprobs) for line in self._model().score(lines, options=ScoringOptions(precision=self.precision))]
 
     def generate(self, count: int, tokens: int, seed: int) -> tuple[list[list[int]], list[float | None]]:
         """`count` samples at once and, where the program gives them, their log-probabilities."""

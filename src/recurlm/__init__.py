@@ -5,6 +5,7 @@ model = recurlm.load("runs/ptb")
 model.perplexity("text.txt").value
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from recurlm.version import VERSION
@@ -12,15 +13,23 @@ from recurlm.version import VERSION
 __version__ = VERSION
 
 if TYPE_CHECKING:
+    from recurlm.evaluation.reading import State
+    from recurlm.evaluation.scoring import ScoringOptions
     from recurlm.interface import Model, load
 
-__all__ = ["Model", "__version__", "load"]
+__all__ = ["Model", "ScoringOptions", "State", "__version__", "load"]
+
+
+_PLACES = {
+    "Model": "recurlm.interface",
+    "ScoringOptions": "recurlm.evaluation.scoring",
+    "State": "recurlm.evaluation.reading",
+    "load": "recurlm.interface",
+}
 
 
 def __getattr__(name: str) -> Any:
     """Import torch only when a model is wanted: `recurlm --help` must stay quick."""
-    if name in ("Model", "load"):
-        from recurlm import interface
-
-        return getattr(interface, name)
+    if name in _PLACES:
+        return getattr(import_module(_PLACES[name]), name)
     raise AttributeError(f"module 'recurlm' has no attribute {name!r}")

@@ -8,8 +8,9 @@ model.generate("the", tokens=20, temperature=0.8, seed=1)
 """
 
 import itertools
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,10 @@ from recurlm.evaluation.beam_search import BeamOptions, beam_search
 from recurlm.evaluation.dynamic import DynamicRMS
 from recurlm.evaluation.endings import Ending, GrowingSample, collect
 from recurlm.evaluation.perplexity import Perplexity, Tick, given_buckets, perplexity
+from recurlm.evaluation.reading import State, check_state, initial_state, model_digest, read
 from recurlm.evaluation.sampling import SamplingOptions, prompt_logprob, sample, summed_logprobs
-from recurlm.evaluation.scoring import LineScore, score_lines
+from recurlm.evaluation.scores import LineScore
+from recurlm.evaluation.scoring import Scorer, ScoringOptions
 from recurlm.models.language_model import LanguageModel
 from recurlm.text.codec import Codec, EncodedText
 from recurlm.text.corpora import named_corpora, open_source, open_text
@@ -162,14 +165,46 @@ class Model:
             return open_text(specification, cache_directory=where["cache_directory"])
         return open_source(specification, **where).split(split or "test")
 
-    def score(self, lines: Iterable[str], *, precision: str = "fp32") -> list[LineScore]:
-        """Log-probability of every token of every line, each line alone; precision is fp32, bf16 or auto."""
-        return list(self.score_lines(lines, precision=precision))
+    @cached_property
+    def digest(self) -> str:
+        """Hex SHA-256 of weights and vocabulary."""
+        return model_digest(self.network, self.codec.vocabulary)
 
-    def score_lines(self, lines: Iterable[str], *, precision: str = "fp32") -> Iterator[LineScore]:
+    def read(self, text: str, *, state: State | None = None) -> State:
+        """The state after this text, from the start or from another state on; a line feed in it is ``<eos>``.
+
+        Raises InputError for a token that the vocabulary lacks where it has no ``<unk>``, and for a state of another
+        model.
+        """
+        ids = [index for line in text.split("\n") for index in (*self.codec.line(line)[0], EOS_ID)]
+        return read(self.network, ids[:-1], self._state(state))
+
+    def score(
+        self, lines: Iterable[str], *, state: State | None = None, options: ScoringOptions | None = None
+    ) -> list[LineScore]:
+        """Log-probability of every token of every line, each line alone unless the options carry the state on."""
+        return list(self.score_lines(lines, state=state, options=options))
+
+    def score_lines(
+        self, lines: Iterable[str], *, state: State | None = None, options: ScoringOptions | None = None
+    ) -> Iterator[LineScore]:
         """The same for any number of lines, one after another."""
-        precision = resolve_precision(precision, self.network.device)
-        return score_lines(self.network, self.codec, lines, precision=precision)
+        return self.scorer(state=state, options=options).lines(lines)
+
+    def scorer(self, *, state: State | None = None, options: ScoringOptions | None = None) -> Scorer:
+        """What scores lines, sums them up, and knows the state after them; `state` is where they start.
+
+        Raises InputError for a state of another model.
+        """
+        options = options or ScoringOptions()
+        options = replace(options, precision=resolve_precision(options.precision, self.network.device))
+        return Scorer(self.network, self.codec, options, state, self.digest)
+
+    def _state(self, state: State | None) -> State:
+        if state is None:
+            return initial_state(self.network, self.digest)
+        check_state(state, self.digest)
+        return state
 
     def generate(
         self,
@@ -182,10 +217,13 @@ class Model:
         seed: int = 0,
         options: SamplingOptions | None = None,
         ending: Ending = UNTIL_LAST_TOKEN,
+        state: State | None = None,
     ) -> Generation:
         """One sample of at most `tokens` tokens that continues `prompt`; see `generate_many`."""
         options = _sampling_options(options, temperature, top_k, top_p)
-        return self.generate_many(prompt, count=1, tokens=tokens, seed=seed, options=options, ending=ending)[0]
+        return self.generate_many(
+            prompt, count=1, tokens=tokens, seed=seed, options=options, ending=ending, state=state
+        )[0]
 
     def generate_many(
         self,
@@ -200,18 +238,22 @@ class Model:
         options: SamplingOptions | None = None,
         ending: Ending = UNTIL_LAST_TOKEN,
         logprobs: bool = True,
+        state: State | None = None,
     ) -> list[Generation]:
         """`count` samples at once in one batch; without `logprobs` their log-probabilities are not computed.
 
-        `options` holds all there is to say on drawing; temperature, top_k and top_p are short for it. A sample that
-        has ended does not change the others. Raises UsageError for options that cannot be carried out, InputError for
-        a prompt with a token that the vocabulary lacks.
+        `options` holds all there is to say on drawing; temperature, top_k and top_p are short for it. `state` is
+        what the model has read before the prompt. A sample that has ended does not change the others. Raises UsageError
+        for options that cannot be carried out, InputError for a prompt with a token that the vocabulary lacks, and for
+        a state of another model.
         """
         options = _sampling_options(options, temperature, top_k, top_p)
-        draws = itertools.islice(self._sample(prompt, options, ending, count, seed), tokens)
+        draws = itertools.islice(self._sample(prompt, options, ending, count, seed, state), tokens)
         samples = collect(draws, count, self.codec, ending)
         rows = [sample.ids for sample in samples]
-        summed = summed_logprobs(self.network, self.prompt_ids(prompt), rows) if logprobs else [None] * count
+        summed: Sequence[float | None] = [None] * count
+        if logprobs:
+            summed = summed_logprobs(self.network, self.prompt_ids(prompt), rows, state)
         return [
             self._generation(prompt, sample, logprob, seed) for sample, logprob in zip(samples, summed, strict=True)
         ]
@@ -224,13 +266,14 @@ class Model:
         tokens: int,
         seed: int,
         ending: Ending = UNTIL_LAST_TOKEN,
+        state: State | None = None,
     ) -> Iterator[str]:
         """The prompt and then the sample piece by piece as it is drawn; together the pieces are the whole text."""
         ids = self.prompt_ids(prompt)
         shown = self.codec.decode(ids)
         yield shown
         sample = GrowingSample(self.codec, ending)
-        for drawn in itertools.islice(self._sample(prompt, options, ending, 1, seed), tokens):
+        for drawn in itertools.islice(self._sample(prompt, options, ending, 1, seed, state), tokens):
             sample.add(int(drawn[0]))
             if sample.has_ended:
                 break
@@ -241,19 +284,34 @@ class Model:
             shown = text
         yield self.codec.decode([*ids, *sample.sentence_ids])[len(shown) :]
 
-    def _sample(self, prompt: str, options: SamplingOptions, ending: Ending, count: int, seed: int) -> Iterator[Tensor]:
+    def _sample(
+        self, prompt: str, options: SamplingOptions, ending: Ending, count: int, seed: int, state: State | None
+    ) -> Iterator[Tensor]:
         if ending.at_eos and EOS_ID in options.banned:
             raise UsageError(f"{EOS} is banned, so no sample can end with it; leave out one of the two")
-        return sample(self.network, self.prompt_ids(prompt), options, count=count, seed=seed)
+        return sample(self.network, self.prompt_ids(prompt), options, count=count, seed=seed, start=self._state(state))
+
+    def state_after(self, generation: Generation, *, state: State | None = None) -> State:
+        """The state after a prompt and its continuation, which went on from `state`."""
+        ids = [*self.prompt_ids(generation.prompt), *self.token_ids(generation.tokens)]
+        return read(self.network, ids, self._state(state))
 
     def beam_search(
-        self, prompt: str = "", *, options: BeamOptions, count: int = 1, tokens: int = 50
+        self,
+        prompt: str = "",
+        *,
+        options: BeamOptions,
+        count: int = 1,
+        tokens: int = 50,
+        state: State | None = None,
     ) -> list[Generation]:
         """The best continuations of `prompt` that a beam finds, best first, each to ``<eos>`` or `tokens` tokens.
 
-        Raises UsageError where more are asked for than the beam is wide.
+        Raises UsageError where more are asked for than the beam is wide, InputError for a state of another model.
         """
-        found = beam_search(self.network, self.prompt_ids(prompt), options, tokens=tokens, count=count)
+        found = beam_search(
+            self.network, self.prompt_ids(prompt), options, tokens=tokens, count=count, start=self._state(state)
+        )
         return [self._generation(prompt, self._ended(each.ids), each.logprob, None, each.score) for each in found]
 
     def _ended(self, ids: Iterable[int]) -> GrowingSample:

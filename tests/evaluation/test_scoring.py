@@ -8,7 +8,8 @@ import torch
 from recurlm.config import ModelOptions, UniformInitialisation
 from recurlm.errors import InputError
 from recurlm.evaluation.perplexity import sentence_perplexity
-from recurlm.evaluation.scoring import LineScore, score_lines
+from recurlm.evaluation.scores import LineScore
+from recurlm.evaluation.scoring import ScoringOptions, score_lines
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
 from recurlm.text.codec import Codec
@@ -66,7 +67,7 @@ def test_scores_are_a_loop_over_tokens_in_the_order_of_the_lines(model, lines):
 @pytest.mark.parametrize("budget", [1, 13, 400, 10**6])
 def test_scores_depend_neither_on_the_budget_nor_on_their_neighbours(model, lines, budget):
     reference = {line: next(score_lines(model, CODEC, [line])).logprob for line in lines}
-    for score in score_lines(model, CODEC, lines[::-1], budget=budget):
+    for score in score_lines(model, CODEC, lines[::-1], ScoringOptions(budget=budget)):
         assert score.logprob == pytest.approx(reference[score.text], rel=1e-6)
 
 

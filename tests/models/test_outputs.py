@@ -180,3 +180,10 @@ def test_each_kind_has_its_class_and_generates_by_its_equations():
         assert type(model.decoder) is kind
         if kind is not Softmax:
             assert isinstance(open_stepper(model, model.initial_state(1)), PlainStepper)
+
+
+def test_losses_of_rows_are_those_of_columns(model, hidden, target):
+    total, losses = model.decoder.losses(hidden, target)
+    flat_total, flat = model.decoder.losses(hidden.flatten(0, 1), target.flatten())
+    torch.testing.assert_close(flat_total, total)
+    torch.testing.assert_close(flat.view(target.shape), losses)

@@ -2,10 +2,14 @@
 
 import json
 import sys
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+PROGRESS_SECONDS = 0.5
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder that `train` wrote.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
@@ -26,6 +30,13 @@ UnknownOption = Annotated[
         help="Unknown words: unk, counted as <unk>; skip, not counted; floor:LOGPROB, charged that much in nats.",
     ),
 ]
+StateInOption = Annotated[
+    Path | None,
+    typer.Option("--state-in", metavar="FILE", help="Go on from this state, instead of from nothing read."),
+]
+StateOutOption = Annotated[
+    Path | None, typer.Option("--state-out", metavar="FILE", help="Keep the state after the text in this file.")
+]
 DeviceOption = Annotated[str, typer.Option("--device", envvar="RECURLM_DEVICE", help="auto, cpu or cuda.")]
 
 
@@ -38,3 +49,40 @@ def print_json(value: dict[str, Any] | list[Any]) -> None:
 def message(text: str) -> None:
     """One plain line on stderr."""
     print(text, file=sys.stderr, flush=True)
+
+
+class Progress:
+    """A line on stderr that is written over, where someone looks on: what has been done, how quickly."""
+
+    def __init__(self, total_bytes: int | None) -> None:
+        self.total, self.bytes, self.lines, self.tokens = total_bytes, 0, 0, 0
+        self.begun = self.shown = time.monotonic()
+        self.is_seen = sys.stderr.isatty() and not sys.stdout.isatty()
+
+    def watch(self, lines: Iterable[str]) -> Iterator[str]:
+        """The same lines, counted as they are read."""
+        for line in lines:
+            self.bytes += len(line.encode()) + 1
+            yield line
+
+    def done(self, tokens: int) -> None:
+        """One line more."""
+        self.lines += 1
+        self.tokens += tokens
+        if self.is_seen and time.monotonic() - self.shown > PROGRESS_SECONDS:
+            self.shown = time.monotonic()
+            self._write(self._text())
+
+    def close(self) -> None:
+        """Leave no line behind."""
+        if self.is_seen:
+            self._write("")
+
+    def _text(self) -> str:
+        share = f"{min(self.bytes / self.total, 1):.0%}  " if self.total else ""
+        rate = self.tokens / (self.shown - self.begun)
+        return f"{share}{self.lines:,} lines  {self.tokens:,} tokens  {rate:,.0f} tokens/s"
+
+    def _write(self, text: str) -> None:
+        sys.stderr.write(f"\r\x1b[K{text}")
+        sys.stderr.flush()

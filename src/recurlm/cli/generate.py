@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from recurlm.cli.console import DeviceOption, JsonOption, RunArgument, message, print_json
+from recurlm.cli.console import (
+    DeviceOption,
+    JsonOption,
+    RunArgument,
+    StateInOption,
+    StateOutOption,
+    message,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from recurlm.interface import Generation
@@ -56,6 +64,8 @@ def generate(
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, help="Repeats a sample. [default: another each time]")
     ] = None,
+    state_in: StateInOption = None,
+    state_out: StateOutOption = None,
     device: DeviceOption = "auto",
     json: JsonOption = False,
 ) -> None:
@@ -66,6 +76,7 @@ def generate(
     from recurlm.errors import UsageError
     from recurlm.evaluation.beam_search import BeamOptions
     from recurlm.evaluation.endings import Ending
+    from recurlm.evaluation.reading import State
     from recurlm.evaluation.sampling import SamplingOptions
     from recurlm.interface import load
 
@@ -78,29 +89,38 @@ def generate(
         )
     if beam is None and length_penalty is not None:
         raise UsageError("--length-penalty belongs to --beam N")
+    if state_out is not None and count > 1:
+        raise UsageError(f"--state-out keeps the state after one text, not after {count}; leave --count out")
     model = load(run, device=resolve_device(device).type)
+    state = None if state_in is None else State.load(state_in)
     banned = model.token_ids(ban or ())
-    if beam is not None:
-        found = model.beam_search(
-            prompt, options=BeamOptions(beam, length_penalty or 0.0, banned), count=count, tokens=tokens
-        )
-        _print_all(found, json)
-        if len(found) < count:
-            message(f"only {len(found)} of {count}: the beam found no more; widen it")
-        return
     options = dataclasses.replace(options, banned=banned)
     seed = secrets.randbelow(1 << 31) if seed is None else seed
-    if count == 1 and not json:
-        for piece in model.stream(prompt, options, tokens=tokens, seed=seed, ending=ending):
+    if beam is not None:
+        texts = model.beam_search(
+            prompt, options=BeamOptions(beam, length_penalty or 0.0, banned), count=count, tokens=tokens, state=state
+        )
+    elif count == 1 and not json and state_out is None:
+        for piece in model.stream(prompt, options, tokens=tokens, seed=seed, ending=ending, state=state):
             print(piece, end="", flush=True)
         print()
         return
-    _print_all(
-        model.generate_many(
-            prompt, count=count, tokens=tokens, seed=seed, options=options, ending=ending, logprobs=json
-        ),
-        json,
-    )
+    else:
+        texts = model.generate_many(
+            prompt,
+            count=count,
+            tokens=tokens,
+            seed=seed,
+            options=options,
+            ending=ending,
+            logprobs=json,
+            state=state,
+        )
+    _print_all(texts, json)
+    if len(texts) < count:
+        message(f"only {len(texts)} of {count}: the beam found no more; widen it")
+    if state_out is not None:
+        model.state_after(texts[0], state=state).save(state_out)
 
 
 def _print_all(samples: Sequence["Generation"], json: bool) -> None:

@@ -1,11 +1,25 @@
 """`recurlm score`: the log-probability of every token of every line."""
 
+import sys
 from collections.abc import Iterator
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from recurlm.cli.console import CacheDirectoryOption, DeviceOption, JsonOption, RunArgument, message, print_json
+from recurlm.cli.console import (
+    CacheDirectoryOption,
+    DeviceOption,
+    JsonOption,
+    Progress,
+    RunArgument,
+    StateInOption,
+    StateOutOption,
+    UnknownOption,
+    message,
+)
+
+if TYPE_CHECKING:
+    from recurlm.evaluation.scoring import Scorer
 
 
 def score(
@@ -13,6 +27,34 @@ def score(
     file: Annotated[
         str, typer.Argument(metavar="[FILE|-]", help="A text file (.gz too), or - for standard input.")
     ] = "-",
+    format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="text; jsonl, an object a line; tsv, a row a token, for R and pandas; srilm, its -debug 2; sentence, "
+            "one total a line; kaldi, utterance id and cost. [default: text]",
+            show_default=False,
+        ),
+    ] = None,
+    log_base: Annotated[
+        str | None, typer.Option("--log-base", help="e, 2 or 10. [default: e; 10 in srilm]", show_default=False)
+    ] = None,
+    context: Annotated[
+        str, typer.Option("--context", help="reset: every line alone; carry: one document, to a blank line.")
+    ] = "reset",
+    after: Annotated[
+        str | None,
+        typer.Option("--after", metavar="TEXT", help="Only what follows TEXT in a line counts, such as '|||'."),
+    ] = None,
+    prompt: Annotated[
+        str | None, typer.Option("--prompt", help="Read before the text, or in reset before every line; not counted.")
+    ] = None,
+    unit: Annotated[
+        str, typer.Option("--unit", help="token, or word: sums pieces; a space counts with the word that follows.")
+    ] = "token",
+    oov: UnknownOption = "unk",
+    state_in: StateInOption = None,
+    state_out: StateOutOption = None,
     precision: Annotated[
         str, typer.Option("--precision", help="fp32, or bf16 where speed counts more than the last digits; auto.")
     ] = "fp32",
@@ -22,28 +64,51 @@ def score(
 ) -> None:
     """Log-probability of every token.
 
-    Natural logarithms; every line stands alone, its end <eos> is counted.
+    Every line stands alone unless --context carries the state on; its end <eos> is counted.
     """
-    import sys
-
     from recurlm.devices import keep_freed_memory, resolve_device
+    from recurlm.errors import UsageError
+    from recurlm.evaluation.reading import State
+    from recurlm.evaluation.score_formats import open_writer
+    from recurlm.evaluation.scoring import scoring_options
     from recurlm.interface import load
     from recurlm.text.corpora import open_text
 
+    if json and format not in (None, "jsonl"):
+        raise UsageError(f"--json is --format jsonl; leave out one of it and --format {format}")
+    if state_out is not None and context != "carry":
+        raise UsageError("--state-out belongs to --context carry; otherwise every line has a state of its own")
+    writer = open_writer(format or ("jsonl" if json else "text"), log_base)
+    options = scoring_options(context, after, unit, oov, precision, predictions=writer.needs_predictions)
     keep_freed_memory()
     model = load(run, device=resolve_device(device).type)
+    state = None if state_in is None else State.load(state_in)
+    if prompt is not None:
+        state = model.read(prompt, state=state)
+    scorer = model.scorer(state=state, options=options)
     if file == "-":
         # piped lines are scored as they come; open_text would wait for the last one
         lines: Iterator[str] = (line.rstrip("\r\n") for line in sys.stdin)
+        size, digest = None, ""
     else:
-        lines = open_text(file, cache_directory=cache_directory).lines()
-    if not json:
-        message(
-            f"# nats, {precision}; each line from a zero state, <eos> counted: total, each token; ? marks unknown words"
-        )
-    for line in model.score_lines(lines, precision=precision):
-        if json:
-            print_json(line.to_json())
-            continue
-        tokens = "  ".join(f"{t.token}{'?' if t.oov else ''} {t.logprob:.3f}" for t in line.tokens)
-        print(f"{line.logprob:.4f}\t{tokens}")
+        text = open_text(file, cache_directory=cache_directory)
+        lines, size, digest = text.lines(), text.size, text.sha256
+    progress = Progress(size)
+    sys.stdout.write(writer.head())
+    for line in scorer.lines(writer.read(progress.watch(lines))):
+        sys.stdout.write(writer.line(line))
+        progress.done(len(line.words))
+    sys.stdout.write(writer.foot(scorer.totals))
+    sys.stdout.flush()
+    progress.close()
+    if state_out is not None:
+        scorer.state.save(state_out)
+    _report(scorer, digest)
+
+
+def _report(scorer: "Scorer", digest: str) -> None:
+    """The perplexity of it all, and what was counted."""
+    totals = scorer.totals
+    without = "" if totals.without_oov is None else f", {totals.without_oov:.3f} without oov"
+    message(f"# perplexity {totals.perplexity:.3f}{without}")
+    message(f"# {scorer.signature(digest)}")

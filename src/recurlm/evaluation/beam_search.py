@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from recurlm.errors import UsageError
-from recurlm.evaluation.sampling import check_banned, summed_logprobs
-from recurlm.models.language_model import LanguageModel, evaluating
+from recurlm.evaluation.reading import State
+from recurlm.evaluation.sampling import after_prompt, check_banned, summed_logprobs
+from recurlm.models.language_model import LanguageModel
+from recurlm.models.state import State as LayerStates
 from recurlm.models.state import map_state
 from recurlm.text.vocabulary import EOS_ID
 
@@ -48,22 +50,29 @@ def normalise(logprob: float, length: int, penalty: float) -> float:
 
 @torch.no_grad()
 def beam_search(
-    model: LanguageModel, prompt: Sequence[int], options: BeamOptions, *, tokens: int, count: int = 1
+    model: LanguageModel,
+    prompt: Sequence[int],
+    options: BeamOptions,
+    *,
+    tokens: int,
+    count: int = 1,
+    start: State | None = None,
 ) -> list[Hypothesis]:
     """The best `count` continuations found, best first; fewer only where there are no more.
 
-    The model first reads ``<eos>`` and the prompt. A continuation ends with ``<eos>`` or after `tokens` tokens, and
-    both sorts compete. With a beam as wide as there are continuations the result is exact. Nothing is random.
+    The model first reads ``<eos>``, or goes on from `start`, and the prompt. A continuation ends with ``<eos>`` or
+    after `tokens` tokens, and both sorts compete. With a beam as wide as there are continuations the result is exact.
+    Nothing is random.
     Raises UsageError where more are asked for than the beam is wide, or every token is banned.
     """
     if count > options.width:
         raise UsageError(f"{count} continuations from a beam of {options.width}: widen the beam or ask for fewer")
     check_banned(options.banned, model.vocabulary_size)
-    beam = _Beam(model, prompt, options, tokens)
+    beam = _Beam(model, after_prompt(model, prompt, start, 1), options, tokens)
     while not beam.is_done():
         beam.advance()
     found = [list(ids) for _, ids in beam.best()]
-    logprobs = summed_logprobs(model, prompt, found)
+    logprobs = summed_logprobs(model, prompt, found, start)
     exact = [
         Hypothesis(tuple(ids), logprob, normalise(logprob, len(ids), options.length_penalty))
         for ids, logprob in zip(found, logprobs, strict=True)
@@ -77,12 +86,11 @@ class _Beam:
     ids (N, n), logprobs (N,) and logits (N, V) of the next token; the state has the same N rows.
     """
 
-    def __init__(self, model: LanguageModel, prompt: Sequence[int], options: BeamOptions, tokens: int) -> None:
+    def __init__(
+        self, model: LanguageModel, begun: tuple[Tensor, LayerStates], options: BeamOptions, tokens: int
+    ) -> None:
         self.model, self.options, self.tokens = model, options, tokens
-        read = torch.tensor([EOS_ID, *prompt], device=model.device)[:, None]
-        with evaluating(model):
-            hidden, self.state = model.hidden(read, model.initial_state(1))
-        self.logits = model.decoder(hidden[-1])
+        self.logits, self.state = begun
         self.ids = torch.empty(1, 0, dtype=torch.int64, device=model.device)
         self.logprobs = torch.zeros(1, dtype=torch.float64, device=model.device)
         self.finished: list[tuple[float, list[int]]] = []

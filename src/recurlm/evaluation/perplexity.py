@@ -229,8 +229,14 @@ def token_losses(
     device = model.device
     with evaluating(model), autocast(precision, device):
         hidden, state = model.hidden(input.to(device), state)
-        _, losses = model.decoder.losses(hidden, target.to(device))
-    return losses.double().cpu(), state
+        losses = losses_of(model, hidden.flatten(0, 1), target.to(device).flatten())
+    return losses.cpu().view(input.shape), state
+
+
+def losses_of(model: LanguageModel, hidden: Tensor, target: Tensor) -> Tensor:
+    """-ln p (N) in float64 of each target (N) by the last layer's outputs (N, H), zero where it is ignored."""
+    _, losses = model.decoder.losses(hidden, target)
+    return losses.double()
 
 
 def _stream_losses(

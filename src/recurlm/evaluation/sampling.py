@@ -10,9 +10,10 @@ from torch.nn.utils.rnn import pad_sequence
 
 from recurlm.errors import UsageError
 from recurlm.evaluation.perplexity import token_losses
+from recurlm.evaluation.reading import State, begin
 from recurlm.kernels.linear import draw_native, draw_plain
 from recurlm.models.language_model import LanguageModel, evaluating
-from recurlm.models.state import State
+from recurlm.models.state import State as LayerStates
 from recurlm.models.stepping import TileStepper, open_stepper
 from recurlm.text.batching import IGNORED
 from recurlm.text.vocabulary import EOS_ID
@@ -75,16 +76,21 @@ def check_banned(banned: Sequence[int], vocabulary_size: int) -> None:
 
 @torch.no_grad()
 def sample(
-    model: LanguageModel, prompt: Sequence[int], options: SamplingOptions, *, count: int = 1, seed: int = 0
+    model: LanguageModel,
+    prompt: Sequence[int],
+    options: SamplingOptions,
+    *,
+    count: int = 1,
+    seed: int = 0,
+    start: State | None = None,
 ) -> Iterator[Tensor]:
-    """Without end, the next ids (count,); the model first reads ``<eos>`` and the prompt.
+    """Without end, the next ids (count,); the model first reads ``<eos>``, or goes on from `start`, and the prompt.
 
     The same seed gives the same tokens on the same machine. Raises UsageError where every token is banned.
     """
     check_banned(options.banned, model.vocabulary_size)
     generator = torch.Generator().manual_seed(seed)
-    read = torch.tensor([EOS_ID, *prompt], device=model.device)[:, None].expand(-1, count)
-    logits, state = _after(model, read, count)
+    logits, state = after_prompt(model, prompt, start, count)
     stepper = open_stepper(model, state)
     if isinstance(stepper, TileStepper) and options.is_plain:
         yield from _plain_draws(stepper, logits, options.temperature, generator)
@@ -116,41 +122,48 @@ def _shares(steps: int, logits: Tensor, generator: torch.Generator) -> Tensor:
     return torch.rand(steps, len(logits), dtype=torch.float64, generator=generator)
 
 
-def _after(model: LanguageModel, tokens: Tensor, count: int) -> tuple[Tensor, State]:
-    """Logits (B, V) of what follows tokens (T, B), and the state after them."""
+def after_prompt(
+    model: LanguageModel, prompt: Sequence[int], start: State | None, count: int
+) -> tuple[Tensor, LayerStates]:
+    """Logits (count, V) of what follows the prompt, and the state after it."""
+    first, layers = begin(model, start, count)
+    tokens = torch.tensor([first, *prompt], device=model.device)[:, None].expand(-1, count)
     with evaluating(model):
-        hidden, state = model.hidden(tokens, model.initial_state(count))
-    return model.decoder(hidden[-1]), state
+        hidden, layers = model.hidden(tokens, layers)
+    return model.decoder(hidden[-1]), layers
 
 
-def logprobs_after(model: LanguageModel, prompt: Sequence[int], ids: Tensor) -> Tensor:
-    """Natural log-probability of each of ids (T, B) after ``<eos>`` and the prompt, as `score` gives them; float64.
+def logprobs_after(model: LanguageModel, prompt: Sequence[int], ids: Tensor, start: State | None = None) -> Tensor:
+    """Natural log-probability of each of ids (T, B) after the start and the prompt, as `score` gives them; float64.
 
     They are those of temperature 1 and of all tokens, whatever the options of the draw.
     """
-    before = torch.tensor([EOS_ID, *prompt])[:, None].expand(-1, ids.shape[1])
+    first, layers = begin(model, start, ids.shape[1])
+    before = torch.tensor([first, *prompt])[:, None].expand(-1, ids.shape[1])
     input = torch.cat([before, ids[:-1]])
     target = torch.cat([torch.full((len(prompt), ids.shape[1]), IGNORED), ids])
-    losses, _ = token_losses(model, input, target, model.initial_state(ids.shape[1]))
+    losses, _ = token_losses(model, input, target, layers)
     return -losses[len(prompt) :]
 
 
-def summed_logprobs(model: LanguageModel, prompt: Sequence[int], rows: Sequence[Sequence[int]]) -> list[float]:
+def summed_logprobs(
+    model: LanguageModel, prompt: Sequence[int], rows: Sequence[Sequence[int]], start: State | None = None
+) -> list[float]:
     """Natural log-probability of each of several continuations of a prompt, of any lengths."""
     lengths = torch.tensor([len(row) for row in rows])
     if not lengths.any():
         return [0.0] * len(rows)
     ids = pad_sequence([torch.tensor(row, dtype=torch.int64) for row in rows], padding_value=EOS_ID)
     present = torch.arange(len(ids))[:, None] < lengths
-    total: list[float] = logprobs_after(model, prompt, ids).where(present, 0.0).sum(0).tolist()
+    total: list[float] = logprobs_after(model, prompt, ids, start).where(present, 0.0).sum(0).tolist()
     return total
 
 
-def prompt_logprob(model: LanguageModel, prompt: Sequence[int]) -> float:
-    """Natural log-probability of a prompt after ``<eos>``."""
+def prompt_logprob(model: LanguageModel, prompt: Sequence[int], start: State | None = None) -> float:
+    """Natural log-probability of a prompt after the start."""
     if not prompt:
         return 0.0
-    return float(logprobs_after(model, [], torch.tensor(prompt)[:, None]).sum())
+    return float(logprobs_after(model, [], torch.tensor(prompt)[:, None], start).sum())
 
 
 def draw(logits: Tensor, options: SamplingOptions, generator: torch.Generator, seen: Tensor | None = None) -> Tensor:

@@ -31,9 +31,9 @@ class OutputLayer(Protocol):
         """ln p of every token (..., V), in float32."""
 
     def losses(self, hidden: Tensor, target: Tensor, *, skip_ignored: bool = True) -> tuple[Tensor, Tensor]:
-        """-ln p of targets (T, B) after hidden states (T, B, H).
+        """-ln p of targets (...) after hidden states (..., H), which in training are (T, B, H).
 
-        Returns their sum, differentiable, and each of them (T, B), not differentiable, zero where the target is
+        Returns their sum, differentiable, and each of them (...), not differentiable, zero where the target is
         ignored. `skip_ignored` leaves those out of the work, for which the device must be asked how many they are.
         """
 
@@ -47,7 +47,7 @@ class Softmax(nn.Linear):
 
     def losses(self, hidden: Tensor, target: Tensor, *, skip_ignored: bool = True) -> tuple[Tensor, Tensor]:
         total, losses = linear_cross_entropy(
-            hidden.flatten(0, 1), self.weight, self.bias, target.flatten(), skip_ignored=skip_ignored
+            hidden.flatten(0, -2), self.weight, self.bias, target.flatten(), skip_ignored=skip_ignored
         )
         return total, losses.view(target.shape)
 
@@ -76,7 +76,8 @@ class MixtureOfSoftmaxes(nn.Linear):
 
     def losses(self, hidden: Tensor, target: Tensor, *, skip_ignored: bool = True) -> tuple[Tensor, Tensor]:
         """Ignored positions are always computed: nothing is asked of the device."""
-        prior, latent = (part.flatten(0, 1) for part in self._experts(hidden))
+        prior, latent = self._experts(hidden)
+        prior, latent = prior.flatten(0, -2), latent.flatten(0, -3)
         ids = target.flatten()
         rows = max(1, MIXTURE_CHUNK_BYTES // (self.experts * self.out_features * 4))
         pieces = zip(*(torch.split(part, rows) for part in (prior, latent, ids.clamp(min=0))), strict=True)
@@ -135,7 +136,7 @@ class AdaptiveSoftmax(nn.Module):
     def losses(self, hidden: Tensor, target: Tensor, *, skip_ignored: bool = True) -> tuple[Tensor, Tensor]:
         """Only the clusters that hold a target are computed; the device is always asked which."""
         positions = (target.flatten() != IGNORED).nonzero()[:, 0]
-        hidden, ids = hidden.flatten(0, 1)[positions], target.flatten()[positions]
+        hidden, ids = hidden.flatten(0, -2)[positions], target.flatten()[positions]
         cluster = torch.bucketize(ids, torch.tensor(self.starts, device=ids.device), right=True)
         entry = torch.where(cluster == 0, ids, self.starts[0] + cluster - 1)
         found = self._of(self.head(hidden), entry)

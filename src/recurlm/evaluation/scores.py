@@ -1,0 +1,162 @@
+"""What scoring gives: the log-probability of each token of a line, of whole words, of all lines together."""
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from recurlm.evaluation.perplexity import exponential
+from recurlm.text.tokenization import Tokenization
+from recurlm.text.vocabulary import EOS
+
+
+class Prediction(NamedTuple):
+    """What was predicted where a token came: entropy in nats, and the token's rank, 1 for the likeliest."""
+
+    entropy: float
+    rank: int
+
+
+class TokenScore(NamedTuple):
+    """One token: as written, its id, its natural log-probability, whether the vocabulary lacks it.
+
+    id: None where it has none · logprob: None where it is not counted · pieces: how many tokens of the model it is
+    made of · prediction: None where it was not asked for, or where several pieces have no single one.
+    """
+
+    token: str
+    id: int | None
+    logprob: float | None
+    oov: bool
+    pieces: int = 1
+    prediction: Prediction | None = None
+
+
+@dataclass(frozen=True)
+class LineScore:
+    """One line, numbered from 1, and what belongs to each token that is scored, the last of which is ``<eos>``.
+
+    given: how many tokens of the line stand before them and are not scored.
+    """
+
+    line: int
+    text: str
+    words: Sequence[str]
+    ids: Sequence[int | None]
+    logprobs: Sequence[float | None]
+    missing: Sequence[bool]
+    given: int = 0
+    pieces: Sequence[int] | None = None
+    predictions: Sequence[Prediction | None] | None = None
+
+    @property
+    def tokens(self) -> tuple[TokenScore, ...]:
+        """The same token by token."""
+        columns = zip(
+            self.words,
+            self.ids,
+            self.logprobs,
+            self.missing,
+            self.pieces or itertools.repeat(1),
+            self.predictions or itertools.repeat(None),
+            strict=False,
+        )
+        return tuple(itertools.starmap(TokenScore, columns))
+
+    @property
+    def logprob(self) -> float:
+        """Natural log-probability of all that is counted, ``<eos>`` included."""
+        return sum(logprob for logprob in self.logprobs if logprob is not None)
+
+    def to_json(self, scale: float = 1.0) -> dict[str, Any]:
+        """The object that `score --json` prints; `scale` turns nats into another unit."""
+        tokens = [
+            {
+                "token": t.token,
+                "id": t.id,
+                "logprob": None if t.logprob is None else t.logprob * scale,
+                "oov": t.oov,
+            }
+            | ({} if self.pieces is None else {"pieces": t.pieces})
+            for t in self.tokens
+        ]
+        return {"line": self.line, "text": self.text, "logprob": self.logprob * scale, "tokens": tokens}
+
+    def by_words(self, tokenization: Tokenization) -> "LineScore":
+        """Pieces summed to the words they make; a space is counted with the word, or ``<eos>``, that follows it."""
+        if tokenization.unit == "word":
+            return self
+        groups = list(_word_groups(self.words, tokenization))
+        predictions = self.predictions
+        single = [group[0] if len(group) == 1 else None for group in groups]
+        logprobs = [[self.logprobs[index] for index in group] for group in groups]
+        return replace(
+            self,
+            words=[_spelling(self.words, group, tokenization) for group in groups],
+            ids=[None if index is None else self.ids[index] for index in single],
+            logprobs=[None if None in parts else sum(part for part in parts if part is not None) for parts in logprobs],
+            missing=[any(self.missing[index] for index in group) for group in groups],
+            pieces=list(map(len, groups)),
+            predictions=predictions and [None if index is None else predictions[index] for index in single],
+        )
+
+
+@dataclass
+class Totals:
+    """What has been scored so far: lines, tokens counted and their nats, and apart those that are unknown."""
+
+    lines: int = 0
+    tokens: int = 0
+    nats: float = 0.0
+    oov: int = 0
+    known_tokens: int = 0
+    known_nats: float = 0.0
+
+    def add(self, line: LineScore) -> None:
+        """One line more."""
+        nats, missing = -line.logprob, sum(line.missing)
+        self.lines += 1
+        self.tokens += len(line.logprobs) - (line.logprobs.count(None) if missing else 0)
+        self.nats += nats
+        self.oov += missing
+        self.known_tokens += len(line.logprobs) - missing
+        if missing:
+            pairs = zip(line.logprobs, line.missing, strict=True)
+            nats = -sum(logprob for logprob, absent in pairs if logprob is not None and not absent)
+        self.known_nats += nats
+
+    @property
+    def perplexity(self) -> float:
+        """Of the tokens counted; not a number where none is."""
+        return exponential(self.nats, self.tokens) if self.tokens else math.nan
+
+    @property
+    def without_oov(self) -> float | None:
+        """The perplexity of the known tokens alone, or None where there is no other, or none is known."""
+        return exponential(self.known_nats, self.known_tokens) if self.oov and self.known_tokens else None
+
+
+def _word_groups(words: Sequence[str], tokenization: Tokenization) -> Iterator[list[int]]:
+    """Places of the pieces of each word, ``<eos>`` one of them; spaces belong to the word that follows."""
+    group: list[int] = []
+    for index, piece in enumerate(words):
+        text = EOS if piece == EOS else tokenization.join([piece])
+        if group and (piece == EOS or text.startswith(" ")) and _has_letters(words, group, tokenization):
+            yield group
+            group = []
+        group.append(index)
+    if group:
+        yield group
+
+
+def _has_letters(words: Sequence[str], group: Sequence[int], tokenization: Tokenization) -> bool:
+    return bool(tokenization.join([words[index] for index in group]).strip(" "))
+
+
+def _spelling(words: Sequence[str], group: Sequence[int], tokenization: Tokenization) -> str:
+    """The word that pieces make, without the space before it."""
+    pieces = [words[index] for index in group]
+    if pieces[-1] == EOS:
+        return EOS
+    return tokenization.join(pieces).strip(" ")
