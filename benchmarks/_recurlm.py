@@ -9,6 +9,7 @@ from torch import Tensor
 
 from benchmarks._job import Job
 from recurlm.devices import keep_freed_memory, resolve_precision
+from recurlm.evaluation.scoring import ScoringOptions
 from recurlm.interface import Model
 from recurlm.models.state import State
 from recurlm.text.batching import IGNORED, Batch
@@ -55,7 +56,8 @@ class Recurlm:
 
     def score(self, lines: Sequence[str]) -> list[list[float]]:
         """Log-probability of every word and of the end."""
-        return [list(line.logprobs) for line in self._model().score(lines, options=ScoringOptions(precision=self.precision))]
+        options = ScoringOptions(precision=self.precision)
+        return [list(line.logprobs) for line in self._model().score(lines, options=options)]
 
     def generate(self, count: int, tokens: int, seed: int) -> tuple[list[list[int]], list[float | None]]:
         """`count` samples at once and, where the program gives them, their log-probabilities."""

@@ -11,13 +11,15 @@ from benchmarks._job import BATCHES_FILE, Job
 from benchmarks._measure import Contestant, peak_megabytes, serve
 from benchmarks._peers import Idiomatic
 from benchmarks._products import Products
-from benchmarks._recurlm import Recurlm, RecurlmOnPadding, RecurlmWithLogprobs
+from benchmarks._recurlm import EachAlone, ListAtOnce, Recurlm, RecurlmOnPadding, RecurlmWithLogprobs
 from recurlm.cli.threads import THREAD_SETTINGS
 
 PROGRAMS: dict[str, Any] = {
     "recurlm": Recurlm,
     "recurlm-on-padding": RecurlmOnPadding,
     "recurlm-with-logprobs": RecurlmWithLogprobs,
+    "recurlm-each-alone": EachAlone,
+    "recurlm-list-at-once": ListAtOnce,
     "idiomatic": Idiomatic,
     "products": Products,
 }
@@ -61,6 +63,14 @@ class Worker:
         seconds = self._now() - start
         return {"seconds": seconds, "tokens": sum(map(len, scores)), "logprobs": [sum(line) for line in scores]}
 
+    def rescore(self, size: int) -> dict[str, Any]:
+        """Rescore the job's lines as lists of `size`: seconds, and each hypothesis's log-probability."""
+        lines = self.job.lines()
+        lists = [lines[start : start + size] for start in range(0, len(lines), size)]
+        start = self._now()
+        logprobs = self.program.rescore(lists)
+        return {"seconds": self._now() - start, "logprobs": logprobs}
+
     def generate(self, count: int, tokens: int, seed: int) -> dict[str, Any]:
         """Draw `count` samples: seconds, tokens in all, their ids and log-probabilities."""
         start = self._now()
@@ -88,7 +98,7 @@ def main() -> None:
     """Serve until standard input ends."""
     folder, program, precision, device = sys.argv[1:]
     worker = Worker(Path(folder), program, precision, device)
-    names = ("train", "score", "generate", "logprobs", "peak")
+    names = ("train", "score", "rescore", "generate", "logprobs", "peak")
     serve({name: getattr(worker, name) for name in names})
 
 

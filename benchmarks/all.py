@@ -22,6 +22,7 @@ MEASUREMENTS = {
         "train_seed_job",
         "train_stream",
         "score_sentences",
+        "rescore_nbest",
         "generate_text",
         "prepare_text",
         "train_large_vocabulary",

@@ -1,4 +1,5 @@
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from recurlm.text.codec import EncodedText
 from recurlm.text.sources import Corpus, Text
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 torch.set_num_threads(1)
 # a loaded machine is slow without being wrong
 settings.register_profile("recurlm", deadline=None)

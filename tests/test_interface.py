@@ -2,10 +2,12 @@ import pytest
 import torch
 
 from recurlm.config import ModelOptions, Recipe, UniformInitialisation
-from recurlm.errors import UsageError
+from recurlm.errors import InputError, UsageError
 from recurlm.evaluation.beam_search import BeamOptions
 from recurlm.evaluation.endings import Ending
+from recurlm.evaluation.reading import State
 from recurlm.evaluation.sampling import SamplingOptions
+from recurlm.evaluation.scoring import ScoringOptions
 from recurlm.interface import Model
 from recurlm.kernels.native import has_tiles
 from recurlm.models.initialisation import initialise
@@ -122,3 +124,61 @@ def test_a_sentence_cannot_end_where_eos_is_banned(model):
         list(model.stream("the", options, tokens=3, seed=0, ending=Ending(at_eos=True)))
     with pytest.raises(UsageError, match="every token of the vocabulary is banned"):
         model.generate("the", options=SamplingOptions(banned=tuple(range(len(WORDS)))))
+
+
+def test_scores_go_on_from_what_was_read(model):
+    whole = model.score(["the red fruit is sweet"])[0].logprobs
+    state = model.read("the red")
+    (score,) = model.score(["fruit is sweet"], state=state)
+    assert score.logprobs == pytest.approx(whole[2:], rel=1e-5)
+    assert model.score(["fruit is sweet"], state=model.read(" red", state=model.read("the")))[0].logprobs == (
+        pytest.approx(whole[2:], rel=1e-5)
+    )
+
+
+def test_a_line_feed_that_is_read_ends_the_sentence(model):
+    carried = model.score(["the red", "fruit"], options=ScoringOptions(context="carry"))[1]
+    (score,) = model.score(["fruit"], state=model.read("the red\n"))
+    assert score.logprobs == pytest.approx(carried.logprobs, rel=1e-5)
+
+
+@pytest.mark.parametrize("options", [SamplingOptions(), SamplingOptions(top_k=3), SamplingOptions(temperature=0)])
+def test_samples_go_on_from_what_was_read(model, options):
+    """Drawn as after the whole prompt, and confirmed by score from the state."""
+    state = model.read("the red")
+    whole = model.generate("the red fruit", tokens=8, seed=3, options=options)
+    split = model.generate("fruit", tokens=8, seed=3, options=options, state=state)
+    assert split.tokens == whole.tokens
+    assert split.logprob == pytest.approx(whole.logprob, rel=1e-5)
+    assert model.state_after(split, state=state).last == model.codec.vocabulary.ids[split.tokens[-1]]
+
+
+def test_a_beam_goes_on_from_what_was_read(model):
+    state = model.read("the red")
+    whole = model.beam_search("the red fruit", options=BeamOptions(4), count=3, tokens=4)
+    split = model.beam_search("fruit", options=BeamOptions(4), count=3, tokens=4, state=state)
+    assert [each.tokens for each in split] == [each.tokens for each in whole]
+    assert [each.logprob for each in split] == pytest.approx([each.logprob for each in whole], rel=1e-5)
+
+
+def test_the_state_after_a_sample_is_that_of_its_text(model):
+    sample = model.generate("the", tokens=6, seed=2, options=SamplingOptions(banned=(0,)))
+    after, read = model.state_after(sample), model.read(str(sample))
+    assert (after.last, after.model) == (read.last, read.model)
+    for left, right in zip(after.layers, read.layers, strict=True):
+        for mine, theirs in zip(left, right, strict=True):
+            torch.testing.assert_close(mine, theirs)
+
+
+def test_a_state_of_another_model_is_refused_everywhere(model):
+    state = State(model.network.initial_state(1), 0, "0" * 64)
+    uses = [
+        lambda: model.read("the", state=state),
+        lambda: model.score(["the"], state=state),
+        lambda: model.generate("the", state=state),
+        lambda: model.generate_many("the", count=2, state=state),
+        lambda: model.beam_search("the", options=BeamOptions(2), state=state),
+    ]
+    for use in uses:
+        with pytest.raises(InputError, match="belongs to the model sha256:00000000, not to this one"):
+            use()

@@ -33,8 +33,10 @@ from recurlm.evaluation.adaptation import (
 from recurlm.evaluation.beam_search import BeamOptions, beam_search
 from recurlm.evaluation.dynamic import DynamicRMS
 from recurlm.evaluation.endings import Ending, GrowingSample, collect
+from recurlm.evaluation.nbest import NBestList
 from recurlm.evaluation.perplexity import Perplexity, Tick, given_buckets, perplexity
 from recurlm.evaluation.reading import State, check_state, initial_state, model_digest, read
+from recurlm.evaluation.rescoring import Combination, RescoredList, rescore
 from recurlm.evaluation.sampling import SamplingOptions, prompt_logprob, sample, summed_logprobs
 from recurlm.evaluation.scores import LineScore
 from recurlm.evaluation.scoring import Scorer, ScoringOptions
@@ -205,6 +207,12 @@ class Model:
             return initial_state(self.network, self.digest)
         check_state(state, self.digest)
         return state
+
+    def rescore(
+        self, lists: Iterable[NBestList], combination: Combination, *, carry: bool = False, oov: str = "unk"
+    ) -> Iterator[RescoredList]:
+        """N-best lists with their scores, one after another; with `carry` in the state after the best ones before."""
+        return rescore(self.network, self.codec, lists, combination, carry=carry, rule=UnknownRule.parse(oov))
 
     def generate(
         self,

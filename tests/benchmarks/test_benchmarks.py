@@ -16,8 +16,9 @@ from benchmarks._measure import Contestant, ContestantError, Spread, running, ta
 from benchmarks._peers import Idiomatic
 from benchmarks._products import operations, targets
 from benchmarks._record import ROOT, circumstances
-from benchmarks._recurlm import Recurlm, RecurlmWithLogprobs
+from benchmarks._recurlm import EachAlone, ListAtOnce, Recurlm, RecurlmWithLogprobs
 from benchmarks._report import Options, Result, Row, agreement
+from benchmarks.rescore_nbest import distinct_prefixes, made_lists
 from benchmarks.score_sentences import same_scores
 
 from benchmarks import all as everything
@@ -83,6 +84,21 @@ def test_the_peer_scores_and_samples_the_same(job):
     ids, logprobs = RecurlmWithLogprobs(job, "fp32", CPU).generate(3, 12, seed=1)
     assert [len(row) for row in ids] == [12, 12, 12]
     assert logprobs == pytest.approx(theirs.logprobs(ids), rel=1e-4)
+
+
+def test_lists_are_rescored_alike_by_all(job):
+    lists = [[" ".join(reading) for reading in each] for each in made_lists([["w1", "w2", "w3"]] * 2, ["w4", "w5"], 9)]
+    trie, alone, at_once = (program(job, "fp32", CPU).rescore(lists) for program in (Recurlm, EachAlone, ListAtOnce))
+    assert len(trie) == 18
+    assert trie == pytest.approx(alone, rel=1e-5)
+    assert at_once == pytest.approx(alone, rel=1e-5)
+
+
+def test_made_lists_hold_different_readings_that_share_prefixes():
+    (readings,) = made_lists([[f"w{number}" for number in range(20)]], ["a", "b", "c"], 100)
+    assert len(set(readings)) == 100
+    assert distinct_prefixes([[("a", "b"), ("a", "c"), ("a",)]]) == 4
+    assert distinct_prefixes([readings]) < 0.7 * sum(len(reading) + 1 for reading in readings)
 
 
 def test_scores_that_differ_are_caught():

@@ -34,6 +34,21 @@ def test_eval_prints_the_object_of_the_contract(recurlm: Command, trained: Path)
     assert result["bits_per_character"] == pytest.approx(result["bits_per_token"] * 125 / 460)
 
 
+def test_eval_counts_unknown_words_by_their_rule(recurlm: Command, trained: Path) -> None:
+    text = "the purple fruit is a lime\n"
+    by_rule = {
+        rule: json.loads(recurlm("eval", trained, "-", "--oov", rule, "--json", stdin=text).stdout)
+        for rule in ("unk", "skip", "floor:-11.5")
+    }
+    assert [result["tokens"] for result in by_rule.values()] == [7, 6, 7]
+    assert "|oov=floor(-11.5):1|" in by_rule["floor:-11.5"]["signature"]
+    known = math.log(by_rule["skip"]["perplexity"]) * 6
+    assert math.log(by_rule["floor:-11.5"]["perplexity"]) * 7 == pytest.approx(known + 11.5)
+    for result in by_rule.values():
+        assert result["perplexity_without_oov"] == pytest.approx(by_rule["skip"]["perplexity"])
+    assert "without oov" in recurlm("eval", trained, "-", stdin=text).stdout
+
+
 @pytest.mark.parametrize(("protocol", "tokens"), [("stream", 125), ("sentence", 125), ("mxnet", 85)])
 def test_protocols_count_what_they_say(recurlm: Command, trained: Path, protocol: str, tokens: int) -> None:
     done = recurlm("eval", trained, "--protocol", protocol, "--json")

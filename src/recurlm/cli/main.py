@@ -20,6 +20,7 @@ from recurlm.cli.graph import graph
 from recurlm.cli.import_mxnet import import_mxnet
 from recurlm.cli.plot import plot
 from recurlm.cli.recipes import recipes
+from recurlm.cli.rescore import rescore
 from recurlm.cli.score import score
 from recurlm.cli.threads import settle_threads
 from recurlm.cli.train import train
@@ -42,6 +43,7 @@ app.command("train")(train)
 app.command("eval")(evaluate)
 app.command("adapt")(adapt)
 app.command("score")(score)
+app.command("rescore")(rescore)
 app.command("generate")(generate)
 app.command("vocabulary")(vocabulary)
 app.command("graph")(graph)

@@ -98,7 +98,7 @@ def score(
     for line in scorer.lines(writer.read(progress.watch(lines))):
         sys.stdout.write(writer.line(line))
         progress.done(len(line.words))
-    sys.stdout.write(writer.foot(scorer.totals))
+    sys.stdout.write(writer.foot(scorer.totals, file))
     sys.stdout.flush()
     progress.close()
     if state_out is not None:

@@ -35,8 +35,8 @@ class Writer:
         tokens = "  ".join(f"{t.token}{'?' * t.oov} {self.number(t.logprob, '.3f', '-')}" for t in line.tokens)
         return f"{line.logprob * self.scale:.4f}\t{tokens}\n"
 
-    def foot(self, totals: Totals) -> str:
-        """What stands after the last line, or nothing."""
+    def foot(self, totals: Totals, name: str) -> str:
+        """What stands after the last line of the text of that name, or nothing."""
         return ""
 
     def number(self, logprob: float | None, form: str = ".9g", absent: str = "NA") -> str:
@@ -93,26 +93,27 @@ class SRILM(Writer):
         if log_base not in (None, "10"):
             raise UsageError(f"log base {log_base}: SRILM's layout has base 10; leave --log-base out")
         super().__init__("10")
-        self.words = self.oovs = self.zeros = 0
+        self.sentences = self.words = self.oovs = self.zeros = 0
 
     def line(self, line: LineScore) -> str:
         rows, before = [], "<s>"
         for place, token in enumerate(line.tokens):
             name = _srilm_name(token)
-            dots = " ..." if place + line.given else ""
-            rows.append(f"\tp( {name} | {before}{dots} ) \t= {self._probability(token)}\n")
+            dots = "..." if place + line.given else ""
+            rows.append(f"\tp( {name} | {before} {dots}) \t= {self._probability(token)}\n")
             before = name
         tokens = line.tokens
         oovs = sum(token.logprob is None for token in tokens)
         zeros = sum(token.logprob == -math.inf for token in tokens)
         words = sum(token.token != EOS for token in tokens)
-        self.words, self.oovs, self.zeros = self.words + words, self.oovs + oovs, self.zeros + zeros
-        counts = self._counts(int(bool(tokens)), words, oovs, zeros, line.logprob)
+        sentences = int(bool(tokens))
+        self.sentences, self.words = self.sentences + sentences, self.words + words
+        self.oovs, self.zeros = self.oovs + oovs, self.zeros + zeros
+        counts = self._counts(sentences, words, oovs, zeros, line.logprob)
         return f"{line.text}\n{''.join(rows)}{counts}\n"
 
-    def foot(self, totals: Totals) -> str:
-        counts = self._counts(totals.lines, self.words, self.oovs, self.zeros, -totals.nats)
-        return f"file -: {counts}"
+    def foot(self, totals: Totals, name: str) -> str:
+        return f"file {name}: " + self._counts(self.sentences, self.words, self.oovs, self.zeros, -totals.nats)
 
     def _probability(self, token: TokenScore) -> str:
         if token.logprob is None:

@@ -1,0 +1,60 @@
+"""Lines of a file with their place, for messages; ``.gz`` files and standard input too."""
+
+import gzip
+import math
+import sys
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from recurlm.errors import CorruptFileError, InputError
+from recurlm.text.sources import open_binary
+
+STANDARD_INPUT = "-"
+
+
+class Line(NamedTuple):
+    """A line without its line feed, and where it stands."""
+
+    text: str
+    place: str
+
+
+def lines_of(path: str | Path) -> Iterator[Line]:
+    """Lines that are not blank. Raises InputError (missing, not UTF-8) or CorruptFileError (a broken ``.gz`` file)."""
+    name = "standard input" if str(path) == STANDARD_INPUT else str(path)
+    for number, raw in enumerate(_raw_lines(path), 1):
+        place = f"{name}, line {number}"
+        try:
+            text = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{place}: not UTF-8 at byte {error.start + 1} of the line") from error
+        if text.strip():
+            yield Line(text, place)
+
+
+def _raw_lines(path: str | Path) -> Iterator[bytes]:
+    if str(path) == STANDARD_INPUT:
+        yield from sys.stdin.buffer
+        return
+    with open_binary(Path(path)) as file:
+        if Path(path).suffix != ".gz":
+            yield from file
+            return
+        try:
+            with gzip.open(file) as unpacked:
+                yield from unpacked
+        except (OSError, EOFError, zlib.error) as error:
+            raise CorruptFileError(f"{path}: cannot be unpacked ({error}); copy it again") from error
+
+
+def number(text: str, what: str, place: str) -> float:
+    """A finite number. Raises InputError that says what it should have been."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise InputError(f"{place}: {what} should be a number, not {text!r}")
+    return value

@@ -1,0 +1,124 @@
+"""`recurlm rescore`: n-best lists and lattices of a speech recogniser in a new order."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recurlm.cli.console import DeviceOption, JsonOption, RunArgument, UnknownOption, message, print_json
+
+
+def rescore(
+    run: RunArgument,
+    nbest: Annotated[
+        list[str],
+        typer.Argument(metavar="NBEST", help="An n-best file or folder, - for standard input, or lattices."),
+    ],
+    format: Annotated[
+        str, typer.Option("--format", help="Of NBEST: auto, kaldi, mikolov, jsonl or htk (lattices).")
+    ] = "auto",
+    acoustic_costs: Annotated[
+        Path | None, typer.Option("--acoustic-costs", metavar="FILE", help="Acoustic costs of the hypotheses.")
+    ] = None,
+    language_costs: Annotated[
+        Path | None, typer.Option("--language-costs", metavar="FILE", help="The old language model's costs.")
+    ] = None,
+    graph_costs: Annotated[
+        Path | None,
+        typer.Option("--graph-costs", metavar="FILE", help="Costs of the old graph beyond its language model."),
+    ] = None,
+    weight: Annotated[
+        float | None,
+        typer.Option("--weight", help="Of this model against the old one, 0 to 1. [default: 0.5; 1 without old costs]"),
+    ] = None,
+    acoustic_scale: Annotated[
+        float | None, typer.Option("--acoustic-scale", help="Factor of acoustic costs. [default: 1, or the lattice's]")
+    ] = None,
+    lm_scale: Annotated[
+        float | None, typer.Option("--lm-scale", help="Factor of language scores. [default: 1, or the lattice's]")
+    ] = None,
+    length_bonus: Annotated[
+        float | None, typer.Option("--length-bonus", help="Added for each word. [default: 0, or the lattice's]")
+    ] = None,
+    paths: Annotated[
+        int, typer.Option("--nbest", min=1, metavar="N", help="How many word sequences a lattice gives.")
+    ] = 100,
+    carry: Annotated[
+        bool, typer.Option("--carry", help="Read each list after the best hypotheses before it, as one text.")
+    ] = False,
+    references: Annotated[
+        Path | None, typer.Option("--references", metavar="FILE", help="`utt words`: report the word error rate.")
+    ] = None,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Print the options with the fewest word errors on this development list.")
+    ] = False,
+    output_format: Annotated[
+        str,
+        typer.Option(
+            "--output-format", help="best (`utt words`), nbest (table), scores (`utt-1 cost` of this model) or jsonl."
+        ),
+    ] = "best",
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write the list there. [default: standard output]")
+    ] = None,
+    oov: UnknownOption = "unk",
+    device: DeviceOption = "auto",
+    json: JsonOption = False,
+) -> None:
+    """Put n-best lists of speech recognition in a new order.
+
+    Costs are negative natural logs. Ranked by -acoustic_scale acoustic + lm_scale (weight ln p - (1 - weight) language
+    - graph) + length_bonus words. With --json: one object with options and word error rates; the list goes to --out.
+    """
+    from recurlm.bridges.nbest.reading import read_nbest
+    from recurlm.bridges.nbest.text_lists import CostFiles, read_references
+    from recurlm.bridges.nbest.writing import writer
+    from recurlm.devices import keep_freed_memory, resolve_device
+    from recurlm.errors import UsageError
+    from recurlm.evaluation.rescoring import combination_for, recombined, report
+    from recurlm.evaluation.tuning import tune as tuned
+    from recurlm.files import write_whole
+    from recurlm.interface import load
+    from recurlm.text.unknown import UnknownRule
+
+    if tune and (references is None or carry or out is not None):
+        raise UsageError(
+            "--tune needs --references; it goes neither with --carry, where scores change with the options, "
+            "nor with --out, for it prints options and no list"
+        )
+    rule, lines = UnknownRule.parse(oov), writer(output_format)
+    said = None if references is None else read_references(references)
+    file = read_nbest(
+        nbest,
+        format,
+        CostFiles(acoustic_costs, language_costs, graph_costs),
+        count=paths,
+        acoustic_scale=acoustic_scale,
+        lm_scale=lm_scale,
+        length_bonus=length_bonus,
+    )
+    combination = combination_for(
+        file, weight=weight, acoustic_scale=acoustic_scale, lm_scale=lm_scale, length_bonus=length_bonus
+    )
+    keep_freed_memory()
+    model = load(run, device=resolve_device(device).type)
+    rescored = list(model.rescore(file.lists, combination, carry=carry, oov=oov))
+    tuning = None
+    if tune and said is not None:
+        tuning = tuned(rescored, file, said, combination)
+        rescored, combination = recombined(rescored, tuning.combination), tuning.combination
+    result = report(rescored, file, combination, said, carry=carry, rule=rule)
+    if json:
+        print_json(result.to_json() | {"tuned": None if tuning is None else tuning.to_json()})
+    else:
+        for line in result.lines():
+            message(f"# {line}")
+    if tuning is not None:
+        message(f"# {tuning}")
+        if not json:
+            print(combination.options())
+    elif out is not None:
+        write_whole(out, "".join(f"{line}\n" for line in lines(rescored)).encode())
+    elif not json:
+        for line in lines(rescored):
+            print(line)

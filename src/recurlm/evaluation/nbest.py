@@ -1,0 +1,78 @@
+"""N-best lists: what a recogniser thinks an utterance may have been."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One reading of an utterance, numbered from 1 in the order of its list.
+
+    acoustic_cost, language_cost, graph_cost: negative natural log-probabilities that the recogniser gave it, None where
+    the list has none. The graph cost is what the old language model's graph costs beyond that model: pronunciations
+    and transitions. place: file and line, for messages.
+    """
+
+    utterance: str
+    number: int
+    text: str
+    acoustic_cost: float | None = None
+    language_cost: float | None = None
+    graph_cost: float | None = None
+    place: str = ""
+
+    @property
+    def key(self) -> str:
+        """Kaldi's name of it: the utterance and the number."""
+        return f"{self.utterance}-{self.number}"
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Its words, as word error rate counts them."""
+        return tuple(self.text.split())
+
+
+@dataclass(frozen=True)
+class NBestList:
+    """The hypotheses of one utterance, in the order of the file; there is at least one."""
+
+    utterance: str
+    hypotheses: tuple[Hypothesis, ...]
+
+
+@dataclass(frozen=True)
+class NBestFile:
+    """Every list that was read, in order, from which format, and the scales that the files themselves give.
+
+    place: what was read, for messages.
+    """
+
+    lists: tuple[NBestList, ...]
+    format: str
+    place: str
+    acoustic_scale: float = 1.0
+    lm_scale: float = 1.0
+    length_bonus: float = 0.0
+
+    @property
+    def hypotheses(self) -> Iterator[Hypothesis]:
+        """All of them, list after list."""
+        return (hypothesis for each in self.lists for hypothesis in each.hypotheses)
+
+    @property
+    def has_acoustic_costs(self) -> bool:
+        """Whether hypotheses have acoustic costs; a list where only some do is refused when it is read."""
+        return all(hypothesis.acoustic_cost is not None for hypothesis in self.hypotheses)
+
+    @property
+    def has_language_costs(self) -> bool:
+        """Whether hypotheses have the costs of an old language model."""
+        return all(hypothesis.language_cost is not None for hypothesis in self.hypotheses)
+
+
+def group(hypotheses: Sequence[Hypothesis]) -> tuple[NBestList, ...]:
+    """Lists in the order in which their utterances first appear."""
+    lists: dict[str, list[Hypothesis]] = {}
+    for hypothesis in hypotheses:
+        lists.setdefault(hypothesis.utterance, []).append(hypothesis)
+    return tuple(NBestList(utterance, tuple(members)) for utterance, members in lists.items())
