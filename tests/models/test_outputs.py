@@ -97,12 +97,13 @@ def test_a_mixture_asks_nothing_of_the_device(hidden, target, no_questions):
         total.backward()
 
 
-def test_the_experts_hidden_states_are_dropped_in_training_only(hidden):
+def test_the_experts_hidden_states_are_dropped_by_the_losses_in_training_only(hidden, target):
     output = made(MixtureOutput(experts=3, dropout=0.5)).decoder
-    plain = output(hidden)
-    torch.testing.assert_close(output(hidden), plain)
+    plain, scores = output.losses(hidden, target)[1], output(hidden)
+    assert torch.equal(output.losses(hidden, target)[1], plain)
     output.train()
-    assert not torch.allclose(output(hidden), plain)
+    assert not torch.allclose(output.losses(hidden, target)[1], plain)
+    assert torch.equal(output(hidden), scores)
 
 
 def test_the_adaptive_softmax_is_torchs(hidden, target):

@@ -23,7 +23,7 @@ from recurlm.errors import InputError, UsageError
 from recurlm.evaluation.dynamic import DynamicRMS, DynamicSGD, Roots, dynamic_losses, root_mean_squares
 from recurlm.evaluation.neural_cache import NeuralCache, cache_losses
 from recurlm.evaluation.options import need_natural, need_positive, need_seed
-from recurlm.evaluation.perplexity import STREAM_CHUNK, Perplexity, Tick, finite, stream_perplexity
+from recurlm.evaluation.perplexity import STREAM_CHUNK, Perplexity, Tick, finite, losses_of, stream_perplexity
 from recurlm.models.language_model import LanguageModel, evaluating
 from recurlm.text.batching import Batch, Streams
 from recurlm.text.codec import EncodedText
@@ -244,7 +244,8 @@ def _tempered_losses(model: LanguageModel, text: EncodedText, options: Temperatu
     with evaluating(model):
         for batch in _pieces(model, text, STREAM_CHUNK):
             logits, state = model(batch.input, state)
-            yield _losses(logits / options.temperature, batch)
+            logprobs = (logits / options.temperature).log_softmax(-1)
+            yield -logprobs.gather(-1, batch.target[..., None]).flatten().double().cpu()
 
 
 @torch.no_grad()
@@ -256,8 +257,8 @@ def _dropout_losses(
         for batch in _pieces(model, text, options.segment):
             drawn = []
             for number, state in enumerate(states):
-                logits, states[number] = model(batch.input, state)
-                drawn.append(_losses(logits, batch))
+                hidden, states[number] = model.hidden(batch.input, state)
+                drawn.append(losses_of(model, hidden, batch.target).flatten().cpu())
             yield math.log(options.passes) - (-torch.stack(drawn)).logsumexp(0)
 
 
@@ -279,11 +280,6 @@ def _pieces(model: LanguageModel, text: EncodedText, length: int) -> Iterator[Ba
     """The text as one stream, `length` tokens at once, on the model's device."""
     for batch in Streams(text, StreamBatches(batch_size=1, bptt=length), seed=0).batches(0):
         yield batch.to(model.device)
-
-
-def _losses(logits: Tensor, batch: Batch) -> Tensor:
-    """-ln p of a batch's targets in order, in float64 on the CPU, from its logits (T, 1, V)."""
-    return -logits.log_softmax(-1).gather(-1, batch.target[..., None]).flatten().double().cpu()
 
 
 def token_costs(

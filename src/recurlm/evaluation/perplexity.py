@@ -234,7 +234,7 @@ def token_losses(
 
 
 def losses_of(model: LanguageModel, hidden: Tensor, target: Tensor) -> Tensor:
-    """-ln p (N) in float64 of each target (N) by the last layer's outputs (N, H), zero where it is ignored."""
+    """-ln p (...) in float64 of each target (...) by the last layer's outputs (..., H), zero where it is ignored."""
     _, losses = model.decoder.losses(hidden, target)
     return losses.double()
 

@@ -25,13 +25,13 @@ class OutputLayer(Protocol):
     """A distribution over the next token."""
 
     def __call__(self, hidden: Tensor) -> Tensor:
-        """Scores (..., V) of hidden states (..., H), whose softmax is the distribution."""
+        """Scores (..., V) of hidden states (..., H), whose softmax is the distribution; without dropout."""
 
     def log_probabilities(self, hidden: Tensor) -> Tensor:
         """ln p of every token (..., V), in float32."""
 
     def losses(self, hidden: Tensor, target: Tensor, *, skip_ignored: bool = True) -> tuple[Tensor, Tensor]:
-        """-ln p of targets (...) after hidden states (..., H), which in training are (T, B, H).
+        """-ln p of targets (...) after hidden states (..., H), in training (T, B, H); dropout follows the mode.
 
         Returns their sum, differentiable, and each of them (...), not differentiable, zero where the target is
         ignored. `skip_ignored` leaves those out of the work, for which the device must be asked how many they are.
@@ -68,7 +68,7 @@ class MixtureOfSoftmaxes(nn.Linear):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Log-probabilities (..., V)."""
-        prior, latent = self._experts(hidden)
+        prior, latent = self._experts(hidden, drop=False)
         each = F.linear(latent, self.weight, self.bias).float().log_softmax(-1)
         return (prior[..., None] + each).logsumexp(-2)
 
@@ -76,7 +76,7 @@ class MixtureOfSoftmaxes(nn.Linear):
 
     def losses(self, hidden: Tensor, target: Tensor, *, skip_ignored: bool = True) -> tuple[Tensor, Tensor]:
         """Ignored positions are always computed: nothing is asked of the device."""
-        prior, latent = self._experts(hidden)
+        prior, latent = self._experts(hidden, drop=True)
         prior, latent = prior.flatten(0, -2), latent.flatten(0, -3)
         ids = target.flatten()
         rows = max(1, MIXTURE_CHUNK_BYTES // (self.experts * self.out_features * 4))
@@ -86,9 +86,11 @@ class MixtureOfSoftmaxes(nn.Linear):
         losses = torch.cat(found).masked_fill(ids == IGNORED, 0)
         return losses.sum(), losses.detach().view(target.shape)
 
-    def _experts(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    def _experts(self, hidden: Tensor, *, drop: bool) -> tuple[Tensor, Tensor]:
         """ln pi (..., K) and the experts' hidden states (..., K, E)."""
-        latent = self.latent_dropout(self.latent(hidden).tanh())
+        latent = self.latent(hidden).tanh()
+        if drop:
+            latent = self.latent_dropout(latent)
         return self.prior(hidden).float().log_softmax(-1), latent.unflatten(-1, (self.experts, self.in_features))
 
     def _piece(self, prior: Tensor, latent: Tensor, target: Tensor) -> Tensor:
