@@ -9,6 +9,8 @@ from torch import Tensor
 
 from benchmarks._job import Job
 from recurlm.devices import keep_freed_memory, resolve_precision
+from recurlm.evaluation.nbest import Hypothesis, group
+from recurlm.evaluation.rescoring import Combination
 from recurlm.evaluation.scoring import ScoringOptions
 from recurlm.interface import Model
 from recurlm.models.state import State
@@ -56,8 +58,19 @@ class Recurlm:
 
     def score(self, lines: Sequence[str]) -> list[list[float]]:
         """Log-probability of every word and of the end."""
-        options = ScoringOptions(precision=self.precision)
-        return [list(line.logprobs) for line in self._model().score(lines, options=options)]
+        return [
+            list(line.logprobs) for line in self._model().score(lines, options=ScoringOptions(precision=self.precision))
+        ]
+
+    def rescore(self, lists: Sequence[Sequence[str]]) -> list[float]:
+        """Log-probability of every hypothesis, through the trie of its list and of others."""
+        hypotheses = [
+            Hypothesis(str(name), number, line)
+            for name, each in enumerate(lists)
+            for number, line in enumerate(each, 1)
+        ]
+        rescored = self._model().rescore(group(hypotheses), Combination(weight=1.0))
+        return [scored.logprob for each in rescored for scored in each.scored]
 
     def generate(self, count: int, tokens: int, seed: int) -> tuple[list[list[int]], list[float | None]]:
         """`count` samples at once and, where the program gives them, their log-probabilities."""
@@ -74,6 +87,22 @@ class RecurlmWithLogprobs(Recurlm):
     """Generates as `recurlm generate --json` does."""
 
     gives_logprobs = True
+
+
+class EachAlone(Recurlm):
+    """Rescores a hypothesis at a time, each read from its beginning."""
+
+    def rescore(self, lists: Sequence[Sequence[str]]) -> list[float]:
+        model = self._model()
+        return [model.score([line])[0].logprob for each in lists for line in each]
+
+
+class ListAtOnce(Recurlm):
+    """Rescores a list at a time as a batch of lines, without shared prefixes."""
+
+    def rescore(self, lists: Sequence[Sequence[str]]) -> list[float]:
+        model = self._model()
+        return [score.logprob for each in lists for score in model.score(each)]
 
 
 class RecurlmOnPadding(Recurlm):

@@ -25,6 +25,7 @@ LEVELS = {
     "training": 4,
     "bridges": 5,
     "growth": 5,
+    "measurement": 5,
     "plots": 4,
     "cli": 6,
 }

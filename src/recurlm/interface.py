@@ -42,7 +42,7 @@ from recurlm.evaluation.scores import LineScore
 from recurlm.evaluation.scoring import Scorer, ScoringOptions
 from recurlm.models.language_model import LanguageModel
 from recurlm.text.codec import Codec, EncodedText
-from recurlm.text.corpora import named_corpora, open_source, open_text
+from recurlm.text.corpora import open_part
 from recurlm.text.sources import Text
 from recurlm.text.unknown import UnknownRule
 from recurlm.text.vocabulary import EOS, EOS_ID
@@ -162,10 +162,7 @@ class Model:
         specification = self.source if text is None else str(text)
         if not specification:
             raise InputError("name a text: this model does not say which corpus it learned from")
-        is_file = specification not in named_corpora() and not Path(specification).is_dir()
-        if is_file and split is None and text is not None:
-            return open_text(specification, cache_directory=where["cache_directory"])
-        return open_source(specification, **where).split(split or "test")
+        return open_part(specification, "test" if text is None and split is None else split, **where)
 
     @cached_property
     def digest(self) -> str:

@@ -11,6 +11,7 @@ from recurlm.evaluation.perplexity import (
     Perplexity,
     mxnet_perplexity,
     perplexity,
+    perplexity_of,
     sentence_perplexity,
     stream_perplexity,
     token_losses,
@@ -318,3 +319,14 @@ def test_losses_are_those_of_torch(model, sentences, encoded):
     expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
     assert losses.dtype == torch.float64
     torch.testing.assert_close(losses.flatten().float(), expected)
+
+
+@pytest.mark.parametrize("protocol", ["stream", "sentence"])
+def test_the_nats_of_tokens_make_the_perplexity_of_their_protocol(model, sentences, encoded, protocol):
+    text = encoded(sentences)
+    measured = perplexity(model, text, protocol)
+    made = perplexity_of(text, token_nats(model, text, protocol), protocol)
+    assert made.signature == measured.signature
+    assert made.value == pytest.approx(measured.value, rel=1e-6)
+    marked = perplexity_of(text, token_nats(model, text, protocol), protocol, state="<s>", order=3)
+    assert marked.signature.startswith(f"{protocol}|tokens={len(text.ids)}|eos=counted|state=<s>|oov=0|order=3|text=")

@@ -17,6 +17,7 @@ from recurlm.text.corpora import (
     fetch_corpus,
     named_corpora,
     named_corpus,
+    open_part,
     open_source,
     open_text,
 )
@@ -306,3 +307,15 @@ def test_a_python_without_topics_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "pydoc_data.topics", None)
     with pytest.raises(InputError, match="lacks pydoc_data"):
         python_docs()
+
+
+def test_a_part_to_measure_is_a_whole_file_or_a_split(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_bytes(LINES)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    folder_with(folder, "train.txt", "valid.txt", "test.txt")
+    assert open_part(str(path)).size == len(LINES)
+    assert open_part(str(path), "valid").sha256 == open_source(str(path)).split("valid").sha256
+    assert list(open_part(str(folder)).lines()) == ["test.txt"]
+    assert list(open_part(str(folder), "valid").lines()) == ["valid.txt"]

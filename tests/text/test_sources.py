@@ -131,3 +131,15 @@ def test_a_corpus_without_the_split_says_which_it_has(tmp_path):
     assert corpus.split("test") is text
     with pytest.raises(InputError, match="corpus small has no split 'valid'; it has: train, test"):
         corpus.split("valid")
+
+
+def test_texts_overlap_where_they_share_bytes_of_a_file_or_are_the_same(tmp_path):
+    path, copy, other = (tmp_path / name for name in ("one", "copy", "other"))
+    for each, content in ((path, b"a\nb\nc\n"), (copy, b"b\n"), (other, b"x\n")):
+        each.write_bytes(content)
+    middle = Text("middle", path, 2, 4)
+    assert middle.overlaps(Text("whole", path))
+    assert middle.overlaps(Text("copy", copy))
+    assert not middle.overlaps(Text("before", path, 0, 2))
+    assert not middle.overlaps(Text("after", path, 4))
+    assert not middle.overlaps(Text("other", other))

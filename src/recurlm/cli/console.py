@@ -46,6 +46,11 @@ def print_json(value: dict[str, Any] | list[Any]) -> None:
     sys.stdout.flush()
 
 
+def readable(token: str) -> str:
+    """A token as it can stand in a line: in quotes where it would not be seen."""
+    return token if token.isprintable() and token.strip() else repr(token)
+
+
 def message(text: str) -> None:
     """One plain line on stderr."""
     print(text, file=sys.stderr, flush=True)

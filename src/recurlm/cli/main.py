@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from recurlm.cli.adapt import adapt
+from recurlm.cli.compare import compare
 from recurlm.cli.corpora import corpora
 from recurlm.cli.doctor import doctor
 from recurlm.cli.eval import evaluate
@@ -18,6 +19,7 @@ from recurlm.cli.fetch import fetch
 from recurlm.cli.generate import generate
 from recurlm.cli.graph import graph
 from recurlm.cli.import_mxnet import import_mxnet
+from recurlm.cli.ngram import ngram
 from recurlm.cli.plot import plot
 from recurlm.cli.recipes import recipes
 from recurlm.cli.rescore import rescore
@@ -42,10 +44,12 @@ app = typer.Typer(
 app.command("train")(train)
 app.command("eval")(evaluate)
 app.command("adapt")(adapt)
+app.command("compare")(compare)
 app.command("score")(score)
 app.command("rescore")(rescore)
 app.command("generate")(generate)
 app.command("vocabulary")(vocabulary)
+app.command("ngram")(ngram)
 app.command("graph")(graph)
 app.command("plot")(plot)
 app.command("corpora")(corpora)

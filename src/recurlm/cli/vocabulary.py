@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from recurlm.cli.console import CacheDirectoryOption, JsonOption, RunArgument, message, print_json
+from recurlm.cli.console import CacheDirectoryOption, JsonOption, RunArgument, message, print_json, readable
 
 if TYPE_CHECKING:
     from recurlm.checkpoints import RunFolder
@@ -99,4 +99,4 @@ def _count_or_names(tokens: Sequence[str]) -> str:
 
 
 def _listed(tokens: Sequence[str]) -> str:
-    return " ".join(token if token.isprintable() and token.strip() else repr(token) for token in tokens)
+    return " ".join(map(readable, tokens))

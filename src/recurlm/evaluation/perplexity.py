@@ -23,7 +23,9 @@ from recurlm.text.codec import EncodedText
 from recurlm.text.vocabulary import EOS_ID
 from recurlm.version import VERSION
 
-PROTOCOLS = ("stream", "sentence", "mxnet")
+STATES = {"stream": "carried", "sentence": "zero", "mxnet": "zero"}
+"""What each protocol does with the state at the end of a sentence."""
+PROTOCOLS = tuple(STATES)
 SEED_BUCKETS = (10, 20, 40, 60, 80)
 STREAM_CHUNK = 512
 SENTENCE_BUDGET = 4096
@@ -80,8 +82,8 @@ class Perplexity:
         return {
             "perplexity": finite(self.value),
             "perplexity_without_oov": finite(self.without_oov),
-            "bits_per_token": self.bits_per_token,
-            "bits_per_character": self.bits_per_character,
+            "bits_per_token": finite(self.bits_per_token),
+            "bits_per_character": finite(self.bits_per_character),
             "tokens": self.tokens,
             "oov": self.oov,
             "protocol": self.protocol,
@@ -139,7 +141,7 @@ def stream_perplexity(
     for positions, losses in _stream_losses(model, text, columns, chunk):
         tally.add(positions, losses, tick)
     extra = {"columns": columns} if columns > 1 else {}
-    return _result(tally, "stream", text.characters, "counted", "carried", extra)
+    return _result(tally, "stream", text.characters, "counted", STATES["stream"], extra)
 
 
 def sentence_perplexity(
@@ -152,7 +154,7 @@ def sentence_perplexity(
     tally = _Tally(text)
     for positions, losses in _sentence_losses(model, text, budget):
         tally.add(positions, losses, tick)
-    return _result(tally, "sentence", text.characters, "counted", "zero", {})
+    return _result(tally, "sentence", text.characters, "counted", STATES["sentence"], {})
 
 
 def token_nats(
@@ -166,6 +168,15 @@ def token_nats(
         if tick is not None:
             tick(len(positions))
     return nats
+
+
+def perplexity_of(
+    text: EncodedText, nats: NDArray[np.float64], protocol: str, *, state: str | None = None, **extra: object
+) -> Perplexity:
+    """The perplexity that the nats of all tokens of a text make; `state` and `extra` stand in its signature."""
+    tally = _Tally(text)
+    tally.add(np.arange(len(nats)), nats)
+    return _result(tally, protocol, text.characters, "counted", state or STATES[protocol], extra)
 
 
 def mxnet_perplexity(
@@ -207,7 +218,7 @@ def mxnet_perplexity(
     extra["dropped"] = len(lengths) - kept
     if not tally.known_tokens + tally.unknown_tokens:
         raise InputError(f"{text.name}: no token is left to count; the buckets or full batches drop every sentence")
-    return _result(tally, "mxnet", None, "not-counted", "zero", extra)
+    return _result(tally, "mxnet", None, "not-counted", STATES["mxnet"], extra)
 
 
 def given_buckets(batches: StreamBatches | SentenceBatches) -> Sequence[int]:

@@ -112,6 +112,26 @@ def open_text(specification: str | Path, *, cache_directory: Path | None = None)
     return whole_text(path, path.stem)
 
 
+def is_single_file(specification: str) -> bool:
+    """Whether this names one text rather than a corpus, by name or as a folder."""
+    return specification not in named_corpora() and not Path(specification).is_dir()
+
+
+def open_part(
+    specification: str,
+    split: str | None = None,
+    *,
+    data_directory: Path | None = None,
+    cache_directory: Path | None = None,
+    offline: bool = False,
+) -> Text:
+    """A text to measure: the named split, or without a name a single file whole and a corpus's test split."""
+    if split is None and is_single_file(specification):
+        return open_text(specification, cache_directory=cache_directory)
+    corpus = open_source(specification, data_directory=data_directory, cache_directory=cache_directory, offline=offline)
+    return corpus.split(split or "test")
+
+
 def fetch_corpus(
     corpus: NamedCorpus,
     *,

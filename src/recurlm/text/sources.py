@@ -81,6 +81,12 @@ class Text:
                 lines.pop()
             yield from lines
 
+    def overlaps(self, other: "Text") -> bool:
+        """Whether both are the same bytes, or share some of one file."""
+        same_file = self.path.resolve() == other.path.resolve()
+        shared = same_file and max(self.start, other.start) < min(self._stop, other._stop)
+        return shared or self.sha256 == other.sha256
+
     @cached_property
     def _stop(self) -> int:
         if self.stop is not None:

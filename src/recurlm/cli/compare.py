@@ -1,0 +1,111 @@
+"""`recurlm compare`: several models on one text, pair by pair."""
+
+import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from recurlm.cli.console import (
+    CacheDirectoryOption,
+    DataDirectoryOption,
+    DeviceOption,
+    JsonOption,
+    OfflineOption,
+    print_json,
+    readable,
+)
+
+if TYPE_CHECKING:
+    from recurlm.evaluation.comparison import TokenDifference
+    from recurlm.measurement.comparing import Comparison, Pair
+
+
+def compare(
+    models: Annotated[
+        list[Path], typer.Argument(metavar="RUN", help="Run folders, and ARPA files of n-grams.", show_default=False)
+    ],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="A corpus by name, a file, a folder or -.")],
+    split: Annotated[
+        str | None,
+        typer.Option("--split", help="train, valid or test. [default: test of a corpus, all of a file]"),
+    ] = None,
+    protocol: Annotated[str, typer.Option("--protocol", help="stream or sentence.")] = "stream",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the intervals' and tests' random draws.")] = 1,
+    device: DeviceOption = "auto",
+    data_directory: DataDirectoryOption = None,
+    cache_directory: CacheDirectoryOption = None,
+    offline: OfflineOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Perplexities of several models side by side.
+
+    With 95 % intervals over sentences, a paired permutation test of each pair, and the tokens on which they differ
+    most.
+    """
+    from recurlm.devices import resolve_device
+    from recurlm.measurement.comparing import compare as compare_models
+    from recurlm.measurement.contenders import open_contenders
+    from recurlm.text.corpora import open_part
+
+    contenders = open_contenders(models, resolve_device(device).type)
+    measured = open_part(text, split, data_directory=data_directory, cache_directory=cache_directory, offline=offline)
+    comparison = compare_models(contenders, measured, protocol=protocol, seed=seed)
+    if json:
+        print_json(comparison.to_json())
+    else:
+        _print(comparison)
+
+
+def _print(comparison: "Comparison") -> None:
+    first = comparison.measurements[0].perplexity
+    print(f"{comparison.text.name}: {comparison.sentences:,} sentences, {first.tokens:,} tokens")
+    print()
+    width = max(len("model"), *(len(each.name) for each in comparison.measurements))
+    print(f"    {'model':<{width}}  perplexity  95 % interval          bits per token     oov")
+    rows = zip(comparison.measurements, comparison.intervals, strict=True)
+    for number, (each, (low, high)) in enumerate(rows, 1):
+        result = each.perplexity
+        interval = f"{low:.2f} to {high:.2f}"
+        print(
+            f"{number:>2}  {each.name:<{width}}  {result.value:>10.2f}  {interval:<21}  "
+            f"{result.bits_per_token:>14.4f}  {result.oov:>6,}"
+        )
+    for warning in comparison.warnings:
+        print(f"warning: {warning}")
+    if comparison.pairs:
+        _print_pairs(comparison.pairs)
+    print()
+    for number, each in enumerate(comparison.measurements, 1):
+        print(f"signature {number}  {each.perplexity.signature}")
+
+
+def _print_pairs(pairs: list["Pair"]) -> None:
+    kind = "every" if pairs[0].test.exact else "random"
+    print()
+    print(
+        f"paired permutation test over sentences, {pairs[0].test.patterns:,} {kind} patterns; p (Holm) is for all pairs"
+    )
+    print("pair      nats a sentence       p  p (Holm)  better")
+    for pair in pairs:
+        difference = pair.test.difference
+        better = "-" if not difference else str(pair.first + 1 if difference > 0 else pair.second + 1)
+        name = f"{pair.first + 1} and {pair.second + 1}"
+        print(f"{name:<8}  {abs(difference):>15.4f}  {pair.test.p:>6.4f}  {pair.adjusted_p:>8.4f}  {better:>6}")
+    for pair in pairs:
+        _print_tokens(pair)
+
+
+def _print_tokens(pair: "Pair") -> None:
+    first, second = pair.first + 1, pair.second + 1
+    print()
+    print(f"tokens on which {first} and {second} differ most, in nats over all their occurrences")
+    print(f"{f'{first} better':>8}   times  {'':<20}  {f'{second} better':>8}   times")
+    for left, right in itertools.zip_longest(pair.first_better, pair.second_better):
+        print(f"{_cells(left)}  {_cells(right)}".rstrip())
+
+
+def _cells(token: "TokenDifference | None") -> str:
+    if token is None:
+        return " " * 38
+    return f"{token.nats:>8.1f}  {token.count:>6,}  {readable(token.token):<20}"

@@ -1,0 +1,60 @@
+"""`recurlm ngram`: an n-gram model from a text."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recurlm.cli.console import (
+    CacheDirectoryOption,
+    DataDirectoryOption,
+    JsonOption,
+    OfflineOption,
+    message,
+    print_json,
+)
+
+
+def ngram(
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="A corpus by name, a file, a folder or -.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="ARPA file to write; .gz compresses it.")],
+    order: Annotated[int, typer.Option("--order", min=1, max=9, help="Words of the longest n-grams.")] = 3,
+    vocabulary: Annotated[
+        Path | None,
+        typer.Option("--vocabulary", metavar="RUN", help="Words of this run; others become <unk>. [default: TEXT's]"),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option("--split", help="train, valid or test. [default: train of a corpus, all of a file]"),
+    ] = None,
+    data_directory: DataDirectoryOption = None,
+    cache_directory: CacheDirectoryOption = None,
+    offline: OfflineOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Estimate an n-gram model and write it as an ARPA file.
+
+    Interpolated modified Kneser-Ney smoothing. `compare` and `eval --with` read the file.
+    """
+    from recurlm.checkpoints import RunFolder
+    from recurlm.models.arpa import write_arpa
+    from recurlm.text.corpora import is_single_file, open_part
+    from recurlm.training.kneser_ney import kneser_ney, text_codec
+
+    part = split if is_single_file(text) else split or "train"
+    learned = open_part(text, part, data_directory=data_directory, cache_directory=cache_directory, offline=offline)
+    codec = text_codec(learned) if vocabulary is None else RunFolder(vocabulary).codec()
+    model, discounts = kneser_ney(learned, codec, order)
+    write_arpa(model, out)
+    for number, discount in enumerate(discounts, 1):
+        values = ", ".join(f"{value:.3f}" for value in discount.values)
+        kind = "discounts" if discount.estimated else "too regular a text to estimate discounts, so"
+        message(f"order {number}: {len(model.levels[number - 1].keys):,} n-grams, {kind} {values}")
+    if json:
+        orders = [
+            {"order": number, "ngrams": len(level.keys)} | discount.to_json()
+            for number, (level, discount) in enumerate(zip(model.levels, discounts, strict=True), 1)
+        ]
+        print_json({"file": str(out), "text": learned.name, "digest": f"sha256:{learned.sha256}", "orders": orders})
+    else:
+        print(out)

@@ -1,0 +1,110 @@
+"""The models that take part in a comparison or a mixture: those of run folders and of ARPA files."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recurlm.checkpoints import MODEL_FILE, RunFolder, digest
+from recurlm.errors import InputError, UsageError
+from recurlm.evaluation.perplexity import STATES, Perplexity, perplexity_of, token_nats
+from recurlm.files import digest_of
+from recurlm.interface import load
+from recurlm.models.arpa import read_arpa
+from recurlm.models.language_model import LanguageModel
+from recurlm.models.ngram import NGramModel
+from recurlm.text.codec import Codec, EncodedText
+from recurlm.text.sources import Text
+from recurlm.text.tokenization import BytePairs, Tokenization, Words
+
+PROTOCOLS = ("stream", "sentence")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one model makes of a text: -ln p of each token (N,), and its perplexity with signature."""
+
+    name: str
+    text: EncodedText
+    nats: NDArray[np.float64]
+    perplexity: Perplexity
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A model that takes part: a run folder's or an ARPA file's.
+
+    digest: ``run:`` or ``arpa:`` and the first eight hex digits of its file's SHA-256 · source: the corpus a run
+    learned from, empty for ARPA.
+    """
+
+    name: str
+    digest: str
+    codec: Codec
+    model: LanguageModel | NGramModel
+    source: str = ""
+
+    def measure(self, text: Text, protocol: str) -> Measurement:
+        """Measure a text under stream or sentence; an n-gram model begins every sentence anew under either."""
+        if protocol not in PROTOCOLS:
+            raise UsageError(f"--protocol {protocol}: several models are measured by {' or '.join(PROTOCOLS)}")
+        encoded = self._encoded(text)
+        if isinstance(self.model, NGramModel):
+            nats, extra = self.model.token_nats(encoded.ids), {"order": self.model.order}
+        else:
+            nats, extra = token_nats(self.model, encoded, protocol), {}
+        result = perplexity_of(encoded, nats, protocol, state=self.state(protocol), model=self.digest, **extra)
+        return Measurement(self.name, encoded, nats, result)
+
+    def state(self, protocol: str) -> str:
+        """What signatures say of the state at the end of a sentence."""
+        return "<s>" if isinstance(self.model, NGramModel) else STATES[protocol]
+
+    def _encoded(self, text: Text) -> EncodedText:
+        try:
+            return self.codec.encode(text)
+        except InputError as error:
+            if isinstance(self.model, NGramModel) and self.codec.vocabulary.unknown_id is None:
+                raise InputError(f"{error}\n{self.name} lacks it; `recurlm ngram --vocabulary RUN` adds it") from error
+            raise
+
+
+def open_contenders(paths: Sequence[Path], device: str = "cpu") -> list[Contender]:
+    """The models of run folders and ARPA files. N-grams are over the tokens of the runs beside them, or over words.
+
+    Raises InputError where the models do not cut text into the same tokens, and for what cannot be read.
+    """
+    runs = [_run(path, device) for path in paths if not path.is_file()]
+    for run in runs[1:]:
+        if not _same_tokens(runs[0].codec.tokenization, run.codec.tokenization):
+            raise InputError(
+                f"{runs[0].name} and {run.name} cut text into different tokens, so their perplexities say nothing "
+                "about each other\ncompare the bits per character that `recurlm eval` prints for each"
+            )
+    tokenization: Tokenization = runs[0].codec.tokenization if runs else Words()
+    if tokenization.unit == "character" and len(runs) < len(paths):
+        raise InputError(f"{runs[0].name} is over characters; n-grams of ARPA files are over words")
+    waiting = iter(runs)
+    return [_arpa(path, tokenization) if path.is_file() else next(waiting) for path in paths]
+
+
+def _run(path: Path, device: str) -> Contender:
+    if not path.exists():
+        raise InputError(f"{path}: no such run folder or ARPA file")
+    model = load(path, device=device)
+    weights = digest(RunFolder(path).read(MODEL_FILE))
+    return Contender(str(path), f"run:{weights[:8]}", model.codec, model.network, model.source)
+
+
+def _arpa(path: Path, tokenization: Tokenization) -> Contender:
+    model = read_arpa(path)
+    content = digest_of(path).partition(":")[2]
+    return Contender(str(path), f"arpa:{content[:8]}", Codec(tokenization, model.vocabulary), model)
+
+
+def _same_tokens(one: Tokenization, other: Tokenization) -> bool:
+    if isinstance(one, BytePairs) and isinstance(other, BytePairs):
+        return one.serialized == other.serialized
+    return one.unit == other.unit

@@ -1,0 +1,132 @@
+"""Models mixed into one by linear interpolation, with weights that are given or fitted on held-out text."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recurlm.errors import InputError, UsageError
+from recurlm.evaluation.interpolation import AUTO, fit_weights, mixed_nats, parse_weights
+from recurlm.evaluation.perplexity import Perplexity, perplexity_of
+from recurlm.measurement.contenders import Contender, Measurement, open_contenders
+from recurlm.text.corpora import is_single_file, open_part, open_source
+from recurlm.text.sources import Text
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Models mixed by linear interpolation, each alone beside them.
+
+    held_out: the text on which the weights were fitted, or None where they were given.
+    """
+
+    measurements: list[Measurement]
+    weights: tuple[float, ...]
+    held_out: Text | None
+    perplexity: Perplexity
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `eval --with --json` prints: that of `eval`, and the models and their weights."""
+        held_out = self.held_out
+        return self.perplexity.to_json() | {
+            "models": [
+                {"model": each.name, "weight": weight} | each.perplexity.to_json()
+                for each, weight in zip(self.measurements, self.weights, strict=True)
+            ],
+            "weights": "given" if held_out is None else "em",
+            "held_out": None if held_out is None else {"text": held_out.name, "digest": f"sha256:{held_out.sha256}"},
+        }
+
+
+def mix(
+    contenders: Sequence[Contender],
+    text: Text,
+    *,
+    protocol: str = "stream",
+    weights: tuple[float, ...] | None = None,
+    held_out: Text | None = None,
+) -> Mixture:
+    """Measure the mixture of several models, with these weights or those that fit `held_out` best.
+
+    Raises InputError where the models have different vocabularies, or where `held_out` has to do with the text.
+    """
+    _check_vocabularies(contenders)
+    if weights is None:
+        assert held_out is not None
+        if held_out.overlaps(text):
+            raise InputError(
+                f"{held_out.name} is the text that is measured, or shares some of it; name another with --held-out"
+            )
+        fitted = [contender.measure(held_out, protocol).nats for contender in contenders]
+        weights = fit_weights(np.stack(fitted)).weights
+    measurements = [contender.measure(text, protocol) for contender in contenders]
+    nats = mixed_nats(np.stack([each.nats for each in measurements]), weights)
+    result = perplexity_of(
+        measurements[0].text,
+        nats,
+        protocol,
+        state="+".join(dict.fromkeys(contender.state(protocol) for contender in contenders)),
+        models=",".join(contender.digest for contender in contenders),
+        weights=",".join(f"{weight:.4f}" for weight in weights),
+        chosen="given" if held_out is None else f"em:{held_out.sha256[:8]}",
+    )
+    return Mixture(measurements, weights, held_out, result)
+
+
+def evaluate_mixture(
+    paths: Sequence[Path],
+    text: str | None,
+    *,
+    split: str | None = None,
+    protocol: str = "stream",
+    weight: str = AUTO,
+    held_out: str | None = None,
+    device: str = "cpu",
+    **where: Any,
+) -> Mixture:
+    """Mix the models of run folders and ARPA files on a text, or without one on the corpus the first learned from.
+
+    weight: as `parse_weights` has it · held_out: a file, or a corpus of which the valid split is taken; without it the
+    valid split beside the text · where: as for `open_part`. Raises UsageError where weights have nothing to be fitted
+    on, or both weights and a text to fit them on are given.
+    """
+    weights = parse_weights(weight, len(paths))
+    if weights is not None and held_out is not None:
+        raise UsageError("--held-out belongs to --weight auto; weights that are given are not fitted")
+    contenders = open_contenders(paths, device)
+    source = text or contenders[0].source
+    if not source:
+        raise UsageError(f"name a text: {paths[0]} does not say which corpus it learned from")
+    part = split if text else split or "test"
+    return mix(
+        contenders,
+        open_part(source, part, **where),
+        protocol=protocol,
+        weights=weights,
+        held_out=_held_out(source, part, held_out, where) if weights is None else None,
+    )
+
+
+def _held_out(measured: str, split: str | None, given: str | None, where: dict[str, Any]) -> Text:
+    if given is not None:
+        return open_part(given, None if is_single_file(given) else "valid", **where)
+    whole = split is None and is_single_file(measured)
+    valid = None if whole or split == "valid" else open_source(measured, **where).valid
+    if valid is None:
+        raise UsageError("--weight auto needs --held-out TEXT here: weights are never fitted on what is measured")
+    return valid
+
+
+def _check_vocabularies(contenders: Sequence[Contender]) -> None:
+    first = contenders[0]
+    words = set(first.codec.vocabulary.tokens)
+    for other in contenders[1:]:
+        others = set(other.codec.vocabulary.tokens)
+        if words != others:
+            raise InputError(
+                f"{first.name} and {other.name} have different vocabularies ({len(words - others):,} tokens only in "
+                f"the first, {len(others - words):,} only in the second), so their mixture is no distribution\n"
+                "`recurlm ngram --vocabulary RUN` estimates n-grams over a run's words"
+            )

@@ -1,0 +1,159 @@
+r"""ARPA files: back-off n-gram models as text, the format of SRILM, KenLM and others.
+
+A head ``\data\`` with the number of n-grams of each order, then a section an order, ``\1-grams:`` and so on, a line an
+n-gram: log10 of its probability, its words, and log10 of its back-off weight (0 where left out); at last ``\end\``.
+-99 stands for the logarithm of zero.
+"""
+
+import gzip
+import math
+import re
+import zlib
+from collections.abc import Iterator
+from io import BufferedRandom
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from recurlm.errors import CorruptFileError, InputError
+from recurlm.files import keep, temporary_file
+from recurlm.models.ngram import SENTENCE_END, SENTENCE_START, Floats, NGramModel, Section
+from recurlm.text.sources import open_binary
+
+LOG_ZERO = -99.0
+NEPERS = math.log(10)
+SEPARATORS = re.compile(r"[ \t]+")
+
+
+def read_arpa(path: Path) -> NGramModel:
+    """The model of an ARPA file, ``.gz`` too.
+
+    Raises InputError where there is no such file, CorruptFileError naming file and line where it is not in the format.
+    """
+    with open_binary(path) as file:
+        return _Reader(path, file).model()
+
+
+class _Reader:
+    """Reads one file and knows at which line it is."""
+
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self.path = path
+        self.number = 0
+        self.ids: dict[str, int] = {}
+        self._lines = self._read(gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file)
+
+    def model(self) -> NGramModel:
+        counts = self._counts()
+        sections = [self._section(order, count, len(counts)) for order, count in enumerate(counts, 1)]
+        for name in (SENTENCE_START, SENTENCE_END):
+            if name not in self.ids:
+                raise CorruptFileError(f"{self.path}: its 1-grams lack {name}, so no sentence can be measured")
+        try:
+            return NGramModel.from_sections(tuple(self.ids), sections)
+        except InputError as error:
+            raise CorruptFileError(f"{self.path}: {error}") from error
+
+    def _read(self, file: BinaryIO | gzip.GzipFile) -> Iterator[str]:
+        try:
+            for self.number, line in enumerate(file, 1):
+                yield line.decode("utf-8").rstrip("\r\n")
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise CorruptFileError(f"{self.path} is not a whole gzip file: {error}; fetch or make it again") from error
+        except UnicodeDecodeError as error:
+            raise CorruptFileError(f"{self.path}, line {self.number}: not UTF-8") from error
+
+    def _error(self, reason: str) -> CorruptFileError:
+        return CorruptFileError(f"{self.path}, line {self.number}: {reason}")
+
+    def _filled_line(self) -> str:
+        for line in self._lines:
+            if filled := line.strip(" \t"):
+                return filled
+        raise self._error(r"the file ends before \end\; fetch or make it again")
+
+    def _counts(self) -> list[int]:
+        """Numbers of n-grams by order, from the head; the line after it is the first section's."""
+        if not any(line.strip() == "\\data\\" for line in self._lines):
+            raise CorruptFileError(f"{self.path}: not an ARPA file (no line \\data\\)")
+        counts: list[int] = []
+        while match := re.fullmatch(r"ngram +(\d+) *= *(\d+)", line := self._filled_line()):
+            if int(match[1]) != len(counts) + 1:
+                raise self._error(f"the count of {len(counts) + 1}-grams is expected here")
+            counts.append(int(match[2]))
+        if not counts:
+            raise self._error("a count such as 'ngram 1=5000' is expected here")
+        self._expect(line, "\\1-grams:")
+        return counts
+
+    def _section(self, order: int, count: int, highest: int) -> Section:
+        ids: list[int] = []
+        values: list[float] = []
+        for _ in range(count):
+            fields = SEPARATORS.split(self._filled_line())
+            if len(fields) not in (order + 1, order + 2):
+                raise self._error(f"one of {count:,} {order}-grams is expected here, with its log10 probability")
+            if order == 1:
+                self.ids.setdefault(fields[1], len(self.ids))
+            try:
+                ids += [self.ids[word] for word in fields[1 : order + 1]]
+            except KeyError as error:
+                raise self._error(f"the word {error.args[0]!r} is not among the 1-grams") from error
+            values += self._values(fields[0], fields[order + 1] if len(fields) > order + 1 else "0")
+        self._expect(self._filled_line(), f"\\{order + 1}-grams:" if order < highest else "\\end\\")
+        probabilities, back_offs = (_nats(column) for column in np.array(values).reshape(-1, 2).T)
+        return Section(np.array(ids, np.int64).reshape(-1, order), probabilities, back_offs)
+
+    def _values(self, probability: str, back_off: str) -> tuple[float, float]:
+        try:
+            values = float(probability), float(back_off)
+        except ValueError as error:
+            raise self._error(f"{probability!r} and {back_off!r} should be log10 values") from error
+        if not values[0] <= 0 or not values[1] < math.inf:
+            raise self._error(f"{probability} is not the log10 of a probability, or {back_off} not that of a weight")
+        return values
+
+    def _expect(self, line: str, expected: str) -> None:
+        if line != expected:
+            raise self._error(f"{expected} is expected here; the file has another number of n-grams than its head says")
+
+
+def write_arpa(model: NGramModel, path: Path) -> None:
+    """Write a model whole or not at all, compressed where the name ends in ``.gz``."""
+    with temporary_file(path.parent) as file:
+        if path.suffix == ".gz":
+            with gzip.GzipFile(fileobj=file, mode="wb", filename="", mtime=0) as compressed:
+                _write(model, compressed)
+        else:
+            _write(model, file)
+        keep(file, path)
+
+
+def _write(model: NGramModel, file: BufferedRandom | gzip.GzipFile) -> None:
+    listed = [~np.isnan(level.log_probabilities) for level in model.levels]
+    head = [f"ngram {order}={marks.sum()}" for order, marks in enumerate(listed, 1)]
+    file.write("\n".join(["\\data\\", *head, ""]).encode())
+    ngrams = [""]
+    for order, (level, marks) in enumerate(zip(model.levels, listed, strict=True), 1):
+        file.write(f"\n\\{order}-grams:\n".encode())
+        contexts, words = np.divmod(level.keys, len(model.words))
+        ngrams = [
+            f"{ngrams[context]} {model.words[word]}" if order > 1 else model.words[word]
+            for context, word in zip(contexts.tolist(), words.tolist(), strict=True)
+        ]
+        columns = (_log10(level.log_probabilities), _log10(level.back_offs), marks.tolist())
+        for ngram, probability, back_off, is_listed in zip(ngrams, *columns, strict=True):
+            if is_listed:
+                weight = f"\t{back_off:.7g}" if back_off else ""
+                file.write(f"{probability:.7g}\t{ngram}{weight}\n".encode())
+    file.write(b"\n\\end\\\n")
+
+
+def _nats(log10: Floats) -> Floats:
+    return np.where(log10 <= LOG_ZERO, -np.inf, log10 * NEPERS)
+
+
+def _log10(nats: Floats) -> list[float]:
+    values: list[float] = np.maximum(nats / NEPERS, LOG_ZERO).tolist()
+    return values

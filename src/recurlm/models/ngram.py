@@ -1,0 +1,125 @@
+"""Back-off n-gram models: probabilities of listed n-grams, and a weight for falling back to a shorter context.
+
+p(w | h) = p*(w | h) where the n-gram (h, w) is listed, else bow(h) p(w | h'), with h' the context h without its first
+word and bow(h) = 1 where h is not listed (Katz 1987). A sentence starts with the context ``<s>`` and ends with
+``</s>``, which is ``<eos>`` elsewhere in this program.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recurlm.errors import InputError
+from recurlm.text.vocabulary import EOS, EOS_ID, UNK, Vocabulary
+
+SENTENCE_START, SENTENCE_END = "<s>", "</s>"
+UNKNOWN_NAMES = (UNK, UNK.upper())
+
+Integers = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Level:
+    """The n-grams of one order, as children of those one shorter.
+
+    keys: sorted; the key of (h, w) is row of h * vocabulary size + id of w, its place in `keys` is its own row ·
+    log_probabilities: natural, NaN where an n-gram stands here only as the context of longer ones · back_offs: ln bow.
+    """
+
+    keys: Integers
+    log_probabilities: Floats
+    back_offs: Floats
+
+    def rows(self, keys: Integers) -> Integers:
+        """Where these keys stand, -1 for those that do not."""
+        places = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        return np.where(self.keys[places] == keys, places, -1)
+
+
+@dataclass(frozen=True)
+class Section:
+    """N-grams of one order, however sorted: ids (N, order), natural log-probabilities (N,), ln bow (N,)."""
+
+    ids: Integers
+    log_probabilities: Floats
+    back_offs: Floats
+
+
+@dataclass(frozen=True)
+class NGramModel:
+    """A back-off model; `words` are its unigrams, ``<s>`` and ``</s>`` among them, and `levels` its orders from 1."""
+
+    words: tuple[str, ...]
+    levels: tuple[Level, ...]
+
+    @classmethod
+    def from_sections(cls, words: Sequence[str], sections: Sequence[Section]) -> "NGramModel":
+        """A model of listed n-grams, one section an order. Raises InputError where one is listed twice."""
+        while not len(sections[-1].ids):
+            sections = sections[:-1]
+        keys_of_sections = [section.ids[:, 0] for section in sections]
+        levels: list[Level] = []
+        while sections:
+            keys = np.unique(np.concatenate(keys_of_sections))
+            rows = [np.searchsorted(keys, each) for each in keys_of_sections]
+            levels.append(_level(words, keys, rows[0], sections[0]))
+            sections = sections[1:]
+            keys_of_sections = [
+                row * len(words) + section.ids[:, len(levels)] for row, section in zip(rows[1:], sections, strict=True)
+            ]
+        return cls(tuple(words), tuple(levels))
+
+    @property
+    def order(self) -> int:
+        """Words of the longest n-gram."""
+        return len(self.levels)
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The words as they stand in texts: ``</s>`` is called ``<eos>``, and ``<s>``, never predicted, is left out."""
+        return Vocabulary((EOS, *(UNK if index == self._unknown else self.words[index] for index in self._places[1:])))
+
+    @cached_property
+    def _unknown(self) -> int | None:
+        return next((self.words.index(name) for name in UNKNOWN_NAMES if name in self.words), None)
+
+    @cached_property
+    def _places(self) -> Integers:
+        """Place in `words` of each token of `vocabulary`."""
+        end = self.words.index(SENTENCE_END)
+        special = (self.words.index(SENTENCE_START), end)
+        return np.array([end, *(index for index in range(len(self.words)) if index not in special)], np.int64)
+
+    def token_nats(self, ids: NDArray[np.integer[Any]]) -> Floats:
+        """-ln p of each id of `vocabulary`, every sentence from ``<s>``; infinite where the probability is zero."""
+        start = self.words.index(SENTENCE_START)
+        begins = np.concatenate([[0], np.flatnonzero(ids[:-1] == EOS_ID) + 1])
+        stream = np.insert(self._places[ids], begins, start)
+        is_start = stream == start
+        rows = stream  # of the n-gram of the order in hand that ends at each token
+        result: Floats = self.levels[0].log_probabilities[stream]
+        for shorter, level in zip(self.levels, self.levels[1:], strict=False):
+            contexts = np.where(is_start, -1, np.concatenate([[-1], rows[:-1]]))
+            keys = np.where(contexts >= 0, contexts * len(self.words) + stream, -1)
+            rows = level.rows(keys)
+            listed = level.log_probabilities[rows]
+            back_offs = np.where(contexts >= 0, shorter.back_offs[contexts], 0.0)
+            result = np.where((rows >= 0) & ~np.isnan(listed), listed, back_offs + result)
+        nats: Floats = -result[~is_start]
+        return nats
+
+
+def _level(words: Sequence[str], keys: Integers, rows: Integers, section: Section) -> Level:
+    listed, first = np.unique(rows, return_index=True)
+    if len(listed) != len(rows):
+        twice = np.setdiff1d(np.arange(len(rows)), first)[0]
+        ngram = " ".join(words[index] for index in section.ids[twice])
+        raise InputError(f"the {section.ids.shape[1]}-gram {ngram!r} is listed twice")
+    log_probabilities, back_offs = np.full(len(keys), np.nan), np.zeros(len(keys))
+    log_probabilities[rows], back_offs[rows] = section.log_probabilities, section.back_offs
+    return Level(keys, log_probabilities, back_offs)
