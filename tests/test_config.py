@@ -4,6 +4,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from recurlm.config import (
+    OUTPUTS,
     Dropout,
     ModelOptions,
     Recipe,
@@ -115,6 +116,30 @@ def test_a_value_out_of_range_or_of_another_type_is_refused_with_path_and_value(
     message = refusal(values)
     assert message.startswith(f"{path}: ")
     assert f"(got {shown})" in message
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ({"kind": "mixture", "expert": 2}, "model.output.expert: unknown key; did you mean experts?"),
+        ({"kind": "softmax", "cutoffs": [5]}, "model.output.cutoffs: unknown key; known here: kind"),
+        ({"experts": 2}, "model.output: kind is missing; it is one of softmax, mixture, adaptive"),
+        ({"kind": "mixture", "experts": 0}, "model.output.experts: Input should be greater than or equal to 1 (got 0)"),
+        (
+            {"kind": "adaptive", "cutoffs": [5, 5]},
+            "model.output.cutoffs: cutoffs must be increasing ids, such as [2000, 10000] (got [5, 5])",
+        ),
+    ],
+)
+def test_an_output_layer_is_checked_by_its_kind(output, message):
+    assert refusal({"model": {"output": output}}) == message
+
+
+def test_what_can_be_tied_depends_on_the_output_layer():
+    sizes = {"embedding_size": 3, "hidden_sizes": [4], "tied": True}
+    assert parse_recipe({"model": sizes | {"output": {"kind": "mixture"}}}, "f").model.tied
+    assert "equal to the last of hidden_sizes" in refusal({"model": sizes})
+    assert "tied needs one matrix for all words" in refusal({"model": sizes | {"output": {"kind": "adaptive"}}})
 
 
 def test_one_value_serves_all_layers_or_each_has_its_own():
@@ -293,7 +318,7 @@ def test_the_table_of_sections_is_the_schema():
     inner = {name for name, field in Recipe.model_fields.items() if models_in(Recipe) & _classes(field.annotation)}
     assert set(sections()) == inner
     listed = {section for kinds in sections().values() for section in kinds}
-    assert listed | {Recipe} == {section for section in models_in(Recipe) if section.__name__ != "Dropout"}
+    assert listed | {Recipe, Dropout, *OUTPUTS} == models_in(Recipe)
 
 
 def _classes(annotation: object) -> set[object]:

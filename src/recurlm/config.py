@@ -138,8 +138,45 @@ class Dropout(Section):
     )
 
 
+class SoftmaxOutput(Section):
+    """One softmax over all tokens."""
+
+    kind: Literal["softmax"] = Field("softmax", description="one softmax over all tokens")
+
+
+class MixtureOutput(Section):
+    """A mixture of softmaxes (Yang et al. 2018); the last of `hidden_sizes` need not be `embedding_size` to be tied."""
+
+    kind: Literal["mixture"] = Field("mixture", description="a mixture of softmaxes that share their matrix")
+    experts: Natural = Field(15, description="softmaxes K in the mixture")
+    dropout: Probability = Field(0.0, description="on the hidden states of the experts")
+
+
+class AdaptiveOutput(Section):
+    """Adaptive softmax (Grave et al. 2017): rarer words in clusters with smaller matrices, for large vocabularies."""
+
+    kind: Literal["adaptive"] = Field("adaptive", description="rarer words in clusters with smaller matrices")
+    cutoffs: tuple[Natural, ...] = Field(
+        (2000, 10000), description="the first id of each cluster; those below the first stand in the head"
+    )
+    divisor: Annotated[float, Field(ge=1)] = Field(
+        4.0, description="how many times smaller each cluster's projection is than the one before"
+    )
+
+    @field_validator("cutoffs")
+    @classmethod
+    def _increasing(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not value or any(after <= before for before, after in itertools.pairwise(value)):
+            raise ValueError("cutoffs must be increasing ids, such as [2000, 10000]")
+        return value
+
+
+OUTPUTS: tuple[type[Section], ...] = (SoftmaxOutput, MixtureOutput, AdaptiveOutput)
+Output = Annotated[SoftmaxOutput | MixtureOutput | AdaptiveOutput, Field(discriminator="kind")]
+
+
 class ModelOptions(Section):
-    """The network: embedding, recurrent layers, softmax."""
+    """The network: embedding, recurrent layers, output."""
 
     cell: OneOrSeveral[CellKind] = Field(
         "lstm", description="LSTM, GRU, or the simple recurrent cell with this activation; or one for each layer"
@@ -153,6 +190,9 @@ class ModelOptions(Section):
     decoder_bias: bool = Field(True, description="bias of the softmax layer")
     bidirectional: bool = Field(False, description="always false: a language model must not see the future")
     dropout: Dropout = Field(default_factory=Dropout)
+    output: Output = Field(
+        default_factory=SoftmaxOutput, description="the output layer, by its `kind`; without it one softmax"
+    )
 
     @field_validator("hidden_sizes")
     @classmethod
@@ -172,7 +212,10 @@ class ModelOptions(Section):
 
     @model_validator(mode="after")
     def _tied_sizes(self) -> "ModelOptions":
-        if self.tied and self.embedding_size != self.hidden_sizes[-1]:
+        if self.tied and isinstance(self.output, AdaptiveOutput):
+            raise ValueError("tied needs one matrix for all words, which output.kind adaptive does not have; use false")
+        projects = isinstance(self.output, MixtureOutput)
+        if self.tied and not projects and self.embedding_size != self.hidden_sizes[-1]:
             raise ValueError(
                 f"tied needs embedding_size ({self.embedding_size}) equal to the last of hidden_sizes "
                 f"({self.hidden_sizes[-1]})"
@@ -561,6 +604,8 @@ def _explain(detail: Mapping[str, Any]) -> str:
     # pydantic names the chosen member of a tagged union as a step of the path
     tagged = len(location) > 1 and len(_SECTIONS.get(location[0], ())) > 1
     kind = location.pop(1) if tagged else None
+    if location[:2] == ["model", "output"] and len(location) > 2:
+        kind = location.pop(2)
     if detail["type"] == "extra_forbidden":
         options = _keys_at(location[:-1], kind)
         hint = _nearest(location[-1], options) or f"known here: {', '.join(sorted(options))}"
@@ -568,7 +613,8 @@ def _explain(detail: Mapping[str, Any]) -> str:
     # and so it does with the alternatives of an untagged one, such as tuple[int, ...]
     shown = ".".join(part for part in location if "[" not in part)
     if detail["type"] == "union_tag_not_found":
-        kinds = ", ".join(kind for section in _SECTIONS[location[0]] for kind in _kinds(section))
+        sections = OUTPUTS if location[:2] == ["model", "output"] else _SECTIONS[location[0]]
+        kinds = ", ".join(kind for section in sections for kind in _kinds(section))
         return f"{shown}: kind is missing; it is one of {kinds}"
     message = detail["msg"].removeprefix("Value error, ")
     got = detail.get("input")
@@ -599,7 +645,7 @@ def _keys_at(location: list[str], kind: str | None) -> list[str]:
         return list(Recipe.model_fields)
     if location[:2] == ["model", "dropout"]:
         return list(Dropout.model_fields)
-    candidates = _SECTIONS.get(location[0], ())
+    candidates = OUTPUTS if location[:2] == ["model", "output"] else _SECTIONS.get(location[0], ())
     return [key for section in candidates if kind is None or kind in _kinds(section) for key in section.model_fields]
 
 

@@ -100,6 +100,16 @@ def test_a_cell_that_mxnet_lacks_is_refused_before_anything_is_written(make_run:
     assert not list(tmp_path.glob("model*"))
 
 
+@pytest.mark.parametrize("output", [{"kind": "mixture", "experts": 2}, {"kind": "adaptive", "cutoffs": [2]}])
+def test_an_output_layer_that_mxnet_lacks_is_refused_before_anything_is_written(
+    output: dict[str, Any], make_run: MakeRun, tmp_path: Path
+) -> None:
+    run = make_run(cell="lstm", embedding_size=3, hidden_sizes=[4], output=output)
+    with pytest.raises(InputError, match=f"one softmax, and this one has model.output.kind {output['kind']}"):
+        export_model(run, str(tmp_path / "model"))
+    assert not list(tmp_path.glob("model*"))
+
+
 def test_no_file_is_written_over(make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run(**MODELS["tanh"])
     (tmp_path / "model-vocabulary.json").write_text("{}")

@@ -4,7 +4,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 import torch
 
-from recurlm.config import Dropout, ModelOptions
+from recurlm.config import AdaptiveOutput, Dropout, MixtureOutput, ModelOptions
 from recurlm.models.language_model import LanguageModel
 from recurlm.plots.layers import network_layers, network_name, parameter_count
 from recurlm.plots.network import network_picture
@@ -53,6 +53,21 @@ def test_counts_of_the_seed_documents_network():
 def test_a_tied_matrix_is_counted_once():
     assert counts(TIED, 10_000)["decoder"] == 10_000
     assert counts(TIED.model_copy(update={"decoder_bias": False}), 10_000)["decoder"] == 0
+
+
+@pytest.mark.parametrize(
+    ("output", "tied", "expected"),
+    [
+        # priors 5 x 3, experts 3 x (5 x 4 + 4), matrix 4 x 100, bias 100
+        (MixtureOutput(experts=3), False, 15 + 72 + 400 + 100),
+        (MixtureOutput(experts=3), True, 15 + 72 + 100),
+        # head 5 x 12 + 12; then 5 x 2, 2 x 40 + 40 and 5 x 1, 1 x 50 + 50
+        (AdaptiveOutput(cutoffs=(10, 50), divisor=2.0), False, 72 + 10 + 120 + 5 + 100),
+    ],
+)
+def test_counts_of_other_output_layers(output, tied, expected):
+    options = ModelOptions(embedding_size=4, hidden_sizes=(5,), output=output, tied=tied)
+    assert counts(options, 100)["decoder"] == expected
 
 
 @pytest.mark.parametrize(("cell", "gates"), [("tanh", 1), ("relu", 1), ("sigmoid", 1), ("gru", 3), ("lstm", 4)])

@@ -33,9 +33,11 @@ def _xavier(model: LanguageModel, options: XavierInitialisation) -> None:
 def _orthogonal(model: LanguageModel, options: OrthogonalInitialisation) -> None:
     scale = options.embedding_scale
     nn.init.uniform_(model.embedding.weight, -scale, scale)
-    nn.init.uniform_(model.decoder.weight, -scale, scale)
-    if model.decoder.bias is not None:
-        nn.init.zeros_(model.decoder.bias)
+    for parameter in model.decoder.parameters():
+        if parameter.dim() > 1:
+            nn.init.uniform_(parameter, -scale, scale)
+        else:
+            nn.init.zeros_(parameter)
     for cell in model.stack.cells:
         _orthogonal_cell(cell)
     _open_forget_gates(model, options.forget_bias)

@@ -10,6 +10,7 @@ from recurlm.kernels.lstm_sweep import PackedLSTM
 from recurlm.kernels.native import has_tiles
 from recurlm.models.cells import LSTMCell
 from recurlm.models.language_model import LanguageModel
+from recurlm.models.outputs import Softmax
 from recurlm.models.state import State
 
 
@@ -43,6 +44,7 @@ class TileStepper:
         self.layers = [
             PackedLSTM(cell.weights, *layer_state) for cell, layer_state in zip(model.stack.cells, state, strict=True)
         ]
+        assert isinstance(model.decoder, Softmax)
         self.decoder = PackedLinear(model.decoder.weight, model.decoder.bias)
         self.logits = torch.empty(batch, model.vocabulary_size)
 
@@ -63,5 +65,10 @@ class TileStepper:
 def open_stepper(model: LanguageModel, state: State) -> Stepper:
     """The fast stepper where the model's layers and the processor allow it. Dropout is off in both."""
     plain_stack = all(isinstance(cell, LSTMCell) for cell in model.stack.cells) and not any(model.stack.residuals)
+    plain_softmax = isinstance(model.decoder, Softmax)
     on_cpu = model.device.type == "cpu" and model.embedding.weight.dtype == torch.float32
-    return TileStepper(model, state) if plain_stack and on_cpu and has_tiles() else PlainStepper(model, state)
+    return (
+        TileStepper(model, state)
+        if plain_stack and plain_softmax and on_cpu and has_tiles()
+        else PlainStepper(model, state)
+    )

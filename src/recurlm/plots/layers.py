@@ -9,6 +9,7 @@ import torch
 from recurlm.config import ModelOptions
 from recurlm.models.cells import Cell
 from recurlm.models.language_model import LanguageModel
+from recurlm.models.outputs import AdaptiveSoftmax, MixtureOfSoftmaxes
 
 CELL_NAMES = {
     "lstm": "LSTM",
@@ -77,7 +78,7 @@ def network_layers(options: ModelOptions, vocabulary_size: int) -> list[NetworkL
     return [
         *layers,
         *_dropout("output dropout", dropout.output, _mask(options), size),
-        _decoder(options, size, vocabulary_size),
+        _decoder(model, size),
         NetworkLayer("softmax", "softmax", "probability of every next token", vocabulary_size),
     ]
 
@@ -119,10 +120,23 @@ def _recurrent(options: ModelOptions, cell: Cell, number: int) -> NetworkLayer:
     )
 
 
-def _decoder(options: ModelOptions, size: int, vocabulary_size: int) -> NetworkLayer:
-    bias = vocabulary_size if options.decoder_bias else 0
-    matrix = 0 if options.tied else size * vocabulary_size
-    terms = ["the embedding's matrix" if options.tied else f"{size:,} × {vocabulary_size:,}"]
-    if bias:
-        terms.append(f"{bias:,}")
-    return NetworkLayer("decoder", "decoder", " + ".join(terms), vocabulary_size, matrix + bias)
+def _decoder(model: LanguageModel, size: int) -> NetworkLayer:
+    options, words = model.options, model.vocabulary_size
+    parameters = sum(parameter.numel() for parameter in model.decoder.parameters())
+    if options.tied:
+        parameters -= model.embedding.weight.numel()
+    return NetworkLayer("decoder", "decoder", " + ".join(_decoder_terms(model, size)), words, parameters)
+
+
+def _decoder_terms(model: LanguageModel, size: int) -> list[str]:
+    """The products and sums that make a decoder's parameters."""
+    options, words = model.options, model.vocabulary_size
+    bias = [f"{words:,}"] if options.decoder_bias else []
+    if isinstance(model.decoder, AdaptiveSoftmax):
+        clusters = [f"{words:,} words in a head and {len(model.decoder.clusters)} clusters"]
+        return clusters + ["their biases"] * options.decoder_bias
+    if isinstance(model.decoder, MixtureOfSoftmaxes):
+        width, experts = options.embedding_size, model.decoder.experts
+        matrix = "the embedding's matrix" if options.tied else f"{width:,} × {words:,}"
+        return [f"{experts} × ({size:,} × ({width:,} + 1) + {width:,})", matrix, *bias]
+    return ["the embedding's matrix" if options.tied else f"{size:,} × {words:,}", *bias]

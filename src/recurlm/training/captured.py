@@ -20,7 +20,6 @@ from torch import Tensor
 from recurlm.config import Training
 from recurlm.devices import autocast
 from recurlm.kernels.embedding import looked_up, teach_rows
-from recurlm.kernels.linear_cross_entropy import linear_cross_entropy
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.state import State, detach
 from recurlm.text.batching import IGNORED, Batch
@@ -77,13 +76,11 @@ def device_step(
     embedded = looked_up(model.embedding.weight, batch.input)
     with autocast(precision, model.device):
         raw, hidden, state = model.outputs(embedded, batch.input, state)
-        total, losses = linear_cross_entropy(
-            hidden.flatten(0, 1), model.decoder.weight, model.decoder.bias, batch.target.flatten(), skip_ignored=False
-        )
+        total, losses = model.decoder.losses(hidden, batch.target, skip_ignored=False)
     targets = (batch.target != IGNORED).sum().clamp(min=1)
     penalty = output_penalty(raw, hidden, options)
     loss = minimised(total, penalty, targets, batch.columns if options.loss == "sequence" else targets)
-    good = tally.add(loss.detach(), losses.view(batch.target.shape), batch.counted)
+    good = tally.add(loss.detach(), losses, batch.counted)
     loss.backward()  # type: ignore[no-untyped-call]
     teach_rows(model.embedding.weight, batch.input, embedded)
     if options.clip_norm is not None:

@@ -17,7 +17,6 @@ from recurlm.errors import RecurlmError, StoppedError
 from recurlm.evaluation.perplexity import Perplexity, given_buckets, perplexity
 from recurlm.evaluation.sampling import SamplingOptions, sample
 from recurlm.kernels.embedding import looked_up, teach_rows
-from recurlm.kernels.linear_cross_entropy import linear_cross_entropy
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.state import State, detach, restart
 from recurlm.text.batching import IGNORED, Batch, BatchSource
@@ -69,9 +68,7 @@ def train_step(
     embedded = looked_up(model.embedding.weight, batch.input)
     with autocast(precision, model.device):
         raw, hidden, state = model.outputs(embedded, batch.input, state)
-        total, losses = linear_cross_entropy(
-            hidden.flatten(0, 1), model.decoder.weight, model.decoder.bias, batch.target.flatten()
-        )
+        total, losses = model.decoder.losses(hidden, batch.target)
     # a batch of empty lines whose first word is given has nothing to predict
     targets = max(int((batch.target != IGNORED).sum()), 1)
     penalty = output_penalty(raw, hidden, options)
@@ -84,8 +81,8 @@ def train_step(
     if options.clip_norm is not None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), options.clip_norm)
     optimizer.step()
-    counted = losses[batch.counted.flatten()]
-    result = StepResult(counted.double().sum().item(), counted.numel(), value, losses.view(batch.target.shape))
+    counted = losses[batch.counted]
+    result = StepResult(counted.double().sum().item(), counted.numel(), value, losses)
     return result, detach(state)
 
 
