@@ -25,7 +25,9 @@ from recurlm.errors import InputError
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 Natural = Annotated[int, Field(ge=1)]
-CellKind = Literal["lstm", "gru", "tanh", "relu", "sigmoid"]
+CellKind = Literal["lstm", "mogrifier", "layer-norm-lstm", "gru", "mingru", "qrnn", "tanh", "relu", "sigmoid"]
+LSTM_KINDS: tuple[CellKind, ...] = ("lstm", "mogrifier", "layer-norm-lstm")
+InputGate = Literal["free", "capped", "coupled"]
 
 _Value = TypeVar("_Value")
 _ONE, _SEVERAL = "[one]", "[several]"
@@ -123,17 +125,45 @@ class Dropout(Section):
     )
 
 
+class Mogrifier(Section):
+    """How input and state gate each other before a step of `cell = "mogrifier"` (Melis et al. 2020)."""
+
+    rounds: Annotated[int, Field(ge=0)] = Field(5, description="gatings before each step; 0 is the LSTM")
+    rank: Natural | None = Field(
+        None, description="rank of the gating matrices, below input and hidden size; none is whole matrices"
+    )
+
+
+class QRNN(Section):
+    """The convolution of `cell = "qrnn"` (Bradbury et al. 2017)."""
+
+    window: OneOrSeveral[Literal[1, 2]] = Field(2, description="inputs that a step reads, or one for each layer")
+
+
 class ModelOptions(Section):
     """The network: embedding, recurrent layers, softmax."""
 
     cell: OneOrSeveral[CellKind] = Field(
-        "lstm", description="LSTM, GRU, or the simple recurrent cell with this activation; or one for each layer"
+        "lstm",
+        description="LSTM or GRU, one of their kin, or the simple recurrent cell with this activation; "
+        "or one for each layer",
     )
+    input_gate: InputGate = Field(
+        "free",
+        description="of LSTM cells: its own, capped at 1 - forget gate (Melis et al. 2020), or coupled, "
+        "1 - forget gate itself (Greff et al. 2015)",
+    )
+    mogrifier: Mogrifier = Field(default_factory=Mogrifier)
+    qrnn: QRNN = Field(default_factory=QRNN)
     embedding_size: Natural = Field(256, description="E")
     hidden_sizes: tuple[Natural, ...] = Field((256, 256), description="H of each layer, from input to output")
     tied: bool = Field(False, description="one matrix for input and output embeddings (Press and Wolf 2017)")
     residual: OneOrSeveral[bool] = Field(
         False, description="add a layer's input to its output where their sizes agree; or one for each layer"
+    )
+    skip: bool = Field(
+        False,
+        description="the softmax reads the sum of all layers' outputs instead of the last one's (Melis et al. 2018)",
     )
     decoder_bias: bool = Field(True, description="bias of the softmax layer")
     bidirectional: bool = Field(False, description="always false: a language model must not see the future")
@@ -168,7 +198,8 @@ class ModelOptions(Section):
     def _one_value_a_layer(self) -> "ModelOptions":
         layers = len(self.hidden_sizes)
         depth = f"{layers} layer{'s' * (layers > 1)}"
-        for name, value in (("cell", self.cell), ("residual", self.residual)):
+        each = (("cell", self.cell), ("residual", self.residual), ("qrnn.window", self.qrnn.window))
+        for name, value in each:
             if isinstance(value, tuple) and len(value) != layers:
                 raise ValueError(f"{name} has {len(value)} values, but hidden_sizes has {depth}; give one for each")
         between = self.dropout.between
@@ -191,6 +222,37 @@ class ModelOptions(Section):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _options_of_present_cells(self) -> "ModelOptions":
+        each = (
+            ("input_gate", self.input_gate != "free", LSTM_KINDS),
+            ("mogrifier", self.mogrifier != Mogrifier(), ("mogrifier",)),
+            ("qrnn", self.qrnn != QRNN(), ("qrnn",)),
+        )
+        for name, asked, kinds in each:
+            if asked and not set(kinds) & set(self.cells):
+                raise ValueError(f"{name} belongs to cell = {' or '.join(map(repr, kinds))}, which no layer is")
+        return self
+
+    @model_validator(mode="after")
+    def _low_rank(self) -> "ModelOptions":
+        rank = self.mogrifier.rank
+        for number, (kind, sizes) in enumerate(zip(self.cells, self.layer_sizes, strict=True), start=1):
+            if kind == "mogrifier" and rank is not None and rank >= min(sizes):
+                raise ValueError(
+                    f"mogrifier.rank is {rank}, but layer {number} goes from {sizes[0]} to {sizes[1]} numbers; "
+                    "a low rank is below both, and without rank the matrices are whole"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _skip_sizes(self) -> "ModelOptions":
+        if self.skip and len(set(self.hidden_sizes)) > 1:
+            raise ValueError("skip adds the outputs of all layers, so all hidden_sizes must be equal")
+        if self.skip and any(self.residuals):
+            raise ValueError("skip and residual both lead the lower layers past the upper ones; use one of them")
+        return self
+
     @property
     def layer_sizes(self) -> tuple[tuple[int, int], ...]:
         """Input and output size of each layer."""
@@ -200,6 +262,12 @@ class ModelOptions(Section):
     def cells(self) -> tuple[CellKind, ...]:
         """The kind of each layer."""
         return self.cell if isinstance(self.cell, tuple) else (self.cell,) * len(self.hidden_sizes)
+
+    @property
+    def windows(self) -> tuple[int, ...]:
+        """The window of each layer, if it is a QRNN."""
+        window = self.qrnn.window
+        return window if isinstance(window, tuple) else (window,) * len(self.hidden_sizes)
 
     @property
     def residuals(self) -> tuple[bool, ...]:

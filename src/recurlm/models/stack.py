@@ -1,10 +1,11 @@
 """Recurrent layers on top of each other, unrolled over time with shared parameters."""
 
+import torch
 from torch import Tensor, nn
 
 from recurlm.config import ModelOptions
 from recurlm.kernels.recurrent_sweep import step_by_step
-from recurlm.models.cells import CELLS, Cell
+from recurlm.models.cells import Cell, build_cells
 from recurlm.models.dropout import SequenceDropout
 from recurlm.models.state import State
 
@@ -13,23 +14,22 @@ class RecurrentStack(nn.Module):
     """L cells; the outputs of one layer are the inputs of the next.
 
     input (T, B, E), state of L layers; returns outputs (T, B, H of the last layer) and the state after step T.
-    A residual layer's input is added to its output. `fast = False` computes every cell step by step from its
-    equations.
+    A residual layer's input is added to its output; with `skip` the outputs are the sums of all layers' outputs.
+    `fast = False` computes every cell step by step from its equations.
     """
 
     def __init__(self, options: ModelOptions) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(
-            CELLS[kind](below, above) for kind, (below, above) in zip(options.cells, options.layer_sizes, strict=True)
-        )
+        self.layers = nn.ModuleList(build_cells(options))
         self.between = nn.ModuleList(
             SequenceDropout(probability, locked=options.dropout.locked) for probability in options.dropouts_between
         )
         self.residuals = options.residuals
+        self.skip = options.skip
         self.fast = True
 
     def forward(self, input: Tensor, state: State) -> tuple[Tensor, State]:
-        after = []
+        after, outputs = [], []
         output = input
         for number, (layer, layer_state) in enumerate(zip(self.cells, state, strict=True)):
             below = output if number == 0 else self.between[number - 1](output)
@@ -40,11 +40,12 @@ class RecurrentStack(nn.Module):
             if self.residuals[number]:
                 output = output + below
             after.append(last)
-        return output, tuple(after)
+            outputs.append(output)
+        return self._top(outputs), tuple(after)
 
     def step(self, input: Tensor, state: State) -> tuple[Tensor, State]:
         """One time step without dropout: input (B, E); returns the output (B, H) and the new state."""
-        after = []
+        after, outputs = [], []
         output = input
         for layer, residual, layer_state in zip(self.cells, self.residuals, state, strict=True):
             below = output
@@ -52,7 +53,11 @@ class RecurrentStack(nn.Module):
             if residual:
                 output = output + below
             after.append(last)
-        return output, tuple(after)
+            outputs.append(output)
+        return self._top(outputs), tuple(after)
+
+    def _top(self, outputs: list[Tensor]) -> Tensor:
+        return torch.stack(outputs).sum(0) if self.skip else outputs[-1]
 
     @property
     def cells(self) -> list[Cell]:
