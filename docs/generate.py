@@ -14,7 +14,7 @@ from typing import Any
 import typer
 
 from recurlm.cli.main import app
-from recurlm.config import Dropout, Recipe, Section, sections
+from recurlm.config import QRNN, Dropout, Mogrifier, Recipe, Section, sections
 
 FOLDER = Path(__file__).resolve().parent
 WIDTH = 96
@@ -61,7 +61,9 @@ def _kind(name: str, kind: type[Section]) -> list[str]:
         heading = [f"### `{name}.kind` {names}", ""]
     lines = [*heading, _sentence(kind), "", *_table(kind)]
     if name == "model":
-        lines += ["", "### `[model.dropout]`", "", _sentence(Dropout), "", *_table(Dropout)]
+        for below in (Mogrifier, QRNN, Dropout):
+            title = f"### `[model.{below.__name__.lower()}]`"
+            lines += ["", title, "", _sentence(below), "", *_table(below)]
     return lines
 
 

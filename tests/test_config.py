@@ -140,6 +140,12 @@ def test_one_value_serves_all_layers_or_each_has_its_own():
         ({"residual": [True] * 3}, "residual has 3 values, but hidden_sizes has 2 layers; give one for each"),
         ({"dropout": {"between": [0.1, 0.2]}}, "dropout.between has 2 values, but hidden_sizes has 2 layers; give 1"),
         ({"residual": [False, True]}, "residual is true for layer 2, but its input has 4 numbers and its output 6"),
+        ({"cell": "qrnn", "qrnn": {"window": [2]}}, "qrnn.window has 1 values, but hidden_sizes has 2 layers"),
+        ({"skip": True}, "skip adds the outputs of all layers, so all hidden_sizes must be equal"),
+        (
+            {"cell": "mogrifier", "mogrifier": {"rank": 4}},
+            "mogrifier.rank is 4, but layer 2 goes from 4 to 6 numbers; a low rank is below both",
+        ),
     ],
 )
 def test_values_that_do_not_fit_the_layers_are_refused(values, message):
@@ -149,7 +155,23 @@ def test_values_that_do_not_fit_the_layers_are_refused(values, message):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"cell": ["gru", "lstn"]}, "model.cell.1: Input should be 'lstm', 'gru', 'tanh', 'relu' or 'sigmoid'"),
+        ({"cell": "gru", "input_gate": "capped"}, "input_gate belongs to cell = 'lstm' or 'mogrifier' or"),
+        ({"mogrifier": {"rounds": 3}}, "mogrifier belongs to cell = 'mogrifier', which no layer is"),
+        ({"qrnn": {"window": 1}}, "qrnn belongs to cell = 'qrnn', which no layer is"),
+        ({"skip": True, "residual": [False, True]}, "skip and residual both lead the lower layers past the upper ones"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(values, message):
+    assert refusal({"model": values}).startswith(f"model: {message}")
+
+
+CELL_KINDS = "'lstm', 'mogrifier', 'layer-norm-lstm', 'gru', 'mingru', 'qrnn', 'tanh', 'relu' or 'sigmoid'"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"cell": ["gru", "lstn"]}, f"model.cell.1: Input should be {CELL_KINDS}"),
         ({"residual": ["yes", False]}, "model.residual.0: Input should be a valid boolean"),
         ({"dropout": {"between": [1.0]}}, "model.dropout.between.0: Input should be less than 1"),
     ],
