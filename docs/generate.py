@@ -14,7 +14,7 @@ from typing import Any
 import typer
 
 from recurlm.cli.main import app
-from recurlm.config import QRNN, Dropout, Mogrifier, Recipe, Section, sections
+from recurlm.config import Recipe, Section, model_sections, sections
 
 FOLDER = Path(__file__).resolve().parent
 WIDTH = 96
@@ -61,9 +61,8 @@ def _kind(name: str, kind: type[Section]) -> list[str]:
         heading = [f"### `{name}.kind` {names}", ""]
     lines = [*heading, _sentence(kind), "", *_table(kind)]
     if name == "model":
-        for below in (Mogrifier, QRNN, Dropout):
-            title = f"### `[model.{below.__name__.lower()}]`"
-            lines += ["", title, "", _sentence(below), "", *_table(below)]
+        for below, section in model_sections().items():
+            lines += ["", f"### `[model.{below}]`", "", _sentence(section), "", *_table(section)]
     return lines
 
 

@@ -561,6 +561,7 @@ _SECTIONS: dict[str, tuple[type[Section], ...]] = {
     "training": (Training,),
     "validation": (Validation,),
 }
+_MODEL_SECTIONS: dict[str, type[Section]] = {"mogrifier": Mogrifier, "qrnn": QRNN, "dropout": Dropout}
 
 
 def _kinds(section: type[Section]) -> tuple[str, ...]:
@@ -571,8 +572,8 @@ def _keys_at(location: list[str], kind: str | None) -> list[str]:
     """Known keys of the section at a path of an error, of that kind where there are several."""
     if not location:
         return list(Recipe.model_fields)
-    if location[:2] == ["model", "dropout"]:
-        return list(Dropout.model_fields)
+    if location[0] == "model" and location[1:] and location[1] in _MODEL_SECTIONS:
+        return list(_MODEL_SECTIONS[location[1]].model_fields)
     candidates = _SECTIONS.get(location[0], ())
     return [key for section in candidates if kind is None or kind in _kinds(section) for key in section.model_fields]
 
@@ -585,3 +586,8 @@ def _nearest(name: str, known: Iterable[str]) -> str:
 def sections() -> dict[str, tuple[type[Section], ...]]:
     """The recipe's sections by name, each with its kinds; help and documentation are written from it."""
     return _SECTIONS
+
+
+def model_sections() -> dict[str, type[Section]]:
+    """The sections inside `model`, by name."""
+    return _MODEL_SECTIONS
