@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from recurlm.config import ModelOptions, XavierInitialisation
+from recurlm.config import ModelOptions, XavierInitialisation, load_recipe
 from recurlm.models.cells import CELLS
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
@@ -49,6 +49,12 @@ def test_shapes():
 )
 def test_parameters_counted_by_hand(options, count):
     assert made(**options).parameter_count() == count
+
+
+def test_the_mogrifier_recipe_has_the_papers_number_of_parameters():
+    model = load_recipe("mogrifier").model
+    with torch.device("meta"):
+        assert LanguageModel(model, 10_000).parameter_count() == pytest.approx(24e6, rel=1e-3)
 
 
 def test_the_seed_documents_model_has_its_number_of_parameters():

@@ -95,8 +95,9 @@ def test_training_learns_an_easy_language(open_trainer: OpenTrainer) -> None:
             "model": {"cell": ["gru", "lstm"], "embedding_size": 16, "hidden_sizes": [16, 8]},
             "schedule": {"kind": "one-cycle"},
         },
+        {"model": {"cell": ["qrnn", "mogrifier"], "embedding_size": 16, "hidden_sizes": [12, 12], "skip": True}},
     ],
-    ids=["dropout", "random lengths", "momentum", "rmsprop and plateau", "gru and one cycle"],
+    ids=["dropout", "random lengths", "momentum", "rmsprop and plateau", "gru and one cycle", "qrnn and mogrifier"],
 )
 def test_a_stopped_run_goes_on_to_the_same_bits(open_trainer: OpenTrainer, sections: dict, looks: int) -> None:
     whole = open_trainer("whole", **sections)
