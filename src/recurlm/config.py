@@ -300,7 +300,10 @@ class XavierInitialisation(Section):
 class UniformInitialisation(Section):
     """Every parameter uniform in +-scale (Zaremba et al. 2014)."""
 
-    kind: Literal["uniform"] = Field("uniform", description="every parameter, biases too, uniform in +-scale")
+    kind: Literal["uniform"] = Field(
+        "uniform",
+        description="every parameter, biases too, uniform in +-scale; only the gains of layer normalisation are ones",
+    )
     scale: Positive = Field(0.1, description="half width of the interval")
 
 

@@ -338,21 +338,12 @@ def test_gradients_of_steps_and_sweeps_are_those_of_finite_differences(name):
         assert torch.autograd.gradcheck(lambda *_, run=run: (run(sequence, state)[0], *run(sequence, state)[1]), leaves)
 
 
-@pytest.mark.parametrize(
-    ("cell", "outsider"),
-    [
-        # without rounds, or with gating matrices of zeros whose 2 sigmoid(0) is 1, the Mogrifier is an LSTM
-        (MogrifierCell(5, 3, rounds=0), nn.LSTMCell),
-        (MogrifierCell(5, 3, rounds=5), nn.LSTMCell),
-        (MogrifierCell(5, 3, rounds=5, rank=2), nn.LSTMCell),
-    ],
-)
-def test_a_mogrifier_that_gates_nothing_is_torchs_lstm(cell, outsider):
+@pytest.mark.parametrize("options", [{"rounds": 0}, {"rounds": 5}, {"rounds": 5, "rank": 2}])
+def test_a_mogrifier_that_gates_nothing_is_torchs_lstm(options):
     torch.manual_seed(3)
-    other = outsider(5, 3).double()
-    cell = cell.double()
+    cell, other = MogrifierCell(5, 3, **options).double(), nn.LSTMCell(5, 3).double()
     for parameter in cell.rounds.parameters():
-        nn.init.zeros_(parameter)
+        nn.init.zeros_(parameter)  # 2 sigmoid(0) is 1
     cell.load_state_dict(other.state_dict(), strict=False)
     x, state = torch.randn(2, 5, dtype=torch.float64), drawn_state(cell, 2)
     for one, expected in zip(cell(x, state)[1], other(x, state), strict=True):
@@ -395,9 +386,9 @@ def test_a_bound_memory_stays_within_one_and_a_free_one_does_not(input_gate):
 
 
 def test_an_input_gate_under_its_cap_is_free():
-    # forget gates near 0 leave room for any input gate
-    free, capped = (filled(cell(1, 1), [0.5, -1, 2, 0.25], [1, 0.5, -0.5, 1.5], [0.1, -30, 0, 0], [0] * 4)
-                    for cell in (LSTMCell, lambda *sizes: BoundLSTMCell(*sizes, "capped")))  # fmt: skip
+    # a forget gate near 0 leaves room for any input gate
+    weights = [0.5, -1.0, 2.0, 0.25], [1.0, 0.5, -0.5, 1.5], [0.1, -30.0, 0.0, 0.0], [0.0] * 4
+    free, capped = filled(LSTMCell(1, 1), *weights), filled(BoundLSTMCell(1, 1, "capped"), *weights)
     x, state = torch.tensor([[0.6]]).double(), (torch.tensor([[-0.4]]).double(), torch.tensor([[1.2]]).double())
     torch.testing.assert_close(capped(x, state), free(x, state), rtol=0, atol=1e-12)
 
