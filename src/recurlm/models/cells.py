@@ -101,7 +101,11 @@ class RecurrentCell(Cell):
 
     def from_hidden(self, hidden: Tensor) -> Tensor:
         """W S_{n-1} and its bias, for all gates (B, G H)."""
-        return hidden @ self.weight_hh.t() + self.bias_hh
+        return self.recurrent_product(hidden) + self.bias_hh
+
+    def recurrent_product(self, hidden: Tensor) -> Tensor:
+        """W S_{n-1} alone."""
+        return hidden @ self.weight_hh.t()
 
 
 class SimpleCell(RecurrentCell):
@@ -246,7 +250,7 @@ class LayerNormLSTMCell(MemoryCell):
         return _layer_norm(input @ self.weight_ih.t(), self.gain_ih, self.bias_ih)
 
     def from_hidden(self, hidden: Tensor) -> Tensor:
-        return _layer_norm(hidden @ self.weight_hh.t(), self.gain_hh, self.bias_hh)
+        return _layer_norm(self.recurrent_product(hidden), self.gain_hh, self.bias_hh)
 
     def shown(self, cell: Tensor) -> Tensor:
         return _layer_norm(cell, self.gain_cell, self.bias_cell)
