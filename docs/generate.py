@@ -14,7 +14,7 @@ from typing import Any
 import typer
 
 from recurlm.cli.main import app
-from recurlm.config import OUTPUTS, Dropout, Recipe, Section, sections
+from recurlm.config import Recipe, Section, model_sections, sections
 
 FOLDER = Path(__file__).resolve().parent
 WIDTH = 96
@@ -59,11 +59,13 @@ def _kind(name: str, kind: type[Section]) -> list[str]:
         choices = kind.model_json_schema()["properties"]["kind"]
         names = ", ".join(f"`{choice}`" for choice in choices.get("enum", [choices.get("const")]))
         heading = [f"### `{name}.kind` {names}", ""]
+    elif "." in name:
+        heading = [f"### `[{name}]`", ""]
     lines = [*heading, _sentence(kind), "", *_table(kind)]
     if name == "model":
-        lines += ["", "### `[model.dropout]`", "", _sentence(Dropout), "", *_table(Dropout)]
-        for output in OUTPUTS:
-            lines += ["", *_kind("model.output", output)]
+        for below, kinds in model_sections().items():
+            for section in kinds:
+                lines += ["", *_kind(f"model.{below}", section)]
     return lines
 
 

@@ -25,7 +25,11 @@ from recurlm.errors import InputError
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 Natural = Annotated[int, Field(ge=1)]
-CellKind = Literal["lstm", "gru", "tanh", "relu", "sigmoid"]
+CellKind = Literal["lstm", "mogrifier", "layer-norm-lstm", "gru", "mingru", "qrnn", "tanh", "relu", "sigmoid"]
+LSTM_KINDS: tuple[CellKind, ...] = ("lstm", "mogrifier", "layer-norm-lstm")
+PARALLEL_KINDS: tuple[CellKind, ...] = ("mingru", "qrnn")
+"""Without a recurrent matrix."""
+InputGate = Literal["free", "capped", "coupled"]
 
 _Value = TypeVar("_Value")
 _ONE, _SEVERAL = "[one]", "[several]"
@@ -171,21 +175,48 @@ class AdaptiveOutput(Section):
         return value
 
 
-OUTPUTS: tuple[type[Section], ...] = (SoftmaxOutput, MixtureOutput, AdaptiveOutput)
 Output = Annotated[SoftmaxOutput | MixtureOutput | AdaptiveOutput, Field(discriminator="kind")]
+
+
+class Mogrifier(Section):
+    """How input and state gate each other before a step of `cell = "mogrifier"` (Melis et al. 2020)."""
+
+    rounds: Annotated[int, Field(ge=0)] = Field(5, description="gatings before each step; 0 is the LSTM")
+    rank: Natural | None = Field(
+        None, description="rank of the gating matrices, below input and hidden size; none is whole matrices"
+    )
+
+
+class QRNN(Section):
+    """The convolution of `cell = "qrnn"` (Bradbury et al. 2017)."""
+
+    window: OneOrSeveral[Literal[1, 2]] = Field(2, description="inputs that a step reads, or one for each layer")
 
 
 class ModelOptions(Section):
     """The network: embedding, recurrent layers, output."""
 
     cell: OneOrSeveral[CellKind] = Field(
-        "lstm", description="LSTM, GRU, or the simple recurrent cell with this activation; or one for each layer"
+        "lstm",
+        description="LSTM or GRU, one of their kin, or the simple recurrent cell with this activation; "
+        "or one for each layer",
     )
+    input_gate: InputGate = Field(
+        "free",
+        description="of LSTM cells: its own, capped at 1 - forget gate (Melis et al. 2020), or coupled, "
+        "1 - forget gate itself (Greff et al. 2015)",
+    )
+    mogrifier: Mogrifier = Field(default_factory=Mogrifier)
+    qrnn: QRNN = Field(default_factory=QRNN)
     embedding_size: Natural = Field(256, description="E")
     hidden_sizes: tuple[Natural, ...] = Field((256, 256), description="H of each layer, from input to output")
     tied: bool = Field(False, description="one matrix for input and output embeddings (Press and Wolf 2017)")
     residual: OneOrSeveral[bool] = Field(
         False, description="add a layer's input to its output where their sizes agree; or one for each layer"
+    )
+    skip: bool = Field(
+        False,
+        description="the softmax reads the sum of all layers' outputs instead of the last one's (Melis et al. 2018)",
     )
     decoder_bias: bool = Field(True, description="bias of the softmax layer")
     bidirectional: bool = Field(False, description="always false: a language model must not see the future")
@@ -226,7 +257,8 @@ class ModelOptions(Section):
     def _one_value_a_layer(self) -> "ModelOptions":
         layers = len(self.hidden_sizes)
         depth = f"{layers} layer{'s' * (layers > 1)}"
-        for name, value in (("cell", self.cell), ("residual", self.residual)):
+        each = (("cell", self.cell), ("residual", self.residual), ("qrnn.window", self.qrnn.window))
+        for name, value in each:
             if isinstance(value, tuple) and len(value) != layers:
                 raise ValueError(f"{name} has {len(value)} values, but hidden_sizes has {depth}; give one for each")
         between = self.dropout.between
@@ -249,6 +281,46 @@ class ModelOptions(Section):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _options_of_present_cells(self) -> "ModelOptions":
+        each = (
+            ("input_gate", self.input_gate != "free", LSTM_KINDS),
+            ("mogrifier", self.mogrifier != Mogrifier(), ("mogrifier",)),
+            ("qrnn", self.qrnn != QRNN(), ("qrnn",)),
+        )
+        for name, asked, kinds in each:
+            if asked and not set(kinds) & set(self.cells):
+                raise ValueError(f"{name} belongs to cell = {' or '.join(map(repr, kinds))}, which no layer is")
+        return self
+
+    @model_validator(mode="after")
+    def _recurrent_matrix_to_drop(self) -> "ModelOptions":
+        asked = ("recurrent_weights", self.dropout.recurrent_weights), ("state", self.dropout.state)
+        for name, rate in asked:
+            if rate and set(self.cells) <= set(PARALLEL_KINDS):
+                kinds = " or ".join(dict.fromkeys(self.cells))
+                raise ValueError(f"dropout.{name} needs a recurrent matrix, which no layer of kind {kinds} has; use 0")
+        return self
+
+    @model_validator(mode="after")
+    def _low_rank(self) -> "ModelOptions":
+        rank = self.mogrifier.rank
+        for number, (kind, sizes) in enumerate(zip(self.cells, self.layer_sizes, strict=True), start=1):
+            if kind == "mogrifier" and rank is not None and rank >= min(sizes):
+                raise ValueError(
+                    f"mogrifier.rank is {rank}, but layer {number} goes from {sizes[0]} to {sizes[1]} numbers; "
+                    "a low rank is below both, and without rank the matrices are whole"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _skip_sizes(self) -> "ModelOptions":
+        if self.skip and len(set(self.hidden_sizes)) > 1:
+            raise ValueError("skip adds the outputs of all layers, so all hidden_sizes must be equal")
+        if self.skip and any(self.residuals):
+            raise ValueError("skip and residual both lead the lower layers past the upper ones; use one of them")
+        return self
+
     @property
     def layer_sizes(self) -> tuple[tuple[int, int], ...]:
         """Input and output size of each layer."""
@@ -258,6 +330,12 @@ class ModelOptions(Section):
     def cells(self) -> tuple[CellKind, ...]:
         """The kind of each layer."""
         return self.cell if isinstance(self.cell, tuple) else (self.cell,) * len(self.hidden_sizes)
+
+    @property
+    def windows(self) -> tuple[int, ...]:
+        """The window of each layer, if it is a QRNN."""
+        window = self.qrnn.window
+        return window if isinstance(window, tuple) else (window,) * len(self.hidden_sizes)
 
     @property
     def residuals(self) -> tuple[bool, ...]:
@@ -290,7 +368,10 @@ class XavierInitialisation(Section):
 class UniformInitialisation(Section):
     """Every parameter uniform in +-scale (Zaremba et al. 2014)."""
 
-    kind: Literal["uniform"] = Field("uniform", description="every parameter, biases too, uniform in +-scale")
+    kind: Literal["uniform"] = Field(
+        "uniform",
+        description="every parameter, biases too, uniform in +-scale; only the gains of layer normalisation are ones",
+    )
     scale: Positive = Field(0.1, description="half width of the interval")
 
 
@@ -613,8 +694,7 @@ def _explain(detail: Mapping[str, Any]) -> str:
     # and so it does with the alternatives of an untagged one, such as tuple[int, ...]
     shown = ".".join(part for part in location if "[" not in part)
     if detail["type"] == "union_tag_not_found":
-        sections = OUTPUTS if location[:2] == ["model", "output"] else _SECTIONS[location[0]]
-        kinds = ", ".join(kind for section in sections for kind in _kinds(section))
+        kinds = ", ".join(kind for section in _sections_at(location) for kind in _kinds(section))
         return f"{shown}: kind is missing; it is one of {kinds}"
     message = detail["msg"].removeprefix("Value error, ")
     got = detail.get("input")
@@ -633,6 +713,12 @@ _SECTIONS: dict[str, tuple[type[Section], ...]] = {
     "training": (Training,),
     "validation": (Validation,),
 }
+_MODEL_SECTIONS: dict[str, tuple[type[Section], ...]] = {
+    "mogrifier": (Mogrifier,),
+    "qrnn": (QRNN,),
+    "dropout": (Dropout,),
+    "output": (SoftmaxOutput, MixtureOutput, AdaptiveOutput),
+}
 
 
 def _kinds(section: type[Section]) -> tuple[str, ...]:
@@ -643,10 +729,19 @@ def _keys_at(location: list[str], kind: str | None) -> list[str]:
     """Known keys of the section at a path of an error, of that kind where there are several."""
     if not location:
         return list(Recipe.model_fields)
-    if location[:2] == ["model", "dropout"]:
-        return list(Dropout.model_fields)
-    candidates = OUTPUTS if location[:2] == ["model", "output"] else _SECTIONS.get(location[0], ())
-    return [key for section in candidates if kind is None or kind in _kinds(section) for key in section.model_fields]
+    return [
+        key
+        for section in _sections_at(location)
+        if kind is None or kind in _kinds(section)
+        for key in section.model_fields
+    ]
+
+
+def _sections_at(location: list[str]) -> tuple[type[Section], ...]:
+    """The section at a path of an error, in each of its kinds."""
+    if location[0] == "model" and location[1:] and location[1] in _MODEL_SECTIONS:
+        return _MODEL_SECTIONS[location[1]]
+    return _SECTIONS.get(location[0], ())
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
@@ -657,3 +752,8 @@ def _nearest(name: str, known: Iterable[str]) -> str:
 def sections() -> dict[str, tuple[type[Section], ...]]:
     """The recipe's sections by name, each with its kinds; help and documentation are written from it."""
     return _SECTIONS
+
+
+def model_sections() -> dict[str, tuple[type[Section], ...]]:
+    """The sections inside `model` by name, each with its kinds."""
+    return _MODEL_SECTIONS

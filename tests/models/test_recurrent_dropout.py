@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from recurlm.config import Dropout, ModelOptions
+from recurlm.config import PARALLEL_KINDS, Dropout, ModelOptions
 from recurlm.kernels.native import has_tiles
 from recurlm.models.cells import CELLS, LSTMCell
 from recurlm.models.dropout import weight_mask
@@ -20,6 +20,8 @@ MODULES = {
     "relu": lambda i, h: nn.RNN(i, h, nonlinearity="relu"),
 }
 NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+KINDS = sorted(set(CELLS) - set(PARALLEL_KINDS))
+BUILDS = [*((kind, "free") for kind in KINDS), ("lstm", "capped"), ("lstm", "coupled"), ("mogrifier", "capped")]
 
 
 @pytest.fixture(autouse=True)
@@ -27,8 +29,16 @@ def _seed():
     torch.manual_seed(0)
 
 
-def drawn_stack(kind: str, sizes: tuple[int, ...] = (5, 4, 6), **rates: float) -> RecurrentStack:
-    options = ModelOptions(cell=kind, embedding_size=sizes[0], hidden_sizes=sizes[1:], dropout=Dropout(**rates))
+def drawn_stack(
+    kind: str, sizes: tuple[int, ...] = (5, 4, 6), input_gate: str = "free", **rates: float
+) -> RecurrentStack:
+    options = ModelOptions(
+        cell=kind,
+        embedding_size=sizes[0],
+        hidden_sizes=sizes[1:],
+        input_gate=input_gate,
+        dropout=Dropout(**rates),
+    )
     stack = RecurrentStack(options).double()
     for parameter in stack.parameters():
         nn.init.uniform_(parameter, -0.7, 0.7)
@@ -116,7 +126,7 @@ def test_dropped_weights_on_tiles_are_the_equations_with_the_masked_matrix():
 
 
 @pytest.mark.parametrize("place", ["recurrent_weights", "state"])
-@pytest.mark.parametrize("kind", sorted(CELLS))
+@pytest.mark.parametrize("kind", KINDS)
 def test_dropout_acts_in_training_only_and_draws_anew_each_time(kind, place):
     stack, plain = drawn_stack(kind, **{place: 0.5}), drawn_stack(kind)
     plain.load_state_dict(stack.state_dict())
@@ -130,7 +140,7 @@ def test_dropout_acts_in_training_only_and_draws_anew_each_time(kind, place):
     torch.testing.assert_close(stack.step(sequence[0], stack.initial_state(4))[0], output(plain)[0])
 
 
-@pytest.mark.parametrize("kind", sorted(CELLS))
+@pytest.mark.parametrize("kind", KINDS)
 def test_one_mask_holds_for_all_steps_and_sequences(kind):
     """A unit whose recurrent weights are all dropped acts alike in every step and column; shown by the matrix used."""
     cell = CELLS[kind](5, 4).train()
@@ -139,7 +149,7 @@ def test_one_mask_holds_for_all_steps_and_sequences(kind):
         first, second = cell.weights[1], cell.weights[1]
         assert torch.equal(first, second)
         assert set(first.unique().tolist()) == {0.0, 2.0}
-        torch.testing.assert_close(cell.from_hidden(torch.eye(4)) - cell.bias_hh, first.t())
+        torch.testing.assert_close(cell.recurrent_product(torch.eye(4)), first.t())
     assert cell.weights[1] is cell.weight_hh
 
 
@@ -162,6 +172,84 @@ def test_state_dropout_of_an_lstm_is_a_loop_by_hand(fast):
         torch.testing.assert_close(expected, hidden)
     torch.testing.assert_close(last, (hidden, memory))
     assert not torch.equal(masks[0], masks[1])
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize(("kind", "input_gate"), BUILDS)
+def test_dropped_weights_are_the_cell_that_has_the_masked_matrix(kind, input_gate, fast):
+    """Values, and gradients to the raw matrix, of every cell with one: also where layer norm or gating surround it."""
+    stack = drawn_stack(kind, input_gate=input_gate, recurrent_weights=0.5)
+    stack.fast = fast
+    masks = dropped_by(7, stack, 0.5)
+    plain = drawn_stack(kind, input_gate=input_gate)
+    plain.load_state_dict(stack.state_dict())
+    with torch.no_grad():
+        for cell, mask in zip(plain.cells, masks, strict=True):
+            cell.weight_hh.mul_(mask)
+    sequence = torch.randn(8, 3, 5, dtype=torch.float64)
+    outputs = []
+    for each in (stack, plain):
+        torch.manual_seed(7)
+        output, _ = each(sequence, each.initial_state(3))
+        (output * output.cos()).sum().backward()
+        outputs.append(output)
+    torch.testing.assert_close(*outputs, rtol=1e-10, atol=1e-10)
+    for ours, theirs, mask in zip(stack.cells, plain.cells, masks, strict=True):
+        torch.testing.assert_close(ours.weight_hh.grad, theirs.weight_hh.grad * mask, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize(("kind", "input_gate"), [build for build in BUILDS if build[0] != "gru"])
+def test_state_dropout_is_the_plain_cell_that_is_handed_a_dropped_state(kind, input_gate, fast):
+    """A Mogrifier's rounds see the dropped state too, and it is dropped once; the GRU carries more than it hands on."""
+    stack = drawn_stack(kind, (3, 4), input_gate, state=0.5)
+    stack.fast = fast
+    plain = drawn_stack(kind, (3, 4), input_gate)
+    plain.load_state_dict(stack.state_dict())
+    sequence = torch.randn(7, 2, 3, dtype=torch.float64)
+    torch.manual_seed(7)
+    output, (last,) = stack(sequence, stack.initial_state(2))
+    torch.manual_seed(7)
+    masks = torch.empty(2, 4, dtype=torch.float64).bernoulli_(0.5) * 2
+    (cell,) = plain.cells
+    (state,) = plain.initial_state(2)
+    for step, expected in zip(sequence, output, strict=True):
+        hidden, state = cell(step, (state[0] * masks, *state[1:]))
+        torch.testing.assert_close(expected, hidden)
+    torch.testing.assert_close(last, state)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_state_dropout_of_a_gru_is_its_equations_with_a_dropped_state_at_w(fast):
+    stack = drawn_stack("gru", (3, 4), state=0.5)
+    stack.fast = fast
+    (cell,) = stack.cells
+    sequence = torch.randn(7, 2, 3, dtype=torch.float64)
+    torch.manual_seed(7)
+    output, _ = stack(sequence, stack.initial_state(2))
+    torch.manual_seed(7)
+    masks = torch.empty(2, 4, dtype=torch.float64).bernoulli_(0.5) * 2
+    hidden = torch.zeros(2, 4, dtype=torch.float64)
+    for step, expected in zip(sequence, output, strict=True):
+        reset_x, update_x, new_x = nn.functional.linear(step, cell.weight_ih, cell.bias_ih).chunk(3, -1)
+        reset_h, update_h, new_h = nn.functional.linear(hidden * masks, cell.weight_hh, cell.bias_hh).chunk(3, -1)
+        update = (update_x + update_h).sigmoid()
+        new = (new_x + (reset_x + reset_h).sigmoid() * new_h).tanh()
+        hidden = update * hidden + (1 - update) * new
+        torch.testing.assert_close(expected, hidden)
+
+
+def test_layers_without_a_recurrent_matrix_stay_whole_beside_one_that_is_dropped():
+    stack = drawn_stack("qrnn")
+    mixed = drawn_stack(("qrnn", "lstm"), recurrent_weights=0.5, state=0.5)
+    mixed.cells[0].load_state_dict(stack.cells[0].state_dict())
+    sequence = torch.randn(6, 4, 5, dtype=torch.float64)
+    below, _ = stack.cells[0].sweep(sequence, stack.cells[0].initial_state(4))
+    seen = []
+    mixed.cells[1].register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    mixed.fast = False
+    mixed(sequence, mixed.initial_state(4))
+    torch.testing.assert_close(torch.stack(seen), below)
 
 
 def losses_and_gradients(stack: RecurrentStack, sequence: Tensor, state: Tensor, *, half: bool) -> list[Tensor]:

@@ -121,6 +121,7 @@ def test_restarted_columns_begin_from_zeros_and_the_others_go_on(open_trainer: O
             "model": {"cell": ["gru", "lstm"], "embedding_size": 16, "hidden_sizes": [16, 8]},
             "schedule": {"kind": "one-cycle"},
         },
+        {"model": {"cell": ["qrnn", "mogrifier"], "embedding_size": 16, "hidden_sizes": [12, 12], "skip": True}},
     ],
     ids=[
         "dropout",
@@ -132,6 +133,7 @@ def test_restarted_columns_begin_from_zeros_and_the_others_go_on(open_trainer: O
         "tail average",
         "muon",
         "gru and one cycle",
+        "qrnn and mogrifier",
     ],
 )
 def test_a_stopped_run_goes_on_to_the_same_bits(open_trainer: OpenTrainer, sections: dict, looks: int) -> None:

@@ -43,15 +43,25 @@ def smaller(name: str) -> list[str]:
     layers = len(recipe.model.hidden_sizes)
     changes = [f"model.embedding_size={WIDTH}", f"model.hidden_sizes={[WIDTH] * layers}"]
     changes += [f"batches.batch_size={COLUMNS}", "training.log_every=20"]
-    if name == "awd-lstm":
-        # a clipped step has a length of 30 x 0.25 whatever the model: too far for one a thousand times as small
+    if recipe.model.mogrifier.rank is not None:
+        changes += [f"model.mogrifier.rank={WIDTH // 3}"]
+    if name in ("awd-lstm", "mos"):
+        # a clipped step is 0.25 times the rate long whatever the model: too far for one a thousand times as small
         changes += ["optimizer.learning_rate=1.0"]
     return [*changes, "batches.bptt=8" if recipe.batches.kind == "stream" else "validation.full_batches=1"]
 
 
 @pytest.mark.parametrize(
     ("name", "millions"),
-    [("zaremba-small", 5), ("zaremba-medium", 20), ("zaremba-large", 66), ("awd-lstm", 24), ("melis", 24)],
+    [
+        ("zaremba-small", 5),
+        ("zaremba-medium", 20),
+        ("zaremba-large", 66),
+        ("awd-lstm", 24),
+        ("melis", 24),
+        ("mogrifier", 24),
+        ("mos", 22),
+    ],
 )
 def test_a_published_model_has_its_published_size(name: str, millions: int) -> None:
     model = LanguageModel(load_recipe(name).model, 10_000)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from recurlm.bridges.mxnet.architecture import (
+    GATE_SUFFIXES,
     Architecture,
     Decoder,
     EmbeddingNode,
@@ -83,9 +84,11 @@ def parameter_names(architecture: Architecture) -> dict[str, str]:
 
 
 def architecture_of(options: ModelOptions, vocabulary_size: int) -> Architecture:
-    """The architecture of a model as MXNet names one: packed cells ``lstm_l0_`` and so on."""
-    if options.output.kind != "softmax":
-        raise InputError(f"MXNet's models have one softmax, and this one has model.output.kind {options.output.kind}")
+    """The architecture of a model as MXNet names one: packed cells ``lstm_l0_`` and so on.
+
+    Raises InputError for what MXNet has no operator for.
+    """
+    _refuse(options)
     dropouts = (options.dropout.input, *options.dropouts_between)
     each = zip(options.cells, options.layer_sizes, options.residuals, dropouts, strict=True)
     layers = tuple(
@@ -99,6 +102,18 @@ def architecture_of(options: ModelOptions, vocabulary_size: int) -> Architecture
         layers,
         Decoder(weight, bias, options.hidden_sizes[-1], vocabulary_size, options.dropout.output),
     )
+
+
+def _refuse(options: ModelOptions) -> None:
+    for kind in options.cells:
+        if kind not in GATE_SUFFIXES:
+            raise InputError(f"MXNet has no cell of kind {kind!r}, so this model cannot be exported")
+    if options.input_gate != "free":
+        raise InputError(f"MXNet's LSTM has no {options.input_gate} input gate, so this model cannot be exported")
+    if options.skip:
+        raise InputError("model.skip, the sum of all layers' outputs, is not written for MXNet; train without it")
+    if options.output.kind != "softmax":
+        raise InputError(f"MXNet's models have one softmax, and this one has model.output.kind {options.output.kind}")
 
 
 def weights_of(model: LanguageModel) -> ModelWeights:
