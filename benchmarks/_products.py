@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from benchmarks._job import Job
-from recurlm.models.cells import CELLS
+from recurlm.models.cells import RecurrentCell, build_cells
 from recurlm.text.batching import IGNORED, Batch
 
 
@@ -53,8 +53,14 @@ class Products:
 def shapes(job: Job, batch: Batch) -> Iterator[tuple[int, int, int]]:
     """Rows, inputs and outputs of every layer."""
     options = job.recipe.model
-    for kind, (below, above) in zip(options.cells, options.layer_sizes, strict=True):
-        yield batch.input.numel(), below + above, CELLS[kind].gates * above
+    with torch.device("meta"):
+        cells = build_cells(options)
+    for cell in cells:
+        rows, columns = cell.weight_ih.shape
+        yield batch.input.numel(), columns + (cell.hidden_size if isinstance(cell, RecurrentCell) else 0), rows
+        for name, parameter in cell.named_parameters():
+            if parameter.dim() > 1 and name not in ("weight_ih", "weight_hh"):
+                yield batch.input.numel(), parameter.shape[1], parameter.shape[0]
     yield targets(batch), options.hidden_sizes[-1], job.vocabulary_size
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import typer
 
 from recurlm.cli.main import app
-from recurlm.config import Dropout, Recipe, Section, sections
+from recurlm.config import Recipe, Section, model_sections, sections
 
 FOLDER = Path(__file__).resolve().parent
 WIDTH = 96
@@ -59,9 +59,13 @@ def _kind(name: str, kind: type[Section]) -> list[str]:
         choices = kind.model_json_schema()["properties"]["kind"]
         names = ", ".join(f"`{choice}`" for choice in choices.get("enum", [choices.get("const")]))
         heading = [f"### `{name}.kind` {names}", ""]
+    elif "." in name:
+        heading = [f"### `[{name}]`", ""]
     lines = [*heading, _sentence(kind), "", *_table(kind)]
     if name == "model":
-        lines += ["", "### `[model.dropout]`", "", _sentence(Dropout), "", *_table(Dropout)]
+        for below, kinds in model_sections().items():
+            for section in kinds:
+                lines += ["", *_kind(f"model.{below}", section)]
     return lines
 
 
@@ -85,17 +89,21 @@ def _cell(text: str) -> str:
 
 def _type(value: dict[str, Any]) -> str:
     """A JSON schema in words."""
+    if _is_section(value):
+        return "section, see below"
     if "anyOf" in value or "oneOf" in value:
         choices = [choice for choice in value.get("anyOf") or value["oneOf"] if choice.get("type") != "null"]
         return " or ".join("array of these" if choice.get("items") in choices else _type(choice) for choice in choices)
     if "enum" in value or "const" in value:
         return ", ".join(f"`{json.dumps(choice)}`" for choice in value.get("enum", [value.get("const")]))
-    if "$ref" in value:
-        return "section, see below"
     if value["type"] == "array":
         return f"array of {_type(value['items'])}"
     names = {"integer": "integer", "number": "number", "string": "string", "boolean": "`true` or `false`"}
     return " ".join([names[value["type"]], ", ".join(_bounds(value))]).strip()
+
+
+def _is_section(value: dict[str, Any]) -> bool:
+    return all("$ref" in choice for choice in value.get("oneOf", [value]))
 
 
 def _bounds(value: dict[str, Any]) -> Iterator[str]:
@@ -106,7 +114,7 @@ def _bounds(value: dict[str, Any]) -> Iterator[str]:
 
 
 def _default(value: dict[str, Any]) -> str:
-    if "$ref" in value:
+    if _is_section(value):
         return ""
     if value.get("default") is None:
         return "*none*"

@@ -4,11 +4,11 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from recurlm.config import (
-    Dropout,
     ModelOptions,
     Recipe,
     apply_change,
     load_recipe,
+    model_sections,
     parse_recipe,
     recipe_names,
     recipe_text,
@@ -52,6 +52,7 @@ def test_a_recipe_cannot_be_changed():
     [
         ({"modle": {}}, "modle: unknown key; did you mean model?"),
         ({"training": {"epoch": 3}}, "training.epoch: unknown key; did you mean epochs?"),
+        ({"model": {"mogrifier": {"rnak": 8}}}, "model.mogrifier.rnak: unknown key; did you mean rank?"),
         ({"model": {"dropout": {"inptu": 0.1}}}, "model.dropout.inptu: unknown key; did you mean input?"),
         ({"optimizer": {"kind": "sgd", "momentun": 0.9}}, "optimizer.momentun: unknown key; did you mean momentum?"),
     ],
@@ -71,7 +72,7 @@ def test_an_unknown_key_that_is_called_like_a_kind_is_shown():
 
 def test_a_section_without_its_kind_is_told_the_kinds():
     message = refusal({"optimizer": {"learning_rate": 0.1}})
-    assert message == "optimizer: kind is missing; it is one of sgd, adam, adamw, rmsprop"
+    assert message == "optimizer: kind is missing; it is one of sgd, adam, adamw, rmsprop, muon"
 
 
 def test_an_unknown_kind_is_told_the_kinds():
@@ -117,8 +118,32 @@ def test_a_value_out_of_range_or_of_another_type_is_refused_with_path_and_value(
     assert f"(got {shown})" in message
 
 
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ({"kind": "mixture", "expert": 2}, "model.output.expert: unknown key; did you mean experts?"),
+        ({"kind": "softmax", "cutoffs": [5]}, "model.output.cutoffs: unknown key; known here: kind"),
+        ({"experts": 2}, "model.output: kind is missing; it is one of softmax, mixture, adaptive"),
+        ({"kind": "mixture", "experts": 0}, "model.output.experts: Input should be greater than or equal to 1 (got 0)"),
+        (
+            {"kind": "adaptive", "cutoffs": [5, 5]},
+            "model.output.cutoffs: cutoffs must be increasing ids, such as [2000, 10000] (got [5, 5])",
+        ),
+    ],
+)
+def test_an_output_layer_is_checked_by_its_kind(output, message):
+    assert refusal({"model": {"output": output}}) == message
+
+
+def test_what_can_be_tied_depends_on_the_output_layer():
+    sizes = {"embedding_size": 3, "hidden_sizes": [4], "tied": True}
+    assert parse_recipe({"model": sizes | {"output": {"kind": "mixture"}}}, "f").model.tied
+    assert "equal to the last of hidden_sizes" in refusal({"model": sizes})
+    assert "tied needs one matrix for all words" in refusal({"model": sizes | {"output": {"kind": "adaptive"}}})
+
+
 def test_one_value_serves_all_layers_or_each_has_its_own():
-    one = ModelOptions(embedding_size=4, hidden_sizes=(4, 6, 6), residual=True, dropout=Dropout(between=0.1))
+    one = ModelOptions(embedding_size=4, hidden_sizes=(4, 6, 6), residual=True, dropout={"between": 0.1})
     assert one.cells == ("lstm", "lstm", "lstm")
     assert one.residuals == (True, False, True)
     assert one.dropouts_between == (0.1, 0.1)
@@ -140,6 +165,12 @@ def test_one_value_serves_all_layers_or_each_has_its_own():
         ({"residual": [True] * 3}, "residual has 3 values, but hidden_sizes has 2 layers; give one for each"),
         ({"dropout": {"between": [0.1, 0.2]}}, "dropout.between has 2 values, but hidden_sizes has 2 layers; give 1"),
         ({"residual": [False, True]}, "residual is true for layer 2, but its input has 4 numbers and its output 6"),
+        ({"cell": "qrnn", "qrnn": {"window": [2]}}, "qrnn.window has 1 values, but hidden_sizes has 2 layers"),
+        ({"skip": True}, "skip adds the outputs of all layers, so all hidden_sizes must be equal"),
+        (
+            {"cell": "mogrifier", "mogrifier": {"rank": 4}},
+            "mogrifier.rank is 4, but layer 1 goes from 256 to 4 numbers; a low rank is below both",
+        ),
     ],
 )
 def test_values_that_do_not_fit_the_layers_are_refused(values, message):
@@ -149,7 +180,23 @@ def test_values_that_do_not_fit_the_layers_are_refused(values, message):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"cell": ["gru", "lstn"]}, "model.cell.1: Input should be 'lstm', 'gru', 'tanh', 'relu' or 'sigmoid'"),
+        ({"cell": "gru", "input_gate": "capped"}, "input_gate belongs to cell = 'lstm' or 'mogrifier' or"),
+        ({"mogrifier": {"rounds": 3}}, "mogrifier belongs to cell = 'mogrifier', which no layer is"),
+        ({"qrnn": {"window": 1}}, "qrnn belongs to cell = 'qrnn', which no layer is"),
+        ({"skip": True, "residual": [False, True]}, "skip and residual both lead the lower layers past the upper ones"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(values, message):
+    assert refusal({"model": values}).startswith(f"model: {message}")
+
+
+CELL_KINDS = "'lstm', 'mogrifier', 'layer-norm-lstm', 'gru', 'mingru', 'qrnn', 'tanh', 'relu' or 'sigmoid'"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"cell": ["gru", "lstn"]}, f"model.cell.1: Input should be {CELL_KINDS}"),
         ({"residual": ["yes", False]}, "model.residual.0: Input should be a valid boolean"),
         ({"dropout": {"between": [1.0]}}, "model.dropout.between.0: Input should be less than 1"),
     ],
@@ -285,15 +332,15 @@ def test_an_error_in_a_file_names_the_file(recipe_file):
 def test_every_field_has_a_description(section):
     assert section.__doc__
     for name, field in section.model_fields.items():
-        if name not in sections() and name != "dropout":
+        if name not in sections() and name not in model_sections():
             assert field.description, f"{section.__name__}.{name}"
 
 
 def test_the_table_of_sections_is_the_schema():
     inner = {name for name, field in Recipe.model_fields.items() if models_in(Recipe) & _classes(field.annotation)}
     assert set(sections()) == inner
-    listed = {section for kinds in sections().values() for section in kinds}
-    assert listed | {Recipe} == {section for section in models_in(Recipe) if section.__name__ != "Dropout"}
+    listed = {section for table in (sections(), model_sections()) for kinds in table.values() for section in kinds}
+    assert listed | {Recipe} == models_in(Recipe)
 
 
 def _classes(annotation: object) -> set[object]:
@@ -309,3 +356,11 @@ def test_a_recipe_survives_json(recipe_file):
 @pytest.mark.parametrize("name", recipe_names())
 def test_a_shipped_recipe_loads_and_says_what_it_is_for(name):
     assert load_recipe(name).description
+
+
+@pytest.mark.parametrize("place", ["recurrent_weights", "state"])
+def test_dropout_that_no_layer_could_apply_is_refused(place):
+    model = {"cell": ["mingru", "qrnn"], "hidden_sizes": [8, 8], "dropout": {place: 0.5}}
+    message = f"dropout.{place} needs a recurrent matrix, which no layer of kind mingru or qrnn has"
+    assert message in refusal({"model": model})
+    parse_recipe({"model": model | {"cell": ["lstm", "qrnn"]}}, "one of them has it")

@@ -87,6 +87,28 @@ def test_old_logits_stay_and_log_probabilities_change_by_the_normalisation_alone
         assert change.min() > -math.log(1 + 3 / 10) - 0.02
 
 
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_mixture_of_softmaxes_grows_expert_by_expert(tmp_path, new_words, tied):
+    origin = write_run(tmp_path / "run", output={"kind": "mixture", "experts": 3}, tied=tied)
+    extend_vocabulary(origin, new_words, tmp_path / "new")
+    old, new = recurlm.load(origin.path), recurlm.load(tmp_path / "new")
+    tokens = torch.randint(10, (12, 3), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        before, _ = old.network(tokens, old.network.initial_state(3))
+        after, _ = new.network(tokens, new.network.initial_state(3))
+    change = after[..., :10] - before
+    assert change.max() < 0
+    # each expert loses at most this, so their mean does too; the noise moves a logit by little
+    assert change.min() > -math.log(1 + 3 / 10) - 0.02
+
+
+def test_an_adaptive_softmax_does_not_grow(tmp_path, new_words):
+    origin = write_run(tmp_path / "run", output={"kind": "adaptive", "cutoffs": [4]})
+    with pytest.raises(InputError, match="clusters by frequency, to which no word can be added"):
+        extend_vocabulary(origin, new_words, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_copies_of_unk_are_copies(tmp_path, new_words, variant):
     origin = write_run(tmp_path / "run", **variant)

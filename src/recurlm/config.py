@@ -25,7 +25,11 @@ from recurlm.errors import InputError
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 Natural = Annotated[int, Field(ge=1)]
-CellKind = Literal["lstm", "gru", "tanh", "relu", "sigmoid"]
+CellKind = Literal["lstm", "mogrifier", "layer-norm-lstm", "gru", "mingru", "qrnn", "tanh", "relu", "sigmoid"]
+LSTM_KINDS: tuple[CellKind, ...] = ("lstm", "mogrifier", "layer-norm-lstm")
+PARALLEL_KINDS: tuple[CellKind, ...] = ("mingru", "qrnn")
+"""Without a recurrent matrix."""
+InputGate = Literal["free", "capped", "coupled"]
 
 _Value = TypeVar("_Value")
 _ONE, _SEVERAL = "[one]", "[several]"
@@ -78,6 +82,12 @@ class StreamBatches(Section):
         False,
         description="draw T from N(bptt, 5), one time in twenty from N(bptt / 2, 5), and scale the rate by T / bptt",
     )
+    partial_shuffle: bool = Field(
+        False, description="begin each column at a random place of it every epoch, and end it there (Press 2019)"
+    )
+    reset_probability: Probability = Field(
+        0.0, description="how often a column's carried state becomes zeros, at each batch (Melis et al. 2020)"
+    )
 
 
 class SentenceBatches(Section):
@@ -119,25 +129,101 @@ class Dropout(Section):
     between: OneOrSeveral[Probability] = Field(0.0, description="between layers, or one for each place between two")
     output: Probability = Field(0.0, description="on the last layer's output")
     locked: bool = Field(
-        True, description="one mask for all time steps (Gal and Ghahramani 2016) instead of one a step"
+        True,
+        description="input, between and output: one mask for all time steps (Gal and Ghahramani 2016), not one a step",
     )
+    recurrent_weights: Probability = Field(
+        0.0, description="entries of each layer's recurrent matrix, one mask a batch (weight-drop, Merity et al. 2018)"
+    )
+    state: Probability = Field(
+        0.0,
+        description="units of the hidden state on their way into the next step, one mask a sequence for all time steps "
+        "(Gal and Ghahramani 2016); the LSTM has a sweep for it, other cells train step by step",
+    )
+
+
+class SoftmaxOutput(Section):
+    """One softmax over all tokens."""
+
+    kind: Literal["softmax"] = Field("softmax", description="one softmax over all tokens")
+
+
+class MixtureOutput(Section):
+    """A mixture of softmaxes (Yang et al. 2018); the last of `hidden_sizes` need not be `embedding_size` to be tied."""
+
+    kind: Literal["mixture"] = Field("mixture", description="a mixture of softmaxes that share their matrix")
+    experts: Natural = Field(15, description="softmaxes K in the mixture")
+    dropout: Probability = Field(0.0, description="on the hidden states of the experts")
+
+
+class AdaptiveOutput(Section):
+    """Adaptive softmax (Grave et al. 2017): rarer words in clusters with smaller matrices, for large vocabularies."""
+
+    kind: Literal["adaptive"] = Field("adaptive", description="rarer words in clusters with smaller matrices")
+    cutoffs: tuple[Natural, ...] = Field(
+        (2000, 10000), description="the first id of each cluster; those below the first stand in the head"
+    )
+    divisor: Annotated[float, Field(ge=1)] = Field(
+        4.0, description="how many times smaller each cluster's projection is than the one before"
+    )
+
+    @field_validator("cutoffs")
+    @classmethod
+    def _increasing(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not value or any(after <= before for before, after in itertools.pairwise(value)):
+            raise ValueError("cutoffs must be increasing ids, such as [2000, 10000]")
+        return value
+
+
+Output = Annotated[SoftmaxOutput | MixtureOutput | AdaptiveOutput, Field(discriminator="kind")]
+
+
+class Mogrifier(Section):
+    """How input and state gate each other before a step of `cell = "mogrifier"` (Melis et al. 2020)."""
+
+    rounds: Annotated[int, Field(ge=0)] = Field(5, description="gatings before each step; 0 is the LSTM")
+    rank: Natural | None = Field(
+        None, description="rank of the gating matrices, below input and hidden size; none is whole matrices"
+    )
+
+
+class QRNN(Section):
+    """The convolution of `cell = "qrnn"` (Bradbury et al. 2017)."""
+
+    window: OneOrSeveral[Literal[1, 2]] = Field(2, description="inputs that a step reads, or one for each layer")
 
 
 class ModelOptions(Section):
-    """The network: embedding, recurrent layers, softmax."""
+    """The network: embedding, recurrent layers, output."""
 
     cell: OneOrSeveral[CellKind] = Field(
-        "lstm", description="LSTM, GRU, or the simple recurrent cell with this activation; or one for each layer"
+        "lstm",
+        description="LSTM or GRU, one of their kin, or the simple recurrent cell with this activation; "
+        "or one for each layer",
     )
+    input_gate: InputGate = Field(
+        "free",
+        description="of LSTM cells: its own, capped at 1 - forget gate (Melis et al. 2020), or coupled, "
+        "1 - forget gate itself (Greff et al. 2015)",
+    )
+    mogrifier: Mogrifier = Field(default_factory=Mogrifier)
+    qrnn: QRNN = Field(default_factory=QRNN)
     embedding_size: Natural = Field(256, description="E")
     hidden_sizes: tuple[Natural, ...] = Field((256, 256), description="H of each layer, from input to output")
     tied: bool = Field(False, description="one matrix for input and output embeddings (Press and Wolf 2017)")
     residual: OneOrSeveral[bool] = Field(
         False, description="add a layer's input to its output where their sizes agree; or one for each layer"
     )
+    skip: bool = Field(
+        False,
+        description="the softmax reads the sum of all layers' outputs instead of the last one's (Melis et al. 2018)",
+    )
     decoder_bias: bool = Field(True, description="bias of the softmax layer")
     bidirectional: bool = Field(False, description="always false: a language model must not see the future")
     dropout: Dropout = Field(default_factory=Dropout)
+    output: Output = Field(
+        default_factory=SoftmaxOutput, description="the output layer, by its `kind`; without it one softmax"
+    )
 
     @field_validator("hidden_sizes")
     @classmethod
@@ -157,7 +243,10 @@ class ModelOptions(Section):
 
     @model_validator(mode="after")
     def _tied_sizes(self) -> "ModelOptions":
-        if self.tied and self.embedding_size != self.hidden_sizes[-1]:
+        if self.tied and isinstance(self.output, AdaptiveOutput):
+            raise ValueError("tied needs one matrix for all words, which output.kind adaptive does not have; use false")
+        projects = isinstance(self.output, MixtureOutput)
+        if self.tied and not projects and self.embedding_size != self.hidden_sizes[-1]:
             raise ValueError(
                 f"tied needs embedding_size ({self.embedding_size}) equal to the last of hidden_sizes "
                 f"({self.hidden_sizes[-1]})"
@@ -168,7 +257,8 @@ class ModelOptions(Section):
     def _one_value_a_layer(self) -> "ModelOptions":
         layers = len(self.hidden_sizes)
         depth = f"{layers} layer{'s' * (layers > 1)}"
-        for name, value in (("cell", self.cell), ("residual", self.residual)):
+        each = (("cell", self.cell), ("residual", self.residual), ("qrnn.window", self.qrnn.window))
+        for name, value in each:
             if isinstance(value, tuple) and len(value) != layers:
                 raise ValueError(f"{name} has {len(value)} values, but hidden_sizes has {depth}; give one for each")
         between = self.dropout.between
@@ -191,6 +281,46 @@ class ModelOptions(Section):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _options_of_present_cells(self) -> "ModelOptions":
+        each = (
+            ("input_gate", self.input_gate != "free", LSTM_KINDS),
+            ("mogrifier", self.mogrifier != Mogrifier(), ("mogrifier",)),
+            ("qrnn", self.qrnn != QRNN(), ("qrnn",)),
+        )
+        for name, asked, kinds in each:
+            if asked and not set(kinds) & set(self.cells):
+                raise ValueError(f"{name} belongs to cell = {' or '.join(map(repr, kinds))}, which no layer is")
+        return self
+
+    @model_validator(mode="after")
+    def _recurrent_matrix_to_drop(self) -> "ModelOptions":
+        asked = ("recurrent_weights", self.dropout.recurrent_weights), ("state", self.dropout.state)
+        for name, rate in asked:
+            if rate and set(self.cells) <= set(PARALLEL_KINDS):
+                kinds = " or ".join(dict.fromkeys(self.cells))
+                raise ValueError(f"dropout.{name} needs a recurrent matrix, which no layer of kind {kinds} has; use 0")
+        return self
+
+    @model_validator(mode="after")
+    def _low_rank(self) -> "ModelOptions":
+        rank = self.mogrifier.rank
+        for number, (kind, sizes) in enumerate(zip(self.cells, self.layer_sizes, strict=True), start=1):
+            if kind == "mogrifier" and rank is not None and rank >= min(sizes):
+                raise ValueError(
+                    f"mogrifier.rank is {rank}, but layer {number} goes from {sizes[0]} to {sizes[1]} numbers; "
+                    "a low rank is below both, and without rank the matrices are whole"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _skip_sizes(self) -> "ModelOptions":
+        if self.skip and len(set(self.hidden_sizes)) > 1:
+            raise ValueError("skip adds the outputs of all layers, so all hidden_sizes must be equal")
+        if self.skip and any(self.residuals):
+            raise ValueError("skip and residual both lead the lower layers past the upper ones; use one of them")
+        return self
+
     @property
     def layer_sizes(self) -> tuple[tuple[int, int], ...]:
         """Input and output size of each layer."""
@@ -200,6 +330,12 @@ class ModelOptions(Section):
     def cells(self) -> tuple[CellKind, ...]:
         """The kind of each layer."""
         return self.cell if isinstance(self.cell, tuple) else (self.cell,) * len(self.hidden_sizes)
+
+    @property
+    def windows(self) -> tuple[int, ...]:
+        """The window of each layer, if it is a QRNN."""
+        window = self.qrnn.window
+        return window if isinstance(window, tuple) else (window,) * len(self.hidden_sizes)
 
     @property
     def residuals(self) -> tuple[bool, ...]:
@@ -232,7 +368,10 @@ class XavierInitialisation(Section):
 class UniformInitialisation(Section):
     """Every parameter uniform in +-scale (Zaremba et al. 2014)."""
 
-    kind: Literal["uniform"] = Field("uniform", description="every parameter, biases too, uniform in +-scale")
+    kind: Literal["uniform"] = Field(
+        "uniform",
+        description="every parameter, biases too, uniform in +-scale; only the gains of layer normalisation are ones",
+    )
     scale: Positive = Field(0.1, description="half width of the interval")
 
 
@@ -245,12 +384,12 @@ class OrthogonalInitialisation(Section):
 
 
 class SGD(Section):
-    """Stochastic gradient descent; with momentum m <- mu m + g + wd w, w <- w - lr m."""
+    """Stochastic gradient descent; m <- mu m + g + wd w, w <- w - lr m; with `average.kind` non-monotone NT-ASGD."""
 
     kind: Literal["sgd"] = Field("sgd", description="stochastic gradient descent")
     learning_rate: Positive = Field(1.0, description="highest learning rate")
     momentum: Probability = Field(0.0, description="mu")
-    weight_decay: float = Field(0.0, ge=0, description="L2 factor, on matrices only")
+    weight_decay: float = Field(0.0, ge=0, description="wd: L2, part of the gradient; on matrices only")
 
 
 class Adam(Section):
@@ -258,21 +397,44 @@ class Adam(Section):
 
     kind: Literal["adam", "adamw"] = Field("adamw", description="Adam, or with decoupled weight decay")
     learning_rate: Positive = Field(0.003, description="highest learning rate")
-    beta1: Probability = Field(0.9, description="decay of the mean of gradients")
+    beta1: Probability = Field(
+        0.9, description="decay of the mean of gradients; 0 is RMSProp with its bias corrected (Melis et al. 2018)"
+    )
     beta2: Probability = Field(0.999, description="decay of the mean of squares")
     epsilon: Positive = Field(1e-8, description="added to the root of the squares")
-    weight_decay: float = Field(0.0, ge=0, description="on matrices only")
+    weight_decay: float = Field(
+        0.0,
+        ge=0,
+        description="wd, on matrices only; adam: L2, wd w joins the gradient and is scaled with it; "
+        "adamw: decoupled, w <- w - lr wd w besides",
+    )
 
 
 class RMSProp(Section):
-    """RMSProp (Tieleman and Hinton 2012)."""
+    """RMSProp (Tieleman and Hinton 2012), without correction of the bias; `adam` with beta1 = 0 has it."""
 
     kind: Literal["rmsprop"] = Field("rmsprop", description="gradient over the running root mean square")
     learning_rate: Positive = Field(0.001, description="highest learning rate")
     alpha: Probability = Field(0.99, description="decay of the mean of squares")
     momentum: Probability = Field(0.0, description="momentum on the scaled step")
     epsilon: Positive = Field(1e-8, description="added to the root of the squares")
-    weight_decay: float = Field(0.0, ge=0, description="on matrices only")
+    weight_decay: float = Field(0.0, ge=0, description="wd: L2, part of the gradient; on matrices only")
+
+
+class Muon(Section):
+    """Muon for the matrices of recurrent layers, AdamW for embeddings, softmax and biases (Jordan et al. 2024).
+
+    m <- mu m + (1 - mu) g; w <- w - lr 0.2 sqrt(max(rows, columns)) orthogonalised(g + mu (m - g)): steps as large
+    as AdamW's, so that one rate serves both (Liu et al. 2025).
+    """
+
+    kind: Literal["muon"] = Field("muon", description="orthogonalised momentum for recurrent layers, else AdamW")
+    learning_rate: Positive = Field(0.003, description="highest learning rate")
+    momentum: Probability = Field(0.95, description="mu, of Muon")
+    beta1: Probability = Field(0.9, description="AdamW's decay of the mean of gradients")
+    beta2: Probability = Field(0.999, description="AdamW's decay of the mean of squares")
+    epsilon: Positive = Field(1e-8, description="AdamW's, added to the root of the squares")
+    weight_decay: float = Field(0.0, ge=0, description="decoupled, on matrices only")
 
 
 class ConstantSchedule(Section):
@@ -315,14 +477,65 @@ class PlateauSchedule(Section):
     patience: Annotated[int, Field(ge=0)] = Field(0, description="epochs without gain that are forgiven")
 
 
+class NoAverage(Section):
+    """The last weights count."""
+
+    kind: Literal["none"] = Field("none", description="no average")
+
+
+class ExponentialAverage(Section):
+    """a <- a + max(1/n, 1 - decay) (w - a) from the first step on; a is validated and kept."""
+
+    kind: Literal["exponential"] = Field("exponential", description="newer weights count more")
+    decay: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.999, description="what is kept of the average at each of its n"
+    )
+    every: Natural = Field(1, description="steps between weights that are averaged")
+
+
+class TailAverage(Section):
+    """The mean of the weights over the last part of the run (Polyak and Juditsky 1992); it is validated and kept."""
+
+    kind: Literal["tail"] = Field("tail", description="the mean over the end of the run")
+    start: Probability = Field(0.8, description="share of the run after which it begins")
+    every: Natural = Field(1, description="steps between weights that are averaged")
+
+
+class NonMonotoneAverage(Section):
+    """The mean from the moment that validation stops improving: with SGD this is NT-ASGD (Merity et al. 2018)."""
+
+    kind: Literal["non-monotone"] = Field("non-monotone", description="the mean since validation got worse")
+    interval: Annotated[int, Field(ge=0)] = Field(
+        5, description="n: it begins when a validation is worse than the best of those before the last n"
+    )
+    every: Natural = Field(1, description="steps between weights that are averaged")
+
+
 class Training(Section):
     """The loop."""
 
     epochs: Natural = Field(10, description="passes over the training text")
+    until: Literal["epochs", "time"] = Field(
+        "epochs",
+        description="what the run and its schedule last for: the epochs, or `--time-limit` where that ends first; "
+        "or that time alone, in as many epochs as fit",
+    )
     clip_norm: Positive | None = Field(None, description="largest norm of the whole gradient")
     loss: Literal["token", "sequence"] = Field(
         "token",
         description="mean over tokens, or sum over time and mean over the batch (Zaremba et al. and MXNet)",
+    )
+    activation_penalty: float = Field(
+        0.0,
+        ge=0,
+        description="alpha of AR: times the mean square of the last layer's outputs after dropout, nats a token "
+        "(Merity et al. 2017); logs and perplexities never hold it",
+    )
+    slowness_penalty: float = Field(
+        0.0,
+        ge=0,
+        description="beta of TAR: times the mean square of the change of the last layer's outputs from step to step, "
+        "before dropout",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="type of matrix products; auto is bf16 where the processor has them in hardware"
@@ -349,11 +562,14 @@ Batches = Annotated[StreamBatches | SentenceBatches, Field(discriminator="kind")
 Initialisation = Annotated[
     XavierInitialisation | UniformInitialisation | OrthogonalInitialisation, Field(discriminator="kind")
 ]
-Optimizer = Annotated[SGD | Adam | RMSProp, Field(discriminator="kind")]
+Optimizer = Annotated[SGD | Adam | RMSProp | Muon, Field(discriminator="kind")]
 Schedule = Annotated[
     ConstantSchedule | StepSchedule | CosineSchedule | OneCycleSchedule | PlateauSchedule,
     Field(discriminator="kind"),
 ]
+
+
+Average = Annotated[NoAverage | ExponentialAverage | TailAverage | NonMonotoneAverage, Field(discriminator="kind")]
 
 
 class Recipe(Section):
@@ -369,6 +585,7 @@ class Recipe(Section):
     initialisation: Initialisation = Field(default_factory=XavierInitialisation)
     optimizer: Optimizer = Field(default_factory=Adam)
     schedule: Schedule = Field(default_factory=ConstantSchedule)
+    average: Average = Field(default_factory=NoAverage)
     training: Training = Field(default_factory=Training)
     validation: Validation = Field(default_factory=Validation)
 
@@ -468,6 +685,8 @@ def _explain(detail: Mapping[str, Any]) -> str:
     # pydantic names the chosen member of a tagged union as a step of the path
     tagged = len(location) > 1 and len(_SECTIONS.get(location[0], ())) > 1
     kind = location.pop(1) if tagged else None
+    if location[:2] == ["model", "output"] and len(location) > 2:
+        kind = location.pop(2)
     if detail["type"] == "extra_forbidden":
         options = _keys_at(location[:-1], kind)
         hint = _nearest(location[-1], options) or f"known here: {', '.join(sorted(options))}"
@@ -475,7 +694,7 @@ def _explain(detail: Mapping[str, Any]) -> str:
     # and so it does with the alternatives of an untagged one, such as tuple[int, ...]
     shown = ".".join(part for part in location if "[" not in part)
     if detail["type"] == "union_tag_not_found":
-        kinds = ", ".join(kind for section in _SECTIONS[location[0]] for kind in _kinds(section))
+        kinds = ", ".join(kind for section in _sections_at(location) for kind in _kinds(section))
         return f"{shown}: kind is missing; it is one of {kinds}"
     message = detail["msg"].removeprefix("Value error, ")
     got = detail.get("input")
@@ -488,10 +707,17 @@ _SECTIONS: dict[str, tuple[type[Section], ...]] = {
     "batches": (StreamBatches, SentenceBatches),
     "model": (ModelOptions,),
     "initialisation": (XavierInitialisation, UniformInitialisation, OrthogonalInitialisation),
-    "optimizer": (SGD, Adam, RMSProp),
+    "optimizer": (SGD, Adam, RMSProp, Muon),
     "schedule": (ConstantSchedule, StepSchedule, CosineSchedule, OneCycleSchedule, PlateauSchedule),
+    "average": (NoAverage, ExponentialAverage, TailAverage, NonMonotoneAverage),
     "training": (Training,),
     "validation": (Validation,),
+}
+_MODEL_SECTIONS: dict[str, tuple[type[Section], ...]] = {
+    "mogrifier": (Mogrifier,),
+    "qrnn": (QRNN,),
+    "dropout": (Dropout,),
+    "output": (SoftmaxOutput, MixtureOutput, AdaptiveOutput),
 }
 
 
@@ -503,10 +729,19 @@ def _keys_at(location: list[str], kind: str | None) -> list[str]:
     """Known keys of the section at a path of an error, of that kind where there are several."""
     if not location:
         return list(Recipe.model_fields)
-    if location[:2] == ["model", "dropout"]:
-        return list(Dropout.model_fields)
-    candidates = _SECTIONS.get(location[0], ())
-    return [key for section in candidates if kind is None or kind in _kinds(section) for key in section.model_fields]
+    return [
+        key
+        for section in _sections_at(location)
+        if kind is None or kind in _kinds(section)
+        for key in section.model_fields
+    ]
+
+
+def _sections_at(location: list[str]) -> tuple[type[Section], ...]:
+    """The section at a path of an error, in each of its kinds."""
+    if location[0] == "model" and location[1:] and location[1] in _MODEL_SECTIONS:
+        return _MODEL_SECTIONS[location[1]]
+    return _SECTIONS.get(location[0], ())
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
@@ -517,3 +752,8 @@ def _nearest(name: str, known: Iterable[str]) -> str:
 def sections() -> dict[str, tuple[type[Section], ...]]:
     """The recipe's sections by name, each with its kinds; help and documentation are written from it."""
     return _SECTIONS
+
+
+def model_sections() -> dict[str, tuple[type[Section], ...]]:
+    """The sections inside `model` by name, each with its kinds."""
+    return _MODEL_SECTIONS

@@ -71,6 +71,10 @@ def extend_vocabulary(origin: RunFolder, words: Text, out: Path, *, init: str = 
     added, known = _sorted_out(codec, words)
     if not added:
         raise InputError(f"{words.path}: holds no token that the vocabulary lacks, so there is nothing to add")
+    if origin.recipe().model.output.kind == "adaptive":
+        raise InputError(
+            f"{origin.path}: its adaptive softmax has clusters by frequency, to which no word can be added"
+        )
     model = origin.read(MODEL_FILE)
     weights = extended_weights(
         tensors(model, origin.path / MODEL_FILE),

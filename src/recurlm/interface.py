@@ -21,7 +21,17 @@ from recurlm.checkpoints import RunFolder
 from recurlm.config import Recipe
 from recurlm.devices import resolve_precision
 from recurlm.errors import InputError, UsageError
+from recurlm.evaluation.adaptation import (
+    TUNING_TOKENS,
+    Adaptation,
+    Adapted,
+    adapted_perplexity,
+    gathered_roots,
+    refuse_test,
+    tune,
+)
 from recurlm.evaluation.beam_search import BeamOptions, beam_search
+from recurlm.evaluation.dynamic import DynamicRMS
 from recurlm.evaluation.endings import Ending, GrowingSample, collect
 from recurlm.evaluation.nbest import NBestList
 from recurlm.evaluation.perplexity import Perplexity, Tick, given_buckets, perplexity
@@ -31,7 +41,7 @@ from recurlm.evaluation.sampling import SamplingOptions, prompt_logprob, sample,
 from recurlm.evaluation.scores import LineScore
 from recurlm.evaluation.scoring import Scorer, ScoringOptions
 from recurlm.models.language_model import LanguageModel
-from recurlm.text.codec import Codec
+from recurlm.text.codec import Codec, EncodedText
 from recurlm.text.corpora import open_part
 from recurlm.text.sources import Text
 from recurlm.text.unknown import UnknownRule
@@ -112,6 +122,41 @@ class Model:
             full_batches=full_batches,
             tick=tick,
         )
+
+    def adapt(
+        self,
+        text: str | Path | None,
+        options: Adaptation,
+        *,
+        split: str | None = None,
+        tune_on: str | None = None,
+        tuning_tokens: int = TUNING_TOKENS,
+        data_directory: Path | None = None,
+        cache_directory: Path | None = None,
+        offline: bool = False,
+        tick: Tick | None = None,
+    ) -> Adapted:
+        """The perplexity with adaptation at test time, beside the static one, of the texts that `perplexity` takes.
+
+        With `tune_on` the options are chosen by the first tokens of that split of the corpus the model learned from.
+        Raises UsageError where that split is named test.
+        """
+        where = {"data_directory": data_directory, "cache_directory": cache_directory, "offline": offline}
+        if tune_on is not None:
+            refuse_test(tune_on)
+        roots = None
+        if isinstance(options, DynamicRMS):
+            roots = gathered_roots(self.network, self._encoded(None, "train", where), options, tick=tick)
+        tuning = None
+        if tune_on is not None:
+            chosen_by = self._encoded(None, tune_on, where)
+            tuning = tune(self.network, chosen_by, options, tune_on, roots=roots, tokens=tuning_tokens, tick=tick)
+            options = tuning.best
+        encoded = self._encoded(text, split, where)
+        return adapted_perplexity(self.network, encoded, options, roots=roots, tuning=tuning, tick=tick)
+
+    def _encoded(self, text: str | Path | None, split: str | None, where: dict[str, Any]) -> EncodedText:
+        return self.codec.encode(self._text(text, split, where))
 
     def _text(self, text: str | Path | None, split: str | None, where: dict[str, Any]) -> Text:
         specification = self.source if text is None else str(text)

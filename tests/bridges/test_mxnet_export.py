@@ -100,6 +100,26 @@ def test_a_cell_that_mxnet_lacks_is_refused_before_anything_is_written(make_run:
     assert not list(tmp_path.glob("model*"))
 
 
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({"cell": "mogrifier"}, "MXNet has no cell of kind 'mogrifier'"),
+        ({"cell": ["lstm", "qrnn"]}, "MXNet has no cell of kind 'qrnn'"),
+        ({"input_gate": "coupled"}, "MXNet's LSTM has no coupled input gate"),
+        ({"skip": True}, "model.skip, the sum of all layers' outputs"),
+        ({"output": {"kind": "mixture", "experts": 2}}, "one softmax, and this one has model.output.kind mixture"),
+        ({"output": {"kind": "adaptive", "cutoffs": [2]}}, "one softmax, and this one has model.output.kind adaptive"),
+    ],
+)
+def test_a_network_that_mxnet_lacks_is_refused_in_plain_words(
+    make_run: MakeRun, tmp_path: Path, model: dict[str, Any], message: str
+) -> None:
+    run = make_run(embedding_size=3, hidden_sizes=[4, 4], **model)
+    with pytest.raises(InputError, match=message):
+        export_model(run, str(tmp_path / "model"))
+    assert not list(tmp_path.glob("model*"))
+
+
 def test_no_file_is_written_over(make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run(**MODELS["tanh"])
     (tmp_path / "model-vocabulary.json").write_text("{}")

@@ -66,6 +66,7 @@ def test_json_holds_the_layers_for_the_vocabulary_asked_for(invoke, recipe):
         "parameters": 526_336,
         "carried": ["h", "c"],
         "residual": False,
+        "skip": False,
     }
 
 

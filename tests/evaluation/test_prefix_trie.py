@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from recurlm.config import ModelOptions, UniformInitialisation
+from recurlm.config import AdaptiveOutput, MixtureOutput, ModelOptions, UniformInitialisation
 from recurlm.evaluation.prefix_trie import levels, sequence_logprobs, state_after
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
@@ -51,6 +51,13 @@ def test_dropout_is_off_even_while_training():
 
 def test_a_decoder_without_bias():
     model = made(decoder_bias=False)
+    for ids, found in zip(SEQUENCES, sequence_logprobs(model, SEQUENCES), strict=True):
+        assert found.tolist() == pytest.approx(alone(model, [], ids), abs=1e-5)
+
+
+@pytest.mark.parametrize("output", [MixtureOutput(experts=3, dropout=0.5), AdaptiveOutput(cutoffs=(3, 5))])
+def test_other_output_layers(output):
+    model = made(output=output).train()
     for ids, found in zip(SEQUENCES, sequence_logprobs(model, SEQUENCES), strict=True):
         assert found.tolist() == pytest.approx(alone(model, [], ids), abs=1e-5)
 

@@ -25,11 +25,11 @@ def drawn_cell(kind: str, dtype: torch.dtype = torch.float64) -> Cell:
     return cell
 
 
-def drawn_input(dtype: torch.dtype, carried: int) -> tuple[Tensor, tuple[Tensor, ...]]:
+def drawn_input(dtype: torch.dtype, cell: Cell) -> tuple[Tensor, tuple[Tensor, ...]]:
     generator = torch.Generator().manual_seed(4)
     sequence = torch.randn(STEPS, BATCH, INPUT, generator=generator, dtype=torch.float64).to(dtype)
     state = tuple(
-        torch.randn(BATCH, HIDDEN, generator=generator, dtype=torch.float64).to(dtype) for _ in range(carried)
+        torch.randn(BATCH, size, generator=generator, dtype=torch.float64).to(dtype) for size in cell.state_sizes
     )
     return sequence.requires_grad_(), tuple(part.requires_grad_() for part in state)
 
@@ -66,7 +66,7 @@ def outsider_run(kind: str, cell: Cell, sequence: Tensor, state: tuple[Tensor, .
 @pytest.mark.parametrize("kind", sorted(OUTSIDERS))
 def test_sweeps_agree_with_torch_modules(kind, path, dtype):
     cell = drawn_cell(kind, dtype)
-    sequence, state = drawn_input(dtype, cell.carried)
+    sequence, state = drawn_input(dtype, cell)
 
     def run() -> list[Tensor]:
         output, last = cell.sweep(sequence, state) if path == "fast" else step_by_step(cell, sequence, state)
@@ -83,7 +83,7 @@ def test_sweeps_agree_with_torch_modules(kind, path, dtype):
 @pytest.mark.parametrize("kind", sorted(CELLS))
 def test_two_sweeps_with_the_state_carried_are_one(kind):
     cell = drawn_cell(kind)
-    sequence, state = drawn_input(torch.float64, cell.carried)
+    sequence, state = drawn_input(torch.float64, cell)
     whole, last = cell.sweep(sequence, state)
     first, between = cell.sweep(sequence[:3], state)
     second, end = cell.sweep(sequence[3:], between)
@@ -95,7 +95,7 @@ def test_two_sweeps_with_the_state_carried_are_one(kind):
 @pytest.mark.parametrize("kind", sorted(CELLS))
 def test_a_sweep_without_gradient_gives_the_same_values(kind):
     cell = drawn_cell(kind, torch.float32)
-    sequence, state = drawn_input(torch.float32, cell.carried)
+    sequence, state = drawn_input(torch.float32, cell)
     with_gradient = cell.sweep(sequence, state)[0]
     with torch.no_grad():
         without = cell.sweep(sequence, state)[0]
@@ -106,7 +106,7 @@ def test_a_sweep_without_gradient_gives_the_same_values(kind):
 @pytest.mark.parametrize("kind", sorted(CELLS))
 def test_a_sweep_under_bf16_autocast_is_close_and_can_be_carried_and_learnt(kind):
     cell = drawn_cell(kind, torch.float32)
-    sequence, state = drawn_input(torch.float32, cell.carried)
+    sequence, state = drawn_input(torch.float32, cell)
     exact, _ = cell.sweep(torch.cat([sequence, sequence]), state)
     with torch.autocast("cpu", torch.bfloat16):
         first, between = cell.sweep(sequence, state)
@@ -114,4 +114,4 @@ def test_a_sweep_under_bf16_autocast_is_close_and_can_be_carried_and_learnt(kind
     rounded = torch.cat([first, second]).float()
     torch.testing.assert_close(rounded, exact, rtol=0.05, atol=0.05)
     rounded.sum().backward()
-    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in cell.weights)
+    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in cell.parameters())

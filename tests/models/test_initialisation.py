@@ -93,3 +93,51 @@ def test_every_weight_is_drawn_and_a_seed_repeats_it(initialisation, tied):
         assert not (parameter == 99).any(), name
         assert torch.equal(parameter, dict(same.named_parameters())[name])
     assert not torch.equal(one.embedding.weight, other.embedding.weight)
+
+
+@pytest.mark.parametrize(
+    "initialisation", [XavierInitialisation(forget_bias=1.5), OrthogonalInitialisation(forget_bias=1.5)]
+)
+@pytest.mark.parametrize(
+    ("cell", "input_gate", "rows"),
+    [
+        ("lstm", "capped", (48, 96)),
+        ("lstm", "coupled", (0, 48)),
+        ("mogrifier", "free", (48, 96)),
+        ("mogrifier", "coupled", (0, 48)),
+        ("layer-norm-lstm", "free", (48, 96)),
+    ],
+)
+def test_the_forget_gate_of_every_lstm_opens(initialisation, cell, input_gate, rows):
+    layer = drawn(initialisation, cell=cell, input_gate=input_gate).stack.cells[0]
+    expected = torch.zeros_like(layer.bias_ih)
+    expected[slice(*rows)] = 1.5
+    assert torch.equal(layer.bias_ih.detach(), expected)
+
+
+@pytest.mark.parametrize("cell", ["mingru", "qrnn"])
+@pytest.mark.parametrize("initialisation", [XavierInitialisation(magnitude=1.0), OrthogonalInitialisation()])
+def test_layers_without_a_recurrent_matrix(initialisation, cell):
+    for layer in drawn(initialisation, cell=cell).stack.cells:
+        assert_uniform(layer.weight_ih, layer.weight_ih.shape[1] ** -0.5)
+        assert not layer.bias_ih.any()
+
+
+def test_orthogonal_gates_of_a_mogrifier_and_its_gating_matrices_by_fan_in():
+    layer = drawn(OrthogonalInitialisation(), cell="mogrifier", input_gate="coupled").stack.cells[0]
+    assert len(layer.weight_hh) == 3 * 48
+    for gate in layer.weight_hh.detach().double().split(48):
+        torch.testing.assert_close(gate @ gate.t(), torch.eye(48).double(), rtol=0, atol=1e-5)
+    for number, gating in enumerate(layer.rounds):
+        assert gating.weight.shape == ((64, 48) if number % 2 == 0 else (48, 64))
+        assert_uniform(gating.weight, gating.weight.shape[1] ** -0.5)
+        assert not gating.bias.any()
+
+
+@pytest.mark.parametrize(
+    "initialisation", [XavierInitialisation(), OrthogonalInitialisation(), UniformInitialisation(scale=0.05)]
+)
+def test_gains_of_layer_normalisation_are_ones(initialisation):
+    for layer in drawn(initialisation, cell="layer-norm-lstm").stack.cells:
+        for name, parameter in layer.named_parameters():
+            assert (parameter == 1).all() == name.startswith("gain")

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from recurlm.config import ModelOptions, XavierInitialisation
+from recurlm.config import ModelOptions, XavierInitialisation, load_recipe
+from recurlm.models.cells import CELLS
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
 
@@ -34,10 +35,26 @@ def test_shapes():
         ({**SMALL, "tied": True}, 66 + 260 + 312 + 11),
         ({**SMALL, "cell": "gru"}, 66 + 195 + 234 + 77),
         ({**SMALL, "cell": "sigmoid", "hidden_sizes": (4,)}, 66 + 4 * 12 + 55),
+        ({**SMALL, "input_gate": "capped"}, 66 + 260 + 312 + 77),
+        ({**SMALL, "input_gate": "coupled"}, 66 + 195 + 234 + 77),
+        # gains of the two sums, gain and bias of the cell state: 2*4*H + 2*H
+        ({**SMALL, "cell": "layer-norm-lstm"}, 66 + 260 + 50 + 312 + 60 + 77),
+        # rounds of the first layer: 3 of 6*(5+1), 2 of 5*(6+1); of the second: 3 of 5*(6+1), 2 of 6*(5+1)
+        ({**SMALL, "cell": "mogrifier"}, 66 + 260 + 108 + 70 + 312 + 105 + 72 + 77),
+        # two rounds of rank 2: 2*(5+6) + 6 and 2*(6+5) + 5, the same in both layers
+        ({**SMALL, "cell": "mogrifier", "mogrifier": {"rounds": 2, "rank": 2}}, 66 + 260 + 312 + 2 * 55 + 77),
+        ({**SMALL, "cell": "mingru"}, 66 + 2 * 5 * 7 + 2 * 6 * 6 + 77),
+        ({**SMALL, "cell": "qrnn", "qrnn": {"window": (2, 1)}}, 66 + 3 * 5 * 13 + 3 * 6 * 6 + 77),
     ],
 )
 def test_parameters_counted_by_hand(options, count):
     assert made(**options).parameter_count() == count
+
+
+def test_the_mogrifier_recipe_has_the_papers_number_of_parameters():
+    model = load_recipe("mogrifier").model
+    with torch.device("meta"):
+        assert LanguageModel(model, 10_000).parameter_count() == pytest.approx(24e6, rel=1e-3)
 
 
 def test_the_seed_documents_model_has_its_number_of_parameters():
@@ -80,7 +97,7 @@ def test_weights_of_another_shape_or_name_are_refused():
         model.load_weights({"embedding.weight": model.weights()["embedding.weight"]})
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru", "tanh", "relu", "sigmoid"])
+@pytest.mark.parametrize("cell", sorted(CELLS))
 def test_no_logit_depends_on_a_later_token(cell):
     model = made(cell=cell, residual=True, embedding_size=5, hidden_sizes=(5, 5))
     tokens = torch.randint(11, (6, 2))
@@ -103,7 +120,7 @@ def test_a_text_in_two_pieces_with_the_state_carried_is_the_text():
     torch.testing.assert_close(end, last)
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru", "tanh", "relu", "sigmoid"])
+@pytest.mark.parametrize("cell", sorted(CELLS))
 def test_steps_one_by_one_are_the_sweep(cell):
     options = ModelOptions(cell=cell, embedding_size=6, hidden_sizes=(6, 5, 5), residual=True)
     torch.manual_seed(2)

@@ -183,3 +183,36 @@ def test_a_detached_state_has_the_numbers_and_no_history():
         assert part.requires_grad
         assert not cut.requires_grad
         assert torch.equal(part, cut)
+
+
+def test_skip_sums_the_outputs_of_all_layers_and_each_reads_only_the_one_below():
+    stack = drawn_stack(("lstm", "gru", "tanh"), (5, 4, 4, 4), skip=True)
+    state = drawn_state(stack, 2)
+    sequence = torch.randn(6, 2, 5, dtype=torch.float64)
+    expected, output = torch.zeros(6, 2, 4, dtype=torch.float64), sequence
+    for cell, layer in zip(stack.cells, state, strict=True):
+        output, _ = cell.sweep(output, layer)
+        expected += output
+    summed, last = stack(sequence, state)
+    torch.testing.assert_close(summed, expected)
+    stack.skip = False
+    _, same = stack(sequence, state)
+    for one, other in zip(itertools.chain(*last), itertools.chain(*same), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_skip_in_one_step_is_skip_in_a_sequence():
+    stack = drawn_stack("mogrifier", (5, 4, 4), skip=True)
+    state = drawn_state(stack, 2)
+    input = torch.randn(2, 5, dtype=torch.float64)
+    torch.testing.assert_close(stack.step(input, state)[0], stack(input[None], state)[0][0])
+
+
+def test_dropout_between_layers_leaves_the_skipping_outputs_whole():
+    stack = drawn_stack("tanh", (5, 4, 4), dropout=0.9, skip=True).train()
+    # the second layer puts out zeros, so the sum is the first layer's output
+    for parameter in stack.cells[1].parameters():
+        nn.init.zeros_(parameter)
+    sequence = torch.randn(6, 2, 5, dtype=torch.float64)
+    state = stack.initial_state(2)
+    torch.testing.assert_close(stack(sequence, state)[0], stack.cells[0].sweep(sequence, state[0])[0])

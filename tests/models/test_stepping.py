@@ -47,11 +47,23 @@ def test_draws_in_one_call_are_those_of_single_steps(batch):
         assert torch.equal(tokens, expected)
 
 
+KIN = [("lstm", "capped"), ("lstm", "coupled"), ("mogrifier", "free"), ("layer-norm-lstm", "free")]
+
+
+@pytest.mark.parametrize(("cell", "input_gate"), [*KIN, ("gru", "free"), (("lstm", "qrnn"), "free")])
+def test_tiles_refuse_cells_that_are_not_plain_lstms(cell, input_gate):
+    model = made(cell=cell, input_gate=input_gate)
+    with pytest.raises(ValueError, match="plain LSTM layers only"):
+        TileStepper(model, model.initial_state(2))
+
+
 @needs_tiles
 def test_lstm_stacks_take_the_fast_way_and_others_the_plain_one():
     model = made()
     assert isinstance(open_stepper(model, model.initial_state(2)), TileStepper)
-    for other in (made(cell="gru"), made(cell=("lstm", "tanh")), made().double()):
+    kin = [made(cell=cell, input_gate=gate) for cell, gate in KIN]
+    skipping = LanguageModel(ModelOptions(embedding_size=12, hidden_sizes=(12, 12), skip=True), 23)
+    for other in (made(cell="gru"), made(cell=("lstm", "tanh")), made().double(), *kin, skipping):
         assert isinstance(open_stepper(other, other.initial_state(2)), PlainStepper)
 
 

@@ -4,7 +4,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 import torch
 
-from recurlm.config import Dropout, ModelOptions
+from recurlm.config import AdaptiveOutput, Dropout, MixtureOutput, ModelOptions
 from recurlm.models.language_model import LanguageModel
 from recurlm.plots.layers import network_layers, network_name, parameter_count
 from recurlm.plots.network import network_picture
@@ -55,6 +55,21 @@ def test_a_tied_matrix_is_counted_once():
     assert counts(TIED.model_copy(update={"decoder_bias": False}), 10_000)["decoder"] == 0
 
 
+@pytest.mark.parametrize(
+    ("output", "tied", "expected"),
+    [
+        # priors 5 x 3, experts 3 x (5 x 4 + 4), matrix 4 x 100, bias 100
+        (MixtureOutput(experts=3), False, 15 + 72 + 400 + 100),
+        (MixtureOutput(experts=3), True, 15 + 72 + 100),
+        # head 5 x 12 + 12; then 5 x 2, 2 x 40 + 40 and 5 x 1, 1 x 50 + 50
+        (AdaptiveOutput(cutoffs=(10, 50), divisor=2.0), False, 72 + 10 + 120 + 5 + 100),
+    ],
+)
+def test_counts_of_other_output_layers(output, tied, expected):
+    options = ModelOptions(embedding_size=4, hidden_sizes=(5,), output=output, tied=tied)
+    assert counts(options, 100)["decoder"] == expected
+
+
 @pytest.mark.parametrize(("cell", "gates"), [("tanh", 1), ("relu", 1), ("sigmoid", 1), ("gru", 3), ("lstm", 4)])
 def test_each_cell_has_its_number_of_gates(cell, gates):
     options = ModelOptions(cell=cell, embedding_size=3, hidden_sizes=(5,))
@@ -63,7 +78,22 @@ def test_each_cell_has_its_number_of_gates(cell, gates):
     assert recurrent.carried == (("h", "c") if cell == "lstm" else ("h",))
 
 
-@pytest.mark.parametrize("options", [SEED, TIED, EVERYTHING, MIXED])
+KIN = [
+    ModelOptions(embedding_size=12, hidden_sizes=(20, 20), skip=True, **options)
+    for options in (
+        {"input_gate": "capped"},
+        {"input_gate": "coupled"},
+        {"cell": "layer-norm-lstm"},
+        {"cell": "mogrifier"},
+        {"cell": "mogrifier", "input_gate": "capped", "mogrifier": {"rounds": 3, "rank": 4}},
+        {"cell": "mingru"},
+        {"cell": "qrnn"},
+        {"cell": "qrnn", "qrnn": {"window": 1}},
+    )
+]
+
+
+@pytest.mark.parametrize("options", [SEED, TIED, EVERYTHING, MIXED, *KIN])
 def test_the_total_is_the_models_own_count(options):
     with torch.device("meta"):
         expected = LanguageModel(options, 1000).parameter_count()
@@ -109,8 +139,9 @@ def test_drawings_of_layers_of_different_kinds():
     assert {"hₙ", "hₙ, cₙ", "GRU 1", "LSTM 2", "GRU 8 + LSTM 8, unrolled over time"} <= words
 
 
-def test_the_arithmetic_in_a_box_gives_the_count_in_the_box():
-    for layer in network_layers(ModelOptions(cell="gru", embedding_size=12, hidden_sizes=(20, 12)), 1000):
+@pytest.mark.parametrize("options", [ModelOptions(cell="gru", embedding_size=12, hidden_sizes=(20, 12)), *KIN])
+def test_the_arithmetic_in_a_box_gives_the_count_in_the_box(options):
+    for layer in network_layers(options, 1000):
         if layer.has_weights:
             terms = layer.detail.replace(",", "").replace("×", "*")
             assert re.fullmatch(r"[\d*+() ]+", terms)
@@ -156,3 +187,26 @@ def test_names_of_networks():
     assert network_name(ModelOptions(cell="tanh", hidden_sizes=(10,))) == "tanh RNN 10"
     assert network_name(ModelOptions(hidden_sizes=(512, 256))) == "LSTM 512 + 256"
     assert network_name(MIXED) == "LSTM 2 × 12 + GRU 20"
+
+
+def test_names_and_states_of_the_lstms_kin():
+    assert [network_name(options) for options in KIN[:5]] == [
+        "capped LSTM 2 × 20",
+        "coupled LSTM 2 × 20",
+        "LayerNorm LSTM 2 × 20",
+        "Mogrifier 2 × 20",
+        "capped Mogrifier 2 × 20",
+    ]
+    mixed = ModelOptions(cell=("qrnn", "mingru", "lstm"), hidden_sizes=(8, 8, 8), input_gate="capped")
+    assert network_name(mixed) == "QRNN 8 + minGRU 8 + capped LSTM 8"
+    qrnn, mingru, lstm = network_layers(mixed, 100)[2:5]
+    assert (qrnn.carried, qrnn.carried_sizes) == (("c", "x"), (8, 256))
+    assert (mingru.carried, lstm.carried) == (("h",), ("h", "c"))
+
+
+def test_drawings_of_what_a_qrnn_carries_and_of_skip_sums():
+    words = written(network_picture(KIN[6], 1000, "svg"))
+    assert {"c, x", "QRNN 1", "QRNN 2"} <= words
+    assert any("c cell state · x last input" in text and "⊕ sum of all layers" in text for text in words)
+    assert {"cₙ, xₙ", "(B, 20), (B, 12)", "(B, 20)"} <= written(unrolled_picture(KIN[6], 1000, "svg"))
+    assert not any("⊕" in text for text in written(network_picture(SEED, 1000, "svg")))

@@ -47,13 +47,23 @@ def shape_is_sound(batch: Batch) -> None:
 
 
 def same(one: Batch, other: Batch) -> bool:
-    return torch.equal(one.input, other.input) and torch.equal(one.target, other.target)
+    restarts = [None if batch.restarted is None else batch.restarted.tolist() for batch in (one, other)]
+    return torch.equal(one.input, other.input) and torch.equal(one.target, other.target) and restarts[0] == restarts[1]
 
 
-@given(sentence_lengths, st.integers(1, 7), st.integers(1, 9), st.booleans(), st.integers(0, 3))
-def test_a_stream_predicts_every_token_once_from_the_token_before(encoded, lengths, columns, bptt, random, epoch):
+stream_options = st.builds(
+    StreamBatches,
+    batch_size=st.integers(1, 7),
+    bptt=st.integers(1, 9),
+    random_lengths=st.booleans(),
+    partial_shuffle=st.booleans(),
+    reset_probability=st.sampled_from([0.0, 0.4]),
+)
+
+
+@given(sentence_lengths, stream_options, st.integers(0, 3))
+def test_a_stream_predicts_every_token_once_from_the_token_before(encoded, lengths, options, epoch):
     text = encoded(numbered(lengths))
-    options = StreamBatches(batch_size=columns, bptt=bptt, random_lengths=random)
     batches = list(Streams(text, options, seed=5).batches(epoch))
     ids = text.ids.tolist()
     assert pairs(batches) == Counter(zip([0, *ids[:-1]], ids, strict=True))
@@ -113,6 +123,39 @@ def test_a_stream_by_hand(encoded):
     assert batches[0].target.t().tolist() == [[1, 2, 0], [4, 5, 0]]
     assert batches[1].input.t().tolist() == [[0], [0]]
     assert batches[1].target.t().tolist() == [[3], [IGNORED]]
+
+
+@given(sentence_lengths, st.integers(1, 7), st.integers(0, 3))
+def test_a_partial_shuffle_rotates_each_column_by_itself(encoded, lengths, columns, epoch):
+    text = encoded(numbered(lengths))
+
+    def joined(**options) -> list[list[int]]:
+        source = Streams(text, StreamBatches(batch_size=columns, bptt=4, **options), seed=6)
+        targets = torch.cat([batch.target for batch in source.batches(epoch)]).t().tolist()
+        return [[token for token in column if token != IGNORED] for column in targets]
+
+    for plain, rotated in zip(joined(), joined(partial_shuffle=True), strict=True):
+        assert rotated in [plain[cut:] + plain[:cut] for cut in range(max(len(plain), 1))]
+
+
+def test_rotations_are_spread_over_the_column_and_differ_between_columns(encoded):
+    source = Streams(encoded([range(1, 400)]), StreamBatches(batch_size=4, partial_shuffle=True), seed=6)
+    first = torch.cat([next(iter(source.batches(epoch))).target[:1] for epoch in range(60)])
+    places = (first + 399 - torch.arange(4) * 100) % 400  # ids count from 1, 0 ends the text
+    assert ((places >= 0) & (places < 100)).all()
+    # sixty draws from 0 to 99 have a mean of 49.5 and its standard deviation is 3.7
+    assert (places.double().mean(0) - 49.5).abs().max() < 15
+    assert all(len(set(row.tolist())) > 1 for row in places[:5])
+
+
+def test_columns_restart_with_the_probability_asked_for(encoded):
+    options = StreamBatches(batch_size=50, bptt=2, reset_probability=0.1)
+    batches = list(Streams(encoded([[1] * 40_000]), options, seed=6).batches(1))
+    restarted = torch.stack([torch.zeros(50) if b.restarted is None else b.restarted.double() for b in batches])
+    # 20,000 draws: the share has a standard deviation of 0.002
+    assert restarted.double().mean().item() == pytest.approx(0.1, abs=0.01)
+    assert 0 < restarted[0].sum() < 50
+    assert all(batch.restarted is None for batch in Streams(encoded([[1] * 99]), StreamBatches(), seed=6).batches(1))
 
 
 sentence_options = st.builds(
@@ -225,6 +268,7 @@ def test_the_report_tells_sentences_buckets_and_padding(encoded):
 SOURCES = [
     StreamBatches(batch_size=3, bptt=4),
     StreamBatches(batch_size=3, bptt=9, random_lengths=True),
+    StreamBatches(batch_size=3, bptt=4, partial_shuffle=True, reset_probability=0.3),
     SentenceBatches(batch_size=3),
     SentenceBatches(batch_size=2, buckets=(4, 9), longer="discard", remainder="drop"),
 ]

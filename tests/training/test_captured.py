@@ -272,8 +272,14 @@ SECTIONS = pytest.mark.parametrize(
             "batches": {"kind": "sentences", "batch_size": 8, "buckets": "auto"},
             "optimizer": {"kind": "sgd", "learning_rate": 0.5, "momentum": 0.9},
         },
+        {
+            "model": {"embedding_size": 16, "hidden_sizes": [16], "dropout": {"recurrent_weights": 0.5, "state": 0.2}},
+            "batches": {"kind": "stream", "batch_size": 4, "bptt": 10, "reset_probability": 0.1},
+            "training": {"epochs": 2, "log_every": 5, "activation_penalty": 2.0, "slowness_penalty": 1.0},
+            "average": {"kind": "exponential", "decay": 0.9},
+        },
     ],
-    ids=["dropout", "random lengths", "buckets and momentum"],
+    ids=["dropout", "random lengths", "buckets and momentum", "weight drop, penalties and average"],
 )
 
 

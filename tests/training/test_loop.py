@@ -1,6 +1,9 @@
+import itertools
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,15 +11,17 @@ import torch.nn.functional as F
 
 from recurlm.checkpoints import MODEL_FILE
 from recurlm.config import ModelOptions, Training
-from recurlm.errors import StoppedError
+from recurlm.errors import StoppedError, UsageError
 from recurlm.models.language_model import LanguageModel
 from recurlm.text.batching import Batch
-from recurlm.training.loop import DivergedError, Trainer, train_step
+from recurlm.training import loop
+from recurlm.training.loop import DivergedError, Reserve, Trainer, train_step
 from recurlm.training.stopping import StopRequest
 
 OpenTrainer = Callable[..., Trainer]
 
 SENTENCES = {"kind": "sentences", "batch_size": 8, "buckets": "auto"}
+STREAM = {"kind": "stream"}
 DROPOUT = {"embedding": 0.1, "input": 0.2, "between": 0.2, "output": 0.2}
 
 
@@ -83,20 +88,53 @@ def test_training_learns_an_easy_language(open_trainer: OpenTrainer) -> None:
     assert result.test.value < 1.8
 
 
+def test_restarted_columns_begin_from_zeros_and_the_others_go_on(open_trainer: OpenTrainer) -> None:
+    trainer = open_trainer("run")
+    before = tuple(tuple(torch.randn(4, 16) for _ in range(2)) for _ in range(1))
+    seen = []
+    trainer._plain_step = lambda batch, state: seen.append(state) or state  # type: ignore[method-assign]
+    trainer.state = before
+    batch = next(iter(trainer.source.batches(0)))
+    trainer._step(replace(batch, carried=True, restarted=torch.tensor([True, False, False, True])))
+    for part, whole in zip(seen[0][0], before[0], strict=True):
+        assert not part[[0, 3]].any()
+        assert torch.equal(part[1:3], whole[1:3])
+
+
 @pytest.mark.parametrize("looks", [1, 7, 23])
 @pytest.mark.parametrize(
     "sections",
     [
         {"model": {"embedding_size": 16, "hidden_sizes": [16, 12], "dropout": DROPOUT}},
         {"batches": {"kind": "stream", "batch_size": 4, "bptt": 10, "random_lengths": True}},
+        {
+            "model": {"embedding_size": 16, "hidden_sizes": [16], "dropout": {"recurrent_weights": 0.5, "state": 0.2}},
+            "batches": {"batch_size": 4, "bptt": 10, "partial_shuffle": True, "reset_probability": 0.1} | STREAM,
+            "training": {"epochs": 2, "activation_penalty": 2.0, "slowness_penalty": 1.0},
+        },
         {"batches": SENTENCES, "optimizer": {"kind": "sgd", "learning_rate": 0.5, "momentum": 0.9}},
         {"batches": SENTENCES, "optimizer": {"kind": "rmsprop"}, "schedule": {"kind": "plateau"}},
+        {"average": {"kind": "exponential", "decay": 0.9, "every": 3}},
+        {"average": {"kind": "tail", "start": 0.3}},
+        {"optimizer": {"kind": "muon", "learning_rate": 0.01}},
         {
             "model": {"cell": ["gru", "lstm"], "embedding_size": 16, "hidden_sizes": [16, 8]},
             "schedule": {"kind": "one-cycle"},
         },
+        {"model": {"cell": ["qrnn", "mogrifier"], "embedding_size": 16, "hidden_sizes": [12, 12], "skip": True}},
     ],
-    ids=["dropout", "random lengths", "momentum", "rmsprop and plateau", "gru and one cycle"],
+    ids=[
+        "dropout",
+        "random lengths",
+        "weight drop and shuffle",
+        "momentum",
+        "rmsprop and plateau",
+        "exponential average",
+        "tail average",
+        "muon",
+        "gru and one cycle",
+        "qrnn and mogrifier",
+    ],
 )
 def test_a_stopped_run_goes_on_to_the_same_bits(open_trainer: OpenTrainer, sections: dict, looks: int) -> None:
     whole = open_trainer("whole", **sections)
@@ -184,3 +222,81 @@ def test_a_time_limit_ends_with_a_whole_run_and_the_rate_at_its_end(open_trainer
     rates = [entry["lr"] for entry in entries if entry["event"] == "step"]
     assert max(rates) > 0.005
     assert rates[-1] < 0.001
+
+
+class Clock:
+    """Seconds that pass only when something takes them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: self.now))
+
+    def charge(self, trainer: Trainer, *, step: float, validation: float, evaluation: float) -> None:
+        """Let a trainer's work take so many seconds."""
+        for name, seconds in (("_step", step), ("_judge", validation), ("_finish", evaluation)):
+            work = getattr(trainer, name)
+            setattr(trainer, name, self._taking(work, seconds))
+
+    def _taking(self, work: Callable, seconds: float) -> Callable:
+        def timed(*arguments: object) -> object:
+            self.now += seconds
+            return work(*arguments)
+
+        return timed
+
+
+def entries_of(trainer: Trainer, event: str) -> list[dict]:
+    lines = (trainer.folder.path / "metrics.jsonl").read_text().splitlines()
+    return [entry for entry in map(json.loads, lines) if entry["event"] == event]
+
+
+UNTIL_TIME = {"training": {"epochs": 1, "until": "time", "log_every": 1}, "schedule": {"kind": "one-cycle"}}
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["validation is foreseen", "validation is measured"])
+def test_a_schedule_by_the_clock_ends_with_all_its_work_within_the_limit(
+    open_trainer: OpenTrainer, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    """Steps take 1 s, validation 7, the exact evaluation 11: with 500 s there is room for some epochs of 43 steps."""
+    clock = Clock(monkeypatch)
+    trainer = open_trainer("run", time_limit="500s", **UNTIL_TIME)
+    trainer.reserve = Reserve(7.0 if known else 0.0, 11.0)
+    clock.charge(trainer, step=1, validation=7, evaluation=11)
+    result = trainer.fit(StopRequest())
+    assert 500 - 8 < clock.now <= 501  # no more than a step late, no more than a validation early
+    assert result.epochs > 5  # whatever training.epochs says
+    steps = entries_of(trainer, "step")
+    assert max(entry["lr"] for entry in steps) == pytest.approx(0.01, rel=0.01)
+    assert steps[-1]["lr"] < 0.001 * 0.01 + 1e-6
+    shares = [entry["share"] for entry in steps]
+    assert shares == sorted(shares)
+    # one second more is one step further, along the whole run
+    assert all(b - a < 0.05 for a, b in itertools.pairwise(shares))
+
+
+def test_a_schedule_by_the_clock_goes_on_where_the_clock_was(
+    open_trainer: OpenTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    first = open_trainer("run", time_limit="200s", **UNTIL_TIME)
+    clock.charge(first, step=1, validation=7, evaluation=11)
+    with pytest.raises(StoppedError):
+        first.fit(StopAfter(30))
+    clock.now += 10_000  # nobody trains meanwhile
+    resumed = open_trainer("run", resume=True, **UNTIL_TIME)
+    before = clock.now
+    clock.charge(resumed, step=1, validation=7, evaluation=11)
+    resumed.fit(StopRequest())
+    first_step = entries_of(resumed, "step")[first.counters.step]
+    assert first_step["seconds"] == pytest.approx(first.counters.seconds + 1)
+    assert 200 - 30 - 8 < clock.now - before < 200
+
+
+def test_the_configuration_says_whether_the_run_can_be_repeated(open_trainer: OpenTrainer) -> None:
+    assert open_trainer("steps").folder.config()["repeatable"] is True
+    assert open_trainer("clock", time_limit="500s", **UNTIL_TIME).folder.config()["repeatable"] is False
+
+
+def test_a_recipe_that_trains_until_a_time_needs_one(open_trainer: OpenTrainer) -> None:
+    with pytest.raises(UsageError, match="--time-limit"):
+        open_trainer("run", **UNTIL_TIME)

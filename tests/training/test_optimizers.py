@@ -2,12 +2,13 @@ import numpy as np
 import pytest
 import torch
 
-from recurlm.config import SGD, Adam, ModelOptions, RMSProp
+from recurlm.config import SGD, Adam, ModelOptions, Muon, Optimizer, RMSProp
 from recurlm.errors import CorruptFileError
 from recurlm.models.language_model import LanguageModel
 from recurlm.training.optimizers import build_optimizer, optimizer_tensors, restore_optimizer, set_rate
 
 OPTIONS = [SGD(learning_rate=0.1), SGD(momentum=0.9), Adam(kind="adam"), Adam(kind="adamw"), RMSProp(momentum=0.5)]
+OPTIONS += [Adam(kind="adam", beta1=0.0), Muon(weight_decay=0.1)]
 
 
 def tiny_model() -> LanguageModel:
@@ -53,8 +54,55 @@ def test_adamw_decays_apart_from_the_gradient() -> None:
     assert torch.equal(model.decoder.bias.detach(), before["decoder.bias"])
 
 
+def test_adam_without_momentum_is_rmsprop_with_its_bias_corrected_and_its_decay_is_l2() -> None:
+    model = tiny_model()
+    options = Adam(kind="adam", learning_rate=0.1, beta1=0.0, beta2=0.9, epsilon=1e-6, weight_decay=0.02)
+    optimizer = build_optimizer(options, model)
+    weight = model.decoder.weight.detach().numpy().astype(np.float64).copy()
+    squares = np.zeros_like(weight)
+    for step in range(1, 5):
+        set_gradients(model, step)
+        gradient = model.decoder.weight.grad.numpy() + 0.02 * weight
+        squares = 0.9 * squares + 0.1 * gradient**2
+        weight -= 0.1 * gradient / (np.sqrt(squares / (1 - 0.9**step)) + 1e-6)
+        optimizer.step()
+    np.testing.assert_allclose(model.decoder.weight.detach().numpy(), weight, rtol=1e-4, atol=1e-5)
+
+
+def orthogonalised(matrix: np.ndarray) -> np.ndarray:
+    """Its nearest orthogonal matrix: all singular values become one."""
+    left, _, right = np.linalg.svd(matrix, full_matrices=False)
+    return left @ right
+
+
+def test_muon_turns_recurrent_matrices_along_their_orthogonalised_momentum_and_leaves_the_rest_to_adamw() -> None:
+    model, twin = tiny_model(), tiny_model()
+    options = Muon(learning_rate=0.1, momentum=0.5, weight_decay=0.2)
+    optimizer = build_optimizer(options, model)
+    adamw = build_optimizer(Adam(kind="adamw", learning_rate=0.1, weight_decay=0.2), twin)
+    cell = model.stack.cells[0]
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    for each, its_optimizer in ((model, optimizer), (twin, adamw)):
+        set_gradients(each, 1)
+        its_optimizer.step()
+    for name, tensor in model.weights().items():
+        if name.startswith("stack.") and tensor.dim() == 2:
+            continue
+        torch.testing.assert_close(tensor, twin.weights()[name])
+    for name in ("weight_ih", "weight_hh"):
+        parameter = getattr(cell, name)
+        step = before[f"stack.layers.0.{name}"] * (1 - 0.1 * 0.2) - parameter.detach()
+        # the first momentum is half the gradient, and so the direction is the gradient's; 12 rows
+        expected = 0.1 * 0.2 * 12**0.5 * orthogonalised(parameter.grad.numpy())
+        # five steps of Newton and Schulz bring singular values to between 0.7 and 1.2
+        values = np.linalg.svd(step.numpy(), compute_uv=False) / (0.1 * 0.2 * 12**0.5)
+        assert ((values > 0.6) & (values < 1.3)).all()
+        cosine = (step.numpy() * expected).sum() / np.linalg.norm(step.numpy()) / np.linalg.norm(expected)
+        assert cosine > 0.95
+
+
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda options: f"{options.kind} {getattr(options, 'momentum', 0)}")
-def test_a_restored_optimizer_takes_the_same_steps(options: SGD | Adam | RMSProp) -> None:
+def test_a_restored_optimizer_takes_the_same_steps(options: Optimizer) -> None:
     model = tiny_model()
     optimizer = build_optimizer(options, model)
     for seed in range(3):

@@ -101,4 +101,6 @@ def _remark(layer: "NetworkLayer") -> str:
         remarks.append(f"carries {', '.join(layer.carried)}")
     if layer.residual:
         remarks.append("residual")
+    if layer.skip:
+        remarks.append("summed with the other layers")
     return " · ".join(remarks)

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from recurlm.cli.adapt import adapt
 from recurlm.cli.compare import compare
 from recurlm.cli.corpora import corpora
 from recurlm.cli.doctor import doctor
@@ -42,6 +43,7 @@ app = typer.Typer(
 )
 app.command("train")(train)
 app.command("eval")(evaluate)
+app.command("adapt")(adapt)
 app.command("compare")(compare)
 app.command("score")(score)
 app.command("rescore")(rescore)

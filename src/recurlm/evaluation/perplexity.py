@@ -16,7 +16,6 @@ from torch import Tensor
 from recurlm.config import SentenceBatches, StreamBatches
 from recurlm.devices import autocast
 from recurlm.errors import InputError, UsageError
-from recurlm.kernels.linear_cross_entropy import linear_cross_entropy
 from recurlm.models.language_model import LanguageModel, evaluating
 from recurlm.models.state import State
 from recurlm.text.batching import IGNORED, Streams, given_first_word_batch, length_groups, padded_rows, sentence_batch
@@ -246,8 +245,8 @@ def token_losses(
 
 
 def losses_of(model: LanguageModel, hidden: Tensor, target: Tensor) -> Tensor:
-    """-ln p (N) in float64 of each target (N) by the last layer's outputs (N, H), zero where it is ignored."""
-    _, losses = linear_cross_entropy(hidden, model.decoder.weight, model.decoder.bias, target)
+    """-ln p (...) in float64 of each target (...) by the last layer's outputs (..., H), zero where it is ignored."""
+    _, losses = model.decoder.losses(hidden, target)
     return losses.double()
 
 

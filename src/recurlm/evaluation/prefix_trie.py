@@ -12,8 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from recurlm.evaluation.perplexity import losses_of
 from recurlm.kernels.linear_cross_entropy import linear_cross_entropy
 from recurlm.models.language_model import LanguageModel, evaluating
+from recurlm.models.outputs import Softmax
 from recurlm.models.state import State, map_state
 from recurlm.text.vocabulary import EOS_ID
 
@@ -97,12 +99,18 @@ def _logprobs(model: LanguageModel, output: Tensor, parents: Tensor, tokens: Ten
     """ln p of tokens (N), each after the output (P, H) of its parent (N).
 
     A parent's logits are summed once, however many children it has: ln z = (ln z - logit of id 0) + logit of id 0.
+    Output layers without one logit for each token sum for each child.
     """
+    found: Logprobs
+    if not isinstance(model.decoder, Softmax):
+        with evaluating(model):
+            found = -losses_of(model, output[parents], tokens).cpu().numpy()
+        return found
     weight, bias = model.decoder.weight, model.decoder.bias
     _, losses = linear_cross_entropy(output, weight, bias, torch.zeros_like(output[:, 0], dtype=torch.int64))
     log_sums = losses.double() + (output @ weight[0]).double() + (0.0 if bias is None else bias[0].double())
     logits = (output[parents] * weight[tokens]).sum(-1).double() + (0.0 if bias is None else bias[tokens].double())
-    found: Logprobs = (logits - log_sums[parents]).cpu().numpy()
+    found = (logits - log_sums[parents]).cpu().numpy()
     return found
 
 

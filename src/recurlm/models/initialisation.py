@@ -3,7 +3,7 @@
 from torch import nn
 
 from recurlm.config import OrthogonalInitialisation, UniformInitialisation, XavierInitialisation
-from recurlm.models.cells import Cell, LSTMCell
+from recurlm.models.cells import Cell, LayerNormLSTMCell, MemoryCell
 from recurlm.models.language_model import LanguageModel
 
 
@@ -18,6 +18,7 @@ def initialise(
         _xavier(model, options)
     else:
         _orthogonal(model, options)
+    _pass_normalised_numbers_on(model)
 
 
 def _xavier(model: LanguageModel, options: XavierInitialisation) -> None:
@@ -33,26 +34,38 @@ def _xavier(model: LanguageModel, options: XavierInitialisation) -> None:
 def _orthogonal(model: LanguageModel, options: OrthogonalInitialisation) -> None:
     scale = options.embedding_scale
     nn.init.uniform_(model.embedding.weight, -scale, scale)
-    nn.init.uniform_(model.decoder.weight, -scale, scale)
-    if model.decoder.bias is not None:
-        nn.init.zeros_(model.decoder.bias)
+    for parameter in model.decoder.parameters():
+        if parameter.dim() > 1:
+            nn.init.uniform_(parameter, -scale, scale)
+        else:
+            nn.init.zeros_(parameter)
     for cell in model.stack.cells:
         _orthogonal_cell(cell)
     _open_forget_gates(model, options.forget_bias)
 
 
 def _orthogonal_cell(cell: Cell) -> None:
-    bound = (1 / cell.input_size) ** 0.5
-    nn.init.uniform_(cell.weight_ih, -bound, bound)
-    for gate in cell.weight_hh.detach().chunk(cell.gates):
-        nn.init.orthogonal_(gate)
-    nn.init.zeros_(cell.bias_ih)
-    nn.init.zeros_(cell.bias_hh)
+    for name, parameter in cell.named_parameters():
+        if name == "weight_hh":
+            for gate in parameter.detach().chunk(cell.gates):
+                nn.init.orthogonal_(gate)
+        elif parameter.dim() > 1:
+            bound = (1 / parameter.shape[1]) ** 0.5
+            nn.init.uniform_(parameter, -bound, bound)
+        else:
+            nn.init.zeros_(parameter)
 
 
 def _open_forget_gates(model: LanguageModel, bias: float) -> None:
     """Let the memory pass at the start (Gers et al. 2000, Jozefowicz et al. 2015); MXNet sets the same bias, once."""
     for cell in model.stack.cells:
-        if isinstance(cell, LSTMCell):
-            size = cell.hidden_size
-            nn.init.constant_(cell.bias_ih[size : 2 * size], bias)
+        if isinstance(cell, MemoryCell):
+            nn.init.constant_(cell.bias_ih[cell.forget_rows], bias)
+
+
+def _pass_normalised_numbers_on(model: LanguageModel) -> None:
+    """The gains of layer normalisation are ones whatever the rest (Ba et al. 2016)."""
+    for cell in model.stack.cells:
+        if isinstance(cell, LayerNormLSTMCell):
+            for gain in cell.gains:
+                nn.init.ones_(gain)

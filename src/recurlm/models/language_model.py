@@ -1,7 +1,8 @@
 """Embed, remember, predict: (tokens, state) -> (logits, state).
 
 tokens (T, B) -> embedding (T, B, E) -> recurrent stack (T, B, H) -> decoder (T, B, V).
-The logits at step n are for the token at step n + 1, given tokens 1 to n and the state before them.
+The logits at step n are for the token at step n + 1, given tokens 1 to n and the state before them. The decoder is one
+of the output layers in `outputs.py`; of some the logits are log-probabilities.
 """
 
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from recurlm.config import ModelOptions
 from recurlm.models.dropout import SequenceDropout, drop_word_types
+from recurlm.models.outputs import output_layer
 from recurlm.models.stack import RecurrentStack
 from recurlm.models.state import State
 
@@ -27,7 +29,7 @@ class LanguageModel(nn.Module):
         self.input_dropout = SequenceDropout(dropout.input, locked=dropout.locked)
         self.stack = RecurrentStack(options)
         self.output_dropout = SequenceDropout(dropout.output, locked=dropout.locked)
-        self.decoder = nn.Linear(options.hidden_sizes[-1], vocabulary_size, bias=options.decoder_bias)
+        self.decoder = output_layer(options, vocabulary_size)
         if options.tied:
             self.decoder.weight = self.embedding.weight
 
@@ -42,11 +44,16 @@ class LanguageModel(nn.Module):
 
     def recur(self, embedded: Tensor, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """The same from the tokens' embeddings (T, B, E), which whoever calls has looked up."""
+        _, output, state = self.outputs(embedded, tokens, state)
+        return output, state
+
+    def outputs(self, embedded: Tensor, tokens: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
+        """The last layer's outputs (T, B, H) before and after dropout, and the state after them."""
         probability = self.options.dropout.embedding
         if self.training and probability:
             embedded = drop_word_types(embedded, tokens, self.vocabulary_size, probability)
         output, state = self.stack(self.input_dropout(embedded), state)
-        return self.output_dropout(output), state
+        return output, self.output_dropout(output), state
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """One time step without dropout, for generation: tokens (B,); returns logits (B, V) and the new state."""

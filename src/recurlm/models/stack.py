@@ -1,50 +1,65 @@
 """Recurrent layers on top of each other, unrolled over time with shared parameters."""
 
+import warnings
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
 from torch import Tensor, nn
 
 from recurlm.config import ModelOptions
 from recurlm.kernels.recurrent_sweep import step_by_step
-from recurlm.models.cells import CELLS, Cell
+from recurlm.models.cells import Cell, RecurrentCell, build_cells
 from recurlm.models.dropout import SequenceDropout
-from recurlm.models.state import State
+from recurlm.models.state import LayerState, State
 
 
 class RecurrentStack(nn.Module):
     """L cells; the outputs of one layer are the inputs of the next.
 
     input (T, B, E), state of L layers; returns outputs (T, B, H of the last layer) and the state after step T.
-    A residual layer's input is added to its output. `fast = False` computes every cell step by step from its
-    equations.
+    A residual layer's input is added to its output; with `skip` the outputs are the sums of all layers' outputs.
+    `fast = False` computes every cell step by step from its equations, and so does dropout of the state while training
+    where the cell has no sweep for it.
     """
 
     def __init__(self, options: ModelOptions) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(
-            CELLS[kind](below, above) for kind, (below, above) in zip(options.cells, options.layer_sizes, strict=True)
-        )
+        self.layers = nn.ModuleList(build_cells(options))
         self.between = nn.ModuleList(
             SequenceDropout(probability, locked=options.dropout.locked) for probability in options.dropouts_between
         )
         self.residuals = options.residuals
+        self.skip = options.skip
+        self.dropout = options.dropout
+        if self.dropout.recurrent_weights:  # a dropped matrix is new at every batch and lies in no block
+            warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk")
         self.fast = True
 
     def forward(self, input: Tensor, state: State) -> tuple[Tensor, State]:
-        after = []
+        after, outputs = [], []
         output = input
         for number, (layer, layer_state) in enumerate(zip(self.cells, state, strict=True)):
             below = output if number == 0 else self.between[number - 1](output)
-            if self.fast:
-                output, last = layer.sweep(below, layer_state)
-            else:
-                output, last = step_by_step(layer, below, layer_state)
+            output, last = self._sweep(layer, below, layer_state)
             if self.residuals[number]:
                 output = output + below
             after.append(last)
-        return output, tuple(after)
+            outputs.append(output)
+        return self._top(outputs), tuple(after)
+
+    def _sweep(self, layer: Cell, input: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
+        fast, rates = self.fast, self.dropout
+        dropping: AbstractContextManager[None] = nullcontext()
+        if isinstance(layer, RecurrentCell):
+            masked = self.training and rates.state > 0
+            fast = fast and (layer.sweeps_masked_state or not masked)
+            dropping = layer.dropping(input.shape[1], recurrent_weights=rates.recurrent_weights, state=rates.state)
+        with dropping:
+            return layer.sweep(input, state) if fast else step_by_step(layer, input, state)
 
     def step(self, input: Tensor, state: State) -> tuple[Tensor, State]:
         """One time step without dropout: input (B, E); returns the output (B, H) and the new state."""
-        after = []
+        after, outputs = [], []
         output = input
         for layer, residual, layer_state in zip(self.cells, self.residuals, state, strict=True):
             below = output
@@ -52,7 +67,11 @@ class RecurrentStack(nn.Module):
             if residual:
                 output = output + below
             after.append(last)
-        return output, tuple(after)
+            outputs.append(output)
+        return self._top(outputs), tuple(after)
+
+    def _top(self, outputs: list[Tensor]) -> Tensor:
+        return torch.stack(outputs).sum(0) if self.skip else outputs[-1]
 
     @property
     def cells(self) -> list[Cell]:

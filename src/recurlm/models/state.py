@@ -16,3 +16,8 @@ def map_state(function: Callable[[Tensor], Tensor], state: State) -> State:
 def detach(state: State) -> State:
     """The same numbers without their history: where truncated back-propagation truncates."""
     return map_state(lambda tensor: tensor.detach(), state)
+
+
+def restart(state: State, columns: Tensor) -> State:
+    """The state with zeros in those of its B columns where `columns` (B,) is true."""
+    return map_state(lambda tensor: tensor.masked_fill(columns.to(tensor.device)[:, None], 0), state)

@@ -10,6 +10,7 @@ from recurlm.kernels.lstm_sweep import PackedLSTM
 from recurlm.kernels.native import has_tiles
 from recurlm.models.cells import LSTMCell
 from recurlm.models.language_model import LanguageModel
+from recurlm.models.outputs import Softmax
 from recurlm.models.state import State
 
 
@@ -38,11 +39,14 @@ class TileStepper:
     """
 
     def __init__(self, model: LanguageModel, state: State) -> None:
+        """Raises ValueError unless the model's layers are plain LSTMs, one upon the other."""
+        cells = _plain_lstms(model)
+        if not cells:
+            raise ValueError("tiles step plain LSTM layers only, without residual or skip sums")
         batch = len(state[0][0])
         self.embedding = model.embedding.weight.detach()
-        self.layers = [
-            PackedLSTM(cell.weights, *layer_state) for cell, layer_state in zip(model.stack.cells, state, strict=True)
-        ]
+        assert isinstance(model.decoder, Softmax)
+        self.layers = [PackedLSTM(cell.weights, *layer_state) for cell, layer_state in zip(cells, state, strict=True)]
         self.decoder = PackedLinear(model.decoder.weight, model.decoder.bias)
         self.logits = torch.empty(batch, model.vocabulary_size)
 
@@ -62,6 +66,13 @@ class TileStepper:
 
 def open_stepper(model: LanguageModel, state: State) -> Stepper:
     """The fast stepper where the model's layers and the processor allow it. Dropout is off in both."""
-    plain_stack = all(isinstance(cell, LSTMCell) for cell in model.stack.cells) and not any(model.stack.residuals)
     on_cpu = model.device.type == "cpu" and model.embedding.weight.dtype == torch.float32
-    return TileStepper(model, state) if plain_stack and on_cpu and has_tiles() else PlainStepper(model, state)
+    plain = bool(_plain_lstms(model)) and isinstance(model.decoder, Softmax)
+    return TileStepper(model, state) if plain and on_cpu and has_tiles() else PlainStepper(model, state)
+
+
+def _plain_lstms(model: LanguageModel) -> list[LSTMCell]:
+    """The layers where all are plain LSTMs, one upon the other; elsewhere none."""
+    stack = model.stack
+    cells = [cell for cell in stack.cells if isinstance(cell, LSTMCell)]
+    return cells if len(cells) == len(stack.cells) and not any(stack.residuals) and not stack.skip else []

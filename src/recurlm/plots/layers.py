@@ -6,13 +6,18 @@ from typing import Any, Literal
 
 import torch
 
-from recurlm.config import ModelOptions
-from recurlm.models.cells import Cell
+from recurlm.config import LSTM_KINDS, CellKind, ModelOptions
+from recurlm.models.cells import Cell, RecurrentCell
 from recurlm.models.language_model import LanguageModel
+from recurlm.models.outputs import AdaptiveSoftmax, MixtureOfSoftmaxes
 
-CELL_NAMES = {
+CELL_NAMES: dict[CellKind, str] = {
     "lstm": "LSTM",
+    "mogrifier": "Mogrifier",
+    "layer-norm-lstm": "LayerNorm LSTM",
     "gru": "GRU",
+    "mingru": "minGRU",
+    "qrnn": "QRNN",
     "tanh": "tanh RNN",
     "relu": "ReLU RNN",
     "sigmoid": "sigmoid RNN",
@@ -24,7 +29,8 @@ Kind = Literal["tokens", "embedding", "dropout", "recurrent", "decoder", "softma
 class NetworkLayer:
     """One layer: the size of its output (T, B, size), its parameters and how they add up, what it carries.
 
-    A tied decoder owns its bias only: the matrix is counted at the embedding.
+    A tied decoder owns its bias only: the matrix is counted at the embedding. The outputs of `skip` layers are summed
+    above the last of them.
     """
 
     name: str
@@ -33,7 +39,9 @@ class NetworkLayer:
     size: int | None = None
     parameters: int = 0
     carried: tuple[str, ...] = ()
+    carried_sizes: tuple[int, ...] = ()
     residual: bool = False
+    skip: bool = False
 
     @property
     def shape(self) -> str:
@@ -55,6 +63,7 @@ class NetworkLayer:
             "parameters": self.parameters,
             "carried": list(self.carried),
             "residual": self.residual,
+            "skip": self.skip,
         }
 
 
@@ -77,7 +86,7 @@ def network_layers(options: ModelOptions, vocabulary_size: int) -> list[NetworkL
     return [
         *layers,
         *_dropout("output dropout", dropout.output, _mask(options), size),
-        _decoder(options, size, vocabulary_size),
+        _decoder(model, size),
         NetworkLayer("softmax", "softmax", "probability of every next token", vocabulary_size),
     ]
 
@@ -85,12 +94,22 @@ def network_layers(options: ModelOptions, vocabulary_size: int) -> list[NetworkL
 def network_name(options: ModelOptions) -> str:
     """A few words for a title, such as LSTM 2 × 256, LSTM 512 + 256 or LSTM 2 × 256 + GRU 128."""
     groups = itertools.groupby(zip(options.cells, options.hidden_sizes, strict=True), key=lambda layer: layer[0])
-    return " + ".join(f"{CELL_NAMES[kind]} {_sizes([size for _, size in layers])}" for kind, layers in groups)
+    return " + ".join(f"{_cell_name(options, kind)} {_sizes([size for _, size in layers])}" for kind, layers in groups)
+
+
+def carried_names(layers: list[NetworkLayer]) -> list[str]:
+    """Letters of all that is carried from step to step, each once."""
+    return list(dict.fromkeys(name for layer in layers for name in layer.carried))
 
 
 def parameter_count(layers: list[NetworkLayer]) -> int:
     """The whole network's trainable numbers, a tied matrix counted once."""
     return sum(layer.parameters for layer in layers)
+
+
+def _cell_name(options: ModelOptions, kind: CellKind) -> str:
+    bound = kind in LSTM_KINDS and options.input_gate != "free"
+    return f"{options.input_gate} {CELL_NAMES[kind]}" if bound else CELL_NAMES[kind]
 
 
 def _sizes(sizes: list[int]) -> str:
@@ -107,22 +126,46 @@ def _mask(options: ModelOptions) -> str:
 
 
 def _recurrent(options: ModelOptions, cell: Cell, number: int) -> NetworkLayer:
-    gates = "" if cell.gates == 1 else f"{cell.gates} × "
+    parameters = sum(parameter.numel() for parameter in cell.parameters())
     return NetworkLayer(
-        f"{CELL_NAMES[options.cells[number]]} {number + 1}",
+        f"{_cell_name(options, options.cells[number])} {number + 1}",
         "recurrent",
-        f"{gates}{cell.hidden_size:,} × ({cell.input_size:,} + {cell.hidden_size:,} + 2)",
+        _terms(cell, parameters),
         cell.hidden_size,
-        sum(parameter.numel() for parameter in cell.parameters()),
-        ("h", "c")[: cell.carried],
+        parameters,
+        cell.state_names,
+        cell.state_sizes,
         options.residuals[number],
+        options.skip and len(options.hidden_sizes) > 1,
     )
 
 
-def _decoder(options: ModelOptions, size: int, vocabulary_size: int) -> NetworkLayer:
-    bias = vocabulary_size if options.decoder_bias else 0
-    matrix = 0 if options.tied else size * vocabulary_size
-    terms = ["the embedding's matrix" if options.tied else f"{size:,} × {vocabulary_size:,}"]
-    if bias:
-        terms.append(f"{bias:,}")
-    return NetworkLayer("decoder", "decoder", " + ".join(terms), vocabulary_size, matrix + bias)
+def _terms(cell: Cell, parameters: int) -> str:
+    """How the parameters add up: gates, each with its matrices and biases, and what the cell has beside them."""
+    columns = [cell.weight_ih.shape[1], *([cell.hidden_size, 2] if isinstance(cell, RecurrentCell) else [1])]
+    rest = parameters - cell.gates * cell.hidden_size * sum(columns)
+    gates = "" if cell.gates == 1 else f"{cell.gates} × "
+    product = f"{gates}{cell.hidden_size:,} × ({' + '.join(f'{column:,}' for column in columns)})"
+    return f"{product} + {rest:,}" if rest else product
+
+
+def _decoder(model: LanguageModel, size: int) -> NetworkLayer:
+    options, words = model.options, model.vocabulary_size
+    parameters = sum(parameter.numel() for parameter in model.decoder.parameters())
+    if options.tied:
+        parameters -= model.embedding.weight.numel()
+    return NetworkLayer("decoder", "decoder", " + ".join(_decoder_terms(model, size)), words, parameters)
+
+
+def _decoder_terms(model: LanguageModel, size: int) -> list[str]:
+    """The products and sums that make a decoder's parameters."""
+    options, words = model.options, model.vocabulary_size
+    bias = [f"{words:,}"] if options.decoder_bias else []
+    if isinstance(model.decoder, AdaptiveSoftmax):
+        clusters = [f"{words:,} words in a head and {len(model.decoder.clusters)} clusters"]
+        return clusters + ["their biases"] * options.decoder_bias
+    if isinstance(model.decoder, MixtureOfSoftmaxes):
+        width, experts = options.embedding_size, model.decoder.experts
+        matrix = "the embedding's matrix" if options.tied else f"{width:,} × {words:,}"
+        return [f"{experts} × ({size:,} × ({width:,} + 1) + {width:,})", matrix, *bias]
+    return ["the embedding's matrix" if options.tied else f"{size:,} × {words:,}", *bias]

@@ -9,7 +9,7 @@ from matplotlib.path import Path as Line
 
 from recurlm.config import ModelOptions
 from recurlm.plots.figure import COLOURS, HAIRLINE, INK, QUIET, PictureFormat, picture_style, render
-from recurlm.plots.layers import Kind, NetworkLayer, network_layers, network_name, parameter_count
+from recurlm.plots.layers import Kind, NetworkLayer, carried_names, network_layers, network_name, parameter_count
 
 # lengths in inches
 BOX_WIDTH = 4.0
@@ -75,6 +75,7 @@ def network_picture(options: ModelOptions, vocabulary_size: int, format: Picture
         for box in boxes:
             if box.layer.residual:
                 _draw_residual(axes, box)
+        _draw_skip(axes, [box for box in boxes if box.layer.skip])
         if options.tied:
             _draw_tie(axes, boxes)
         _draw_words(axes, options, layers, vocabulary_size)
@@ -88,7 +89,9 @@ def _place(layers: list[NetworkLayer]) -> list[Box]:
     bottom = 0.0
     for layer in layers:
         if boxes:
-            bottom = boxes[-1].top + (RESIDUAL_GAP if layer.residual or boxes[-1].layer.residual else GAP)
+            below = boxes[-1].layer
+            joined = layer.residual or below.residual or below.skip
+            bottom = boxes[-1].top + (RESIDUAL_GAP if joined else GAP)
         boxes.append(Box(layer, bottom))
     return boxes
 
@@ -153,9 +156,25 @@ def _draw_residual(axes: Axes, box: Box) -> None:
     start, end, left = box.bottom - 0.2, box.top + 0.16, -box.width / 2 - 0.3
     axes.add_patch(Circle((0, start), 0.028, color=COLOURS[2], zorder=4))
     arrow(axes, _corners([(0, start), (left, start), (left, end), (-0.09, end)]), COLOURS[2])
-    axes.add_patch(Circle((0, end), 0.09, facecolor="white", edgecolor=COLOURS[2], linewidth=1, zorder=4))
-    axes.plot([-0.05, 0.05], [end, end], color=COLOURS[2], linewidth=1, zorder=5)
-    axes.plot([0, 0], [end - 0.05, end + 0.05], color=COLOURS[2], linewidth=1, zorder=5)
+    _draw_sum(axes, end)
+
+
+def _draw_skip(axes: Axes, layers: list[Box]) -> None:
+    """The outputs of the lower layers, led around those above and added to the last one's."""
+    if not layers:
+        return
+    end, left = layers[-1].top + 0.16, -BOX_WIDTH / 2 - 0.3
+    for box in layers[:-1]:
+        start = box.top + 0.16
+        axes.add_patch(Circle((0, start), 0.028, color=COLOURS[2], zorder=4))
+        arrow(axes, _corners([(0, start), (left, start), (left, end), (-0.09, end)]), COLOURS[2])
+    _draw_sum(axes, end)
+
+
+def _draw_sum(axes: Axes, height: float) -> None:
+    axes.add_patch(Circle((0, height), 0.09, facecolor="white", edgecolor=COLOURS[2], linewidth=1, zorder=4))
+    axes.plot([-0.05, 0.05], [height, height], color=COLOURS[2], linewidth=1, zorder=5)
+    axes.plot([0, 0], [height - 0.05, height + 0.05], color=COLOURS[2], linewidth=1, zorder=5)
 
 
 def _draw_tie(axes: Axes, boxes: list[Box]) -> None:
@@ -178,12 +197,14 @@ def _draw_words(axes: Axes, options: ModelOptions, layers: list[NetworkLayer], v
     total = f"recurrent language model, {parameter_count(layers):,} parameters"
     axes.text(left + MARGIN, top - MARGIN - 0.32, total, va="top", size=11, color=QUIET)
     axes.plot([left + MARGIN, right - MARGIN], [-0.25, -0.25], color=HAIRLINE, linewidth=0.8)
-    carried = {"h": "h hidden state", "c": "c cell state"}
-    states = " · ".join(carried[name] for name in max(layer.carried for layer in layers))
+    meanings = {"h": "h hidden state", "c": "c cell state", "x": "x last input"}
+    states = " · ".join(meanings[name] for name in carried_names(layers))
     lines = [f"T time steps · B sequences side by side · {vocabulary_size:,} tokens in the vocabulary"]
     lines.append(f"{states}: carried from each step to the next")
     if any(layer.residual for layer in layers):
         lines[-1] += " · ⊕ residual sum"
+    if any(layer.skip for layer in layers):
+        lines[-1] += " · ⊕ sum of all layers"
     axes.text(left + MARGIN, bottom + MARGIN, "\n".join(lines), va="bottom", size=8, color=QUIET, linespacing=1.6)
 
 

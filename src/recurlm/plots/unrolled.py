@@ -7,7 +7,7 @@ from matplotlib.path import Path as Line
 
 from recurlm.config import ModelOptions
 from recurlm.plots.figure import COLOURS, INK, QUIET, PictureFormat, picture_style, render
-from recurlm.plots.layers import NetworkLayer, network_layers, network_name, parameter_count
+from recurlm.plots.layers import NetworkLayer, carried_names, network_layers, network_name, parameter_count
 from recurlm.plots.network import FILLS, arrow
 
 # lengths in inches
@@ -23,7 +23,7 @@ FOOTER = 0.7
 
 
 def unrolled_picture(options: ModelOptions, vocabulary_size: int, format: PictureFormat) -> bytes:
-    """Steps n - 1, n and n + 1 of the network, without dropout and residual sums; SVG or PNG."""
+    """Steps n - 1, n and n + 1 of the network, without dropout, residual and skip sums; SVG or PNG."""
     layers = network_layers(options, vocabulary_size)
     shown = [layer for layer in layers if layer.has_weights or layer.kind == "softmax"]
     title = f"{network_name(options)}, unrolled over time"
@@ -34,7 +34,7 @@ def unrolled_picture(options: ModelOptions, vocabulary_size: int, format: Pictur
         for row, layer in enumerate(shown):
             _draw_state(axes, layer, row)
         subtitle = f"{parameter_count(layers):,} parameters, the same ones at every step"
-        _draw_words(axes, title, subtitle, max(layer.carried for layer in layers))
+        _draw_words(axes, title, subtitle, carried_names(layers))
         figure = axes.figure
         assert isinstance(figure, Figure)
         return render(figure, format, title)
@@ -91,15 +91,16 @@ def _draw_state(axes: Axes, layer: NetworkLayer, row: int) -> None:
         step = ("ₙ₋₂", *STEPS)[column + 1]
         names = ", ".join(f"{name}{step}" for name in layer.carried)
         axes.text(middle, height + 0.05, names, ha="center", va="bottom", size=9, style="italic", color=COLOURS[1])
-        axes.text(middle, height - 0.06, f"(B, {layer.size:,})", ha="center", va="top", size=7.5, color=QUIET)
+        shapes = ", ".join(f"(B, {size:,})" for size in dict.fromkeys(layer.carried_sizes))
+        axes.text(middle, height - 0.06, shapes, ha="center", va="top", size=7.5, color=QUIET)
 
 
-def _draw_words(axes: Axes, title: str, subtitle: str, carried: tuple[str, ...]) -> None:
+def _draw_words(axes: Axes, title: str, subtitle: str, carried: list[str]) -> None:
     left, bottom, top = axes.get_xlim()[0] + MARGIN, axes.get_ylim()[0], axes.get_ylim()[1]
     axes.text(left, top - MARGIN, title, va="top", size=15, weight="bold")
     axes.text(left, top - MARGIN - 0.32, subtitle, va="top", size=11, color=QUIET)
     words = (
         f"x token · p probabilities of the next token · {', '.join(carried)} carried state · "
-        "B sequences side by side · dropout and residual sums are not drawn"
+        "B sequences side by side · dropout and sums of layers are not drawn"
     )
     axes.text(left, bottom + MARGIN, words, va="bottom", size=8, color=QUIET)

@@ -22,6 +22,8 @@ IGNORED = -100
 AUTOMATIC_BUCKETS = 8
 LARGEST_BUCKET_SEARCH = 256
 SHORTEST_RANDOM_LENGTH = 5
+ROTATIONS, RESTARTS = 1, 2
+"""Numbers of the random streams of an epoch; the lengths' has none."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class Batch:
 
     input: (T, B) ids · target: (T, B) ids, `IGNORED` where the loss must not look ·
     counted: (T, B), positions that perplexity counts · sentences: how many end in it ·
-    carried: whether the state of the batch before goes on · rate: factor for the learning rate.
+    carried: whether the state of the batch before goes on · rate: factor for the learning rate ·
+    restarted: (B,), on the host, columns that go on from zeros all the same; None where there are none.
     """
 
     input: Tensor
@@ -39,6 +42,7 @@ class Batch:
     sentences: int
     carried: bool
     rate: float = 1.0
+    restarted: Tensor | None = None
 
     @property
     def columns(self) -> int:
@@ -73,23 +77,30 @@ class BatchSource(Protocol):
 class Streams:
     """The text as `batch_size` contiguous columns, cut into pieces of `bptt` steps.
 
-    Every token is predicted exactly once; the first input is ``<eos>``. The last column is shorter when the
-    text does not divide, and its missing positions are ignored by the loss.
+    Every token is predicted exactly once, from the token before it in the text; before the first there is ``<eos>``.
+    The last column is shorter when the text does not divide, and its missing positions are ignored by the loss.
+
+    A partial shuffle (Press 2019) rotates each column: c_r+1 ... c_n c_1 ... c_r, with an r of its own each epoch, so
+    that an epoch cuts the text at other places and the columns meet in other company.
     """
 
     def __init__(self, text: EncodedText, options: StreamBatches, seed: int) -> None:
         self.options, self.seed = options, seed
         self.ids = text.ids
         self.rows = -(-len(text.ids) // options.batch_size)
+        starts = np.arange(options.batch_size) * self.rows
+        self.column_lengths = np.clip(len(text.ids) - starts, 0, self.rows)
 
     def length(self, epoch: int) -> int:
         return len(self._lengths(epoch))
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        lengths = self._lengths(epoch)
+        lengths, rotations = self._lengths(epoch), self._rotations(epoch)
+        restarts = self._restarts(epoch, len(lengths))
         first = sum(lengths[:start])
         for index, length in enumerate(lengths[start:], start):
-            yield self._batch(first, length, carried=index > 0)
+            restarted = torch.from_numpy(restarts[index]) if restarts[index].any() else None
+            yield replace(self._batch(first, length, rotations), carried=index > 0, restarted=restarted)
             first += length
 
     def report(self) -> list[str]:
@@ -110,22 +121,29 @@ class Streams:
             left -= length
         return lengths
 
-    def _batch(self, first: int, length: int, *, carried: bool) -> Batch:
-        columns = self.options.batch_size
-        target = np.full((length, columns), IGNORED, np.int64)
-        input_ = np.full((length, columns), EOS_ID, np.int64)
-        for column in range(columns):
-            start = column * self.rows + first
-            stop = min(start + length, (column + 1) * self.rows, len(self.ids))
-            if stop <= start:
-                continue
-            target[: stop - start, column] = self.ids[start:stop]
-            before = max(start - 1, 0)
-            input_[(before == start) : stop - start, column] = self.ids[before : stop - 1]
+    def _rotations(self, epoch: int) -> NDArray[np.int64]:
+        """Where in its text each column begins."""
+        if not self.options.partial_shuffle:
+            return np.zeros(len(self.column_lengths), np.int64)
+        return np.random.default_rng([self.seed, epoch, ROTATIONS]).integers(np.maximum(self.column_lengths, 1))
+
+    def _restarts(self, epoch: int, batches: int) -> NDArray[np.bool_]:
+        """(batches, B): where a column's state starts from zeros."""
+        generator = np.random.default_rng([self.seed, epoch, RESTARTS])
+        return generator.random((batches, len(self.column_lengths))) < self.options.reset_probability
+
+    def _batch(self, first: int, length: int, rotations: NDArray[np.int64]) -> Batch:
+        columns = self.column_lengths
+        steps = np.arange(first, first + length)[:, None]
+        inside = steps < columns
+        offsets = (steps + rotations) % np.maximum(columns, 1)
+        positions = np.where(inside, np.arange(len(columns)) * self.rows + offsets, 0)
+        target = np.where(inside, self.ids[positions].astype(np.int64), IGNORED)
+        input_ = np.where(positions > 0, self.ids[positions - 1].astype(np.int64), EOS_ID)
         rate = length / self.options.bptt if self.options.random_lengths else 1.0
         targets = torch.from_numpy(target)
         sentences = int((target == EOS_ID).sum())
-        return Batch(torch.from_numpy(input_), targets, targets != IGNORED, sentences, carried, rate)
+        return Batch(torch.from_numpy(input_), targets, targets != IGNORED, sentences, carried=True, rate=rate)
 
 
 class BucketedSentences:

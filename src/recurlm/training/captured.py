@@ -20,10 +20,11 @@ from torch import Tensor
 from recurlm.config import Training
 from recurlm.devices import autocast
 from recurlm.kernels.embedding import looked_up, teach_rows
-from recurlm.kernels.linear_cross_entropy import linear_cross_entropy
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.state import State, detach
 from recurlm.text.batching import IGNORED, Batch
+from recurlm.training.optimizers import MuonWithAdamW
+from recurlm.training.penalties import minimised, output_penalty
 
 WARM_UP_STEPS = 2
 MOST_GRAPHS = 64
@@ -74,13 +75,12 @@ def device_step(
     optimizer.zero_grad(set_to_none=True)
     embedded = looked_up(model.embedding.weight, batch.input)
     with autocast(precision, model.device):
-        hidden, state = model.recur(embedded, batch.input, state)
-        total, losses = linear_cross_entropy(
-            hidden.flatten(0, 1), model.decoder.weight, model.decoder.bias, batch.target.flatten(), skip_ignored=False
-        )
+        raw, hidden, state = model.outputs(embedded, batch.input, state)
+        total, losses = model.decoder.losses(hidden, batch.target, skip_ignored=False)
     targets = (batch.target != IGNORED).sum().clamp(min=1)
-    loss = total / (batch.columns if options.loss == "sequence" else targets)
-    good = tally.add(loss.detach(), losses.view(batch.target.shape), batch.counted)
+    penalty = output_penalty(raw, hidden, options)
+    loss = minimised(total, penalty, targets, batch.columns if options.loss == "sequence" else targets)
+    good = tally.add(loss.detach(), losses, batch.counted)
     loss.backward()  # type: ignore[no-untyped-call]
     teach_rows(model.embedding.weight, batch.input, embedded)
     if options.clip_norm is not None:
@@ -228,7 +228,7 @@ def open_captured_steps(
     precision: str,
     say: Callable[[str], None],
 ) -> CapturedSteps | None:
-    """Captured steps where the model is on a GPU, with an optimizer of `build_optimizer`; elsewhere None."""
-    if model.device.type != "cuda":
+    """Captured steps where the model is on a GPU and the optimizer `build_optimizer`'s but not Muon; elsewhere None."""
+    if model.device.type != "cuda" or isinstance(optimizer, MuonWithAdamW):
         return None
     return CapturedSteps(model, optimizer, options, precision, CUDAGraphs(), say)

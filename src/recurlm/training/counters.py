@@ -1,7 +1,7 @@
 """Where a run stands, and what it reports at its end."""
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from recurlm.errors import CorruptFileError
@@ -14,7 +14,8 @@ class Counters:
     """Where a run stands: all of it goes into a checkpoint.
 
     epoch: whole epochs done · index: batches done in this one · seconds: of training, over all restarts ·
-    epoch_nats, epoch_tokens: counted since the epoch began · window_*: since the last log line.
+    epoch_nats, epoch_tokens: counted since the epoch began · window_*: since the last log line ·
+    validations: nats of each validation · longest_validation: seconds of the one that took longest.
     """
 
     epoch: int = 0
@@ -32,13 +33,15 @@ class Counters:
     epochs_without_gain: int = 0
     reductions: int = 0
     waited: int = 0
+    validations: list[float] = field(default_factory=list)
+    longest_validation: float = 0.0
     finished: bool = False
 
     @classmethod
     def from_json(cls, content: bytes) -> "Counters":
         """Read back a checkpoint's counters. Raises CorruptFileError."""
         values = json.loads(content)
-        if set(values) != {field.name for field in fields(cls)}:
+        if set(values) != {each.name for each in fields(cls)}:
             raise CorruptFileError("checkpoint: its counters are those of another version; train anew")
         return cls(**values)
 

@@ -3,6 +3,7 @@
 import itertools
 import math
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,14 +17,15 @@ from recurlm.errors import RecurlmError, StoppedError
 from recurlm.evaluation.perplexity import Perplexity, given_buckets, perplexity
 from recurlm.evaluation.sampling import SamplingOptions, sample
 from recurlm.kernels.embedding import looked_up, teach_rows
-from recurlm.kernels.linear_cross_entropy import linear_cross_entropy
 from recurlm.models.language_model import LanguageModel
-from recurlm.models.state import State, detach
+from recurlm.models.state import State, detach, restart
 from recurlm.text.batching import IGNORED, Batch, BatchSource
 from recurlm.text.store import PreparedCorpus
+from recurlm.training.averaging import average_begins, open_average
 from recurlm.training.captured import open_captured_steps
 from recurlm.training.counters import Counters, Result
 from recurlm.training.optimizers import build_optimizer, optimizer_tensors, restore_optimizer, set_rate
+from recurlm.training.penalties import minimised, output_penalty
 from recurlm.training.progress import Journal, Mirror, Watcher, clock
 from recurlm.training.schedules import rate_factor
 from recurlm.training.stopping import StopRequest
@@ -65,13 +67,12 @@ def train_step(
     optimizer.zero_grad(set_to_none=True)
     embedded = looked_up(model.embedding.weight, batch.input)
     with autocast(precision, model.device):
-        hidden, state = model.recur(embedded, batch.input, state)
-        total, losses = linear_cross_entropy(
-            hidden.flatten(0, 1), model.decoder.weight, model.decoder.bias, batch.target.flatten()
-        )
+        raw, hidden, state = model.outputs(embedded, batch.input, state)
+        total, losses = model.decoder.losses(hidden, batch.target)
     # a batch of empty lines whose first word is given has nothing to predict
     targets = max(int((batch.target != IGNORED).sum()), 1)
-    loss = total / (batch.columns if options.loss == "sequence" else targets)
+    penalty = output_penalty(raw, hidden, options)
+    loss = minimised(total, penalty, targets, batch.columns if options.loss == "sequence" else targets)
     value = loss.item()
     if not math.isfinite(value):
         raise DivergedError(f"the loss is {value}")
@@ -80,9 +81,20 @@ def train_step(
     if options.clip_norm is not None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), options.clip_norm)
     optimizer.step()
-    counted = losses[batch.counted.flatten()]
-    result = StepResult(counted.double().sum().item(), counted.numel(), value, losses.view(batch.target.shape))
+    counted = losses[batch.counted]
+    result = StepResult(counted.double().sum().item(), counted.numel(), value, losses)
     return result, detach(state)
+
+
+@dataclass(frozen=True)
+class Reserve:
+    """Seconds of the time limit that training leaves to the last validation and to the exact evaluation after it."""
+
+    validation: float = 0.0
+    evaluation: float = 0.0
+
+
+NOTHING_RESERVED = Reserve()
 
 
 class Trainer:
@@ -99,20 +111,18 @@ class Trainer:
         *,
         precision: str = "fp32",
         time_limit: float | None = None,
-        reserve: float = 0.0,
+        reserve: Reserve = NOTHING_RESERVED,
         mirror: Mirror | None = None,
     ) -> None:
-        """`time_limit` and `reserve` are seconds: the whole run's, and what of it the final evaluation needs.
-
-        `mirror` gets what the journal gets.
-        """
+        """`time_limit` is the whole run's, in seconds; `mirror` gets what the journal gets."""
         self.mirror = mirror
         self.recipe, self.model, self.source, self.corpus = recipe, model, source, corpus
         self.folder, self.watcher = folder, watcher
         self.precision = precision
-        self.training_limit = None if time_limit is None else max(time_limit - reserve, 1.0)
+        self.time_limit, self.reserve = time_limit, reserve
         self.optimizer = build_optimizer(recipe.optimizer, model)
         self.captured = open_captured_steps(model, self.optimizer, recipe.training, precision, watcher.say)
+        self.average = open_average(recipe.average, model)
         self.counters = Counters()
         self.state: State | None = None
         self._uncounted_steps = 0
@@ -139,10 +149,18 @@ class Trainer:
 
     @property
     def share(self) -> float:
-        """How much of the run is done: in steps, or in time where that ends first."""
-        by_steps = self.counters.step / self.total_steps
+        """How much of the run is done: in steps, or in time where that ends first or alone counts."""
+        by_steps = self.counters.step / self.total_steps if self.recipe.training.until == "epochs" else 0.0
         by_time = 0.0 if self.training_limit is None else self.counters.seconds / self.training_limit
         return min(max(by_steps, by_time), 1.0)
+
+    @property
+    def training_limit(self) -> float | None:
+        """Seconds until the last step; the rest of the time limit belongs to validation and evaluation."""
+        if self.time_limit is None:
+            return None
+        validation = max(self.reserve.validation, self.counters.longest_validation)
+        return max(self.time_limit - self.reserve.evaluation - validation, 1.0)
 
     def _epoch(self, stop: StopRequest) -> None:
         self.model.train()
@@ -162,6 +180,8 @@ class Trainer:
         counters = self.counters
         if self.state is None or not batch.carried:
             self.state = self.model.initial_state(batch.columns)
+        if batch.restarted is not None:
+            self.state = restart(self.state, batch.restarted)
         set_rate(self.optimizer, self._rate() * batch.rate)
         if self.captured is None:
             self.state = self._plain_step(batch, self.state)
@@ -171,6 +191,7 @@ class Trainer:
         counters.step += 1
         counters.index += 1
         counters.window_sentences += batch.sentences
+        self._add_to_average()
 
     def _plain_step(self, batch: Batch, state: State) -> State:
         batch = batch.to(self.model.device)
@@ -180,6 +201,17 @@ class Trainer:
             raise self._diverged(str(error), self.counters.step + 1) from error
         self._count(result.nats, result.tokens)
         return state
+
+    def _add_to_average(self) -> None:
+        options, average, counters = self.recipe.average, self.average, self.counters
+        if average is None or options.kind == "none":
+            return
+        if average.count:
+            due = counters.step % options.every == 0
+        else:
+            due = average_begins(options, share=self.share, validations=counters.validations)
+        if due:
+            average.add()
 
     def _collect(self) -> None:
         """Count what captured steps left on the device since the last time. Raises DivergedError."""
@@ -220,7 +252,8 @@ class Trainer:
         self._clock = now
 
     def _time_is_up(self) -> bool:
-        return self.training_limit is not None and self.counters.seconds >= self.training_limit
+        limit = self.training_limit
+        return limit is not None and self.counters.seconds >= limit
 
     def _tell(self) -> None:
         counters = self.counters
@@ -232,7 +265,7 @@ class Trainer:
             self.journal.write(entry)
             self.watcher.step(entry)
             self._new_window()
-        self.watcher.tick(self.share, _live(entry, self.recipe.training.epochs))
+        self.watcher.tick(self.share, _live(entry, self.recipe.training))
 
     def _entry(self, event: str) -> dict[str, Any]:
         counters = self.counters
@@ -243,6 +276,7 @@ class Trainer:
             "epoch": counters.epoch + 1,
             "tokens": counters.tokens,
             "seconds": round(counters.seconds, 3),
+            "share": share,
             "loss": counters.window_nats / max(counters.window_tokens, 1),
             "perplexity": _perplexity(counters.epoch_nats, counters.epoch_tokens),
             "lr": self._rate(),
@@ -258,12 +292,22 @@ class Trainer:
 
     def _validate(self, stop: StopRequest) -> None:
         """Measure, keep the model if it is the best, close the epoch."""
+        began = self.counters.seconds
         self.save()
+        with nullcontext() if self.average is None else self.average.in_model():
+            self._judge(stop)
+        self._lap()
+        self.counters.longest_validation = max(self.counters.longest_validation, self.counters.seconds - began)
+        self._close_epoch()
+        self.save()
+
+    def _judge(self, stop: StopRequest) -> None:
         result = self._measure(self.recipe.validation.split, stop, columns=self.recipe.validation.columns)
         counters = self.counters
         better = counters.best_nats is None or result.nats < counters.best_nats
         counters.waited = 0 if better else counters.waited + 1
         counters.epochs_without_gain = 0 if better else counters.epochs_without_gain + 1
+        counters.validations.append(result.nats)
         if better:
             counters.best_nats = result.nats
         if better or self.recipe.validation.keep == "last":
@@ -271,14 +315,14 @@ class Trainer:
         self._lap()
         entry = self._entry("epoch") | {"valid_perplexity": result.value, "signature": result.signature}
         entry["loss"] = counters.epoch_nats / max(counters.epoch_tokens, 1)
+        if self.average is not None:
+            entry["averaged"] = self.average.count
         self.journal.write(entry)
         self.watcher.say(
             f"epoch {entry['epoch']}: training perplexity {entry['perplexity']:.2f}, "
             f"{self.recipe.validation.split} {result.value:.2f}  [{result.signature}]"
         )
         self.watcher.say(f"  it writes: {self._specimen()}")
-        self._close_epoch()
-        self.save()
 
     def _specimen(self) -> str:
         """The start of a sample, so that one sees the model learn."""
@@ -298,7 +342,8 @@ class Trainer:
         self._new_window()
         self.state = None
         tired = training.patience is not None and counters.epochs_without_gain >= training.patience
-        counters.finished = counters.epoch >= training.epochs or tired or self._time_is_up()
+        complete = training.until == "epochs" and counters.epoch >= training.epochs
+        counters.finished = complete or tired or self._time_is_up()
 
     def _measure(self, split: str, stop: StopRequest, *, columns: int = 1) -> Perplexity:
         def tick(_: int) -> None:
@@ -358,6 +403,8 @@ class Trainer:
             "state.safetensors": tensor_bytes(_state_tensors(self.state) | _random_state(self.model.device)),
             "counters.json": self.counters.to_json(),
         }
+        if self.average is not None:
+            files["average.safetensors"] = tensor_bytes(self.average.tensors())
         self.folder.save_checkpoint(self.counters.step, files)
         self._saved = time.monotonic()
 
@@ -371,6 +418,8 @@ class Trainer:
         self.counters = Counters.from_json(files["counters.json"])
         self.model.load_weights(tensors(files["weights.safetensors"], place))
         restore_optimizer(self.optimizer, tensors(files["optimizer.safetensors"], place))
+        if self.average is not None:
+            self.average.restore(tensors(files["average.safetensors"], place))
         saved = tensors(files["state.safetensors"], place)
         self.state = _state_from_tensors(saved, self.model)
         torch.set_rng_state(saved["random.cpu"])
@@ -410,9 +459,10 @@ def _perplexity(nats: float, tokens: int) -> float:
     return math.exp(min(nats / max(tokens, 1), 700.0))
 
 
-def _live(entry: dict[str, Any], epochs: int) -> str:
+def _live(entry: dict[str, Any], training: Training) -> str:
+    of = f"/{training.epochs}" if training.until == "epochs" else ""
     return (
-        f"epoch {entry['epoch']}/{epochs}  perplexity {entry['perplexity']:.1f}  loss {entry['loss']:.3f}  "
+        f"epoch {entry['epoch']}{of}  perplexity {entry['perplexity']:.1f}  loss {entry['loss']:.3f}  "
         f"lr {entry['lr']:.2g}  {entry['tokens_per_second'] or 0:,.0f} tok/s  "
         f"{entry['sentences_per_second'] or 0:,.0f} sent/s  left {clock(entry['seconds_left'])}"
     )

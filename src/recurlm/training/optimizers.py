@@ -1,28 +1,39 @@
 """Optimizers by recipe, and their memory as named tensors."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from recurlm.config import SGD, Adam, RMSProp
+from recurlm.config import SGD, Muon, Optimizer, RMSProp
 from recurlm.errors import CorruptFileError
 from recurlm.models.language_model import LanguageModel
 
 
-def build_optimizer(options: SGD | Adam | RMSProp, model: LanguageModel) -> torch.optim.Optimizer:
+class MuonWithAdamW(torch.optim.Optimizer):
+    """Two optimizers as one: the groups of both, one memory, one rate, which torch's Muon wants on the host."""
+
+    def __init__(self, muon: torch.optim.Optimizer, adamw: torch.optim.Optimizer) -> None:
+        super().__init__([*muon.param_groups, *adamw.param_groups], {})
+        self.parts = ((muon, slice(None, len(muon.param_groups))), (adamw, slice(len(muon.param_groups), None)))
+
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        for part, groups in self.parts:
+            # loading a state makes both anew
+            part.state, part.param_groups = self.state, self.param_groups[groups]
+            part.step()
+
+
+def build_optimizer(options: Optimizer, model: LanguageModel) -> torch.optim.Optimizer:
     """The optimizer of a recipe; weight decay touches matrices, never biases.
 
     On a GPU whatever changes from step to step lives there, the rate too, so that a CUDA graph reads it anew.
     """
-    parameters = list(model.parameters())
-    groups = [
-        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": options.weight_decay},
-        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
+    if isinstance(options, Muon):
+        return _muon(options, model)
+    groups = _groups(model.parameters(), options.weight_decay)
     on_gpu = model.device.type == "cuda"
     if on_gpu:  # there the first steps are meant to run without a graph
         warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")
@@ -42,6 +53,33 @@ def build_optimizer(options: SGD | Adam | RMSProp, model: LanguageModel) -> torc
     optimizer = torch.optim.AdamW if options.kind == "adamw" else torch.optim.Adam
     betas = (options.beta1, options.beta2)
     return optimizer(groups, rate, betas=betas, eps=options.epsilon, fused=True, capturable=on_gpu)
+
+
+def _groups(parameters: Iterable[Tensor], weight_decay: float) -> list[dict[str, Any]]:
+    parameters = list(parameters)
+    groups = [
+        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def _muon(options: Muon, model: LanguageModel) -> MuonWithAdamW:
+    matrices = [parameter for parameter in model.stack.parameters() if parameter.dim() == 2]
+    chosen = {id(parameter) for parameter in matrices}
+    rest = [parameter for parameter in model.parameters() if id(parameter) not in chosen]
+    muon = torch.optim.Muon(
+        matrices,
+        options.learning_rate,
+        weight_decay=options.weight_decay,
+        momentum=options.momentum,
+        adjust_lr_fn="match_rms_adamw",
+    )
+    betas = (options.beta1, options.beta2)
+    groups = _groups(rest, options.weight_decay)
+    return MuonWithAdamW(
+        muon, torch.optim.AdamW(groups, options.learning_rate, betas=betas, eps=options.epsilon, fused=True)
+    )
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

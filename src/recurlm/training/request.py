@@ -64,6 +64,11 @@ class RunConfig:
     time_limit: float | None
     start: Start | None = None
 
+    @property
+    def repeatable(self) -> bool:
+        """Whether the same command gives the same bits: not where the clock ends the run and moves its schedule."""
+        return self.time_limit is None
+
     def to_json(self, corpus: PreparedCorpus, parameters: int) -> dict[str, Any]:
         """The whole of config.json."""
         return {
@@ -79,6 +84,7 @@ class RunConfig:
             "precision": self.precision,
             "threads": self.threads,
             "time_limit": self.time_limit,
+            "repeatable": self.repeatable,
             "start": None if self.start is None else asdict(self.start),
             "recipe_name": self.recipe_name,
             "recipe": self.recipe.model_dump(mode="json"),
@@ -102,6 +108,8 @@ def open_run(request: TrainingRequest) -> tuple[RunFolder, RunConfig]:
 
 def _new_config(request: TrainingRequest) -> RunConfig:
     recipe = _asked_recipe(request)
+    if recipe.training.until == "time" and request.time_limit is None:
+        raise UsageError("the recipe trains until a time is up; say which with --time-limit, such as --time-limit 10m")
     device = resolve_device(request.device)
     return RunConfig(
         recipe,

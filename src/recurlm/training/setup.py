@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from recurlm.checkpoints import MODEL_FILE, RunFolder, digest, tensors
+from recurlm.config import Validation
 from recurlm.errors import InputError
 from recurlm.evaluation.perplexity import stream_perplexity
 from recurlm.models.initialisation import initialise
@@ -16,7 +17,7 @@ from recurlm.text.codec import EncodedText
 from recurlm.text.corpora import default_cache_directory, open_source
 from recurlm.text.sources import Corpus
 from recurlm.text.store import PreparedCorpus, prepare
-from recurlm.training.loop import Trainer
+from recurlm.training.loop import Reserve, Trainer
 from recurlm.training.progress import Watcher, clock
 from recurlm.training.request import STANDARD_INPUT, RunConfig, Start, TrainingRequest, open_run
 from recurlm.training.tensorboard import TensorBoard
@@ -52,7 +53,7 @@ def prepare_training(request: TrainingRequest, watcher: Watcher) -> Trainer:
     else:
         _check_same_texts(folder, corpus)
     _introduce(watcher, config, corpus, source, model, folder)
-    reserve = 0.0 if config.time_limit is None else _evaluation_seconds(model, corpus)
+    reserve = Reserve() if config.time_limit is None else _reserve(model, corpus, config.recipe.validation)
     return Trainer(
         config.recipe,
         model,
@@ -131,21 +132,29 @@ def _introduce(
         watcher.say(f"       {line}")
     watcher.say(f"model  {config.recipe.model.layers_in_words}, {model.parameter_count():,} parameters")
     limit = "" if config.time_limit is None else f", {clock(config.time_limit)} at most"
-    epochs = config.recipe.training.epochs
-    watcher.say(
-        f"run    {folder.path}: {epochs} epochs{limit}, {config.device}, {config.precision}, seed {config.seed}"
-    )
+    training = config.recipe.training
+    length = f"{training.epochs} epochs" if training.until == "epochs" else "as many epochs as fit"
+    watcher.say(f"run    {folder.path}: {length}{limit}, {config.device}, {config.precision}, seed {config.seed}")
+    if not config.repeatable:
+        watcher.say("       the clock has a say in it, so it cannot be repeated bit for bit")
 
 
 def _size(text: EncodedText) -> str:
     return f"{len(text.ends):,} sentences, {len(text.ids):,} tokens with <eos>"
 
 
-def _evaluation_seconds(model: LanguageModel, corpus: PreparedCorpus) -> float:
-    """How long the exact evaluation at the end will take, from a small piece of it."""
+def _reserve(model: LanguageModel, corpus: PreparedCorpus, options: Validation) -> Reserve:
+    """How long evaluations at the end will take, from small pieces of them."""
     held_out = [corpus[split] for split in ("valid", "test") if split in corpus.splits]
-    piece = EncodedText(held_out[0].ids[:TIMING_TOKENS], "", "", 0)
-    stream_perplexity(model, piece)
+    return Reserve(
+        _seconds_a_token(model, held_out[0], options.columns) * len(corpus[options.split].ids),
+        _seconds_a_token(model, held_out[0], 1) * sum(len(text.ids) for text in held_out),
+    )
+
+
+def _seconds_a_token(model: LanguageModel, text: EncodedText, columns: int) -> float:
+    piece = EncodedText(text.ids[: TIMING_TOKENS * columns], "", "", 0)
+    stream_perplexity(model, piece, columns=columns)
     start = time.monotonic()
-    stream_perplexity(model, piece)
-    return (time.monotonic() - start) / len(piece.ids) * sum(len(text.ids) for text in held_out)
+    stream_perplexity(model, piece, columns=columns)
+    return (time.monotonic() - start) / len(piece.ids)

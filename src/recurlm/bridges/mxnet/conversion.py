@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from recurlm.bridges.mxnet.architecture import (
+    GATE_SUFFIXES,
     Architecture,
     Decoder,
     EmbeddingNode,
@@ -19,6 +20,7 @@ from recurlm.bridges.mxnet.weights import Array, LayerWeights, ModelWeights
 from recurlm.config import CellKind, ModelOptions
 from recurlm.errors import InputError
 from recurlm.models.language_model import LanguageModel
+from recurlm.models.outputs import Softmax
 
 CELL_WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 _Value = TypeVar("_Value")
@@ -82,7 +84,11 @@ def parameter_names(architecture: Architecture) -> dict[str, str]:
 
 
 def architecture_of(options: ModelOptions, vocabulary_size: int) -> Architecture:
-    """The architecture of a model as MXNet names one: packed cells ``lstm_l0_`` and so on."""
+    """The architecture of a model as MXNet names one: packed cells ``lstm_l0_`` and so on.
+
+    Raises InputError for what MXNet has no operator for.
+    """
+    _refuse(options)
     dropouts = (options.dropout.input, *options.dropouts_between)
     each = zip(options.cells, options.layer_sizes, options.residuals, dropouts, strict=True)
     layers = tuple(
@@ -98,9 +104,22 @@ def architecture_of(options: ModelOptions, vocabulary_size: int) -> Architecture
     )
 
 
+def _refuse(options: ModelOptions) -> None:
+    for kind in options.cells:
+        if kind not in GATE_SUFFIXES:
+            raise InputError(f"MXNet has no cell of kind {kind!r}, so this model cannot be exported")
+    if options.input_gate != "free":
+        raise InputError(f"MXNet's LSTM has no {options.input_gate} input gate, so this model cannot be exported")
+    if options.skip:
+        raise InputError("model.skip, the sum of all layers' outputs, is not written for MXNet; train without it")
+    if options.output.kind != "softmax":
+        raise InputError(f"MXNet's models have one softmax, and this one has model.output.kind {options.output.kind}")
+
+
 def weights_of(model: LanguageModel) -> ModelWeights:
     """A model's weights as arrays."""
     layers = tuple(LayerWeights(*(_array(getattr(cell, name)) for name in CELL_WEIGHTS)) for cell in model.stack.cells)
+    assert isinstance(model.decoder, Softmax), "architecture_of refuses the others"
     bias = model.decoder.bias
     return ModelWeights(
         _array(model.embedding.weight), layers, _array(model.decoder.weight), None if bias is None else _array(bias)

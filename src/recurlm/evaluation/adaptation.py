@@ -1,0 +1,322 @@
+"""What a model may do at test time, measured beside the static figure and never mixed with it.
+
+Every method predicts the whole text under the protocol `stream`. Its options are a frozen dataclass; they are given,
+or chosen on a split that is not named test.
+"""
+
+import dataclasses
+import difflib
+import itertools
+import math
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from recurlm.config import StreamBatches
+from recurlm.errors import InputError, UsageError
+from recurlm.evaluation.dynamic import DynamicRMS, DynamicSGD, Roots, dynamic_losses, root_mean_squares
+from recurlm.evaluation.neural_cache import NeuralCache, cache_losses
+from recurlm.evaluation.options import need_natural, need_positive, need_seed
+from recurlm.evaluation.perplexity import STREAM_CHUNK, Perplexity, Tick, finite, losses_of, stream_perplexity
+from recurlm.models.language_model import LanguageModel, evaluating
+from recurlm.text.batching import Batch, Streams
+from recurlm.text.codec import EncodedText
+
+TUNING_TOKENS = 10_000
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """p(w) in proportion to p_model(w) ** (1 / temperature): all logits divided by it."""
+
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        need_positive(temperature=self.temperature)
+
+
+@dataclass(frozen=True)
+class MonteCarloDropout:
+    """The mean of the probabilities of `passes` readings with dropout on (Gal and Ghahramani 2016).
+
+    Locked masks last for `segment` tokens; each reading carries its own state.
+    """
+
+    passes: int = 20
+    segment: int = 70
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        need_natural(passes=self.passes, segment=self.segment)
+        need_seed(self.seed)
+
+
+Adaptation = NeuralCache | DynamicSGD | DynamicRMS | Temperature | MonteCarloDropout
+
+METHODS: dict[str, type[Adaptation]] = {
+    "cache": NeuralCache,
+    "dynamic-sgd": DynamicSGD,
+    "dynamic-rms": DynamicRMS,
+    "temperature": Temperature,
+    "mc-dropout": MonteCarloDropout,
+}
+
+GRIDS: dict[type[Adaptation], dict[str, tuple[float, ...]]] = {
+    NeuralCache: {"theta": (0.1, 0.3, 1.0), "share": (0.05, 0.1, 0.2, 0.3)},
+    DynamicSGD: {"rate": (0.03, 0.1, 0.3, 1.0), "decay": (0.0, 0.001, 0.01)},
+    DynamicRMS: {"rate": (2e-5, 5e-5, 1e-4), "decay": (0.001, 0.003, 0.01)},
+    Temperature: {"temperature": tuple(step / 20 for step in range(14, 31))},
+    MonteCarloDropout: {},
+}
+"""What `tune` tries: every combination."""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Options chosen on a split: which tokens they were chosen by, and the bits per token of every trial."""
+
+    split: str
+    tokens: int
+    digest: str
+    trials: tuple[tuple[Adaptation, float], ...]
+
+    @property
+    def best(self) -> Adaptation:
+        """The options with the fewest bits per token; of equals the first."""
+        return min(self.trials, key=lambda trial: trial[1])[0]
+
+    def to_json(self) -> dict[str, Any]:
+        """The object under `tuning` that `adapt --json` prints."""
+        trials = [
+            {"options": dataclasses.asdict(options), "bits_per_token": finite(bits)} for options, bits in self.trials
+        ]
+        return {"split": self.split, "tokens": self.tokens, "text": f"sha256:{self.digest[:8]}", "trials": trials}
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """The static figure of a text and, apart from it, the figure with an adaptation at test time."""
+
+    static: Perplexity
+    adapted: Perplexity
+    options: Adaptation
+    tuning: Tuning | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `adapt --json` prints."""
+        return {
+            "static": self.static.to_json(),
+            "adapted": self.adapted.to_json(),
+            "method": method_name(self.options),
+            "options": dataclasses.asdict(self.options),
+            "tuning": None if self.tuning is None else self.tuning.to_json(),
+        }
+
+
+def method_name(options: Adaptation) -> str:
+    """What the method is called on the command line and in signatures."""
+    return next(name for name, kind in METHODS.items() if kind is type(options))
+
+
+def parse_adaptation(method: str, changes: Iterable[str] = ()) -> Adaptation:
+    """A method by name with `key=value` changes of its options.
+
+    Raises UsageError for a name, key or value that cannot be.
+    """
+    if method not in METHODS:
+        raise UsageError(f"no method named {method!r}; there are {', '.join(METHODS)}")
+    options = METHODS[method]()
+    known = dataclasses.asdict(options)
+    values: dict[str, Any] = {}
+    for change in changes:
+        key, equals, written = (part.strip() for part in change.partition("="))
+        if not equals:
+            raise UsageError(f"--set {change}: write it as key=value, such as --set {next(iter(known))}=...")
+        if key not in known:
+            nearest = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {nearest[0]}?" if nearest else f"it has {', '.join(known)}"
+            raise UsageError(f"--set {change}: {method} has no option {key!r}; {hint}")
+        values[key] = _number(change, written, type(known[key]))
+    return dataclasses.replace(options, **values)
+
+
+def _number(change: str, written: str, kind: type[int] | type[float]) -> float:
+    try:
+        value = kind(written)
+    except ValueError:
+        raise UsageError(f"--set {change}: {'a whole' if kind is int else 'a'} number is needed") from None
+    return value
+
+
+def adapted_perplexity(
+    model: LanguageModel,
+    text: EncodedText,
+    options: Adaptation,
+    *,
+    roots: Roots | None = None,
+    tuning: Tuning | None = None,
+    tick: Tick | None = None,
+) -> Adapted:
+    """Both figures of a text, which is read twice; `roots` are what dynamic-rms gathered, see `gathered_roots`.
+
+    Raises UsageError where dynamic-rms has none or the text's rule for unknown tokens is not the plain one,
+    InputError where learning diverges.
+    """
+    if text.rule.kind != "unk":
+        raise UsageError("adaptation counts unknown words as <unk> only; leave the rule for them out")
+    static = stream_perplexity(model, text, tick=tick)
+    costs = token_costs(model, text, options, roots, tick=tick)
+    if not np.isfinite(costs).all():
+        raise InputError(f"{method_name(options)} diverged on {text.name}: its losses are not finite; lower the rate")
+    return Adapted(static, _marked(static, text, costs, options, tuning), options, tuning)
+
+
+def tune(
+    model: LanguageModel,
+    text: EncodedText,
+    options: Adaptation,
+    split: str,
+    *,
+    roots: Roots | None = None,
+    tokens: int = TUNING_TOKENS,
+    tick: Tick | None = None,
+) -> Tuning:
+    """Try the method's grid on the first `tokens` tokens of a split; options outside the grid stay as given.
+
+    Raises UsageError for a split named test, and for a method without anything to choose.
+    """
+    refuse_test(split)
+    grid = GRIDS[type(options)]
+    if not grid:
+        raise UsageError(f"{method_name(options)} has nothing to tune; leave out --tune")
+    part = dataclasses.replace(text, ids=text.ids[:tokens])
+    trials = []
+    for values in itertools.product(*grid.values()):
+        chosen: dict[str, Any] = dict(zip(grid, values, strict=True))
+        trial = dataclasses.replace(options, **chosen)
+        costs = token_costs(model, part, trial, roots, tick=tick)
+        trials.append((trial, float(costs.mean()) / math.log(2)))
+    return Tuning(split, len(part.ids), text.digest, tuple(trials))
+
+
+def refuse_test(split: str) -> None:
+    """The guard: UsageError where options would be chosen on the text that they are judged by."""
+    if split == "test":
+        raise UsageError("options are never chosen on a split named test; tune on valid")
+
+
+def gathered_roots(
+    model: LanguageModel, training: EncodedText, options: DynamicRMS, *, tick: Tick | None = None
+) -> Roots:
+    """What dynamic-rms must know of the training text: its first tokens' gradients, as many as the options say."""
+    part = dataclasses.replace(training, ids=training.ids[: options.gathered])
+    return root_mean_squares(model, part, options.segment, tick=tick)
+
+
+def adapted_losses(
+    model: LanguageModel, text: EncodedText, options: Adaptation, roots: Roots | None = None
+) -> Generator[Tensor, None, None]:
+    """-ln p of each token in order, a float64 tensor for each piece of the text that the method reads at once."""
+    match options:
+        case DynamicSGD():
+            return dynamic_losses(model, text, options.segment, options.update)
+        case DynamicRMS():
+            if roots is None:
+                raise UsageError("dynamic-rms needs the training text for its gradients; give it, or use dynamic-sgd")
+            return dynamic_losses(model, text, options.segment, options.update_by(roots))
+        case NeuralCache():
+            return cache_losses(model, text, options)
+        case Temperature():
+            return _tempered_losses(model, text, options)
+        case MonteCarloDropout():
+            return _dropout_losses(model, text, options)
+
+
+@torch.no_grad()
+def _tempered_losses(model: LanguageModel, text: EncodedText, options: Temperature) -> Generator[Tensor, None, None]:
+    state = model.initial_state(1)
+    with evaluating(model):
+        for batch in _pieces(model, text, STREAM_CHUNK):
+            logits, state = model(batch.input, state)
+            logprobs = (logits / options.temperature).log_softmax(-1)
+            yield -logprobs.gather(-1, batch.target[..., None]).flatten().double().cpu()
+
+
+@torch.no_grad()
+def _dropout_losses(
+    model: LanguageModel, text: EncodedText, options: MonteCarloDropout
+) -> Generator[Tensor, None, None]:
+    states = [model.initial_state(1)] * options.passes
+    with _dropping(model, options.seed):
+        for batch in _pieces(model, text, options.segment):
+            drawn = []
+            for number, state in enumerate(states):
+                hidden, states[number] = model.hidden(batch.input, state)
+                drawn.append(losses_of(model, hidden, batch.target).flatten().cpu())
+            yield math.log(options.passes) - (-torch.stack(drawn)).logsumexp(0)
+
+
+@contextmanager
+def _dropping(model: LanguageModel, seed: int) -> Iterator[None]:
+    """The model with dropout, drawn from a seed; its mode and torch's generators come back at the end."""
+    training = model.training
+    devices = [model.device] if model.device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(seed)
+        model.train(True)
+        try:
+            yield
+        finally:
+            model.train(training)
+
+
+def _pieces(model: LanguageModel, text: EncodedText, length: int) -> Iterator[Batch]:
+    """The text as one stream, `length` tokens at once, on the model's device."""
+    for batch in Streams(text, StreamBatches(batch_size=1, bptt=length), seed=0).batches(0):
+        yield batch.to(model.device)
+
+
+def token_costs(
+    model: LanguageModel,
+    text: EncodedText,
+    options: Adaptation,
+    roots: Roots | None = None,
+    *,
+    tick: Tick | None = None,
+) -> NDArray[np.float64]:
+    """-ln p of every id of the text (N,), in its order; infinite from where it is no number any more."""
+    costs = np.full(len(text.ids), np.inf)
+    done = 0
+    # closed at once, also in the middle: what it did to the weights is undone then
+    with closing(adapted_losses(model, text, options, roots)) as pieces:
+        for losses in pieces:
+            if not losses.isfinite().all():
+                break
+            costs[done : done + len(losses)] = losses
+            done += len(losses)
+            if tick is not None:
+                tick(len(losses))
+    return costs
+
+
+def _marked(
+    static: Perplexity, text: EncodedText, costs: NDArray[np.float64], options: Adaptation, tuning: Tuning | None
+) -> Perplexity:
+    """The static figure's contract with other costs, and what was done about them right behind the protocol."""
+    values = ",".join(f"{name}={value}" for name, value in dataclasses.asdict(options).items())
+    marks = [f"adapted={method_name(options)}({values})"]
+    if tuning is not None:
+        marks.append(f"tuned={tuning.split}:{tuning.tokens}")
+    protocol, _, contract = static.signature.partition("|")
+    known = None
+    if text.missing is not None:
+        of_known = np.delete(costs, text.missing)
+        known = float(of_known.sum()), len(of_known)
+    signature = "|".join([protocol, *marks, contract])
+    return dataclasses.replace(static, nats=float(costs.sum()), signature=signature, known=known)

@@ -1,0 +1,93 @@
+"""Averages of weights over steps, which are validated and kept in place of the last weights.
+
+a_n = a_{n-1} + max(1 / n, 1 - decay) (w_n - a_{n-1})        n: weights averaged so far, this one included
+
+With decay 1 this is the mean of w_1 ... w_n (Polyak and Juditsky 1992), with a smaller one it forgets older weights
+exponentially once n is large enough, and has no first weight to get rid of.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from recurlm.config import Average, ExponentialAverage, NonMonotoneAverage, TailAverage
+from recurlm.errors import CorruptFileError
+from recurlm.models.language_model import LanguageModel
+
+COUNT = "count"
+
+
+class WeightAverage:
+    """The average of a model's weights: empty, and of no effect, until the first are added."""
+
+    def __init__(self, model: LanguageModel, decay: float = 1.0) -> None:
+        self.decay = decay
+        self.count = 0
+        named = dict(model.named_parameters())
+        self.names, self.weights = list(named), [weight.detach() for weight in named.values()]
+        self.values: list[Tensor] = []
+
+    def add(self) -> None:
+        """Take in the model's weights as they are now."""
+        self.count += 1
+        if not self.values:
+            self.values = [weight.clone() for weight in self.weights]
+        torch._foreach_lerp_(self.values, self.weights, max(1 / self.count, 1 - self.decay))
+
+    @contextmanager
+    def in_model(self) -> Iterator[None]:
+        """Inside, the model has the average for its weights; its own come back at the end."""
+        own = [weight.clone() for weight in self.weights] if self.values else []
+        for weight, value in zip(self.weights, self.values or self.weights, strict=True):
+            weight.copy_(value)
+        try:
+            yield
+        finally:
+            for weight, value in zip(self.weights, own or self.weights, strict=True):
+                weight.copy_(value)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The average as a checkpoint keeps it."""
+        named = dict(zip(self.names, self.values, strict=False))
+        return {COUNT: torch.tensor(self.count)} | named
+
+    def restore(self, saved: Mapping[str, Tensor]) -> None:
+        """Put back what `tensors` gave. Raises CorruptFileError where it belongs to another model."""
+        self.count = int(saved[COUNT]) if COUNT in saved else -1
+        if self.count < 0 or set(saved) != {COUNT, *(self.names if self.count else ())}:
+            raise CorruptFileError("checkpoint: the average of the weights is another model's")
+        pairs = zip(self.names, self.weights, strict=True)
+        self.values = [saved[name].to(weight.device) for name, weight in pairs] if self.count else []
+
+
+def open_average(options: Average, model: LanguageModel) -> WeightAverage | None:
+    """The average that a recipe asks for; None where it asks for none."""
+    if options.kind == "none":
+        return None
+    return WeightAverage(model, options.decay if isinstance(options, ExponentialAverage) else 1.0)
+
+
+def average_begins(options: Average, *, share: float, validations: Sequence[float]) -> bool:
+    """Whether it is time for the first weights.
+
+    share: how much of the run is done · validations: losses so far, one for each validation.
+    """
+    if isinstance(options, TailAverage):
+        return share >= options.start
+    if isinstance(options, NonMonotoneAverage):
+        return is_non_monotone(validations, options.interval)
+    return isinstance(options, ExponentialAverage)
+
+
+def is_non_monotone(validations: Sequence[float], interval: int) -> bool:
+    """Whether the last validation is worse than the best of those before the last `interval` of its predecessors.
+
+    The trigger of NT-ASGD (Merity et al. 2018, algorithm 1): v_t > min(v_0 ... v_{t-n-1}).
+    """
+    if not validations:
+        return False
+    *before, last = validations
+    earlier = before[: max(len(before) - interval, 0)]
+    return bool(earlier) and last > min(earlier)

@@ -1,0 +1,28 @@
+"""What is added to the cross entropy: penalties on the last layer's outputs (Merity, McCann and Socher 2017).
+
+activation  AR  = alpha mean(d_n ∘ d_n)                         d_n: output after dropout
+slowness    TAR = beta mean((h_n - h_{n-1}) ∘ (h_n - h_{n-1}))    h_n: output before dropout, within the batch
+
+Means are over time steps, columns and units, all positions of the batch.
+"""
+
+from torch import Tensor
+
+from recurlm.config import Training
+
+
+def output_penalty(raw: Tensor, dropped: Tensor, options: Training) -> Tensor | float:
+    """AR + TAR in nats a token, of outputs (T, B, H) before and after dropout; 0.0 where the recipe asks for none."""
+    penalty: Tensor | float = 0.0
+    if options.activation_penalty:
+        penalty = penalty + options.activation_penalty * dropped.float().square().mean()
+    if options.slowness_penalty and len(raw) > 1:
+        penalty = penalty + options.slowness_penalty * raw.float().diff(dim=0).square().mean()
+    return penalty
+
+
+def minimised(cross_entropy: Tensor, penalty: Tensor | float, targets: Tensor | int, divisor: Tensor | int) -> Tensor:
+    """(sum of nats + penalty for each target) / divisor: the penalty weighs the same however the loss is reduced."""
+    if isinstance(penalty, float):
+        return cross_entropy / divisor
+    return (cross_entropy + penalty * targets) / divisor

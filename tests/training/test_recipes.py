@@ -1,0 +1,94 @@
+"""Each recipe that ships learns: a little of it, on a little text."""
+
+import json
+import math
+import random
+from pathlib import Path
+
+import pytest
+
+from recurlm.config import load_recipe, recipe_names
+from recurlm.models.language_model import LanguageModel
+from recurlm.training.progress import Silent
+from recurlm.training.request import TrainingRequest
+from recurlm.training.setup import prepare_training
+from recurlm.training.stopping import StopRequest
+
+STEPS = 200
+WIDTH = 24
+COLUMNS = 8
+WORDS = 300
+
+
+@pytest.fixture
+def zipf_folder(tmp_path: Path) -> Path:
+    """Sentences of one form, their nouns drawn by Zipf's law: whoever learns how often words come gains two nats."""
+    chosen = random.Random(5)
+    nouns = [f"noun{rank}" for rank in range(WORDS)]
+
+    def noun() -> str:
+        return chosen.choices(nouns, [1 / (rank + 1) for rank in range(WORDS)])[0]
+
+    folder = tmp_path / "zipf"
+    folder.mkdir()
+    for name, count in (("train", 300), ("valid", 20), ("test", 20)):
+        lines = [f"the {noun()} sees the {noun()} and the {noun()}\n" for _ in range(count)]
+        (folder / f"{name}.txt").write_text("".join(lines), "utf-8")
+    return folder
+
+
+def smaller(name: str) -> list[str]:
+    """Changes that keep a recipe's kinds, rates, dropout and schedule, and shrink widths, columns and time steps."""
+    recipe = load_recipe(name)
+    layers = len(recipe.model.hidden_sizes)
+    changes = [f"model.embedding_size={WIDTH}", f"model.hidden_sizes={[WIDTH] * layers}"]
+    changes += [f"batches.batch_size={COLUMNS}", "training.log_every=20"]
+    if recipe.model.mogrifier.rank is not None:
+        changes += [f"model.mogrifier.rank={WIDTH // 3}"]
+    if name in ("awd-lstm", "mos"):
+        # a clipped step is 0.25 times the rate long whatever the model: too far for one a thousand times as small
+        changes += ["optimizer.learning_rate=1.0"]
+    return [*changes, "batches.bptt=8" if recipe.batches.kind == "stream" else "validation.full_batches=1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [
+        ("zaremba-small", 5),
+        ("zaremba-medium", 20),
+        ("zaremba-large", 66),
+        ("awd-lstm", 24),
+        ("melis", 24),
+        ("mogrifier", 24),
+        ("mos", 22),
+    ],
+)
+def test_a_published_model_has_its_published_size(name: str, millions: int) -> None:
+    model = LanguageModel(load_recipe(name).model, 10_000)
+    assert round(model.parameter_count() / 1e6) == millions
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_shipped_recipe_learns(name: str, zipf_folder: Path, tmp_path: Path) -> None:
+    """Two hundred steps of the recipe, its schedule drawn together to them, and the loss falls."""
+
+    def request(out: str, *changes: str) -> TrainingRequest:
+        return TrainingRequest(
+            text=str(zipf_folder),
+            recipe=name,
+            changes=(*smaller(name), *changes),
+            out=tmp_path / out,
+            device="cpu",
+            precision="fp32",
+            cache_directory=tmp_path / "cache",
+        )
+
+    steps_an_epoch = prepare_training(request("measured"), Silent()).source.length(0)
+    trainer = prepare_training(request("run", f"training.epochs={math.ceil(STEPS / steps_an_epoch)}"), Silent())
+    result = trainer.fit(StopRequest())
+    assert result.steps >= STEPS * 0.95  # random lengths make some epochs shorter
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    losses = [entry["loss"] for entry in map(json.loads, lines) if entry["event"] == "step"]
+    knowing_nothing = math.log(trainer.model.vocabulary_size)
+    assert losses[-1] < losses[0]
+    assert losses[-1] < 0.85 * knowing_nothing
