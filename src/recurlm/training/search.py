@@ -46,7 +46,8 @@ Objective = Callable[[Trial, AfterValidation, StopRequest], Result]
 class SearchRequest:
     """What the command line or a notebook asks for.
 
-    training: of every trial, `out` the folder of the search, `resume` whether it goes on · vary: as `--vary` has it,
+    training: of every trial, without start, time limit and precision; `out` is the folder of the search, `resume`
+    whether it goes on · vary: as `--vary` has it,
     empty for what is usual · trials: how many there are in the end · time: for all of them together.
     """
 
@@ -250,8 +251,8 @@ def open_search(request: SearchRequest) -> Search:
     """Begin a search, or go on with the one in the folder. Raises UsageError or InputError before it writes."""
     training = request.training
     config = new_config(replace(training, resume=False))
-    if training.start is not None or training.time_limit is not None:
-        raise UsageError("trials of a search are whole runs from the beginning: without --from and --time-limit")
+    if training.start or training.time_limit or training.precision:
+        raise UsageError("the recipe alone decides a trial; leave --from, --time-limit and --precision out")
     if config.source == STANDARD_INPUT:
         raise UsageError("a search reads its text once for each trial; write standard input into a file first")
     if config.recipe.training.until == "time":
@@ -272,7 +273,6 @@ def open_search(request: SearchRequest) -> Search:
         changes=(),
         seed=config.seed,
         device=config.device,
-        precision=config.precision,
         resume=True,
         without_test=True,
     )
