@@ -261,6 +261,7 @@ def test_a_search_needs_a_valid_text(request_for: Callable[..., SearchRequest], 
     [
         ({"changes": ("validation.split=test",)}, InputError, "no choice may rest on"),
         ({"time_limit": "1m"}, UsageError, "leave --from, --time-limit and --precision out"),
+        ({"changes": ("training.until=time",)}, UsageError, "trials of a search are of equal epochs"),
         ({"text": "-"}, UsageError, "write standard input into a file"),
         ({"changes": (f"{RATE}=0.1",)}, UsageError, "--vary has the same key"),
     ],

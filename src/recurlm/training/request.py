@@ -100,6 +100,8 @@ def open_run(request: TrainingRequest) -> tuple[RunFolder, RunConfig]:
         folder = RunFolder(request.out)
         return folder, _resumed_config(folder, request)
     config = new_config(request)
+    if config.recipe.training.until == "time" and config.time_limit is None:
+        raise UsageError("the recipe trains until a time is up; say which with --time-limit, such as --time-limit 10m")
     folder = RunFolder(request.out or default_folder(config))
     if folder.holds_run():
         if request.resume:
@@ -113,8 +115,6 @@ def open_run(request: TrainingRequest) -> tuple[RunFolder, RunConfig]:
 def new_config(request: TrainingRequest) -> RunConfig:
     """The configuration of a run that begins. Raises UsageError or InputError for what cannot be."""
     recipe = _asked_recipe(request)
-    if recipe.training.until == "time" and request.time_limit is None:
-        raise UsageError("the recipe trains until a time is up; say which with --time-limit, such as --time-limit 10m")
     device = resolve_device(request.device)
     return RunConfig(
         recipe,
