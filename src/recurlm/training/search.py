@@ -146,7 +146,7 @@ class Search:
                 self._try(trial, objective, stop)
                 watcher.say(self._told(trial))
         if stop.by_signal and len(study.over) < trials:
-            raise StoppedError(f"{len(study.over)} trials are over; go on with the same command and --resume")
+            raise StoppedError(f"stopped; {len(study.over)} trials are over; go on with the same command and --resume")
         return self._findings()
 
     def _try(self, trial: Trial, objective: Objective, stop: StopRequest) -> None:
