@@ -29,7 +29,7 @@ LEVELS = {
     "plots": 4,
     "cli": 6,
 }
-HEAVY = {"torch", "numpy", "matplotlib", "safetensors", "tokenizers", "tensorboard"}
+HEAVY = {"torch", "numpy", "matplotlib", "safetensors", "tokenizers", "tensorboard", "optuna"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -12,6 +12,7 @@ from recurlm.config import (
     parse_recipe,
     recipe_names,
     recipe_text,
+    recipe_toml,
     sections,
 )
 from recurlm.errors import InputError
@@ -356,6 +357,27 @@ def test_a_recipe_survives_json(recipe_file):
 @pytest.mark.parametrize("name", recipe_names())
 def test_a_shipped_recipe_loads_and_says_what_it_is_for(name):
     assert load_recipe(name).description
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_recipe_survives_its_toml(name, tmp_path):
+    path = tmp_path / "recipe.toml"
+    path.write_text(recipe_toml(load_recipe(name)), "utf-8")
+    assert load_recipe(str(path)) == load_recipe(name)
+
+
+def test_a_recipe_s_toml_takes_every_kind_of_value(tmp_path):
+    values = {
+        "description": 'a "quoted" line,\nand 中文',
+        "text": {"unit": "bpe", "merges": 300},
+        "model": {"cell": ["lstm", "qrnn"], "hidden_sizes": [8, 8], "output": {"kind": "mixture", "experts": 3}},
+        "optimizer": {"kind": "sgd", "learning_rate": 1e-05, "weight_decay": 1},
+    }
+    recipe = parse_recipe(values, "test")
+    path = tmp_path / "recipe.toml"
+    path.write_text(recipe_toml(recipe), "utf-8")
+    assert load_recipe(str(path)) == recipe
+    assert '[model.output]\nkind = "mixture"' in recipe_toml(recipe)
 
 
 @pytest.mark.parametrize("place", ["recurrent_weights", "state"])

@@ -142,6 +142,10 @@ class RunFolder:
         except CorruptFileError as error:
             raise CorruptFileError(f"{error}\nremove {folder} to go on from the checkpoint before it") from error
 
+    def discard_checkpoints(self) -> None:
+        """Remove them all: nobody will go on with this run."""
+        shutil.rmtree(self.path / CHECKPOINTS_FOLDER, ignore_errors=True)
+
     def discard_unfinished(self) -> None:
         """Remove what a killed process left half done."""
         remove_partial(self.path)

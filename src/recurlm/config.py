@@ -4,7 +4,7 @@ import difflib
 import itertools
 import json
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
@@ -667,17 +667,34 @@ def apply_change(values: dict[str, Any], change: str) -> None:
         if not isinstance(below, dict):
             raise InputError(f"--set {change}: {key} is a value, not a section")
         section = below
-    value = _toml_value(raw.strip())
+    value = toml_value(raw.strip())
     if keys[-1] == "kind" and section.get("kind") != value:
         section.clear()
     section[keys[-1]] = value
 
 
-def _toml_value(raw: str) -> Any:
+def toml_value(raw: str) -> Any:
+    """A value written as in TOML; what is not TOML is a string, so bare words need no quotes."""
     try:
         return tomllib.loads(f"value = {raw}")["value"]
     except tomllib.TOMLDecodeError:
         return raw
+
+
+def recipe_toml(recipe: Recipe) -> str:
+    """A whole recipe as a TOML file, defaults written out; `load_recipe` gives the same recipe back."""
+    return "\n".join(_toml_lines(recipe.model_dump(mode="json", exclude_none=True))) + "\n"
+
+
+def _toml_lines(values: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[str]:
+    # plain keys come first: after the head of a table they would belong to it
+    for key, value in values.items():
+        if not isinstance(value, dict):
+            yield f"{key} = {json.dumps(value, ensure_ascii=False)}"
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from ("", f"[{'.'.join((*path, key))}]")
+            yield from _toml_lines(value, (*path, key))
 
 
 def _explain(detail: Mapping[str, Any]) -> str:

@@ -23,7 +23,7 @@ from recurlm.text.corpora import default_cache_directory, local_file, named_corp
 from recurlm.version import VERSION
 
 FEATURES = ("avx2", "avx512_f", "avx512_bf16", "amx_bf16")
-EXTRAS = {"tokenizers": "bpe", "tensorboard": "tensorboard"}
+EXTRAS = {"tokenizers": "bpe", "optuna": "search", "tensorboard": "tensorboard"}
 TOLERANCE = {"cpu": 1e-4, "cuda": 5e-3}
 """Largest relative difference; cuDNN multiplies with ten bits of mantissa (TF32)."""
 

@@ -24,6 +24,7 @@ from recurlm.cli.plot import plot
 from recurlm.cli.recipes import recipes
 from recurlm.cli.rescore import rescore
 from recurlm.cli.score import score
+from recurlm.cli.search import search
 from recurlm.cli.threads import settle_threads
 from recurlm.cli.train import train
 from recurlm.cli.vocabulary import vocabulary
@@ -42,6 +43,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("train")(train)
+app.command("search")(search)
 app.command("eval")(evaluate)
 app.command("adapt")(adapt)
 app.command("compare")(compare)

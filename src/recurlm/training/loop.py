@@ -3,6 +3,7 @@
 import itertools
 import math
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,12 @@ from recurlm.training.stopping import StopRequest
 
 SPECIMEN_TEMPERATURE = 0.8
 SPECIMEN_TOKENS = {"word": 20, "bpe": 30, "character": 100}
+
+AfterValidation = Callable[[int, Perplexity], None]
+"""Called with the number of an epoch, from 1, and what validation gave; may raise to end the run.
+
+It is called once more for the same epoch where a run was killed before it could save that the epoch is over.
+"""
 
 
 class DivergedError(RecurlmError):
@@ -113,9 +120,10 @@ class Trainer:
         time_limit: float | None = None,
         reserve: Reserve = NOTHING_RESERVED,
         mirror: Mirror | None = None,
+        after_validation: AfterValidation | None = None,
     ) -> None:
         """`time_limit` is the whole run's, in seconds; `mirror` gets what the journal gets."""
-        self.mirror = mirror
+        self.mirror, self.after_validation = mirror, after_validation
         self.recipe, self.model, self.source, self.corpus = recipe, model, source, corpus
         self.folder, self.watcher = folder, watcher
         self.precision = precision
@@ -323,6 +331,8 @@ class Trainer:
             f"{self.recipe.validation.split} {result.value:.2f}  [{result.signature}]"
         )
         self.watcher.say(f"  it writes: {self._specimen()}")
+        if self.after_validation is not None:
+            self.after_validation(entry["epoch"], result)
 
     def _specimen(self) -> str:
         """The start of a sample, so that one sees the model learn."""

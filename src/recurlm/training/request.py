@@ -24,7 +24,10 @@ STANDARD_INPUT = "-"
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """What the command line or a notebook asks for; None means the recipe's or the program's own choice."""
+    """What the command line or a notebook asks for; None means the recipe's or the program's own choice.
+
+    without_test: leave the corpus's test text unread.
+    """
 
     text: str | None = None
     recipe: str | None = None
@@ -40,6 +43,7 @@ class TrainingRequest:
     data_directory: Path | None = None
     cache_directory: Path | None = None
     offline: bool = False
+    without_test: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,8 +99,10 @@ def open_run(request: TrainingRequest) -> tuple[RunFolder, RunConfig]:
     if request.resume and request.out is not None and RunFolder(request.out).holds_run():
         folder = RunFolder(request.out)
         return folder, _resumed_config(folder, request)
-    config = _new_config(request)
-    folder = RunFolder(request.out or _default_folder(config))
+    config = new_config(request)
+    if config.recipe.training.until == "time" and config.time_limit is None:
+        raise UsageError("the recipe trains until a time is up; say which with --time-limit, such as --time-limit 10m")
+    folder = RunFolder(request.out or default_folder(config))
     if folder.holds_run():
         if request.resume:
             return folder, _resumed_config(folder, request)
@@ -106,10 +112,9 @@ def open_run(request: TrainingRequest) -> tuple[RunFolder, RunConfig]:
     return folder, config
 
 
-def _new_config(request: TrainingRequest) -> RunConfig:
+def new_config(request: TrainingRequest) -> RunConfig:
+    """The configuration of a run that begins. Raises UsageError or InputError for what cannot be."""
     recipe = _asked_recipe(request)
-    if recipe.training.until == "time" and request.time_limit is None:
-        raise UsageError("the recipe trains until a time is up; say which with --time-limit, such as --time-limit 10m")
     device = resolve_device(request.device)
     return RunConfig(
         recipe,
@@ -170,7 +175,8 @@ def _recipe_name(request: TrainingRequest) -> str:
     return request.recipe or ("demo" if request.text is None else "default")
 
 
-def _default_folder(config: RunConfig) -> Path:
+def default_folder(config: RunConfig) -> Path:
+    """Where a run goes that nobody named a folder for."""
     corpus = "standard-input" if config.source == STANDARD_INPUT else Path(config.source).name.split(".")[0]
     return Path("runs") / f"{corpus}-{config.recipe_name}"
 
@@ -214,7 +220,7 @@ def _resumed_config(folder: RunFolder, request: TrainingRequest) -> RunConfig:
     return config
 
 
-def parse_duration(text: str) -> float:
+def parse_duration(text: str, option: str = "--time-limit") -> float:
     """Seconds from such as 90s, 10m, 1.5h or 1h30m. Raises UsageError."""
     match = re.fullmatch(r"(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s?)?", text.strip())
     try:
@@ -223,7 +229,7 @@ def parse_duration(text: str) -> float:
         hours = minutes = seconds = 0.0
     total = hours * 3600 + minutes * 60 + seconds
     if total <= 0:
-        raise UsageError(f"--time-limit {text}: write it as 90s, 10m, 1.5h or 1h30m")
+        raise UsageError(f"{option} {text}: write it as 90s, 10m, 1.5h or 1h30m")
     return total
 
 

@@ -17,7 +17,7 @@ from recurlm.text.codec import EncodedText
 from recurlm.text.corpora import default_cache_directory, open_source
 from recurlm.text.sources import Corpus
 from recurlm.text.store import PreparedCorpus, prepare
-from recurlm.training.loop import Reserve, Trainer
+from recurlm.training.loop import AfterValidation, Reserve, Trainer
 from recurlm.training.progress import Watcher, clock
 from recurlm.training.request import STANDARD_INPUT, RunConfig, Start, TrainingRequest, open_run
 from recurlm.training.tensorboard import TensorBoard
@@ -26,7 +26,9 @@ TENSORBOARD_FOLDER = "tensorboard"
 TIMING_TOKENS = 256
 
 
-def prepare_training(request: TrainingRequest, watcher: Watcher) -> Trainer:
+def prepare_training(
+    request: TrainingRequest, watcher: Watcher, after_validation: AfterValidation | None = None
+) -> Trainer:
     """Open or begin the run folder, prepare the text, build the model.
 
     Raises UsageError or InputError for what cannot be, before anything is written.
@@ -65,6 +67,7 @@ def prepare_training(request: TrainingRequest, watcher: Watcher) -> Trainer:
         time_limit=config.time_limit,
         reserve=reserve,
         mirror=TensorBoard(folder.path / TENSORBOARD_FOLDER) if request.tensorboard else None,
+        after_validation=after_validation,
     )
 
 
@@ -82,12 +85,13 @@ def _load_start(model: LanguageModel, start: Start) -> None:
 
 
 def _open_source(config: RunConfig, request: TrainingRequest) -> Corpus:
-    return open_source(
+    source = open_source(
         config.source,
         data_directory=request.data_directory,
         cache_directory=request.cache_directory,
         offline=request.offline,
     )
+    return replace(source, test=None) if request.without_test else source
 
 
 def _prepare(

@@ -1,0 +1,104 @@
+"""`recurlm search`: the values of a recipe that suit a text best."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recurlm.cli.console import (
+    CacheDirectoryOption,
+    DataDirectoryOption,
+    DeviceOption,
+    JsonOption,
+    OfflineOption,
+    message,
+    print_json,
+)
+
+
+def search(
+    text: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[TEXT]",
+            help="A corpus by name, a text file or a folder, as for train. Without it: the recipe's corpus.",
+            show_default=False,
+        ),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe",
+            envvar="RECURLM_RECIPE",
+            help="A shipped recipe or a TOML file, whose keys are varied. [default: default; demo without TEXT]",
+            show_default=False,
+        ),
+    ] = None,
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--vary",
+            metavar="KEY=VALUES",
+            help="A key and its range or choices: key=0.1..0.6, key=log:1e-3..2e-2 or key=16|32|64; repeatable. "
+            "[default: around the recipe's learning rate, weight decay and dropouts]",
+        ),
+    ] = None,
+    trials: Annotated[int, typer.Option("--trials", min=1, help="How many trials there are in the end.")] = 20,
+    time: Annotated[
+        str | None,
+        typer.Option("--time", metavar="TIME", help="Of all trials together: 90s, 60m or 1h30m.", show_default=False),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder. [default: runs/CORPUS-RECIPE-search]", show_default=False)
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the recipe for all trials."),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Short for --set training.epochs=N.")] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", min=0, envvar="RECURLM_SEED", help="Of the choice and of each trial. [default: 1]"),
+    ] = None,
+    device: DeviceOption = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the search in the folder.")] = False,
+    data_directory: DataDirectoryOption = None,
+    cache_directory: CacheDirectoryOption = None,
+    offline: OfflineOption = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Search a recipe's values by validation perplexity.
+
+    Writes the best recipe and never reads the test text. Ctrl-C stops it; --resume goes on. Needs the extra `search`.
+    """
+    from recurlm.devices import keep_freed_memory
+    from recurlm.training.progress import open_watcher
+    from recurlm.training.request import TrainingRequest
+    from recurlm.training.search import SearchRequest
+    from recurlm.training.search import search as find
+
+    keep_freed_memory()
+    all_changes = [*(changes or []), *([f"training.epochs={epochs}"] if epochs is not None else [])]
+    training = TrainingRequest(
+        text=text,
+        recipe=recipe,
+        changes=tuple(all_changes),
+        out=out,
+        seed=seed,
+        device=device,
+        resume=resume,
+        data_directory=data_directory,
+        cache_directory=cache_directory,
+        offline=offline,
+    )
+    watcher = open_watcher(quiet=quiet)
+    try:
+        findings = find(SearchRequest(training, tuple(vary or ()), trials, time), watcher)
+    finally:
+        watcher.close()
+    if json:
+        print_json(findings.to_json())
+        return
+    print(findings.table())
+    message(findings.summary())
