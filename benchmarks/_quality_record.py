@@ -52,7 +52,7 @@ def _page(plan: "Plan", seeds: dict[int, dict[str, Any]], circumstances: dict[st
     if missing:
         lines += [f"Not complete; still missing: {', '.join(missing)}.", ""]
     lines += [
-        "Perplexity under the protocol `stream`. Static: weights and probabilities stay as training left them. The other",
+        "Perplexity under the protocol `stream`. Static: weights and probabilities stay as training left them. Other",
         "columns adapt to the text while it is read, with options chosen on valid, and compare only with their like.",
         "",
         *_table(plan, seeds),
@@ -114,10 +114,11 @@ def _circumstances(plan: "Plan", seeds: dict[int, dict[str, Any]], last: dict[st
 
     processor = f"{every('processor')}, {every('cores')} threads"
     machine = f"{every('gpu')}; {processor}" if plan.device == "cuda" else processor
+    load = ", ".join(f"{fact['load']:.1f}" for fact in facts)
     rows = {
         "command": f"`{last['command']}`",
         "commit": every("commit"),
-        "machine": f"{machine}; load {', '.join(f'{fact["load"]:.1f}' for fact in facts)}",
+        "machine": f"{machine}; load {load}",
         "versions": f"Python {every('python')}, torch {every('torch')}, recurlm {VERSION}",
         "date": every("date"),
         "signature": "with every perplexity, above",

@@ -126,7 +126,7 @@ def _train(plan: Plan, seed: int, stop: StopRequest) -> Figures:
 def _adapt(plan: Plan, seed: int, method: str, stop: StopRequest) -> Figures:
     def tick(_: int) -> None:
         if stop.requested:
-            raise StoppedError(f"stopped in {method} of seed {seed}, which begins anew")
+            raise StoppedError(f"stopped in {method}, which begins anew in the next call")
 
     adapted = load(plan.run(seed), device=plan.device).adapt(
         None,
@@ -167,7 +167,7 @@ def _made_text(folder: Path) -> Path:
 
 
 def main() -> None:
-    """Train and measure as far as this call goes. Exits with 75 where another call with the same arguments is needed."""
+    """Train and measure as far as this call goes. Exits with 75 where the same call is needed again."""
     plan, call_seconds, out = _parse()
     with StopRequest() as stop:
         if call_seconds is not None:
@@ -177,12 +177,13 @@ def main() -> None:
         try:
             advance(plan, stop)
             code = 0
+        except StoppedError as error:
+            size = sum(path.stat().st_size for path in plan.folder.rglob("*") if path.is_file())
+            print(f"stopped; call again with the same arguments ({plan.folder} holds {size / 1e6:,.1f} MB, all needed)")
+            code = error.exit_code
         except RecurlmError as error:
             print(f"quality: {error}", file=sys.stderr)
             code = error.exit_code
-    if code == StoppedError.exit_code:
-        size = sum(path.stat().st_size for path in plan.folder.rglob("*") if path.is_file())
-        print(f"call again with the same arguments; {plan.folder} holds {size / 1e6:,.1f} MB, all of it needed")
     record = write_quality_record(plan, out)
     if record is not None:
         print(record.read_text("utf-8"))
