@@ -49,7 +49,8 @@ def test_three_calls_are_one_training_and_end_in_a_record(trained, tmp_path):
     metrics = [json.loads(line) for line in (tmp_path / "seed-1" / "metrics.jsonl").read_text().splitlines()]
     assert metrics[-1]["event"] == "final"
     epochs = [entry["epoch"] for entry in metrics if entry["event"] == "epoch"]
-    assert epochs == list(range(1, figures["epochs"] + 1))
+    assert epochs == sorted(set(epochs))
+    assert epochs[-1] == figures["epochs"]
     model = recurlm.load(plan.run(1))
     valid, test = (model.perplexity(None, split=split) for split in ("valid", "test"))
     assert f"| 1 | {valid.value:.2f} | {test.value:.2f} | " in page.read_text("utf-8")
