@@ -89,7 +89,11 @@ def advance(plan: Plan, stop: StopRequest) -> None:
             elif first:
                 raise RecurlmError(f"{part} does not fit into one call; give it more --call-seconds") from error
             raise
-        content = {"circumstances": circumstances(), "seconds": round(time.monotonic() - start, 1), "figures": figures}
+        content = {
+            "circumstances": circumstances(),
+            "call_seconds": round(time.monotonic() - start, 1),
+            "figures": figures,
+        }
         write_whole(path, json.dumps(content, indent=2).encode())
         if part == TRAINING:
             forget_checkpoints(plan.run(seed), kept=0)

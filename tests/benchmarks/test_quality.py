@@ -83,7 +83,7 @@ def write_figures(plan: Plan, seed: int, part: str, figures: dict[str, object]) 
     plan.run(seed).mkdir(parents=True, exist_ok=True)
     for name in ("config.json", "metrics.jsonl"):
         (plan.run(seed) / name).write_text("{}")
-    content = {"circumstances": facts, "seconds": 1.0, "figures": figures}
+    content = {"circumstances": facts, "call_seconds": 1.0, "figures": figures}
     plan.figures(seed, part).write_text(json.dumps(content))
 
 
