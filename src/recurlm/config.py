@@ -470,11 +470,11 @@ class OneCycleSchedule(Section):
 
 
 class PlateauSchedule(Section):
-    """Divide when the validation loss has not improved for `patience` epochs."""
+    """Divide when the loss has not improved for more than `patience` validations."""
 
     kind: Literal["plateau"] = Field("plateau", description="divide when validation stops improving")
     divisor: Annotated[float, Field(gt=1)] = Field(4.0, description="what the rate is divided by")
-    patience: Annotated[int, Field(ge=0)] = Field(0, description="epochs without gain that are forgiven")
+    patience: Annotated[int, Field(ge=0)] = Field(0, description="validations without gain that are forgiven")
 
 
 class NoAverage(Section):
@@ -540,15 +540,18 @@ class Training(Section):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="type of matrix products; auto is bf16 where the processor has them in hardware"
     )
-    patience: Natural | None = Field(None, description="stop after this many epochs without a better validation")
+    patience: Natural | None = Field(None, description="stop after this many validations without a better one")
     log_every: Natural = Field(50, description="steps between log lines")
     checkpoint_seconds: Positive = Field(60.0, description="seconds between checkpoints inside an epoch")
 
 
 class Validation(Section):
-    """What is measured after each epoch."""
+    """What is measured while training, and how."""
 
     split: Literal["valid", "test"] = Field("valid", description="which part; `test` only to repeat the seed document")
+    every: Natural = Field(
+        1, description="epochs from one validation to the next, checkpoint included; the last epoch always has one"
+    )
     protocol: Literal["stream", "sentence", "mxnet"] = Field("stream", description="how perplexity is counted")
     columns: Natural = Field(
         16,

@@ -226,17 +226,19 @@ def test_the_whole_run_goes_on_when_one_measurement_fails(monkeypatch, tmp_path,
     assert "no such thing here" in capsys.readouterr().out
 
 
-def test_the_gpu_script_says_what_an_interpreter_lacks(tmp_path):
+@pytest.mark.parametrize("script", ["gpu.sh", "quality_gpu.sh"])
+def test_a_gpu_script_says_what_an_interpreter_lacks(script, tmp_path):
     bare = tmp_path / "python"
     bare.write_text("#!/bin/sh\nexit 1\n")
     bare.chmod(bare.stat().st_mode | stat.S_IXUSR)
     done = subprocess.run(
-        ["sh", str(ROOT / "benchmarks" / "gpu.sh")],
+        ["sh", str(ROOT / "benchmarks" / script)],
         capture_output=True,
         text=True,
         env={"PATH": os.environ["PATH"], "PYTHON": str(bare)},
     )
     assert done.returncode == 1
+    assert done.stderr.startswith(f"{script}: ")
     assert "has no torch" in done.stderr
     assert "WHEELS" in done.stderr
 

@@ -65,7 +65,7 @@ def test_the_list_names_every_corpus_with_licence_and_address(run):
 
 def test_the_list_as_json_has_one_object_a_line(run):
     rows = {row["name"]: row for row in map(json.loads, run("corpora", "--json").stdout.splitlines())}
-    assert set(rows) == {"ptb", "tinyshakespeare", "wikitext-2", "python-docs"}
+    assert set(rows) == {"ptb", "tinyshakespeare", "wikitext-2", "enwik8", "python-docs"}
     assert rows["ptb"]["size"] == 5_101_618 + 399_782 + 449_945
     assert rows["ptb"]["at_hand"] == "no"
     assert rows["wikitext-2"]["size"] is None

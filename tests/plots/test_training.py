@@ -94,7 +94,7 @@ def test_one_run_tells_its_figures_and_their_contracts(tmp_path):
     ElementTree.fromstring(svg)
     words = written(svg)
     assert "validation perplexity 71.25 · test perplexity 68.50" in words
-    assert f"each epoch: {EPOCH_SIGNATURE}" in words
+    assert f"while training: {EPOCH_SIGNATURE}" in words
     assert f"end of run: {FINAL_SIGNATURE}" in words
     assert "72.50" in words
     assert "learning rate" in words
@@ -113,7 +113,7 @@ def test_several_runs_share_a_picture_with_a_legend(tmp_path):
     assert "second · best 95.00" in words
     assert "Perplexity of 2 runs" in words
     assert f"end of run of first: {FINAL_SIGNATURE}" in words
-    assert f"each epoch: {EPOCH_SIGNATURE}" in words
+    assert f"while training: {EPOCH_SIGNATURE}" in words
 
 
 @pytest.mark.parametrize("format", ["svg", "png"])

@@ -55,8 +55,8 @@ def own_corpus(monkeypatch: pytest.MonkeyPatch) -> NamedCorpus:
     return corpus
 
 
-def test_the_table_names_the_four_corpora_with_addresses_digests_and_licences():
-    assert set(named_corpora()) == {"ptb", "tinyshakespeare", "wikitext-2", "python-docs"}
+def test_the_table_names_the_five_corpora_with_addresses_digests_and_licences():
+    assert set(named_corpora()) == {"ptb", "tinyshakespeare", "wikitext-2", "enwik8", "python-docs"}
     for corpus in named_corpora().values():
         assert corpus.licence
         assert corpus.citation

@@ -122,6 +122,7 @@ def test_restarted_columns_begin_from_zeros_and_the_others_go_on(open_trainer: O
             "schedule": {"kind": "one-cycle"},
         },
         {"model": {"cell": ["qrnn", "mogrifier"], "embedding_size": 16, "hidden_sizes": [12, 12], "skip": True}},
+        {"validation": {"every": 2}},
     ],
     ids=[
         "dropout",
@@ -134,6 +135,7 @@ def test_restarted_columns_begin_from_zeros_and_the_others_go_on(open_trainer: O
         "muon",
         "gru and one cycle",
         "qrnn and mogrifier",
+        "one validation for two epochs",
     ],
 )
 def test_a_stopped_run_goes_on_to_the_same_bits(open_trainer: OpenTrainer, sections: dict, looks: int) -> None:
@@ -206,7 +208,14 @@ def test_weights_that_are_not_finite_are_never_saved(open_trainer: OpenTrainer) 
         trainer.save()
 
 
-def test_early_stopping_ends_after_epochs_without_gain(open_trainer: OpenTrainer) -> None:
+def test_epochs_are_validated_now_and_then_and_at_the_end(open_trainer: OpenTrainer) -> None:
+    trainer = open_trainer("run", training={"epochs": 5}, validation={"every": 2})
+    result = trainer.fit(StopRequest())
+    assert result.epochs == 5
+    assert [entry["epoch"] for entry in entries_of(trainer, "epoch")] == [2, 4, 5]
+
+
+def test_early_stopping_ends_after_validations_without_gain(open_trainer: OpenTrainer) -> None:
     trainer = open_trainer("run", training={"epochs": 50, "patience": 2}, validation={"keep": "last"})
     trainer.counters.best_nats = 0.0
     assert trainer.fit(StopRequest()).epochs == 2
@@ -272,6 +281,17 @@ def test_a_schedule_by_the_clock_ends_with_all_its_work_within_the_limit(
     assert shares == sorted(shares)
     # one second more is one step further, along the whole run
     assert all(b - a < 0.05 for a, b in itertools.pairwise(shares))
+
+
+def test_a_run_that_the_clock_ends_is_validated_at_its_end(
+    open_trainer: OpenTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    trainer = open_trainer("run", time_limit="100s", validation={"every": 1000}, **UNTIL_TIME)
+    clock.charge(trainer, step=1, validation=7, evaluation=11)
+    result = trainer.fit(StopRequest())
+    assert [entry["epoch"] for entry in entries_of(trainer, "epoch")] == [result.epochs]
+    assert result.epochs > 1
 
 
 def test_a_schedule_by_the_clock_goes_on_where_the_clock_was(

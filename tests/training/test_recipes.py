@@ -9,6 +9,8 @@ import pytest
 
 from recurlm.config import load_recipe, recipe_names
 from recurlm.models.language_model import LanguageModel
+from recurlm.text.sources import Corpus, whole_text
+from recurlm.text.store import prepare
 from recurlm.training.progress import Silent
 from recurlm.training.request import TrainingRequest
 from recurlm.training.setup import prepare_training
@@ -42,7 +44,7 @@ def smaller(name: str) -> list[str]:
     recipe = load_recipe(name)
     layers = len(recipe.model.hidden_sizes)
     changes = [f"model.embedding_size={WIDTH}", f"model.hidden_sizes={[WIDTH] * layers}"]
-    changes += [f"batches.batch_size={COLUMNS}", "training.log_every=20"]
+    changes += [f"batches.batch_size={COLUMNS}", "training.log_every=20", "training.until=epochs"]
     if recipe.model.mogrifier.rank is not None:
         changes += [f"model.mogrifier.rank={WIDTH // 3}"]
     if name in ("awd-lstm", "mos"):
@@ -61,11 +63,22 @@ def smaller(name: str) -> list[str]:
         ("melis", 24),
         ("mogrifier", 24),
         ("mos", 22),
+        ("best", 24),
     ],
 )
 def test_a_published_model_has_its_published_size(name: str, millions: int) -> None:
     model = LanguageModel(load_recipe(name).model, 10_000)
     assert round(model.parameter_count() / 1e6) == millions
+
+
+def test_enwik8_is_read_byte_by_byte(tmp_path: Path) -> None:
+    """Its published bits are bits a byte: no merge may shorten the text."""
+    file = tmp_path / "text.txt"
+    file.write_text("é the the the\n" * 50, "utf-8")
+    recipe = load_recipe("enwik8")
+    corpus = prepare(Corpus("text", whole_text(file), None, None), recipe.text, tmp_path / "cache")
+    assert len(corpus["train"].ids) == file.stat().st_size
+    assert round(LanguageModel(recipe.model, len(corpus.codec.vocabulary)).parameter_count() / 1e6) == 47
 
 
 @pytest.mark.parametrize("name", recipe_names())

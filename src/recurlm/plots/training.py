@@ -104,7 +104,7 @@ class RunLog:
 
     @cached_property
     def validations(self) -> Points:
-        """Validation perplexity after each epoch."""
+        """Validation perplexity after epochs."""
         return [(step, value) for step, value in self.series("epoch", "valid_perplexity") if value >= 1]
 
     @property
@@ -235,7 +235,7 @@ def _draw_run(panels: list[Axes], log: RunLog, number: int, *, alone: bool) -> N
             markersize=4.5,
             markerfacecolor="white",
             markeredgewidth=1.2,
-            label="validation, after each epoch" if alone else log.summary,
+            label="validation, while training" if alone else log.summary,
         )
     elif not alone:
         curves.plot([], [], color=colour, label=log.summary)
@@ -313,7 +313,7 @@ def _signatures(logs: list[RunLog]) -> list[str]:
     """The contracts of all figures in the picture, each once, with the runs it holds for unless it is all."""
     holders: dict[tuple[str, str], list[str]] = {}
     for log in logs:
-        for event, name in (("epoch", "each epoch"), ("final", "end of run")):
+        for event, name in (("epoch", "while training"), ("final", "end of run")):
             found = [
                 metric["signature"] for metric in log.metrics if metric.get("event") == event and "signature" in metric
             ]

@@ -30,7 +30,7 @@ class Counters:
     window_sentences: int = 0
     window_seconds: float = 0.0
     best_nats: float | None = None
-    epochs_without_gain: int = 0
+    validations_without_gain: int = 0
     reductions: int = 0
     waited: int = 0
     validations: list[float] = field(default_factory=list)

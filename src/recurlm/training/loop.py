@@ -150,7 +150,10 @@ class Trainer:
         try:
             while not self.counters.finished:
                 self._epoch(stop)
-                self._validate(stop)
+                if self._is_validated():
+                    self._validate(stop)
+                else:
+                    self._close_epoch()
             return self._finish(stop)
         finally:
             self.journal.close()
@@ -298,6 +301,15 @@ class Trainer:
         counters.window_nats, counters.window_seconds = 0.0, 0.0
         counters.window_tokens, counters.window_sentences = 0, 0
 
+    def _is_validated(self) -> bool:
+        """Whether this epoch is: each so many-th, and the run's last."""
+        epoch = self.counters.epoch + 1
+        return epoch % self.recipe.validation.every == 0 or self._is_last(epoch)
+
+    def _is_last(self, epoch: int) -> bool:
+        training = self.recipe.training
+        return self._time_is_up() or (training.until == "epochs" and epoch >= training.epochs)
+
     def _validate(self, stop: StopRequest) -> None:
         """Measure, keep the model if it is the best, close the epoch."""
         began = self.counters.seconds
@@ -314,7 +326,7 @@ class Trainer:
         counters = self.counters
         better = counters.best_nats is None or result.nats < counters.best_nats
         counters.waited = 0 if better else counters.waited + 1
-        counters.epochs_without_gain = 0 if better else counters.epochs_without_gain + 1
+        counters.validations_without_gain = 0 if better else counters.validations_without_gain + 1
         counters.validations.append(result.nats)
         if better:
             counters.best_nats = result.nats
@@ -342,6 +354,7 @@ class Trainer:
         return " / ".join(line for line in text.split("\n") if line)
 
     def _close_epoch(self) -> None:
+        self._collect()
         counters, training = self.counters, self.recipe.training
         schedule = self.recipe.schedule
         if schedule.kind == "plateau" and counters.waited > schedule.patience:
@@ -351,9 +364,8 @@ class Trainer:
         counters.index, counters.epoch_nats, counters.epoch_tokens = 0, 0.0, 0
         self._new_window()
         self.state = None
-        tired = training.patience is not None and counters.epochs_without_gain >= training.patience
-        complete = training.until == "epochs" and counters.epoch >= training.epochs
-        counters.finished = complete or tired or self._time_is_up()
+        tired = training.patience is not None and counters.validations_without_gain >= training.patience
+        counters.finished = tired or self._is_last(counters.epoch)
 
     def _measure(self, split: str, stop: StopRequest, *, columns: int = 1) -> Perplexity:
         def tick(_: int) -> None:
