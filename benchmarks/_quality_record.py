@@ -5,20 +5,18 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from benchmarks._quality_plan import Plan
 from benchmarks._record import write_record
 from recurlm.checkpoints import CONFIG_FILE, METRICS_FILE
 from recurlm.files import write_whole
 from recurlm.version import VERSION
 
-if TYPE_CHECKING:
-    from benchmarks.quality import Plan
-
 NOT_YET = "–"
 
 
-def write_quality_record(plan: "Plan", out: Path) -> Path | None:
+def write_quality_record(plan: Plan, out: Path) -> Path | None:
     """Write or renew the record of what is done so far; returns its page, None where no seed is trained yet."""
     parts = ("training", *plan.adaptations)
     seeds = {
@@ -42,7 +40,7 @@ def _read(path: Path) -> dict[str, Any] | None:
     return json.loads(path.read_bytes()) if path.is_file() else None
 
 
-def _page(plan: "Plan", seeds: dict[int, dict[str, Any]], circumstances: dict[str, Any]) -> str:
+def _page(plan: Plan, seeds: dict[int, dict[str, Any]], circumstances: dict[str, Any]) -> str:
     missing = [
         f"seed {seed} {part}" for seed in plan.seeds for part, values in _all_parts(plan, seeds, seed) if not values
     ]
@@ -70,11 +68,11 @@ def _page(plan: "Plan", seeds: dict[int, dict[str, Any]], circumstances: dict[st
     return "\n".join(lines) + "\n"
 
 
-def _all_parts(plan: "Plan", seeds: dict[int, dict[str, Any]], seed: int) -> list[tuple[str, Any]]:
+def _all_parts(plan: Plan, seeds: dict[int, dict[str, Any]], seed: int) -> list[tuple[str, Any]]:
     return list(seeds.get(seed, dict.fromkeys(("training", *plan.adaptations))).items())
 
 
-def _table(plan: "Plan", seeds: dict[int, dict[str, Any]]) -> list[str]:
+def _table(plan: Plan, seeds: dict[int, dict[str, Any]]) -> list[str]:
     columns = ["valid, static", "test, static", *(f"test, {method}" for method in plan.adaptations)]
     rows = {str(seed): _perplexities(parts, plan.adaptations) for seed, parts in seeds.items()}
     if len(rows) > 1:
@@ -106,7 +104,7 @@ def _signatures(seeds: dict[int, dict[str, Any]]) -> list[str]:
     return lines
 
 
-def _circumstances(plan: "Plan", seeds: dict[int, dict[str, Any]], last: dict[str, Any]) -> list[str]:
+def _circumstances(plan: Plan, seeds: dict[int, dict[str, Any]], last: dict[str, Any]) -> list[str]:
     facts = [values["circumstances"] for parts in seeds.values() for values in parts.values() if values]
 
     def every(key: str) -> str:

@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks._job import zipf_ids
+from benchmarks._quality_plan import ADAPTATIONS, TRAINING, Plan
 from benchmarks._quality_record import write_quality_record
 from benchmarks._record import ROOT, circumstances
 from recurlm import load
 from recurlm.config import StreamBatches, load_recipe
-from recurlm.errors import RecurlmError, StoppedError, UsageError
+from recurlm.errors import RecurlmError, StoppedError
 from recurlm.evaluation.adaptation import METHODS, TUNING_TOKENS
 from recurlm.files import write_whole
 from recurlm.training.progress import open_watcher
@@ -28,48 +28,10 @@ from recurlm.training.request import TrainingRequest
 from recurlm.training.setup import prepare_training
 from recurlm.training.stopping import StopRequest
 
-TRAINING = "training"
-ADAPTATIONS = ("cache", "dynamic-rms")
-PLAN_FILE = "plan.json"
 GRACE = 20.0
 """Seconds at the end of a call for the checkpoint and the record."""
 
 Figures = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is trained and measured.
-
-    seconds: of each seed's whole training, validation and exact evaluation included · adaptations: methods of
-    `recurlm adapt`, their options tuned on valid, each a column of its own · folder: what calls leave to one another,
-    a run for each seed and every figure that is done · tiny: toy sizes on a made text, to see that it all runs.
-    """
-
-    recipe: str
-    seconds: float
-    seeds: tuple[int, ...]
-    folder: Path
-    adaptations: tuple[str, ...] = ADAPTATIONS
-    device: str = "cpu"
-    tiny: bool = False
-
-    def run(self, seed: int) -> Path:
-        """The run folder of a seed."""
-        return self.folder / f"seed-{seed}"
-
-    def figures(self, seed: int, part: str) -> Path:
-        """The file with the figures of one part, `TRAINING` or an adaptation; it is there when they are."""
-        return self.folder / f"seed-{seed}-{part}.json"
-
-    def claim(self) -> None:
-        """Begin the folder, or go on in it. Raises UsageError where it holds figures of something else."""
-        own = {"recipe": self.recipe, "seconds": self.seconds, "device": self.device, "tiny": self.tiny}
-        path = self.folder / PLAN_FILE
-        if not path.is_file():
-            write_whole(path, json.dumps(own, indent=2).encode())
-        elif (begun := json.loads(path.read_bytes())) != own:
-            raise UsageError(f"{self.folder} was begun with {begun}; name another folder with --runs")
 
 
 def advance(plan: Plan, stop: StopRequest) -> None:

@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from benchmarks._quality_plan import TRAINING, Plan
 from benchmarks._quality_record import write_quality_record
-from benchmarks.quality import TRAINING, Plan, advance
+from benchmarks.quality import advance
 
 import recurlm
 from benchmarks import quality
