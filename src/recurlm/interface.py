@@ -175,8 +175,8 @@ class Model:
         Raises InputError for a token that the vocabulary lacks where it has no ``<unk>``, and for a state of another
         model.
         """
-        ids = [index for line in text.split("\n") for index in (*self.codec.line(line)[0], EOS_ID)]
-        return read(self.network, ids[:-1], self._state(state))
+        ids, _ = self._ids(text)
+        return read(self.network, ids, self._checked(state) or initial_state(self.network, self.digest))
 
     def score(
         self, lines: Iterable[str], *, state: State | None = None, options: ScoringOptions | None = None
@@ -199,11 +199,21 @@ class Model:
         options = replace(options, precision=resolve_precision(options.precision, self.network.device))
         return Scorer(self.network, self.codec, options, state, self.digest)
 
-    def _state(self, state: State | None) -> State:
-        if state is None:
-            return initial_state(self.network, self.digest)
-        check_state(state, self.digest)
+    def _checked(self, state: State | None) -> State | None:
+        """The state itself; the digest is costly, so it is asked for only where there is one."""
+        if state is not None:
+            check_state(state, self.digest)
         return state
+
+    def _ids(self, text: str) -> tuple[list[int], list[str]]:
+        """Ids of a text in which a line feed is ``<eos>``, and the tokens that the vocabulary lacks."""
+        ids: list[int] = []
+        unknown: list[str] = []
+        for line in text.split("\n"):
+            encoded, tokens, missing = self.codec.line(line)
+            ids += [*encoded, EOS_ID]
+            unknown += itertools.compress(tokens, missing)
+        return ids[:-1], unknown
 
     def rescore(
         self, lists: Iterable[NBestList], combination: Combination, *, carry: bool = False, oov: str = "unk"
@@ -294,12 +304,14 @@ class Model:
     ) -> Iterator[Tensor]:
         if ending.at_eos and EOS_ID in options.banned:
             raise UsageError(f"{EOS} is banned, so no sample can end with it; leave out one of the two")
-        return sample(self.network, self.prompt_ids(prompt), options, count=count, seed=seed, start=self._state(state))
+        return sample(
+            self.network, self.prompt_ids(prompt), options, count=count, seed=seed, start=self._checked(state)
+        )
 
     def state_after(self, generation: Generation, *, state: State | None = None) -> State:
         """The state after a prompt and its continuation, which went on from `state`."""
         ids = [*self.prompt_ids(generation.prompt), *self.token_ids(generation.tokens)]
-        return read(self.network, ids, self._state(state))
+        return read(self.network, ids, self._checked(state) or initial_state(self.network, self.digest))
 
     def beam_search(
         self,
@@ -315,7 +327,7 @@ class Model:
         Raises UsageError where more are asked for than the beam is wide, InputError for a state of another model.
         """
         found = beam_search(
-            self.network, self.prompt_ids(prompt), options, tokens=tokens, count=count, start=self._state(state)
+            self.network, self.prompt_ids(prompt), options, tokens=tokens, count=count, start=self._checked(state)
         )
         return [self._generation(prompt, self._ended(each.ids), each.logprob, None, each.score) for each in found]
 
@@ -338,16 +350,10 @@ class Model:
 
     def prompt_ids(self, prompt: str) -> list[int]:
         """Ids of a prompt. Raises InputError naming a token that the vocabulary lacks."""
-        ids: list[int] = []
-        lines = prompt.split("\n")
-        for number, line in enumerate(lines):
-            encoded, tokens, missing = self.codec.line(line)
-            if any(missing):
-                unknown = ", ".join(
-                    repr(token) for token, is_missing in zip(tokens, missing, strict=True) if is_missing
-                )
-                raise InputError(f"the prompt has words that the model does not know: {unknown}; write others")
-            ids += encoded + ([0] if number < len(lines) - 1 else [])
+        ids, unknown = self._ids(prompt)
+        if unknown:
+            named = ", ".join(map(repr, unknown))
+            raise InputError(f"the prompt has words that the model does not know: {named}; write others")
         return ids
 
     def prompt_logprob(self, prompt: str) -> float:

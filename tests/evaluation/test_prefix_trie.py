@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from recurlm.config import AdaptiveOutput, MixtureOutput, ModelOptions, UniformInitialisation
-from recurlm.evaluation.prefix_trie import levels, sequence_logprobs, state_after
+from recurlm.evaluation.prefix_trie import levels, sequence_logprobs
+from recurlm.evaluation.reading import initial_state, read
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
 
@@ -44,7 +45,7 @@ def test_each_sequence_has_the_scores_it_has_alone(model, sequences):
 
 def test_dropout_is_off_even_while_training():
     model = made(dropout={"input": 0.5, "output": 0.5, "between": 0.5}).train()
-    found = sequence_logprobs(model, [[2, 3]], state_after(model, [4], model.initial_state(1)))
+    found = sequence_logprobs(model, [[2, 3]], read(model, [4, 0], initial_state(model, "")).layers)
     assert model.training
     assert found[0].tolist() == pytest.approx(alone(model.eval(), [4, 0], [2, 3]), abs=1e-5)
 
@@ -77,9 +78,9 @@ def test_the_limit_of_rows_does_not_change_the_result(monkeypatch, model, rows):
 
 
 def test_a_state_is_that_of_the_text_before(model):
-    state = state_after(model, [3, 1], model.initial_state(1))
-    state = state_after(model, [4], state)
-    for ids, found in zip(SEQUENCES, sequence_logprobs(model, SEQUENCES, state), strict=True):
+    state = read(model, [3, 1, 0], initial_state(model, ""))
+    state = read(model, [4, 0], state)
+    for ids, found in zip(SEQUENCES, sequence_logprobs(model, SEQUENCES, state.layers), strict=True):
         assert found.tolist() == pytest.approx(alone(model, [3, 1, 0, 4, 0], ids), abs=1e-5)
 
 

@@ -112,12 +112,3 @@ def _logprobs(model: LanguageModel, output: Tensor, parents: Tensor, tokens: Ten
     logits = (output[parents] * weight[tokens]).sum(-1).double() + (0.0 if bias is None else bias[tokens].double())
     found = (logits - log_sums[parents]).cpu().numpy()
     return found
-
-
-@torch.no_grad()
-def state_after(model: LanguageModel, ids: Sequence[int], state: State) -> State:
-    """The state after ``<eos>`` and some ids were read in a state; the ``<eos>`` that follows begins the next text."""
-    read = torch.tensor([EOS_ID, *ids], device=model.device)[:, None]
-    with evaluating(model):
-        _, after = model.hidden(read, state)
-    return after

@@ -88,11 +88,11 @@ def check_state(state: State, digest: str) -> None:
 @torch.no_grad()
 def read(model: LanguageModel, ids: Sequence[int], start: State) -> State:
     """The state after these ids too."""
-    pending = [start.last, *ids]
-    layers = map_state(lambda tensor: tensor.to(model.device), start.layers)
+    first, layers = begin(model, start, 1)
+    pending = [first, *ids]
     with evaluating(model):
-        for first in range(0, len(pending) - 1, STEPS_AT_ONCE):
-            steps = pending[first : min(first + STEPS_AT_ONCE, len(pending) - 1)]
+        for begun in range(0, len(ids), STEPS_AT_ONCE):
+            steps = pending[begun : min(begun + STEPS_AT_ONCE, len(ids))]
             _, layers = model.hidden(torch.tensor(steps, device=model.device)[:, None], layers)
     return State(map_state(lambda tensor: tensor.cpu(), layers), pending[-1], start.model)
 

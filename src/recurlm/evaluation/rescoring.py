@@ -17,12 +17,14 @@ import numpy as np
 
 from recurlm.errors import InputError, UsageError
 from recurlm.evaluation.nbest import Hypothesis, NBestFile, NBestList
-from recurlm.evaluation.prefix_trie import Logprobs, sequence_logprobs, state_after
+from recurlm.evaluation.prefix_trie import Logprobs, sequence_logprobs
+from recurlm.evaluation.reading import initial_state, read
 from recurlm.evaluation.word_errors import WordErrors, word_errors
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.state import State
 from recurlm.text.codec import LEFT_OUT, Codec
 from recurlm.text.unknown import AS_UNK, UnknownRule
+from recurlm.text.vocabulary import EOS_ID
 
 HYPOTHESES_AT_ONCE = 4096
 """Lists are computed together until they have this many; what more adds to shared prefixes is little."""
@@ -241,12 +243,12 @@ def _independent(
 def _carried(
     model: LanguageModel, encoder: _Encoder, lists: Iterable[NBestList], combination: Combination
 ) -> Iterator[RescoredList]:
-    state = model.initial_state(1)
+    state = initial_state(model, "")
     for each in lists:
         encoded = [encoder.encode(hypothesis) for hypothesis in each.hypotheses]
-        rescored = RescoredList(each.utterance, tuple(encoder.score(model, encoded, combination, state)))
+        rescored = RescoredList(each.utterance, tuple(encoder.score(model, encoded, combination, state.layers)))
         best = encoded[rescored.scored.index(rescored.best)]
-        state = state_after(model, best.ids, state)
+        state = read(model, [*best.ids, EOS_ID], state)
         yield rescored
 
 
