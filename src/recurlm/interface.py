@@ -176,7 +176,7 @@ class Model:
         model.
         """
         ids, _ = self._ids(text)
-        return read(self.network, ids, self._checked(state) or initial_state(self.network, self.digest))
+        return self._read(ids, state)
 
     def score(
         self, lines: Iterable[str], *, state: State | None = None, options: ScoringOptions | None = None
@@ -198,6 +198,9 @@ class Model:
         options = options or ScoringOptions()
         options = replace(options, precision=resolve_precision(options.precision, self.network.device))
         return Scorer(self.network, self.codec, options, state, self.digest)
+
+    def _read(self, ids: Sequence[int], state: State | None) -> State:
+        return read(self.network, ids, self._checked(state) or initial_state(self.network, self.digest))
 
     def _checked(self, state: State | None) -> State | None:
         """The state itself; the digest is costly, so it is asked for only where there is one."""
@@ -311,7 +314,7 @@ class Model:
     def state_after(self, generation: Generation, *, state: State | None = None) -> State:
         """The state after a prompt and its continuation, which went on from `state`."""
         ids = [*self.prompt_ids(generation.prompt), *self.token_ids(generation.tokens)]
-        return read(self.network, ids, self._checked(state) or initial_state(self.network, self.digest))
+        return self._read(ids, state)
 
     def beam_search(
         self,

@@ -18,14 +18,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recurlm.config import StreamBatches
 from recurlm.errors import InputError, UsageError
 from recurlm.evaluation.dynamic import DynamicRMS, DynamicSGD, Roots, dynamic_losses, root_mean_squares
 from recurlm.evaluation.neural_cache import NeuralCache, cache_losses
 from recurlm.evaluation.options import need_natural, need_positive, need_seed
 from recurlm.evaluation.perplexity import STREAM_CHUNK, Perplexity, Tick, finite, losses_of, stream_perplexity
 from recurlm.models.language_model import LanguageModel, evaluating
-from recurlm.text.batching import Batch, Streams
+from recurlm.text.batching import Batch, plain_stream
 from recurlm.text.codec import EncodedText
 
 TUNING_TOKENS = 10_000
@@ -278,7 +277,7 @@ def _dropping(model: LanguageModel, seed: int) -> Iterator[None]:
 
 def _pieces(model: LanguageModel, text: EncodedText, length: int) -> Iterator[Batch]:
     """The text as one stream, `length` tokens at once, on the model's device."""
-    for batch in Streams(text, StreamBatches(batch_size=1, bptt=length), seed=0).batches(0):
+    for batch in plain_stream(text, length).batches(0):
         yield batch.to(model.device)
 
 

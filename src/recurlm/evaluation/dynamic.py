@@ -4,19 +4,17 @@ Each segment of a few tokens is predicted first and learnt from afterwards, so n
 have seen it. The model itself comes back as it was.
 """
 
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from recurlm.config import StreamBatches
 from recurlm.evaluation.options import need_natural, need_not_negative, need_positive, need_share
 from recurlm.evaluation.perplexity import Tick
-from recurlm.models.language_model import LanguageModel, evaluating
+from recurlm.models.language_model import LanguageModel, evaluating, restored
 from recurlm.models.state import State, detach
-from recurlm.text.batching import IGNORED, Batch, Streams
+from recurlm.text.batching import IGNORED, Batch, plain_stream
 from recurlm.text.codec import EncodedText
 
 STATISTICS_COLUMNS = 100
@@ -89,7 +87,7 @@ def root_mean_squares(model: LanguageModel, training: EncodedText, segment: int,
     The text is read in `STATISTICS_COLUMNS` columns, fewer where it is too short for a segment in each.
     """
     columns = min(STATISTICS_COLUMNS, max(1, len(training.ids) // segment))
-    source = Streams(training, StreamBatches(batch_size=columns, bptt=segment), seed=0)
+    source = plain_stream(training, segment, columns)
     squares = [torch.zeros_like(parameter) for parameter in model.parameters()]
     state = model.initial_state(columns)
     with evaluating(model):
@@ -111,9 +109,8 @@ def dynamic_losses(
     """
     weights = [parameter.detach() for parameter in model.parameters()]
     state = model.initial_state(1)
-    source = Streams(text, StreamBatches(batch_size=1, bptt=segment), seed=0)
-    with evaluating(model), _restored(weights) as anchors:
-        for batch in source.batches(0):
+    with evaluating(model), restored(weights) as anchors:
+        for batch in plain_stream(text, segment).batches(0):
             losses, gradients, state = _gradients(model, batch, state)
             update(weights, anchors, gradients)
             yield losses
@@ -128,14 +125,3 @@ def _gradients(model: LanguageModel, batch: Batch, state: State) -> tuple[Tensor
         mean = total / (batch.target != IGNORED).sum()
         gradients = torch.autograd.grad(mean, list(model.parameters()))
     return losses.double().cpu().flatten(), list(gradients), detach(state)
-
-
-@contextmanager
-def _restored(weights: list[Tensor]) -> Iterator[list[Tensor]]:
-    """A copy of the weights, which is put back at the end."""
-    before = [weight.clone() for weight in weights]
-    try:
-        yield before
-    finally:
-        for weight, old in zip(weights, before, strict=True):
-            weight.copy_(old)

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from recurlm.config import StreamBatches
 from recurlm.evaluation.options import need_natural, need_not_negative, need_share
 from recurlm.models.language_model import LanguageModel, evaluating
-from recurlm.text.batching import Streams
+from recurlm.text.batching import plain_stream
 from recurlm.text.codec import EncodedText
 
 CHUNK = 512
@@ -44,7 +43,7 @@ def cache_losses(
     old_keys: list[Tensor] = []
     old_values: list[Tensor] = []
     with evaluating(model):
-        for batch in Streams(text, StreamBatches(batch_size=1, bptt=chunk), seed=0).batches(0):
+        for batch in plain_stream(text, chunk).batches(0):
             batch = batch.to(model.device)
             hidden, state = model.hidden(batch.input, state)
             queries, targets = hidden[:, 0], batch.target[:, 0]

@@ -4,7 +4,7 @@ Perplexity = exp(total negative natural log-probability / tokens counted). See d
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,14 @@ from recurlm.devices import autocast
 from recurlm.errors import InputError, UsageError
 from recurlm.models.language_model import LanguageModel, evaluating
 from recurlm.models.state import State
-from recurlm.text.batching import IGNORED, Streams, given_first_word_batch, length_groups, padded_rows, sentence_batch
+from recurlm.text.batching import (
+    IGNORED,
+    given_first_word_batch,
+    length_groups,
+    padded_rows,
+    plain_stream,
+    sentence_batch,
+)
 from recurlm.text.codec import EncodedText
 from recurlm.text.vocabulary import EOS_ID
 from recurlm.version import VERSION
@@ -89,6 +96,11 @@ class Perplexity:
             "protocol": self.protocol,
             "signature": self.signature,
         }
+
+
+def signature_of(measured: str, fields: Mapping[str, object]) -> str:
+    """What was measured, then what was counted, as it is printed beside a figure."""
+    return "|".join([measured, *(f"{name}={value}" for name, value in fields.items())])
 
 
 def exponential(nats: float, tokens: int) -> float:
@@ -254,7 +266,7 @@ def _stream_losses(
     model: LanguageModel, text: EncodedText, columns: int = 1, chunk: int = STREAM_CHUNK
 ) -> Iterator[Losses]:
     state = model.initial_state(columns)
-    streams = Streams(text, StreamBatches(batch_size=columns, bptt=chunk), seed=0)
+    streams = plain_stream(text, chunk, columns)
     first = 0
     for batch in streams.batches(0):
         losses, state = token_losses(model, batch.input, batch.target, state)
@@ -329,8 +341,7 @@ def _result(
         raise InputError(f"{text.name}: the vocabulary has none of its tokens, so none is left to count")
     fields = {"tokens": tokens, "eos": eos, "state": state, "oov": text.rule.label(text.oov)}
     fields |= extra | {"text": f"sha256:{text.digest[:8]}", "recurlm": VERSION}
-    signature = "|".join([protocol, *(f"{name}={value}" for name, value in fields.items())])
     if text.rule.kind == "skip" and text.oov:
         characters = None
     known = None if text.missing is None else (tally.known_nats, tally.known_tokens)
-    return Perplexity(nats, tokens, text.oov, characters, protocol, signature, known)
+    return Perplexity(nats, tokens, text.oov, characters, protocol, signature_of(protocol, fields), known)

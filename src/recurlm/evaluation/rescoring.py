@@ -11,9 +11,10 @@ hypothesis has the largest total (Mikolov et al. 2010, section 3, with the inter
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recurlm.errors import InputError, UsageError
 from recurlm.evaluation.nbest import Hypothesis, NBestFile, NBestList
@@ -28,6 +29,8 @@ from recurlm.text.vocabulary import EOS_ID
 
 HYPOTHESES_AT_ONCE = 4096
 """Lists are computed together until they have this many; what more adds to shared prefixes is little."""
+
+Number = TypeVar("Number", float, NDArray[np.float64])
 
 References = Mapping[str, Sequence[str]]
 """Utterance to the words that were said."""
@@ -52,10 +55,14 @@ class Combination:
 
     def total(self, hypothesis: Hypothesis, logprob: float) -> float:
         """What a hypothesis is ranked by; a cost that its list lacks counts as 0."""
-        old = hypothesis.language_cost or 0.0
-        language = self.weight * logprob - (1 - self.weight) * old - (hypothesis.graph_cost or 0.0)
-        acoustic = self.acoustic_scale * (hypothesis.acoustic_cost or 0.0)
-        return self.lm_scale * language - acoustic + self.length_bonus * len(hypothesis.words)
+        costs = hypothesis.acoustic_cost, hypothesis.language_cost, hypothesis.graph_cost
+        acoustic, language, graph = (cost or 0.0 for cost in costs)
+        return self.combine(logprob, acoustic, language, graph, float(len(hypothesis.words)))
+
+    def combine(self, logprob: Number, acoustic: Number, language: Number, graph: Number, words: Number) -> Number:
+        """The formula: ln p, the three costs and the number of words of one hypothesis, or of many as arrays."""
+        combined = self.weight * logprob - (1 - self.weight) * language - graph
+        return self.lm_scale * combined - self.acoustic_scale * acoustic + self.length_bonus * words
 
     def options(self) -> str:
         """The same on the command line."""

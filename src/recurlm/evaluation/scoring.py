@@ -12,7 +12,7 @@ from torch import Tensor
 
 from recurlm.devices import autocast
 from recurlm.errors import InputError, UsageError
-from recurlm.evaluation.perplexity import SENTENCE_BUDGET, losses_of
+from recurlm.evaluation.perplexity import SENTENCE_BUDGET, losses_of, signature_of
 from recurlm.evaluation.reading import State, begin, check_state, initial_state
 from recurlm.evaluation.scores import LineScore, Prediction, Totals
 from recurlm.models.language_model import LanguageModel, evaluating
@@ -142,7 +142,7 @@ class Scorer:
         if text:
             fields["text"] = f"sha256:{text[:8]}"
         fields["recurlm"] = VERSION
-        return "|".join(["score", *(f"{name}={value}" for name, value in fields.items())])
+        return signature_of("score", fields)
 
     def _encode(self, number: int, text: str) -> _Line:
         if self.options.context == "carry" and not text.strip(" "):

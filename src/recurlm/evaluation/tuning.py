@@ -109,9 +109,6 @@ class _Table:
 
     def errors(self, options: Combination) -> int:
         """Word errors of the best hypotheses under some options."""
-        language = options.weight * self.logprob - (1 - options.weight) * self.language - self.graph
-        totals = (
-            options.lm_scale * language - options.acoustic_scale * self.acoustic + options.length_bonus * self.words
-        )
+        totals = options.combine(self.logprob, self.acoustic, self.language, self.graph, self.words)
         best = (totals + self.padding).argmax(axis=1)
         return int(np.take_along_axis(self.word_errors, best[:, None], axis=1).sum())

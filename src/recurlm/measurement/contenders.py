@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from recurlm.checkpoints import MODEL_FILE, RunFolder, digest
+from recurlm.checkpoints import MODEL_FILE
 from recurlm.errors import InputError, UsageError
 from recurlm.evaluation.perplexity import STATES, Perplexity, perplexity_of, token_nats
 from recurlm.files import digest_of
@@ -94,14 +94,16 @@ def _run(path: Path, device: str) -> Contender:
     if not path.exists():
         raise InputError(f"{path}: no such run folder or ARPA file")
     model = load(path, device=device)
-    weights = digest(RunFolder(path).read(MODEL_FILE))
-    return Contender(str(path), f"run:{weights[:8]}", model.codec, model.network, model.source)
+    return Contender(str(path), f"run:{_first_digits(path / MODEL_FILE)}", model.codec, model.network, model.source)
 
 
 def _arpa(path: Path, tokenization: Tokenization) -> Contender:
     model = read_arpa(path)
-    content = digest_of(path).partition(":")[2]
-    return Contender(str(path), f"arpa:{content[:8]}", Codec(tokenization, model.vocabulary), model)
+    return Contender(str(path), f"arpa:{_first_digits(path)}", Codec(tokenization, model.vocabulary), model)
+
+
+def _first_digits(path: Path) -> str:
+    return digest_of(path).partition(":")[2][:8]
 
 
 def _same_tokens(one: Tokenization, other: Tokenization) -> bool:

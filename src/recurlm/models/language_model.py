@@ -101,3 +101,14 @@ def evaluating(model: LanguageModel) -> Iterator[None]:
         yield
     finally:
         model.train(training)
+
+
+@contextmanager
+def restored(weights: list[Tensor]) -> Iterator[list[Tensor]]:
+    """A copy of some weights, which is put back at the end whatever happens inside."""
+    before = [weight.clone() for weight in weights]
+    try:
+        yield before
+    finally:
+        for weight, old in zip(weights, before, strict=True):
+            weight.copy_(old)

@@ -146,6 +146,11 @@ class Streams:
         return Batch(torch.from_numpy(input_), targets, targets != IGNORED, sentences, carried=True, rate=rate)
 
 
+def plain_stream(text: EncodedText, length: int, columns: int = 1) -> Streams:
+    """The text as the protocol `stream` reads it, `length` steps at once, every token once and in order."""
+    return Streams(text, StreamBatches(batch_size=columns, bptt=length), seed=0)
+
+
 class BucketedSentences:
     """Sentences padded to the smallest bucket that holds them, `batch_size` of one bucket at a time.
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from recurlm.config import Average, ExponentialAverage, NonMonotoneAverage, TailAverage
 from recurlm.errors import CorruptFileError
-from recurlm.models.language_model import LanguageModel
+from recurlm.models.language_model import LanguageModel, restored
 
 COUNT = "count"
 
@@ -39,14 +39,13 @@ class WeightAverage:
     @contextmanager
     def in_model(self) -> Iterator[None]:
         """Inside, the model has the average for its weights; its own come back at the end."""
-        own = [weight.clone() for weight in self.weights] if self.values else []
-        for weight, value in zip(self.weights, self.values or self.weights, strict=True):
-            weight.copy_(value)
-        try:
+        if not self.values:
             yield
-        finally:
-            for weight, value in zip(self.weights, own or self.weights, strict=True):
+            return
+        with restored(self.weights):
+            for weight, value in zip(self.weights, self.values, strict=True):
                 weight.copy_(value)
+            yield
 
     def tensors(self) -> dict[str, Tensor]:
         """The average as a checkpoint keeps it."""
