@@ -9,8 +9,10 @@ from recurlm.cli.console import (
     DataDirectoryOption,
     DeviceOption,
     JsonOption,
+    MeasuredTextArgument,
     OfflineOption,
     RunArgument,
+    SplitOption,
     print_json,
 )
 
@@ -23,14 +25,7 @@ def adapt(
     method: Annotated[
         str, typer.Option("--method", help="cache, dynamic-sgd, dynamic-rms, temperature or mc-dropout.")
     ],
-    text: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[TEXT]",
-            help="A corpus by name, a file or -. Without it: the corpus the run learned from.",
-            show_default=False,
-        ),
-    ] = None,
+    text: MeasuredTextArgument = None,
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="An option of the method, such as rate=0.0001; repeatable."),
@@ -45,10 +40,7 @@ def adapt(
         int | None,
         typer.Option("--tune-tokens", min=1, metavar="N", help="Choose by the first N tokens. [default: 10000]"),
     ] = None,
-    split: Annotated[
-        str | None,
-        typer.Option("--split", help="train, valid or test. [default: test of a corpus, all of a file]"),
-    ] = None,
+    split: SplitOption = None,
     device: DeviceOption = "auto",
     data_directory: DataDirectoryOption = None,
     cache_directory: CacheDirectoryOption = None,

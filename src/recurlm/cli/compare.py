@@ -12,6 +12,7 @@ from recurlm.cli.console import (
     DeviceOption,
     JsonOption,
     OfflineOption,
+    SplitOption,
     print_json,
     readable,
 )
@@ -26,10 +27,7 @@ def compare(
         list[Path], typer.Argument(metavar="RUN", help="Run folders, and ARPA files of n-grams.", show_default=False)
     ],
     text: Annotated[str, typer.Argument(metavar="TEXT", help="A corpus by name, a file, a folder or -.")],
-    split: Annotated[
-        str | None,
-        typer.Option("--split", help="train, valid or test. [default: test of a corpus, all of a file]"),
-    ] = None,
+    split: SplitOption = None,
     protocol: Annotated[str, typer.Option("--protocol", help="stream or sentence.")] = "stream",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the intervals' and tests' random draws.")] = 1,
     device: DeviceOption = "auto",

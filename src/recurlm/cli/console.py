@@ -5,13 +5,30 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from recurlm.training.progress import Watcher
 
 PROGRESS_SECONDS = 0.5
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder that `train` wrote.")]
+MeasuredTextArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[TEXT]",
+        help="A corpus by name, a file or -. Without it: the corpus the run learned from.",
+        show_default=False,
+    ),
+]
+SplitOption = Annotated[
+    str | None,
+    typer.Option("--split", help="train, valid or test. [default: test of a corpus, all of a file]"),
+]
+EpochsOption = Annotated[int | None, typer.Option("--epochs", min=1, help="Short for --set training.epochs=N.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 DataDirectoryOption = Annotated[
     Path | None,
@@ -56,13 +73,18 @@ def message(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-class Progress:
-    """A line on stderr that is written over, where someone looks on: what has been done, how quickly."""
+def recipe_changes(changes: list[str] | None, epochs: int | None) -> tuple[str, ...]:
+    """What --set and --epochs change together."""
+    return (*(changes or ()), *(() if epochs is None else (f"training.epochs={epochs}",)))
 
-    def __init__(self, total_bytes: int | None) -> None:
-        self.total, self.bytes, self.lines, self.tokens = total_bytes, 0, 0, 0
-        self.begun = self.shown = time.monotonic()
-        self.is_seen = sys.stderr.isatty() and not sys.stdout.isatty()
+
+class Progress:
+    """How far a text has been read and how quickly, told to a watcher from time to time."""
+
+    def __init__(self, watcher: "Watcher", total_bytes: int | None) -> None:
+        self.watcher, self.total = watcher, total_bytes
+        self.bytes = self.lines = self.tokens = 0
+        self.begun = self.told = time.monotonic()
 
     def watch(self, lines: Iterable[str]) -> Iterator[str]:
         """The same lines, counted as they are read."""
@@ -74,20 +96,9 @@ class Progress:
         """One line more."""
         self.lines += 1
         self.tokens += tokens
-        if self.is_seen and time.monotonic() - self.shown > PROGRESS_SECONDS:
-            self.shown = time.monotonic()
-            self._write(self._text())
-
-    def close(self) -> None:
-        """Leave no line behind."""
-        if self.is_seen:
-            self._write("")
-
-    def _text(self) -> str:
-        share = f"{min(self.bytes / self.total, 1):.0%}  " if self.total else ""
-        rate = self.tokens / (self.shown - self.begun)
-        return f"{share}{self.lines:,} lines  {self.tokens:,} tokens  {rate:,.0f} tokens/s"
-
-    def _write(self, text: str) -> None:
-        sys.stderr.write(f"\r\x1b[K{text}")
-        sys.stderr.flush()
+        now = time.monotonic()
+        if now - self.told > PROGRESS_SECONDS:
+            self.told = now
+            share = min(self.bytes / self.total, 1) if self.total else None
+            rate = self.tokens / (now - self.begun)
+            self.watcher.tick(share, f"{self.lines:,} lines  {self.tokens:,} tokens  {rate:,.0f} tokens/s")

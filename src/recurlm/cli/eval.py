@@ -10,8 +10,10 @@ from recurlm.cli.console import (
     DataDirectoryOption,
     DeviceOption,
     JsonOption,
+    MeasuredTextArgument,
     OfflineOption,
     RunArgument,
+    SplitOption,
     UnknownOption,
     print_json,
 )
@@ -23,18 +25,8 @@ if TYPE_CHECKING:
 
 def evaluate(
     run: RunArgument,
-    text: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[TEXT]",
-            help="A corpus by name, a file or -. Without it: the corpus the run learned from.",
-            show_default=False,
-        ),
-    ] = None,
-    split: Annotated[
-        str | None,
-        typer.Option("--split", help="train, valid or test. [default: test of a corpus, all of a file]"),
-    ] = None,
+    text: MeasuredTextArgument = None,
+    split: SplitOption = None,
     protocol: Annotated[str, typer.Option("--protocol", help="stream, sentence or mxnet.")] = "stream",
     full_batches: Annotated[
         int | None,

@@ -73,6 +73,7 @@ def score(
     from recurlm.evaluation.scoring import scoring_options
     from recurlm.interface import load
     from recurlm.text.corpora import open_text
+    from recurlm.training.progress import open_watcher
 
     if json and format not in (None, "jsonl"):
         raise UsageError(f"--json is --format jsonl; leave out one of it and --format {format}")
@@ -93,14 +94,17 @@ def score(
     else:
         text = open_text(file, cache_directory=cache_directory)
         lines, size, digest = text.lines(), text.size, text.sha256
-    progress = Progress(size)
-    sys.stdout.write(writer.head())
-    for line in scorer.lines(writer.read(progress.watch(lines))):
-        sys.stdout.write(writer.line(line))
-        progress.done(len(line.words))
-    sys.stdout.write(writer.foot(scorer.totals, file))
-    sys.stdout.flush()
-    progress.close()
+    watcher = open_watcher(quiet=sys.stdout.isatty())
+    progress = Progress(watcher, size)
+    try:
+        sys.stdout.write(writer.head())
+        for line in scorer.lines(writer.read(progress.watch(lines))):
+            sys.stdout.write(writer.line(line))
+            progress.done(len(line.words))
+        sys.stdout.write(writer.foot(scorer.totals, file))
+        sys.stdout.flush()
+    finally:
+        watcher.close()
     if state_out is not None:
         scorer.state.save(state_out)
     _report(scorer, digest)

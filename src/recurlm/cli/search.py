@@ -9,10 +9,13 @@ from recurlm.cli.console import (
     CacheDirectoryOption,
     DataDirectoryOption,
     DeviceOption,
+    EpochsOption,
     JsonOption,
     OfflineOption,
+    QuietOption,
     message,
     print_json,
+    recipe_changes,
 )
 
 
@@ -55,7 +58,7 @@ def search(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the recipe for all trials."),
     ] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Short for --set training.epochs=N.")] = None,
+    epochs: EpochsOption = None,
     seed: Annotated[
         int | None,
         typer.Option("--seed", min=0, envvar="RECURLM_SEED", help="Of the choice and of each trial. [default: 1]"),
@@ -65,7 +68,7 @@ def search(
     data_directory: DataDirectoryOption = None,
     cache_directory: CacheDirectoryOption = None,
     offline: OfflineOption = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
     """Search a recipe's values by validation perplexity.
@@ -79,11 +82,10 @@ def search(
     from recurlm.training.search import search as find
 
     keep_freed_memory()
-    all_changes = [*(changes or []), *([f"training.epochs={epochs}"] if epochs is not None else [])]
     training = TrainingRequest(
         text=text,
         recipe=recipe,
-        changes=tuple(all_changes),
+        changes=recipe_changes(changes, epochs),
         out=out,
         seed=seed,
         device=device,

@@ -9,10 +9,13 @@ from recurlm.cli.console import (
     CacheDirectoryOption,
     DataDirectoryOption,
     DeviceOption,
+    EpochsOption,
     JsonOption,
     OfflineOption,
+    QuietOption,
     message,
     print_json,
+    recipe_changes,
 )
 
 
@@ -51,7 +54,7 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the recipe, such as training.epochs=3."),
     ] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Short for --set training.epochs=N.")] = None,
+    epochs: EpochsOption = None,
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, envvar="RECURLM_SEED", help="Seed of everything random. [default: 1]")
     ] = None,
@@ -71,7 +74,7 @@ def train(
     data_directory: DataDirectoryOption = None,
     cache_directory: CacheDirectoryOption = None,
     offline: OfflineOption = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
     """Train a model on a text.
@@ -87,12 +90,11 @@ def train(
     from recurlm.training.stopping import StopRequest
 
     keep_freed_memory()
-    all_changes = [*(changes or []), *([f"training.epochs={epochs}"] if epochs is not None else [])]
     request = TrainingRequest(
         text=text,
         recipe=recipe,
         start=start,
-        changes=tuple(all_changes),
+        changes=recipe_changes(changes, epochs),
         out=out,
         seed=seed,
         device=device,

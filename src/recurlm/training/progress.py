@@ -72,8 +72,8 @@ class Watcher(Protocol):
     def step(self, entry: dict[str, Any]) -> None:
         """After a step that is logged."""
 
-    def tick(self, done: float, text: str) -> None:
-        """Often: the share of the run that is done, and a short line."""
+    def tick(self, done: float | None, text: str) -> None:
+        """Often: the share of the run that is done, None where nobody knows, and a short line."""
 
     def close(self) -> None:
         """The run is over, well or badly."""
@@ -88,7 +88,7 @@ class Silent:
     def step(self, entry: dict[str, Any]) -> None:
         return
 
-    def tick(self, done: float, text: str) -> None:
+    def tick(self, done: float | None, text: str) -> None:
         return
 
     def close(self) -> None:
@@ -120,14 +120,16 @@ class LiveLine(Silent):
             transient=True,
             refresh_per_second=8,
         )
-        self._task = self._progress.add_task("", total=1.0)
+        self._task = self._progress.add_task("", total=None)
         self._progress.start()
 
     def say(self, text: str) -> None:
         self._progress.console.print(text, markup=False, highlight=False)
 
-    def tick(self, done: float, text: str) -> None:
-        self._progress.update(self._task, completed=done, description=text)
+    def tick(self, done: float | None, text: str) -> None:
+        if done is not None:
+            self._progress.update(self._task, completed=done, total=1.0)
+        self._progress.update(self._task, description=text)
 
     def close(self) -> None:
         self._progress.stop()

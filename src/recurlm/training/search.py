@@ -230,7 +230,7 @@ class TrialWatcher(Silent):
     def __init__(self, watcher: Watcher, trial: Trial) -> None:
         self.watcher, self.trial = watcher, trial
 
-    def tick(self, done: float, text: str) -> None:
+    def tick(self, done: float | None, text: str) -> None:
         self.watcher.tick(done, f"trial {self.trial.name}  {text}")
 
 
