@@ -89,6 +89,15 @@ def _explain(error: OSError) -> str:
     return f"{error.strerror or error}:{place}" if place else str(error)
 
 
+def _give_up_what_cannot_be_written() -> None:
+    """Output that a full disk or a closed pipe refused would be tried again at the end, and change the exit code."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def main() -> None:
     """Run the command line; every failure leaves one or two plain lines and its exit code."""
     debug = "--debug" in sys.argv or bool(os.environ.get("RECURLM_DEBUG"))
@@ -100,13 +109,13 @@ def main() -> None:
         print(f"recurlm: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except BrokenPipeError:
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_what_cannot_be_written()
         sys.exit(1)
     except OSError as error:
         if debug:
             traceback.print_exc()
         print(f"recurlm: {_explain(error)}", file=sys.stderr)
+        _give_up_what_cannot_be_written()
         sys.exit(1)
     except KeyboardInterrupt:
         print("recurlm: interrupted", file=sys.stderr)
