@@ -25,9 +25,9 @@ LEVELS = {
     "training": 4,
     "bridges": 5,
     "growth": 5,
-    "measurement": 5,
+    "measurement": 6,
     "plots": 4,
-    "cli": 6,
+    "cli": 7,
 }
 HEAVY = {"torch", "numpy", "matplotlib", "safetensors", "tokenizers", "tensorboard", "optuna"}
 FILES = sorted(PACKAGE.rglob("*.py"))

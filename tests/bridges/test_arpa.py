@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recurlm.bridges.arpa import read_arpa, write_arpa
 from recurlm.errors import CorruptFileError, InputError
-from recurlm.models.arpa import read_arpa, write_arpa
 
 ARPA = """made by hand
 

@@ -36,8 +36,8 @@ def ngram(
 
     Interpolated modified Kneser-Ney smoothing. `compare` and `eval --with` read the file.
     """
+    from recurlm.bridges.arpa import write_arpa
     from recurlm.checkpoints import RunFolder
-    from recurlm.models.arpa import write_arpa
     from recurlm.text.corpora import is_single_file, open_part
     from recurlm.training.kneser_ney import kneser_ney, text_codec
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from recurlm.bridges.arpa import read_arpa
 from recurlm.checkpoints import MODEL_FILE
 from recurlm.errors import InputError, UsageError
 from recurlm.evaluation.perplexity import STATES, Perplexity, perplexity_of, token_nats
 from recurlm.files import digest_of
 from recurlm.interface import load
-from recurlm.models.arpa import read_arpa
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.ngram import NGramModel
 from recurlm.text.codec import Codec, EncodedText
