@@ -169,6 +169,13 @@ def test_options_that_cannot_be_are_refused(recurlm: Command, trained: Path, opt
     assert message in done.stderr
 
 
+def test_standard_input_that_is_not_utf8_is_named_by_its_line(recurlm: Command, trained: Path) -> None:
+    done = recurlm("score", trained, "--json", stdin=b"it is\na \xff red\n")
+    assert done.returncode == 3
+    assert "standard input, line 2: not UTF-8 at byte 3 of the line" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_state_of_another_model_is_bad_input(recurlm: Command, trained: Path, tmp_path: Path) -> None:
     model = package.load(trained)
     package.State(model.network.initial_state(1), 0, "0" * 64).save(tmp_path / "state")

@@ -1,7 +1,6 @@
 """`recurlm score`: the log-probability of every token of every line."""
 
 import sys
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -73,6 +72,7 @@ def score(
     from recurlm.evaluation.scoring import scoring_options
     from recurlm.interface import load
     from recurlm.text.corpora import open_text
+    from recurlm.text.sources import decoded_lines
     from recurlm.training.progress import open_watcher
 
     if json and format not in (None, "jsonl"):
@@ -89,7 +89,7 @@ def score(
     scorer = model.scorer(state=state, options=options)
     if file == "-":
         # piped lines are scored as they come; open_text would wait for the last one
-        lines: Iterator[str] = (line.rstrip("\r\n") for line in sys.stdin)
+        lines = decoded_lines(sys.stdin.buffer, "standard input")
         size, digest = None, ""
     else:
         text = open_text(file, cache_directory=cache_directory)

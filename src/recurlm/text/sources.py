@@ -1,7 +1,7 @@
 """Texts as byte ranges of UTF-8 files, read block by block and never loaded whole."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,6 +29,18 @@ def open_binary(path: Path) -> Iterator[BinaryIO]:
         raise InputError(f"cannot open {path}: {error}") from error
     with file:
         yield file
+
+
+def decoded_lines(raw: Iterable[bytes], name: str) -> Iterator[str]:
+    """Lines of UTF-8 without their ends, as they come; a byte order mark at the very start is skipped.
+
+    Raises InputError naming the line that is not UTF-8.
+    """
+    for number, line in enumerate(raw, 1):
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{name}, line {number}: not UTF-8 at byte {error.start + 1} of the line") from error
 
 
 @dataclass(frozen=True)

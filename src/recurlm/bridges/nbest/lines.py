@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from recurlm.errors import CorruptFileError, InputError
-from recurlm.text.sources import open_binary
+from recurlm.text.sources import decoded_lines, open_binary
 
 STANDARD_INPUT = "-"
 
@@ -24,14 +24,9 @@ class Line(NamedTuple):
 def lines_of(path: str | Path) -> Iterator[Line]:
     """Lines that are not blank. Raises InputError (missing, not UTF-8) or CorruptFileError (a broken ``.gz`` file)."""
     name = "standard input" if str(path) == STANDARD_INPUT else str(path)
-    for number, raw in enumerate(_raw_lines(path), 1):
-        place = f"{name}, line {number}"
-        try:
-            text = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            raise InputError(f"{place}: not UTF-8 at byte {error.start + 1} of the line") from error
+    for number, text in enumerate(decoded_lines(_raw_lines(path), name), 1):
         if text.strip():
-            yield Line(text, place)
+            yield Line(text, f"{name}, line {number}")
 
 
 def _raw_lines(path: str | Path) -> Iterator[bytes]:
