@@ -20,7 +20,7 @@ from benchmarks._quality_record import write_quality_record
 from benchmarks._record import ROOT, circumstances
 from recurlm import load
 from recurlm.config import StreamBatches, load_recipe
-from recurlm.errors import RecurlmError, StoppedError
+from recurlm.errors import RecurlmError, StoppedError, UsageError
 from recurlm.evaluation.adaptation import METHODS, TUNING_TOKENS
 from recurlm.files import write_whole
 from recurlm.training.progress import open_watcher
@@ -147,6 +147,9 @@ def main() -> None:
             size = sum(path.stat().st_size for path in plan.folder.rglob("*") if path.is_file())
             print(f"stopped; call again with the same arguments ({plan.folder} holds {size / 1e6:,.1f} MB, all needed)")
             code = error.exit_code
+        except UsageError as error:  # what stands in the folder is no record of what is asked for
+            print(f"quality: {error}", file=sys.stderr)
+            sys.exit(error.exit_code)
         except RecurlmError as error:
             print(f"quality: {error}", file=sys.stderr)
             code = error.exit_code

@@ -2,6 +2,7 @@ import errno
 import json
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -29,8 +30,8 @@ CODEC = Codec(Words(), Vocabulary(("<eos>", "<unk>", "a", "é")))
 RECIPE = Recipe(model=ModelOptions(embedding_size=3, hidden_sizes=(4,)))
 
 
-def made_model(vocabulary_size: int = 4) -> LanguageModel:
-    torch.manual_seed(0)
+def made_model(vocabulary_size: int = 4, seed: int = 0) -> LanguageModel:
+    torch.manual_seed(seed)
     model = LanguageModel(RECIPE.model, vocabulary_size)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter)
@@ -56,6 +57,22 @@ class TestWriteWhole:
         write_whole(path, b"new")
         assert path.read_bytes() == b"new"
         assert names(tmp_path) == {"file"}
+
+    def test_a_link_stays_and_what_it_leads_to_is_replaced(self, tmp_path):
+        (tmp_path / "link").symlink_to(tmp_path / "file")
+        write_whole(tmp_path / "link", b"new")
+        assert (tmp_path / "link").is_symlink()
+        assert (tmp_path / "file").read_bytes() == b"new"
+        assert names(tmp_path) == {"file", "link"}
+
+    @pytest.mark.skipif(os.name != "posix", reason="needs named pipes")
+    def test_a_pipe_is_written_and_stays(self, tmp_path):
+        os.mkfifo(tmp_path / "pipe")
+        with ThreadPoolExecutor() as pool:
+            read = pool.submit((tmp_path / "pipe").read_bytes)
+            write_whole(tmp_path / "pipe", b"content")
+            assert read.result(timeout=60) == b"content"
+        assert (tmp_path / "pipe").is_fifo()
 
     @pytest.mark.parametrize("function", ["fsync", "replace"])
     def test_the_old_file_stays_when_the_disk_is_full(self, tmp_path, monkeypatch, function):
@@ -137,6 +154,30 @@ class TestRunFolder:
             read_everything(run)
 
     @pytest.mark.parametrize("name", [VOCABULARY_FILE, MODEL_FILE, MANIFEST_FILE])
+    def test_a_reader_in_the_middle_of_a_replacement_sees_a_whole_model(self, run, monkeypatch):
+        before, after = run.read(MODEL_FILE), tensor_bytes(made_model(seed=9).weights())
+        seen = []
+        replace = os.replace
+
+        def replace_between_readers(source, target):
+            seen.append(run.read(MODEL_FILE))
+            replace(source, target)
+            seen.append(run.read(MODEL_FILE))
+
+        monkeypatch.setattr(files_module.os, "replace", replace_between_readers)
+        run.save_model(after)
+        monkeypatch.undo()
+        # before and after the announcement, the file, the manifest
+        assert seen == [before, before, before, after, after, after]
+        entries = json.loads((run.path / MANIFEST_FILE).read_text())["sha256"]
+        assert entries[MODEL_FILE] == digest(after)
+
+    def test_a_folder_is_claimed_once(self, run):
+        with run.claimed(), pytest.raises(InputError, match="another process is training in it"), run.claimed():
+            pass
+        with run.claimed():
+            pass
+
     def test_a_missing_file_is_named(self, run, name):
         (run.path / name).unlink()
         with pytest.raises(CorruptFileError, match=rf"{name}: missing"):

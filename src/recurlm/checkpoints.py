@@ -4,7 +4,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from recurlm.config import Recipe, parse_recipe
 from recurlm.errors import CorruptFileError, InputError
-from recurlm.files import remove_partial, sync_folder, temporary_folder, write_whole
+from recurlm.files import locked, remove_partial, sync_folder, temporary_folder, write_whole
 from recurlm.models.language_model import LanguageModel
 from recurlm.text.codec import TOKENIZER_FILE, VOCABULARY_FILE, Codec
 
@@ -24,6 +25,9 @@ METRICS_FILE = "metrics.jsonl"
 MANIFEST_FILE = "manifest.json"
 CHECKPOINTS_FOLDER = "checkpoints"
 KEPT_CHECKPOINTS = 2
+
+Entries = dict[str, str | list[str]]
+"""File name to SHA-256; to the old one and the new one while a file is being replaced."""
 
 
 def digest(content: bytes) -> str:
@@ -41,12 +45,30 @@ class RunFolder:
         """Whether a run was started here."""
         return (self.path / CONFIG_FILE).is_file()
 
-    def create(self, config: Mapping[str, Any], codec: Codec) -> None:
-        """Begin a run: the configuration and the vocabulary."""
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Make the folder and hold it for one process that trains. Raises InputError where another has it."""
+        place = self._make()
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(place, wait=False))
+            except BlockingIOError as error:
+                raise InputError(
+                    f"{self.path}: another process is training in it; wait for it, or name another folder with --out"
+                ) from error
+            yield
+
+    def _make(self) -> Path:
+        folder = self.path / CHECKPOINTS_FOLDER
         try:
-            (self.path / CHECKPOINTS_FOLDER).mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
             raise InputError(f"{self.path}: is a file, not a folder; name another --out") from error
+        return folder
+
+    def create(self, config: Mapping[str, Any], codec: Codec) -> None:
+        """Begin a run: the configuration and the vocabulary."""
+        self._make()
         self.write({name: content.encode() for name, content in codec.files().items()})
         content = json.dumps(config, indent=2, ensure_ascii=False).encode()
         self._write_manifest({**self._manifest(), CONFIG_FILE: digest(content)})
@@ -55,19 +77,31 @@ class RunFolder:
 
     def write(self, files: Mapping[str, bytes]) -> None:
         """Write files at the top of the folder and enter them in the manifest."""
-        for name, content in files.items():
-            write_whole(self.path / name, content)
-        self._write_manifest(self._manifest() | {name: digest(content) for name, content in files.items()})
+        entries: Entries = {name: digest(content) for name, content in files.items()}
+        with locked(self.path):
+            before = self._manifest()
+            replaced = {name: before[name] for name in files if before.get(name, entries[name]) != entries[name]}
+            if replaced:  # until a file is replaced its old content is right, whenever a reader or a kill may come
+                self._write_manifest(
+                    before | {name: [*_accepted(old), entries[name]] for name, old in replaced.items()}
+                )
+            for name, content in files.items():
+                write_whole(self.path / name, content)
+            self._write_manifest(before | entries)
 
     def seal(self, names: list[str]) -> None:
         """Enter files that grew while the run went on in the manifest."""
-        entries = self._manifest()
-        entries.update({name: digest((self.path / name).read_bytes()) for name in names})
-        self._write_manifest(entries)
+        with locked(self.path):
+            grown: Entries = {name: digest((self.path / name).read_bytes()) for name in names}
+            self._write_manifest(self._manifest() | grown)
 
     def read(self, name: str) -> bytes:
         """A file's content, held to the manifest. Raises CorruptFileError where it is missing or altered."""
-        return _verified(self.path, name, self._manifest(required=True))
+        try:
+            return _verified(self.path, name, self._manifest(required=True))
+        except CorruptFileError:
+            # a run in progress may have replaced the file since the manifest was read
+            return _verified(self.path, name, self._manifest(required=True))
 
     def config(self) -> dict[str, Any]:
         """What config.json says."""
@@ -114,7 +148,7 @@ class RunFolder:
         """Write a checkpoint whole or not at all, and forget all but the newest."""
         folder = self.path / CHECKPOINTS_FOLDER
         target = folder / f"step-{step:08d}"
-        entries = {name: digest(content) for name, content in files.items()}
+        entries: Entries = {name: digest(content) for name, content in files.items()}
         with temporary_folder(folder) as unfinished:
             for name, content in {**files, MANIFEST_FILE: _manifest_bytes(entries)}.items():
                 write_whole(unfinished / name, content)
@@ -158,11 +192,11 @@ class RunFolder:
         for old in self._checkpoints()[:-KEPT_CHECKPOINTS]:
             shutil.rmtree(_set_aside(old), ignore_errors=True)
 
-    def _manifest(self, *, required: bool = False) -> dict[str, str]:
+    def _manifest(self, *, required: bool = False) -> Entries:
         path = self.path / MANIFEST_FILE
         return _read_manifest(path) if required or path.is_file() else {}
 
-    def _write_manifest(self, entries: Mapping[str, str]) -> None:
+    def _write_manifest(self, entries: Entries) -> None:
         write_whole(self.path / MANIFEST_FILE, _manifest_bytes(entries))
 
 
@@ -197,11 +231,11 @@ def tensor_bytes(values: Mapping[str, Tensor]) -> bytes:
     return safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in values.items()})
 
 
-def _manifest_bytes(entries: Mapping[str, str]) -> bytes:
+def _manifest_bytes(entries: Entries) -> bytes:
     return json.dumps({"sha256": dict(sorted(entries.items()))}, indent=2).encode()
 
 
-def _read_manifest(path: Path) -> dict[str, str]:
+def _read_manifest(path: Path) -> Entries:
     try:
         entries = _json_object(path.read_bytes(), path).get("sha256")
     except FileNotFoundError as error:
@@ -211,7 +245,11 @@ def _read_manifest(path: Path) -> dict[str, str]:
     return entries
 
 
-def _verified(folder: Path, name: str, entries: Mapping[str, str]) -> bytes:
+def _accepted(entry: str | list[str]) -> list[str]:
+    return [entry] if isinstance(entry, str) else entry
+
+
+def _verified(folder: Path, name: str, entries: Entries) -> bytes:
     path = folder / name
     if name not in entries:
         raise CorruptFileError(f"{path}: the manifest does not know this file")
@@ -219,7 +257,7 @@ def _verified(folder: Path, name: str, entries: Mapping[str, str]) -> bytes:
         content = path.read_bytes()
     except FileNotFoundError as error:
         raise CorruptFileError(f"{path}: missing, though the manifest lists it") from error
-    if digest(content) != entries[name]:
+    if digest(content) not in _accepted(entries[name]):
         raise CorruptFileError(f"{path}: altered or truncated since it was written (its SHA-256 is another)")
     return content
 

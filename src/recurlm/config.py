@@ -52,15 +52,20 @@ class TextOptions(Section):
     unit: Literal["word", "character", "bpe"] = Field("word", description="what one token is")
     order: Literal["frequency", "appearance"] = Field(
         "frequency",
-        description="ids by falling frequency, or by first appearance as `mx.rnn.encode_sentences` gives them",
+        description="ids by falling frequency, or by first appearance as `mx.rnn.encode_sentences` gives them; "
+        "byte pairs have an order of their own",
     )
     minimum_count: Natural = Field(
-        1, description="rarer tokens become `<unk>`; a text that holds `<unk>` itself was prepared so and is left alone"
+        1,
+        description="rarer words or characters become `<unk>`; a text that holds `<unk>` itself was prepared so and is "
+        "left alone",
     )
     maximum_size: Annotated[int, Field(ge=2)] | None = Field(
-        None, description="largest vocabulary, `<eos>` and `<unk>` included"
+        None, description="largest vocabulary of words or characters, `<eos>` and `<unk>` included"
     )
-    unknown: bool = Field(True, description="give the vocabulary an `<unk>` even if the text has none")
+    unknown: bool = Field(
+        True, description="give a vocabulary of words or characters an `<unk>` even if the text has none"
+    )
     merges: Natural | None = Field(None, description='size of the byte-pair vocabulary; `unit = "bpe"` only')
 
     @model_validator(mode="after")
@@ -518,7 +523,7 @@ class Training(Section):
     until: Literal["epochs", "time"] = Field(
         "epochs",
         description="what the run and its schedule last for: the epochs, or `--time-limit` where that ends first; "
-        "or that time alone, in as many epochs as fit",
+        "or that time alone, in as many epochs as fit. The schedule `plateau` goes by validations alone",
     )
     clip_norm: Positive | None = Field(None, description="largest norm of the whole gradient")
     loss: Literal["token", "sequence"] = Field(
@@ -651,8 +656,13 @@ def parse_recipe(values: Mapping[str, Any], place: str) -> Recipe:
 def apply_changes(values: dict[str, Any], changes: Iterable[str]) -> None:
     """Lay several changes over plain recipe values, in any order."""
     # a new kind empties its section, so kinds come before the keys that belong to them
-    for change in sorted(changes, key=lambda change: not change.partition("=")[0].strip().endswith(".kind")):
+    for change in sorted(changes, key=lambda change: not changed_key(change).endswith(".kind")):
         apply_change(values, change)
+
+
+def changed_key(change: str) -> str:
+    """The key of one `section.key=value`."""
+    return change.partition("=")[0].strip()
 
 
 def apply_change(values: dict[str, Any], change: str) -> None:

@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from io import BufferedRandom
+from io import BufferedRandom, BufferedWriter
 from pathlib import Path
 
 
@@ -62,11 +62,50 @@ def remove_partial(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def new_content(target: Path) -> Iterator[BufferedWriter | BufferedRandom]:
+    """A file to write that becomes ``target`` at the end, whole, and not at all after an error.
+
+    A link stays and what it leads to is replaced; a device or a pipe is written as it is.
+    """
+    target = target.resolve()
+    if target.exists() and not target.is_file():
+        with target.open("wb") as file:
+            yield file
+        return
+    with temporary_file(target.parent) as unfinished:
+        yield unfinished
+        keep(unfinished, target)
+
+
 def write_whole(target: Path, content: bytes) -> None:
     """Write a file whole or not at all."""
-    with temporary_file(target.parent) as file:
+    with new_content(target) as file:
         file.write(content)
-        keep(file, target)
+
+
+@contextlib.contextmanager
+def locked(place: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold a file or folder against all others who lock it; the system frees what a process held that dies.
+
+    Without `wait` raises BlockingIOError where it is held. Where the system has no such locks nobody is held off.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    descriptor = os.open(place, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise
+        except OSError:
+            pass  # some network file systems have none
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def digest_of(path: Path, algorithm: str = "sha256") -> str:

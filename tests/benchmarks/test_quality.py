@@ -78,6 +78,27 @@ def test_another_plan_is_refused_in_the_same_folder(trained):
         advance(Plan("best", 3.0, (1,), trained, (), tiny=True), StopRequest())
 
 
+def test_a_refused_call_writes_no_record(trained, monkeypatch, tmp_path, capsys):
+    words = [
+        "quality",
+        "--tiny",
+        "--recipe",
+        "best",
+        "--seconds",
+        "4000",
+        "--runs",
+        str(trained),
+        "--out",
+        str(tmp_path),
+    ]
+    monkeypatch.setattr("sys.argv", words)
+    with pytest.raises(SystemExit) as ended:
+        quality.main()
+    assert ended.value.code == 2
+    assert "was begun with" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def write_figures(plan: Plan, seed: int, part: str, figures: dict[str, object]) -> None:
     facts = {"commit": "abc", "processor": "P", "cores": 2, "gpu": None, "load": 0.1}
     facts |= {"python": "3.11", "torch": "2.13", "date": "2026-01-02"}

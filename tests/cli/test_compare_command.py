@@ -84,6 +84,8 @@ def test_eval_with_another_model_mixes_them(
     assert result["held_out"]["text"] == "fruit/valid"
     assert sum(model["weight"] for model in result["models"]) == pytest.approx(1)
     assert result["models"][0]["perplexity"] == pytest.approx(alone["perplexity"], rel=1e-6)
+    piped = recurlm("eval", trained, "-", "--split", "test", "--with", other, stdin="the red fruit is a cherry\n" * 60)
+    assert "fitted on standard-input/valid" in piped.stdout, piped.stderr
     shown = recurlm("eval", trained, "--with", other, "--weight", "0.25").stdout.splitlines()
     assert shown[0].endswith("perplexity  weight, as given")
     assert [line.split()[-1] for line in shown[1:3]] == ["0.2500", "0.7500"]

@@ -142,6 +142,17 @@ def test_standard_input_trains_and_resumes(
     assert recurlm("train", "-", "--out", tmp_path / "run", "--resume").returncode == 0
 
 
+@pytest.mark.skipif(not Path("/dev/stdin").exists(), reason="needs pipes with names")
+def test_a_pipe_is_a_text(recurlm: Command, small_options: list[str], text_folder: Path, tmp_path: Path) -> None:
+    text = (text_folder / "train.txt").read_text()
+    done = recurlm("train", "/dev/stdin", *small_options, stdin=text, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / done.stdout.strip()
+    assert run.parent.name == "runs"
+    assert run.name.startswith("standard-input-")
+    assert recurlm("eval", run, "--json").returncode == 0
+
+
 def test_recipes_decide_and_their_mistakes_are_named(recurlm: Command, text_folder: Path, tmp_path: Path) -> None:
     done = recurlm("train", text_folder, "--out", tmp_path / "run", "--set", "model.hiden_sizes=[3]")
     assert done.returncode == 3

@@ -118,6 +118,8 @@ def test_generate_ends_with_the_sentence_or_before_a_text(recurlm: Command, trai
     model = package.load(trained)
     for sample, score in zip(whole, model.score(sample["text"] for sample in whole), strict=True):
         assert sample["logprob"] == pytest.approx(score.logprob, abs=1e-5)
+    lines = recurlm("generate", trained, "--count", "6", "--seed", "1", "--until-eos").stdout.splitlines()
+    assert lines == [sample["text"] for sample in whole]
     stopped = recurlm("generate", trained, "--prompt", "the red", "--temperature", "0", "--stop", "a", "--stop", "xyz")
     assert stopped.stdout == "the red fruit is\n"
 
@@ -210,7 +212,7 @@ def test_not_a_run_and_wrong_options(recurlm: Command, tmp_path: Path, trained: 
     done = recurlm("eval", tmp_path)
     assert done.returncode == 3
     assert "not a run folder" in done.stderr
-    assert recurlm("eval", trained, "--protocol", "words").returncode == 3
+    assert recurlm("eval", trained, "--protocol", "words").returncode == 2
     assert recurlm("eval", trained, "--full-batches", "5").returncode == 2
     assert recurlm("generate", trained, "--top-p", "2").returncode == 2
     assert recurlm("no-such-command").returncode == 2

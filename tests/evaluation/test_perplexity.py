@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import recurlm.evaluation.perplexity as perplexity_module
 from recurlm.config import ModelOptions, UniformInitialisation
 from recurlm.errors import InputError, UsageError
 from recurlm.evaluation.perplexity import (
@@ -116,6 +117,16 @@ def test_sentences_depend_neither_on_budget_nor_on_order(model, sentences, encod
 def mxnet_nats(model: LanguageModel, sentence: list[int]) -> list[float]:
     """The seed's: the words after the first, from the words before them."""
     return step_by_step_nats(model, sentence[:-1], sentence[1:])
+
+
+def test_a_sentence_longer_than_the_budget_is_read_in_pieces(model, encoded, monkeypatch):
+    text = encoded([[number % 6 + 2 for number in range(97)], [3, 4]])
+    whole = sentence_perplexity(model, text)
+    lengths = []
+    monkeypatch.setattr(perplexity_module, "token_losses", lambda *a: lengths.append(len(a[1])) or token_losses(*a))
+    assert sentence_perplexity(model, text, budget=10).nats == pytest.approx(whole.nats, rel=1e-6)
+    assert max(lengths) == 10
+    assert sum(lengths) == 98 + 3
 
 
 def test_mxnet_counts_words_after_the_first(model, sentences, encoded):
@@ -267,7 +278,7 @@ def test_the_cost_of_every_token_stands_at_its_place(model, sentences, encoded):
 
 
 def test_an_unknown_protocol_is_refused(model, encoded):
-    with pytest.raises(InputError, match="'streams'; there are stream, sentence, mxnet"):
+    with pytest.raises(UsageError, match="'streams'; there are stream, sentence, mxnet"):
         perplexity(model, encoded([[1]]), "streams")
 
 

@@ -11,11 +11,12 @@ import torch.nn.functional as F
 
 from recurlm.checkpoints import MODEL_FILE
 from recurlm.config import ModelOptions, Training
-from recurlm.errors import StoppedError, UsageError
+from recurlm.errors import InputError, StoppedError, UsageError
 from recurlm.models.language_model import LanguageModel
 from recurlm.text.batching import Batch
 from recurlm.training import loop
 from recurlm.training.loop import DivergedError, Reserve, Trainer, train_step
+from recurlm.training.request import TrainingRequest, new_config
 from recurlm.training.stopping import StopRequest
 
 OpenTrainer = Callable[..., Trainer]
@@ -312,6 +313,33 @@ def test_a_schedule_by_the_clock_goes_on_where_the_clock_was(
     assert 200 - 30 - 8 < clock.now - before < 200
 
 
+def test_a_schedule_in_steps_is_pulled_together_by_the_clock(
+    open_trainer: OpenTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twenty epochs whose rate halves after each fourth, in the time of three."""
+    clock = Clock(monkeypatch)
+    schedule = {"kind": "step", "after": 4, "every": 4, "divisor": 2.0}
+    training = {"epochs": 20, "log_every": 1}
+    trainer = open_trainer("run", time_limit="100s", training=training, schedule=schedule)
+    trainer.reserve = Reserve(0.0, 0.0)
+    clock.charge(trainer, step=1, validation=0, evaluation=0)
+    result = trainer.fit(StopRequest())
+    assert result.epochs < 4
+    rates = [entry["lr"] for entry in entries_of(trainer, "step")]
+    assert sorted(set(rates), reverse=True) == [pytest.approx(0.01 / 2**halved) for halved in range(5)]
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_a_run_has_one_process(open_trainer: OpenTrainer) -> None:
+    first = open_trainer("run")
+    with pytest.raises(InputError, match="already holds a run"):
+        open_trainer("run")
+    with pytest.raises(InputError, match="another process is training in it"):
+        open_trainer("run", resume=True)
+    first.fit(StopRequest())
+    open_trainer("run", resume=True)
+
+
 def test_the_configuration_says_whether_the_run_can_be_repeated(open_trainer: OpenTrainer) -> None:
     assert open_trainer("steps").folder.config()["repeatable"] is True
     assert open_trainer("clock", time_limit="500s", **UNTIL_TIME).folder.config()["repeatable"] is False
@@ -320,3 +348,9 @@ def test_the_configuration_says_whether_the_run_can_be_repeated(open_trainer: Op
 def test_a_recipe_that_trains_until_a_time_needs_one(open_trainer: OpenTrainer) -> None:
     with pytest.raises(UsageError, match="--time-limit"):
         open_trainer("run", **UNTIL_TIME)
+
+
+def test_epochs_are_not_asked_of_a_recipe_that_trains_until_a_time() -> None:
+    request = TrainingRequest(recipe="ten-minutes", changes=("training.epochs=5",), time_limit="10m")
+    with pytest.raises(UsageError, match=r"add --set training\.until=epochs"):
+        new_config(request)

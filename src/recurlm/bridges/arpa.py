@@ -10,14 +10,14 @@ import math
 import re
 import zlib
 from collections.abc import Iterator
-from io import BufferedRandom
+from io import BufferedRandom, BufferedWriter
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from recurlm.errors import CorruptFileError, InputError
-from recurlm.files import keep, temporary_file
+from recurlm.files import new_content
 from recurlm.models.ngram import SENTENCE_END, SENTENCE_START, Floats, NGramModel, Section
 from recurlm.text.sources import open_binary
 
@@ -121,16 +121,15 @@ class _Reader:
 
 def write_arpa(model: NGramModel, path: Path) -> None:
     """Write a model whole or not at all, compressed where the name ends in ``.gz``."""
-    with temporary_file(path.parent) as file:
+    with new_content(path) as file:
         if path.suffix == ".gz":
             with gzip.GzipFile(fileobj=file, mode="wb", filename="", mtime=0) as compressed:
                 _write(model, compressed)
         else:
             _write(model, file)
-        keep(file, path)
 
 
-def _write(model: NGramModel, file: BufferedRandom | gzip.GzipFile) -> None:
+def _write(model: NGramModel, file: BufferedRandom | BufferedWriter | gzip.GzipFile) -> None:
     listed = [~np.isnan(level.log_probabilities) for level in model.levels]
     head = [f"ngram {order}={marks.sum()}" for order, marks in enumerate(listed, 1)]
     file.write("\n".join(["\\data\\", *head, ""]).encode())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from recurlm.cli.console import (
+    LARGEST_SEED,
     CacheDirectoryOption,
     DataDirectoryOption,
     DeviceOption,
@@ -29,7 +30,9 @@ def compare(
     text: Annotated[str, typer.Argument(metavar="TEXT", help="A corpus by name, a file, a folder or -.")],
     split: SplitOption = None,
     protocol: Annotated[str, typer.Option("--protocol", help="stream or sentence.")] = "stream",
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the intervals' and tests' random draws.")] = 1,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Of the intervals' and tests' random draws.")
+    ] = 1,
     device: DeviceOption = "auto",
     data_directory: DataDirectoryOption = None,
     cache_directory: CacheDirectoryOption = None,

@@ -23,6 +23,9 @@ MeasuredTextArgument = Annotated[
         show_default=False,
     ),
 ]
+LARGEST_SEED = 2**32 - 1
+"""What every generator of random numbers takes."""
+
 SplitOption = Annotated[
     str | None,
     typer.Option("--split", help="train, valid or test. [default: test of a corpus, all of a file]"),

@@ -66,8 +66,10 @@ def evaluate(
     """
     from recurlm.devices import resolve_device
     from recurlm.errors import UsageError
+    from recurlm.evaluation.perplexity import check_protocol
     from recurlm.interface import load
 
+    check_protocol(protocol)
     if full_batches is not None and protocol != "mxnet":
         raise UsageError("--full-batches belongs to --protocol mxnet")
     if not with_ and (weight, held_out) != (None, None):

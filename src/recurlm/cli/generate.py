@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from recurlm.cli.console import (
+    LARGEST_SEED,
     DeviceOption,
     JsonOption,
     RunArgument,
@@ -62,7 +63,8 @@ def generate(
         int, typer.Option("--count", min=1, help="How many samples, drawn side by side, or best sentences of the beam.")
     ] = 1,
     seed: Annotated[
-        int | None, typer.Option("--seed", min=0, help="Repeats a sample. [default: another each time]")
+        int | None,
+        typer.Option("--seed", min=0, max=LARGEST_SEED, help="Repeats a sample. [default: another each time]"),
     ] = None,
     state_in: StateInOption = None,
     state_out: StateOutOption = None,
@@ -116,16 +118,17 @@ def generate(
             logprobs=json,
             state=state,
         )
-    _print_all(texts, json)
+    _print_all(texts, json, "" if until_eos or beam is not None else "\n")
     if len(texts) < count:
         message(f"only {len(texts)} of {count}: the beam found no more; widen it")
     if state_out is not None:
         model.state_after(texts[0], state=state).save(state_out)
 
 
-def _print_all(samples: Sequence["Generation"], json: bool) -> None:
+def _print_all(samples: Sequence["Generation"], json: bool, between: str) -> None:
+    """A sentence is a line; what may be several lines has an empty one before the next."""
     for number, sample in enumerate(samples):
         if json:
             print_json(sample.to_json())
         else:
-            print(f"{sample}" if number == 0 else f"\n{sample}")
+            print(f"{between if number else ''}{sample}")

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import io
 import os
 import sys
 import traceback
@@ -89,6 +90,13 @@ def _explain(error: OSError) -> str:
     return f"{error.strerror or error}:{place}" if place else str(error)
 
 
+def _unexpected(error: Exception) -> str:
+    reason = next(iter(str(error).splitlines()), "") or "no reason given"
+    if isinstance(error, MemoryError) or "memory" in reason:
+        return f"out of memory: {reason}\nuse a smaller batch or model, or another --device"
+    return f"{type(error).__name__}: {reason}\nthis is an error of the program; --debug before the command shows where"
+
+
 def _give_up_what_cannot_be_written() -> None:
     """Output that a full disk or a closed pipe refused would be tried again at the end, and change the exit code."""
     try:
@@ -101,6 +109,8 @@ def _give_up_what_cannot_be_written() -> None:
 def main() -> None:
     """Run the command line; every failure leaves one or two plain lines and its exit code."""
     debug = "--debug" in sys.argv or bool(os.environ.get("RECURLM_DEBUG"))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")  # as every text that is read
     try:
         app()
     except RecurlmError as error:
@@ -120,6 +130,11 @@ def main() -> None:
     except KeyboardInterrupt:
         print("recurlm: interrupted", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        print(f"recurlm: {_unexpected(error)}", file=sys.stderr)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -41,8 +41,9 @@ def rescore(
         float | None, typer.Option("--length-bonus", help="Added for each word. [default: 0, or the lattice's]")
     ] = None,
     paths: Annotated[
-        int, typer.Option("--nbest", min=1, metavar="N", help="How many word sequences a lattice gives.")
-    ] = 100,
+        int | None,
+        typer.Option("--nbest", min=1, metavar="N", help="How many word sequences a lattice gives. [default: 100]"),
+    ] = None,
     carry: Annotated[
         bool, typer.Option("--carry", help="Read each list after the best hypotheses before it, as one text.")
     ] = False,

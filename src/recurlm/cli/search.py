@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from recurlm.cli.console import (
+    LARGEST_SEED,
     CacheDirectoryOption,
     DataDirectoryOption,
     DeviceOption,
@@ -61,7 +62,13 @@ def search(
     epochs: EpochsOption = None,
     seed: Annotated[
         int | None,
-        typer.Option("--seed", min=0, envvar="RECURLM_SEED", help="Of the choice and of each trial. [default: 1]"),
+        typer.Option(
+            "--seed",
+            min=0,
+            max=LARGEST_SEED,
+            envvar="RECURLM_SEED",
+            help="Of the choice and of each trial. [default: 1]",
+        ),
     ] = None,
     device: DeviceOption = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the search in the folder.")] = False,

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from recurlm.cli.console import (
+    LARGEST_SEED,
     CacheDirectoryOption,
     DataDirectoryOption,
     DeviceOption,
@@ -56,7 +57,10 @@ def train(
     ] = None,
     epochs: EpochsOption = None,
     seed: Annotated[
-        int | None, typer.Option("--seed", min=0, envvar="RECURLM_SEED", help="Seed of everything random. [default: 1]")
+        int | None,
+        typer.Option(
+            "--seed", min=0, max=LARGEST_SEED, envvar="RECURLM_SEED", help="Seed of everything random. [default: 1]"
+        ),
     ] = None,
     device: DeviceOption = "auto",
     precision: Annotated[

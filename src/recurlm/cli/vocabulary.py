@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from recurlm.cli.console import CacheDirectoryOption, JsonOption, RunArgument, message, print_json, readable
+from recurlm.cli.console import (
+    LARGEST_SEED,
+    CacheDirectoryOption,
+    JsonOption,
+    RunArgument,
+    message,
+    print_json,
+    readable,
+)
 
 if TYPE_CHECKING:
     from recurlm.checkpoints import RunFolder
@@ -32,7 +40,8 @@ def vocabulary(
         ),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option("--seed", min=0, help="With --init mean: seed of the noise. [default: 1]")
+        int | None,
+        typer.Option("--seed", min=0, max=LARGEST_SEED, help="With --init mean: seed of the noise. [default: 1]"),
     ] = None,
     cache_directory: CacheDirectoryOption = None,
     json: JsonOption = False,

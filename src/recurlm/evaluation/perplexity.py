@@ -126,14 +126,22 @@ def perplexity(
     full_batches: int | None = None,
     tick: Tick | None = None,
 ) -> Perplexity:
-    """Measure by a protocol's name; `columns` belongs to stream, `buckets` and `full_batches` to mxnet."""
+    """Measure by a protocol's name; `columns` belongs to stream, `buckets` and `full_batches` to mxnet.
+
+    Raises UsageError for a name that no protocol has.
+    """
+    check_protocol(protocol)
     if protocol == "stream":
         return stream_perplexity(model, text, columns=columns, tick=tick)
     if protocol == "sentence":
         return sentence_perplexity(model, text, tick=tick)
-    if protocol == "mxnet":
-        return mxnet_perplexity(model, text, buckets=buckets, full_batches=full_batches, tick=tick)
-    raise InputError(f"no protocol named {protocol!r}; there are {', '.join(PROTOCOLS)}")
+    return mxnet_perplexity(model, text, buckets=buckets, full_batches=full_batches, tick=tick)
+
+
+def check_protocol(protocol: str) -> None:
+    """Raises UsageError for a name that no protocol has."""
+    if protocol not in PROTOCOLS:
+        raise UsageError(f"no protocol named {protocol!r}; there are {', '.join(PROTOCOLS)}")
 
 
 def stream_perplexity(
@@ -284,14 +292,20 @@ def _sentence_losses(model: LanguageModel, text: EncodedText, budget: int = SENT
         input_, target = sentence_batch(padded_rows(text.ids, starts[group], lengths[group], width))
         positions = starts[group][:, None] + np.arange(width)
         counted = target != IGNORED
-        yield positions[counted], _row_losses(model, input_, target)[counted]
+        yield positions[counted], _row_losses(model, input_, target, budget)[counted]
 
 
-def _row_losses(model: LanguageModel, input_: NDArray[Any], target: NDArray[Any]) -> NDArray[np.float64]:
-    """Losses (B, T) of sentences that start from a zero state; input and target are (B, T)."""
-    inputs, targets = torch.from_numpy(input_).t(), torch.from_numpy(target).t()
-    losses, _ = token_losses(model, inputs, targets, model.initial_state(len(input_)))
-    return losses.t().numpy()
+def _row_losses(
+    model: LanguageModel, input_: NDArray[Any], target: NDArray[Any], budget: int = SENTENCE_BUDGET
+) -> NDArray[np.float64]:
+    """Losses (B, T) of sentences that start from a zero state, `budget` positions at once; input and target (B, T)."""
+    steps = max(1, budget // len(input_))
+    state = model.initial_state(len(input_))
+    pieces = []
+    for inputs, targets in zip(*(torch.from_numpy(rows).t().split(steps) for rows in (input_, target)), strict=True):
+        losses, state = token_losses(model, inputs, targets, state)
+        pieces.append(losses)
+    return torch.cat(pieces).t().numpy()
 
 
 class _Tally:

@@ -99,24 +99,24 @@ def evaluate_mixture(
     source = text or contenders[0].source
     if not source:
         raise UsageError(f"name a text: {paths[0]} does not say which corpus it learned from")
-    part = split if text else split or "test"
-    return mix(
-        contenders,
-        open_part(source, part, **where),
-        protocol=protocol,
-        weights=weights,
-        held_out=_held_out(source, part, held_out, where) if weights is None else None,
-    )
+    measured, beside = _open(source, split if text else split or "test", where)
+    if weights is None:
+        beside = beside if held_out is None else _held_out(held_out, where)
+        if beside is None:
+            raise UsageError("--weight auto needs --held-out TEXT here: weights are never fitted on what is measured")
+    return mix(contenders, measured, protocol=protocol, weights=weights, held_out=beside if weights is None else None)
 
 
-def _held_out(measured: str, split: str | None, given: str | None, where: dict[str, Any]) -> Text:
-    if given is not None:
-        return open_part(given, None if is_single_file(given) else "valid", **where)
-    whole = split is None and is_single_file(measured)
-    valid = None if whole or split == "valid" else open_source(measured, **where).valid
-    if valid is None:
-        raise UsageError("--weight auto needs --held-out TEXT here: weights are never fitted on what is measured")
-    return valid
+def _open(source: str, split: str | None, where: dict[str, Any]) -> tuple[Text, Text | None]:
+    """The text to measure, and the valid split beside it where there is another; the source is read once."""
+    if split is None and is_single_file(source):
+        return open_part(source, **where), None
+    corpus = open_source(source, **where)
+    return corpus.split(split or "test"), None if split == "valid" else corpus.valid
+
+
+def _held_out(given: str, where: dict[str, Any]) -> Text:
+    return open_part(given, None if is_single_file(given) else "valid", **where)
 
 
 def _check_vocabularies(contenders: Sequence[Contender]) -> None:

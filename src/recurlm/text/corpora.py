@@ -104,12 +104,18 @@ def open_text(specification: str | Path, *, cache_directory: Path | None = None)
     if str(specification) == "-":
         return whole_text(_spool(sys.stdin.buffer, cache_directory), STANDARD_INPUT)
     path = Path(specification)
-    if path.exists() and not path.is_file() and not path.is_dir():
+    if is_read_once(path):
         with open_binary(path) as pipe:
             return whole_text(_spool(pipe, cache_directory), STANDARD_INPUT)
     if path.suffix == ".gz":
         return whole_text(_decompressed(path, cache_directory), Path(path.stem).stem)
     return whole_text(path, path.stem)
+
+
+def is_read_once(specification: str | Path) -> bool:
+    """Whether this is ``-`` (standard input), or a pipe or device, whose content comes once."""
+    path = Path(specification)
+    return str(specification) == "-" or (path.exists() and not path.is_file() and not path.is_dir())
 
 
 def is_single_file(specification: str) -> bool:

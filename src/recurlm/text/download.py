@@ -15,7 +15,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urldefrag
 
 from recurlm.errors import DownloadError
-from recurlm.files import digest_of, keep, temporary_file
+from recurlm.files import digest_of, keep, locked, temporary_file
 from recurlm.version import VERSION
 
 STALL_SECONDS = 30.0
@@ -56,7 +56,7 @@ def download(
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     failures = []
-    with _locked(target):
+    with locked(target.parent):
         if matches(target, digest):
             return target
         for address in addresses:
@@ -216,17 +216,3 @@ def _advice(problem: str, target: Path, addresses: Sequence[str]) -> str:
         f"{problem}\nfetch it by hand, for example from {addresses[0]} , put it at "
         f"DIRECTORY/{target.parent.name}/{target.name} and set RECURLM_DATA_DIR=DIRECTORY"
     )
-
-
-@contextlib.contextmanager
-def _locked(target: Path) -> Iterator[None]:
-    """Keep other processes from fetching the same file; the system frees the lock of a process that dies."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    with target.with_name(f".{target.name}.lock").open("wb") as lock:
-        with contextlib.suppress(OSError):
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -4,7 +4,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,8 +121,10 @@ class Trainer:
         reserve: Reserve = NOTHING_RESERVED,
         mirror: Mirror | None = None,
         after_validation: AfterValidation | None = None,
+        claim: AbstractContextManager[object] | None = None,
     ) -> None:
-        """`time_limit` is the whole run's, in seconds; `mirror` gets what the journal gets."""
+        """`time_limit` is the whole run's, in seconds; `mirror` gets what the journal gets; `claim` ends with `fit`."""
+        self.claim = claim or nullcontext()
         self.mirror, self.after_validation = mirror, after_validation
         self.recipe, self.model, self.source, self.corpus = recipe, model, source, corpus
         self.folder, self.watcher = folder, watcher
@@ -138,6 +140,10 @@ class Trainer:
 
     def fit(self, stop: StopRequest) -> Result:
         """Train to the end of the recipe or of the time. Raises StoppedError or DivergedError, checkpoint kept."""
+        with self.claim:
+            return self._fit(stop)
+
+    def _fit(self, stop: StopRequest) -> Result:
         self._resume()
         self.journal = Journal(
             self.folder.path / METRICS_FILE,
@@ -252,9 +258,15 @@ class Trainer:
     def _rate(self) -> float:
         counters = self.counters
         factor = rate_factor(
-            self.recipe.schedule, share=self.share, epoch=counters.epoch, reductions=counters.reductions
+            self.recipe.schedule, share=self.share, epoch=self._epochs_gone(), reductions=counters.reductions
         )
         return self.recipe.optimizer.learning_rate * factor
+
+    def _epochs_gone(self) -> int:
+        """Whole epochs done, or by the time that has gone where a time limit will end the run before its epochs."""
+        training, limit = self.recipe.training, self.training_limit
+        by_time = 0.0 if training.until == "time" or limit is None else self.counters.seconds / limit
+        return max(self.counters.epoch, min(int(by_time * training.epochs), training.epochs - 1))
 
     def _lap(self) -> None:
         now = time.monotonic()

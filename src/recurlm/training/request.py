@@ -11,15 +11,14 @@ import numpy as np
 import torch
 
 from recurlm.checkpoints import MODEL_FILE, RunFolder, digest
-from recurlm.config import Recipe, apply_changes, load_recipe, parse_recipe
+from recurlm.config import Recipe, apply_changes, changed_key, load_recipe, parse_recipe
 from recurlm.devices import resolve_device, resolve_precision
 from recurlm.errors import InputError, UsageError
-from recurlm.text.corpora import named_corpora
+from recurlm.text.corpora import STANDARD_INPUT, is_read_once, named_corpora
 from recurlm.text.store import PreparedCorpus
 from recurlm.version import VERSION
 
 RUN_FORMAT = "recurlm run 1"
-STANDARD_INPUT = "-"
 
 
 @dataclass(frozen=True)
@@ -103,18 +102,27 @@ def open_run(request: TrainingRequest) -> tuple[RunFolder, RunConfig]:
     if config.recipe.training.until == "time" and config.time_limit is None:
         raise UsageError("the recipe trains until a time is up; say which with --time-limit, such as --time-limit 10m")
     folder = RunFolder(request.out or default_folder(config))
+    if folder.holds_run() and request.resume:
+        return folder, _resumed_config(folder, request)
+    refuse_held(folder)
+    return folder, config
+
+
+def refuse_held(folder: RunFolder) -> None:
+    """Raises InputError where a run that is to begin would meet another."""
     if folder.holds_run():
-        if request.resume:
-            return folder, _resumed_config(folder, request)
         raise InputError(
             f"{folder.path} already holds a run; add --resume to go on with it, or name another folder with --out"
         )
-    return folder, config
 
 
 def new_config(request: TrainingRequest) -> RunConfig:
     """The configuration of a run that begins. Raises UsageError or InputError for what cannot be."""
     recipe = _asked_recipe(request)
+    if recipe.training.until == "time" and "training.epochs" in map(changed_key, request.changes):
+        raise UsageError(
+            "the recipe trains until a time is up, in as many epochs as fit; add --set training.until=epochs"
+        )
     device = resolve_device(request.device)
     return RunConfig(
         recipe,
@@ -156,15 +164,15 @@ def _start(path: Path) -> Start:
 
 
 def _source_name(text: str) -> str:
-    """A corpus by name, standard input as it is, a file or folder by its whole path."""
-    if text == STANDARD_INPUT or text in named_corpora():
+    """A corpus by name, standard input or a pipe as it is, a file or folder by its whole path."""
+    if text in named_corpora() or is_read_once(text):
         return text
     return str(Path(text).resolve())
 
 
 def _asked_source(request: TrainingRequest) -> str | None:
-    """The text that a resumed run is asked for; standard input was kept when the run began and is not read again."""
-    if request.text is None or request.text == STANDARD_INPUT:
+    """The text that a resumed run is asked for; a pipe was kept when the run began and is not read again."""
+    if request.text is None or is_read_once(request.text):
         return None
     return _source_name(request.text)
 
@@ -177,7 +185,7 @@ def _recipe_name(request: TrainingRequest) -> str:
 
 def default_folder(config: RunConfig) -> Path:
     """Where a run goes that nobody named a folder for."""
-    corpus = "standard-input" if config.source == STANDARD_INPUT else Path(config.source).name.split(".")[0]
+    corpus = STANDARD_INPUT if is_read_once(config.source) else Path(config.source).name.split(".")[0]
     return Path("runs") / f"{corpus}-{config.recipe_name}"
 
 

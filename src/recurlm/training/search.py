@@ -11,16 +11,15 @@ from typing import Any
 import torch
 
 from recurlm.checkpoints import RunFolder
-from recurlm.config import Recipe, apply_changes, parse_recipe, recipe_toml
+from recurlm.config import Recipe, apply_changes, changed_key, parse_recipe, recipe_toml
 from recurlm.errors import CorruptFileError, InputError, RecurlmError, StoppedError, UsageError
 from recurlm.evaluation.perplexity import Perplexity
 from recurlm.files import write_whole
-from recurlm.text.corpora import open_source
+from recurlm.text.corpora import is_read_once, open_source
 from recurlm.training.counters import Result
 from recurlm.training.loop import AfterValidation, DivergedError
 from recurlm.training.progress import Silent, Watcher, clock
 from recurlm.training.request import (
-    STANDARD_INPUT,
     RunConfig,
     TrainingRequest,
     default_folder,
@@ -253,13 +252,15 @@ def open_search(request: SearchRequest) -> Search:
     config = new_config(replace(training, resume=False))
     if training.start or training.time_limit or training.precision:
         raise UsageError("the recipe alone decides a trial; leave --from, --time-limit and --precision out")
-    if config.source == STANDARD_INPUT:
-        raise UsageError("a search reads its text once for each trial; write standard input into a file first")
+    if is_read_once(config.source):
+        raise UsageError("a search reads its text once for each trial; write what comes through the pipe into a file")
     if config.recipe.training.until == "time":
         raise UsageError("trials of a search are of equal epochs; add --set training.until=epochs and --epochs N")
+    if config.recipe.validation.every > 1:
+        raise UsageError("trials are compared after each epoch; add --set validation.every=1")
     space = parse_space(request.vary, config.recipe)
     for change in training.changes:
-        if change.partition("=")[0].strip() in {dimension.key for dimension in space}:
+        if changed_key(change) in {dimension.key for dimension in space}:
             raise UsageError(f"--set {change}: --vary has the same key; leave one of them out")
     folder = training.out or default_folder(config).with_name(f"{default_folder(config).name}-search")
     description = _description(config, space, _text_digests(config, training))

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from recurlm.config import Recipe, apply_changes, parse_recipe, toml_value
+from recurlm.config import MixtureOutput, Recipe, apply_changes, parse_recipe, toml_value
 from recurlm.errors import UsageError
 
 SECTIONS = ("batches", "model", "initialisation", "optimizer", "schedule", "average", "training")
 """The others say what a perplexity counts; trials that differ there could not be compared."""
-SMALLEST_DROPOUTS = ("input", "output")
+SMALLEST_DROPOUTS = ("model.dropout.input", "model.dropout.output")
+LARGEST_DROPOUT = 0.9
 FORMS = "key=0.1..0.6, key=log:1e-3..2e-2 or key=16|32|64"
 
 
@@ -122,10 +123,12 @@ def usual_variations(recipe: Recipe) -> list[str]:
     if decay:
         variations.append(f"optimizer.weight_decay=log:{decay / 10:.4g}..{decay * 10:.4g}")
     dropped = {
-        name: rate
+        f"model.dropout.{name}": rate
         for name, rate in recipe.model.dropout.model_dump().items()
-        if isinstance(rate, float) and not isinstance(rate, bool) and rate
+        if isinstance(rate, float) and rate
     }
-    for name, rate in (dropped or dict.fromkeys(SMALLEST_DROPOUTS, 0.3)).items():
-        variations.append(f"model.dropout.{name}=0.0..{min(rate + 0.2, 0.9):.4g}")
+    if isinstance(recipe.model.output, MixtureOutput) and recipe.model.output.dropout:
+        dropped["model.output.dropout"] = recipe.model.output.dropout
+    for key, rate in (dropped or dict.fromkeys(SMALLEST_DROPOUTS, 0.3)).items():
+        variations.append(f"{key}=0.0..{min(rate + 0.2, LARGEST_DROPOUT):.4g}")
     return variations

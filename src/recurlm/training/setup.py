@@ -1,6 +1,7 @@
 """From what the user asked to a trainer that is ready to fit."""
 
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,12 +15,12 @@ from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
 from recurlm.text.batching import BatchSource, open_batches
 from recurlm.text.codec import EncodedText
-from recurlm.text.corpora import default_cache_directory, open_source
+from recurlm.text.corpora import default_cache_directory, is_read_once, open_source
 from recurlm.text.sources import Corpus
 from recurlm.text.store import PreparedCorpus, prepare
 from recurlm.training.loop import AfterValidation, Reserve, Trainer
 from recurlm.training.progress import Watcher, clock
-from recurlm.training.request import STANDARD_INPUT, RunConfig, Start, TrainingRequest, open_run
+from recurlm.training.request import RunConfig, Start, TrainingRequest, open_run, refuse_held
 from recurlm.training.tensorboard import TensorBoard
 
 TENSORBOARD_FOLDER = "tensorboard"
@@ -34,10 +35,11 @@ def prepare_training(
     Raises UsageError or InputError for what cannot be, before anything is written.
     """
     folder, config = open_run(request)
+    begins = not folder.holds_run()
     torch.set_num_threads(config.threads)
     source_text = _open_source(config, request)
-    if config.source == STANDARD_INPUT:
-        config = replace(config, source=str(source_text.train.path))
+    if is_read_once(config.source):
+        config = replace(config, source=str(source_text.train.path.resolve()))
     corpus = _prepare(source_text, config, folder, request, watcher)
     split = config.recipe.validation.split
     if split not in corpus.splits:
@@ -50,25 +52,29 @@ def prepare_training(
     elif not folder.has_checkpoint():
         _load_start(model, config.start)
     model.to(torch.device(config.device))
-    if not folder.holds_run():
-        folder.create(config.to_json(corpus, model.parameter_count()), corpus.codec)
-    else:
-        _check_same_texts(folder, corpus)
-    _introduce(watcher, config, corpus, source, model, folder)
-    reserve = Reserve() if config.time_limit is None else _reserve(model, corpus, config.recipe.validation)
-    return Trainer(
-        config.recipe,
-        model,
-        source,
-        corpus,
-        folder,
-        watcher,
-        precision=config.precision,
-        time_limit=config.time_limit,
-        reserve=reserve,
-        mirror=TensorBoard(folder.path / TENSORBOARD_FOLDER) if request.tensorboard else None,
-        after_validation=after_validation,
-    )
+    with ExitStack() as claim:
+        claim.enter_context(folder.claimed())
+        if begins:
+            refuse_held(folder)  # another process may have been quicker
+            folder.create(config.to_json(corpus, model.parameter_count()), corpus.codec)
+        else:
+            _check_same_texts(folder, corpus)
+        _introduce(watcher, config, corpus, source, model, folder)
+        reserve = Reserve() if config.time_limit is None else _reserve(model, corpus, config.recipe.validation)
+        return Trainer(
+            config.recipe,
+            model,
+            source,
+            corpus,
+            folder,
+            watcher,
+            precision=config.precision,
+            time_limit=config.time_limit,
+            reserve=reserve,
+            mirror=TensorBoard(folder.path / TENSORBOARD_FOLDER) if request.tensorboard else None,
+            after_validation=after_validation,
+            claim=claim.pop_all(),
+        )
 
 
 def _load_start(model: LanguageModel, start: Start) -> None:

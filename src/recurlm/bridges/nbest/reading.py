@@ -18,6 +18,7 @@ from recurlm.bridges.nbest.text_lists import (
 )
 from recurlm.errors import InputError, UsageError
 from recurlm.evaluation.nbest import Hypothesis, NBestFile, group
+from recurlm.text.corpora import is_read_once
 
 FORMATS = ("auto", "kaldi", "mikolov", "jsonl", "htk")
 PATHS = 100
@@ -32,15 +33,16 @@ def read_nbest(
     format: str = "auto",
     costs: CostFiles = NO_COSTS,
     *,
-    count: int = PATHS,
+    count: int | None = None,
     acoustic_scale: float | None = None,
     lm_scale: float | None = None,
     length_bonus: float | None = None,
 ) -> NBestFile:
     """Read one text file or folder of Kaldi's, or any number of lattices and folders of lattices.
 
-    Lattices give their `count` best word sequences; they are ranked by the scales given here, and by their own where
-    none are. Raises UsageError for a format or files that do not go together, InputError for what cannot be read.
+    Lattices give their `count` best word sequences, `PATHS` where it is not said; they are ranked by the scales given
+    here, and by their own where none are. Raises UsageError for a format, files or options that do not go together,
+    InputError for what cannot be read.
     """
     if format not in FORMATS:
         raise UsageError(f"no format named {format!r}; there are {', '.join(FORMATS)}")
@@ -48,7 +50,9 @@ def read_nbest(
     if format == "htk":
         if costs.given():
             raise UsageError("lattices hold their own scores; leave the files of costs out")
-        return _read_lattices(paths, count, acoustic_scale, lm_scale, length_bonus)
+        return _read_lattices(paths, count or PATHS, acoustic_scale, lm_scale, length_bonus)
+    if count is not None:
+        raise UsageError(f"--nbest says how many word sequences a lattice gives; the format {format} has its own lists")
     if len(paths) != 1:
         raise UsageError(f"one n-best list at a time, not {len(paths)}; only lattices can be many")
     text: str | Path = paths[0]
@@ -74,8 +78,9 @@ def recognise(paths: Sequence[str]) -> str:
         raise InputError(f"{first}: neither an n-best folder of Kaldi (words_text or text) nor one of lattices (.lat)")
     if first.name.endswith(SUFFIXES):
         return "htk"
-    if str(first) == STANDARD_INPUT:
-        raise UsageError("standard input can be read once, so say what it holds: --format kaldi, mikolov or jsonl")
+    if is_read_once(first):
+        name = "standard input" if str(first) == STANDARD_INPUT else first
+        raise UsageError(f"{name} can be read once, so say what it holds: --format kaldi, mikolov or jsonl")
     beginning = list(itertools.islice(lines_of(first), 1000))
     if beginning and beginning[0].text.lstrip().startswith("{"):
         return "jsonl"

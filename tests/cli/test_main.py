@@ -1,0 +1,46 @@
+import pytest
+
+from recurlm.cli import main as program
+
+
+@pytest.mark.parametrize(
+    ("error", "lines"),
+    [
+        (
+            RuntimeError("mat1 and mat2 differ\nat ..."),
+            [
+                "RuntimeError: mat1 and mat2 differ",
+                "this is an error of the program; --debug before the command shows where",
+            ],
+        ),
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: not enough memory"),
+            [
+                "out of memory: [enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: not enough memory",
+                "use a smaller batch or model, or another --device",
+            ],
+        ),
+        (MemoryError(), ["out of memory: no reason given", "use a smaller batch or model, or another --device"]),
+    ],
+)
+def test_an_error_that_nobody_foresaw_is_two_lines_without_debug(error, lines, monkeypatch, capsys):
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr(program, "app", fail)
+    monkeypatch.setattr("sys.argv", ["recurlm", "eval"])
+    monkeypatch.delenv("RECURLM_DEBUG", raising=False)
+    with pytest.raises(SystemExit) as ended:
+        program.main()
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.splitlines() == [f"recurlm: {lines[0]}", lines[1]]
+    monkeypatch.setattr("sys.argv", ["recurlm", "--debug", "eval"])
+    with pytest.raises(SystemExit):
+        program.main()
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_texts_of_any_language_can_be_printed_wherever_output_goes(recurlm, trained):
+    done = recurlm("score", trained, "-", stdin="你好 é\n", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+    assert "你好" in done.stdout
