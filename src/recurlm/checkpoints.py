@@ -77,17 +77,18 @@ class RunFolder:
 
     def write(self, files: Mapping[str, bytes]) -> None:
         """Write files at the top of the folder and enter them in the manifest."""
-        entries: Entries = {name: digest(content) for name, content in files.items()}
+        digests = {name: digest(content) for name, content in files.items()}
+        self.path.mkdir(parents=True, exist_ok=True)
         with locked(self.path):
             before = self._manifest()
-            replaced = {name: before[name] for name in files if before.get(name, entries[name]) != entries[name]}
-            if replaced:  # until a file is replaced its old content is right, whenever a reader or a kill may come
-                self._write_manifest(
-                    before | {name: [*_accepted(old), entries[name]] for name, old in replaced.items()}
-                )
+            announced: Entries = {
+                name: [*_accepted(before[name]), new] for name, new in digests.items() if before.get(name, new) != new
+            }
+            if announced:  # until a file is replaced its old content is right, whenever a reader or a kill may come
+                self._write_manifest({**before, **announced})
             for name, content in files.items():
                 write_whole(self.path / name, content)
-            self._write_manifest(before | entries)
+            self._write_manifest({**before, **digests})
 
     def seal(self, names: list[str]) -> None:
         """Enter files that grew while the run went on in the manifest."""

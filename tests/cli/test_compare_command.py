@@ -84,7 +84,10 @@ def test_eval_with_another_model_mixes_them(
     assert result["held_out"]["text"] == "fruit/valid"
     assert sum(model["weight"] for model in result["models"]) == pytest.approx(1)
     assert result["models"][0]["perplexity"] == pytest.approx(alone["perplexity"], rel=1e-6)
-    piped = recurlm("eval", trained, "-", "--split", "test", "--with", other, stdin="the red fruit is a cherry\n" * 60)
+    piped = recurlm(
+        *("eval", trained, "-", "--split", "test", "--with", other),
+        stdin="the red fruit is a cherry\n" * 57 + "the green fruit is a lime\n" * 3,
+    )
     assert "fitted on standard-input/valid" in piped.stdout, piped.stderr
     shown = recurlm("eval", trained, "--with", other, "--weight", "0.25").stdout.splitlines()
     assert shown[0].endswith("perplexity  weight, as given")

@@ -302,7 +302,8 @@ def _row_losses(
     steps = max(1, budget // len(input_))
     state = model.initial_state(len(input_))
     pieces = []
-    for inputs, targets in zip(*(torch.from_numpy(rows).t().split(steps) for rows in (input_, target)), strict=True):
+    rows = (torch.split(torch.from_numpy(each).t(), steps) for each in (input_, target))
+    for inputs, targets in zip(*rows, strict=True):
         losses, state = token_losses(model, inputs, targets, state)
         pieces.append(losses)
     return torch.cat(pieces).t().numpy()
