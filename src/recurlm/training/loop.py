@@ -168,8 +168,13 @@ class Trainer:
     def share(self) -> float:
         """How much of the run is done: in steps, or in time where that ends first or alone counts."""
         by_steps = self.counters.step / self.total_steps if self.recipe.training.until == "epochs" else 0.0
-        by_time = 0.0 if self.training_limit is None else self.counters.seconds / self.training_limit
-        return min(max(by_steps, by_time), 1.0)
+        return min(max(by_steps, self._share_of_time), 1.0)
+
+    @property
+    def _share_of_time(self) -> float:
+        """Seconds of training by those that there are; 0 without a limit, above 1 beyond it."""
+        limit = self.training_limit
+        return 0.0 if limit is None else self.counters.seconds / limit
 
     @property
     def training_limit(self) -> float | None:
@@ -264,8 +269,8 @@ class Trainer:
 
     def _epochs_gone(self) -> int:
         """Whole epochs done, or by the time that has gone where a time limit will end the run before its epochs."""
-        training, limit = self.recipe.training, self.training_limit
-        by_time = 0.0 if training.until == "time" or limit is None else self.counters.seconds / limit
+        training = self.recipe.training
+        by_time = 0.0 if training.until == "time" else self._share_of_time
         return max(self.counters.epoch, min(int(by_time * training.epochs), training.epochs - 1))
 
     def _lap(self) -> None:

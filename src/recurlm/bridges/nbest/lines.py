@@ -21,9 +21,14 @@ class Line(NamedTuple):
     place: str
 
 
+def name_of(path: str | Path) -> str:
+    """What messages call a file."""
+    return "standard input" if str(path) == STANDARD_INPUT else str(path)
+
+
 def lines_of(path: str | Path) -> Iterator[Line]:
     """Lines that are not blank. Raises InputError (missing, not UTF-8) or CorruptFileError (a broken ``.gz`` file)."""
-    name = "standard input" if str(path) == STANDARD_INPUT else str(path)
+    name = name_of(path)
     for number, text in enumerate(decoded_lines(_raw_lines(path), name), 1):
         if text.strip():
             yield Line(text, f"{name}, line {number}")

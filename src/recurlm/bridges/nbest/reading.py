@@ -6,7 +6,7 @@ from pathlib import Path
 
 from recurlm.bridges.nbest.best_paths import best_paths
 from recurlm.bridges.nbest.htk import SUFFIXES, Head, Scales, read_lattice
-from recurlm.bridges.nbest.lines import STANDARD_INPUT, lines_of
+from recurlm.bridges.nbest.lines import lines_of, name_of
 from recurlm.bridges.nbest.text_lists import (
     KALDI_TEXTS,
     NUMBERED,
@@ -79,8 +79,7 @@ def recognise(paths: Sequence[str]) -> str:
     if first.name.endswith(SUFFIXES):
         return "htk"
     if is_read_once(first):
-        name = "standard input" if str(first) == STANDARD_INPUT else first
-        raise UsageError(f"{name} can be read once, so say what it holds: --format kaldi, mikolov or jsonl")
+        raise UsageError(f"{name_of(first)} can be read once, so say what it holds: --format kaldi, mikolov or jsonl")
     beginning = list(itertools.islice(lines_of(first), 1000))
     if beginning and beginning[0].text.lstrip().startswith("{"):
         return "jsonl"
