@@ -38,7 +38,7 @@ def measure(options: Options) -> Result:
     jobs |= {f"one step of {count} stream{'s' * (count > 1)}": _step(count) for count in (1, STREAMS)}
     jobs |= {f"a draw for {STREAMS} streams": _draw()}
     rows = [row for job, works in jobs.items() if works for row in _rows(job, works, repeats)]
-    missing = "" if has_tiles() else "; no AMX tiles here"
+    missing = "" if has_tiles() else "; no tiles here"
     return Result("fast paths", f"cpu, median of {repeats} calls in turn{missing}", rows)
 
 

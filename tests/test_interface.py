@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from marks import needs_tiles
 from recurlm.config import ModelOptions, Recipe, UniformInitialisation
 from recurlm.errors import InputError, UsageError
 from recurlm.evaluation.beam_search import BeamOptions
@@ -9,7 +10,6 @@ from recurlm.evaluation.reading import State
 from recurlm.evaluation.sampling import SamplingOptions
 from recurlm.evaluation.scoring import ScoringOptions
 from recurlm.interface import Model
-from recurlm.kernels.native import has_tiles
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
 from recurlm.text.codec import Codec
@@ -17,7 +17,6 @@ from recurlm.text.tokenization import Words
 from recurlm.text.vocabulary import Vocabulary
 
 WORDS = ("<eos>", "<unk>", "the", "red", "fruit", "is", "sweet", "and", "ripe")
-needs_tiles = pytest.mark.skipif(not has_tiles(), reason="this processor, system or compiler has no AMX tiles")
 
 
 @pytest.fixture(params=[False, pytest.param(True, marks=needs_tiles)], ids=["plain", "tiles"])

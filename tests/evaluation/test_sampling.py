@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from marks import needs_tiles
 from recurlm.config import ModelOptions, UniformInitialisation
 from recurlm.errors import UsageError
 from recurlm.evaluation.sampling import SamplingOptions, draw, logprobs_after, prompt_logprob, sample, summed_logprobs
 from recurlm.evaluation.scoring import score_lines
-from recurlm.kernels.native import has_tiles
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
 from recurlm.text.codec import Codec
@@ -18,7 +18,6 @@ from recurlm.text.vocabulary import Vocabulary
 
 DRAWS = 100_000
 PROBABILITIES = [0.4, 0.25, 0.15, 0.1, 0.06, 0.04]
-needs_tiles = pytest.mark.skipif(not has_tiles(), reason="this processor, system or compiler has no AMX tiles")
 CODEC = Codec(Words(), Vocabulary(("<eos>", *"abcdefghi")))
 
 

@@ -4,10 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from marks import needs_tiles
 from recurlm.kernels.linear import PackedLinear, draw_native, draw_plain
-from recurlm.kernels.native import has_tiles, with_slack
-
-needs_tiles = pytest.mark.skipif(not has_tiles(), reason="this processor, system or compiler has no AMX tiles")
+from recurlm.kernels.native import with_slack
 
 
 @needs_tiles

@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from marks import needs_tiles
 from recurlm.kernels.linear_cross_entropy import linear_cross_entropy, linear_cross_entropy_reference
 from recurlm.kernels.lstm_sweep import lstm_tiles
-from recurlm.kernels.native import has_tiles
 from recurlm.kernels.recurrent_sweep import step_by_step
 from recurlm.models.cells import LSTMCell
 
-pytestmark = pytest.mark.skipif(not has_tiles(), reason="this processor, system or compiler has no AMX tiles")
+pytestmark = needs_tiles
 
 ROUNDING = 2**-8
 """Of a bfloat16, relative; a sum of rounded products is off by about as much."""

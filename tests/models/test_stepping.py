@@ -1,14 +1,12 @@
 import pytest
 import torch
 
+from marks import needs_tiles
 from recurlm.config import ModelOptions, UniformInitialisation
 from recurlm.kernels.linear import draw_native
-from recurlm.kernels.native import has_tiles
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.stepping import PlainStepper, TileStepper, open_stepper
-
-needs_tiles = pytest.mark.skipif(not has_tiles(), reason="this processor, system or compiler has no AMX tiles")
 
 
 def made(**options) -> LanguageModel:

@@ -41,7 +41,7 @@ def native_status() -> str:
 
 @functools.cache
 def has_tiles() -> bool:
-    """Whether the library is there and processor and system let it multiply bfloat16 tiles (Intel AMX)."""
+    """Whether the library is there and processor and system let it multiply bfloat16 tiles (Intel AMX, or AVX-512 BF16)."""
     library = native_library()
     return library is not None and bool(library.recurlm_has_tiles())
 

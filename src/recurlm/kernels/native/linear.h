@@ -23,7 +23,7 @@ struct Linear {
         configure_tiles(height);
         for (int64_t pair = thread.first(pairs); pair < thread.last(pairs); ++pair)
             for_row_tiles(rows, height, [&](int64_t row, int64_t tall) { take(pair, row, height, tall); });
-        _tile_release();
+        release_tiles();
     }
 
    private:

@@ -349,7 +349,7 @@ void compute(const Layer& layer, int64_t threads) {
                 for (int64_t column = thread.first(columns); column < thread.last(columns); ++column)
                     write_input(layer, workers, column);
         }
-        _tile_release();
+        release_tiles();
     });
 }
 

@@ -62,7 +62,7 @@ struct Forward {
                 thread.meet();
             }
         }
-        _tile_release();
+        release_tiles();
     }
 
     // The state after the last step becomes the one before the first, each thread's units.

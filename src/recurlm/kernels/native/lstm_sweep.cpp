@@ -7,18 +7,10 @@
 #include "lstm_forward.h"
 
 #ifdef RECURLM_HAS_TILES
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <algorithm>
 
 namespace recurlm {
 namespace {
-
-bool allowed_by_the_system() {
-    constexpr long kRequestPermission = 0x1023, kTileData = 18;
-    return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
-}
 
 struct Backward {
     const uint16_t* grad_hidden;  // (steps batch, units)
@@ -52,7 +44,7 @@ struct Backward {
             }
             thread.meet();
         }
-        _tile_release();
+        release_tiles();
     }
 
    private:
@@ -104,7 +96,7 @@ struct Backward {
 
 // Whether this processor and system can run what follows.
 extern "C" int32_t recurlm_has_tiles() {
-    static const bool allowed = recurlm::allowed_by_the_system();
+    static const bool allowed = recurlm::tiles_are_allowed();
     return allowed;
 }
 

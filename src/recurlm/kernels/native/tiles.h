@@ -1,7 +1,8 @@
-// Products of bfloat16 matrices in Intel's AMX tiles, sums in float32.
+// Products of bfloat16 matrices in tiles, sums in float32, and what packs the tiles.
 //
-// A tile register holds up to 16 rows of 64 bytes. C += A B multiplies a tile of A, (rows, 32) bfloat16, with one of B,
-// (32, 16), whose pairs of rows lie interleaved. So B is packed beforehand: `Packed` is a list of such tiles of 1 KiB.
+// C += A B multiplies a tile of A, up to 16 rows of 32 bfloat16, with one of B, (32, 16), whose pairs of rows lie
+// interleaved. So B is packed beforehand, as a list of such tiles of 1 KiB. Intel's AMX has registers for whole tiles; where
+// a processor has only vectors of pairs (AVX-512 BF16), the same tiles are multiplied row by row.
 #pragma once
 
 #include <immintrin.h>
@@ -38,26 +39,7 @@ void for_row_tiles(int64_t rows, int64_t height, Visit visit) {
     if (row < rows) visit(row, 1);
 }
 
-#if defined(__AMX_BF16__) && defined(__AVX512BF16__) && defined(__linux__)
-#define RECURLM_HAS_TILES 1
-
-// Registers 0 to 3 hold C, 4 and 5 A, all with `rows` rows; 6 and 7 hold B.
-inline void configure_tiles(int64_t rows) {
-    struct alignas(64) {
-        uint8_t palette = 1, start_row = 0, reserved[14] = {};
-        uint16_t row_bytes[16] = {};
-        uint8_t rows[16] = {};
-    } layout;
-    for (int tile = 0; tile < 8; ++tile) {
-        layout.row_bytes[tile] = 64;
-        layout.rows[tile] = uint8_t(tile < 6 ? rows : kTileRows);
-    }
-    // GCC believes that only the first 8 bytes are read, and leaves the rest unwritten
-    asm volatile("" : : "r"(&layout) : "memory");
-    _tile_loadconfig(&layout);
-}
-
-// Rows of A by columns of B that are multiplied at once: C[i][j] is register 2 i + j.
+// Rows of A by columns of B that are multiplied at once: one or two tiles of each.
 struct Block {
     const uint16_t* a;  // first row; rows are `a_stride` elements apart
     int64_t a_stride;
@@ -68,26 +50,6 @@ struct Block {
     int64_t depth;    // in tiles
 };
 
-template <int Rows, int Columns>
-inline void multiply_tiles(const Block& block) {
-    const int64_t row_bytes = block.a_stride * 2;
-    const uint16_t *a = block.a, *b = block.b;
-    for (int64_t step = 0; step < block.depth; ++step, a += kTileDepth, b += block.b_deeper) {
-        _tile_loadd(4, a, row_bytes);
-        _tile_loadd(6, b, 64);
-        _tile_dpbf16ps(0, 4, 6);
-        if constexpr (Rows == 2) {
-            _tile_loadd(5, a + block.a_below, row_bytes);
-            _tile_dpbf16ps(2, 5, 6);
-        }
-        if constexpr (Columns == 2) {
-            _tile_loadd(7, b + block.b_right, 64);
-            _tile_dpbf16ps(1, 4, 7);
-            if constexpr (Rows == 2) _tile_dpbf16ps(3, 5, 7);
-        }
-    }
-}
-
 // Where C lies: `from` is added to (null: begin with zero), `to` is written.
 struct Sums {
     const float* from;
@@ -96,27 +58,17 @@ struct Sums {
     int64_t to_stride, to_below, to_right;
 };
 
-template <int Rows, int Columns>
-inline void multiply_into(const Block& block, const Sums& sums) {
-    if (sums.from) {
-        const int64_t bytes = sums.from_stride * 4;
-        _tile_loadd(0, sums.from, bytes);
-        if constexpr (Columns == 2) _tile_loadd(1, sums.from + sums.from_right, bytes);
-        if constexpr (Rows == 2) _tile_loadd(2, sums.from + sums.from_below, bytes);
-        if constexpr (Rows == 2 && Columns == 2) _tile_loadd(3, sums.from + sums.from_below + sums.from_right, bytes);
-    } else {
-        _tile_zero(0);
-        _tile_zero(1);
-        _tile_zero(2);
-        _tile_zero(3);
-    }
-    multiply_tiles<Rows, Columns>(block);
-    const int64_t bytes = sums.to_stride * 4;
-    _tile_stored(0, sums.to, bytes);
-    if constexpr (Columns == 2) _tile_stored(1, sums.to + sums.to_right, bytes);
-    if constexpr (Rows == 2) _tile_stored(2, sums.to + sums.to_below, bytes);
-    if constexpr (Rows == 2 && Columns == 2) _tile_stored(3, sums.to + sums.to_below + sums.to_right, bytes);
-}
+}  // namespace recurlm
+
+#if defined(__AVX512BF16__) && defined(__linux__)
+#define RECURLM_HAS_TILES 1
+#ifdef __AMX_BF16__
+#include "products_amx.h"
+#else
+#include "products_avx512.h"
+#endif
+
+namespace recurlm {
 
 inline __mmask16 lanes(int64_t count) { return __mmask16(count >= 16 ? 0xffff : (1u << (count < 0 ? 0 : count)) - 1); }
 
@@ -226,6 +178,6 @@ inline __m512 hyperbolic_tangent(__m512 x) {
     return _mm512_or_ps(magnitude, _mm512_and_ps(x, sign));
 }
 
-#endif
-
 }  // namespace recurlm
+
+#endif
