@@ -17,7 +17,7 @@ from recurlm.kernels.embedding import looked_up, teach_rows
 from recurlm.kernels.linear import draw_native, draw_plain
 from recurlm.kernels.linear_cross_entropy import linear_cross_entropy, linear_cross_entropy_reference
 from recurlm.kernels.lstm_sweep import lstm_tiles
-from recurlm.kernels.native import has_tiles, native_library
+from recurlm.kernels.native import has_bfloat16_tiles, has_tiles, native_library
 from recurlm.kernels.recurrent_sweep import step_by_step
 from recurlm.kernels.softmax_loss import softmax_loss_native, softmax_loss_plain
 from recurlm.models.cells import LSTMCell
@@ -38,7 +38,7 @@ def measure(options: Options) -> Result:
     jobs |= {f"one step of {count} stream{'s' * (count > 1)}": _step(count) for count in (1, STREAMS)}
     jobs |= {f"a draw for {STREAMS} streams": _draw()}
     rows = [row for job, works in jobs.items() if works for row in _rows(job, works, repeats)]
-    missing = "" if has_tiles() else "; no tiles here"
+    missing = "" if has_bfloat16_tiles() else "; no bfloat16 products in hardware here"
     return Result("fast paths", f"cpu, median of {repeats} calls in turn{missing}", rows)
 
 
@@ -82,7 +82,7 @@ def _lstm() -> dict[str, Work]:
         "equations step by step, bf16": sweep(lambda: step_by_step(cell, sequence, state)[0]),
     }
     tiles = {"tiles": sweep(lambda: lstm_tiles(cell.weights, sequence, state)[0])}
-    return tiles | works if has_tiles() else works
+    return tiles | works if has_bfloat16_tiles() else works
 
 
 def _loss() -> dict[str, Work]:
@@ -104,7 +104,7 @@ def _loss() -> dict[str, Work]:
         return loss_module._ChunkedLoss.apply(*arguments, -100, torch.bfloat16, True)
 
     works = {"chunks, bf16": loss(chunked), "linear, cross_entropy, bf16": loss(linear_cross_entropy_reference)}
-    return {"tiles": loss(linear_cross_entropy)} | works if has_tiles() else works
+    return {"tiles": loss(linear_cross_entropy)} | works if has_bfloat16_tiles() else works
 
 
 def _embedding() -> dict[str, Work]:

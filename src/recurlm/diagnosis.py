@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from recurlm.config import ModelOptions, XavierInitialisation
 from recurlm.devices import bf16_is_fast
 from recurlm.errors import CorruptFileError, RecurlmError
-from recurlm.kernels.native import has_tiles, native_library, native_status
+from recurlm.kernels.native import has_bfloat16_tiles, has_tiles, native_library, native_status
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
 from recurlm.text.corpora import default_cache_directory, local_file, named_corpora
@@ -92,6 +92,7 @@ def _fast_paths() -> dict[str, bool]:
         "bf16": bf16_is_fast(),
         "native": native_library() is not None,
         "tiles": has_tiles(),
+        "bf16_tiles": has_bfloat16_tiles(),
         "cudnn": torch.cuda.is_available() and torch.backends.cudnn.enabled,
     }
 

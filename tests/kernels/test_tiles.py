@@ -4,13 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from marks import needs_tiles
+from marks import needs_bfloat16_tiles, needs_tiles
 from recurlm.kernels.linear_cross_entropy import linear_cross_entropy, linear_cross_entropy_reference
 from recurlm.kernels.lstm_sweep import lstm_tiles
 from recurlm.kernels.recurrent_sweep import step_by_step
 from recurlm.models.cells import LSTMCell
-
-pytestmark = needs_tiles
 
 ROUNDING = 2**-8
 """Of a bfloat16, relative; a sum of rounded products is off by about as much."""
@@ -34,6 +32,7 @@ def drawn_lstm(steps: int, batch: int, inputs: int, units: int) -> tuple[LSTMCel
     return cell, sequence, state
 
 
+@needs_tiles
 @pytest.mark.parametrize(
     ("steps", "batch", "inputs", "units"),
     [
@@ -64,6 +63,7 @@ def test_lstm_values_and_gradients_agree_with_the_equations(steps, batch, inputs
         assert_near(one, other, 6 * ROUNDING)
 
 
+@needs_tiles
 def test_lstm_carries_its_state():
     cell, sequence, state = drawn_lstm(12, 6, 20, 24)
     with torch.no_grad():
@@ -74,6 +74,7 @@ def test_lstm_carries_its_state():
     assert all(torch.equal(one, other) for one, other in zip(last, end, strict=True))
 
 
+@needs_tiles
 def test_a_row_of_an_lstm_batch_does_not_depend_on_the_others():
     cell, sequence, state = drawn_lstm(8, 37, 40, 72)
     with torch.no_grad():
@@ -82,6 +83,7 @@ def test_a_row_of_an_lstm_batch_does_not_depend_on_the_others():
     assert torch.equal(alone, together[:, 20:21])
 
 
+@needs_tiles
 def test_the_number_of_threads_changes_nothing():
     cell, sequence, state = drawn_lstm(8, 10, 40, 72)
     threads = torch.get_num_threads()
@@ -110,6 +112,7 @@ def drawn_layer(positions: int, inputs: int, words: int, bias: bool) -> tuple[li
     return [input, weight, offsets], target
 
 
+@needs_bfloat16_tiles
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize(
     ("positions", "inputs", "words"),
@@ -128,6 +131,7 @@ def test_losses_and_gradients_agree_with_the_plain_softmax(positions, inputs, wo
         assert_near(one, other)
 
 
+@needs_bfloat16_tiles
 def test_a_loss_does_not_depend_on_the_other_positions_or_on_gradients():
     (input, weight, bias), target = drawn_layer(90, 24, 700, True)
     _, together = loss_in_bf16(input, weight, bias, target)
@@ -136,6 +140,7 @@ def test_a_loss_does_not_depend_on_the_other_positions_or_on_gradients():
     assert torch.equal(alone, together[41:42])
 
 
+@needs_bfloat16_tiles
 def test_wide_logits_neither_overflow_nor_vanish():
     (input, weight, bias), target = drawn_layer(20, 32, 400, True)
     with torch.no_grad():
@@ -147,6 +152,7 @@ def test_wide_logits_neither_overflow_nor_vanish():
     assert all(gradient.isfinite().all() for gradient in torch.autograd.grad(total, [input, weight, bias]))
 
 
+@needs_bfloat16_tiles
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_a_weight_that_is_no_number_gives_a_loss_that_is_none(value):
     (input, weight, bias), target = drawn_layer(20, 8, 300, True)
@@ -156,6 +162,7 @@ def test_a_weight_that_is_no_number_gives_a_loss_that_is_none(value):
     assert not losses[target != -100].isfinite().all()
 
 
+@needs_bfloat16_tiles
 def test_a_target_that_is_no_word_is_refused():
     (input, weight, bias), target = drawn_layer(20, 8, 30, True)
     target[3] = 30
@@ -163,6 +170,7 @@ def test_a_target_that_is_no_word_is_refused():
         loss_in_bf16(input, weight, bias, target)
 
 
+@needs_bfloat16_tiles
 def test_gradients_of_a_kept_graph_can_be_asked_for_twice():
     layer, target = drawn_layer(20, 8, 30, True)
     total, _ = loss_in_bf16(*layer, target)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from marks import needs_tiles
+from marks import needs_bfloat16_tiles
 from recurlm.config import PARALLEL_KINDS, Dropout, ModelOptions
 from recurlm.models.cells import CELLS, LSTMCell
 from recurlm.models.dropout import weight_mask
@@ -98,7 +98,7 @@ def test_dropped_weights_are_torchs_module_with_the_masked_matrix(kind, fast):
             torch.testing.assert_close(getattr(cell, name).grad, theirs, rtol=1e-9, atol=1e-10)
 
 
-@needs_tiles
+@needs_bfloat16_tiles
 def test_dropped_weights_on_tiles_are_the_equations_with_the_masked_matrix():
     stack = drawn_stack("lstm", (48, 64, 40), recurrent_weights=0.5).float()
     for parameter in stack.parameters():

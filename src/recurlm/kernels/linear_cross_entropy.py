@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from recurlm.kernels.matrix_product import matrix_product
-from recurlm.kernels.native import call, has_tiles, with_slack
+from recurlm.kernels.native import call, has_bfloat16_tiles, with_slack
 from recurlm.kernels.softmax_loss import masked_softmax_loss, softmax_loss
 
 CHUNK_BYTES = 24 << 20
@@ -61,10 +61,8 @@ def linear_cross_entropy(
     if not torch.is_grad_enabled():
         # inside, `needs_input_grad` knows nothing of no_grad
         input, weight, bias = input.detach(), weight.detach(), None if bias is None else bias.detach()
-    tiled = (
-        skip_ignored and device == "cpu" and dtype == torch.bfloat16 and weight.dtype == torch.float32 and has_tiles()
-    )
-    loss = _TiledLoss if tiled else _ChunkedLoss
+    tiled = skip_ignored and device == "cpu" and dtype == torch.bfloat16 and weight.dtype == torch.float32
+    loss = _TiledLoss if tiled and has_bfloat16_tiles() else _ChunkedLoss
     with torch.autocast(device, enabled=False):
         total, losses = loss.apply(input, weight, bias, target, ignored, dtype, skip_ignored)  # type: ignore[no-untyped-call]
     return total, losses
@@ -116,7 +114,7 @@ class _ChunkedLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_total: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        return _scaled_gradients(ctx, grad_total)
+        return *scaled_gradients(ctx, grad_total), None, None, None, None
 
 
 class _TiledLoss(torch.autograd.Function):
@@ -163,13 +161,13 @@ class _TiledLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_total: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        return _scaled_gradients(ctx, grad_total)
+        return *scaled_gradients(ctx, grad_total), None, None, None, None
 
 
-def _scaled_gradients(ctx: Any, grad_total: Tensor) -> tuple[Tensor | None, ...]:
+def scaled_gradients(ctx: Any, grad_total: Tensor) -> tuple[Tensor | None, ...]:
+    """The gradients that forward saved, each or None, times that of the total; in place unless wanted again."""
     scale = torch.mul if _graph_is_kept() else Tensor.mul_
-    gradients = (None if gradient is None else scale(gradient, grad_total) for gradient in ctx.saved_tensors)
-    return (*gradients, None, None, None, None)
+    return tuple(None if gradient is None else scale(gradient, grad_total) for gradient in ctx.saved_tensors)
 
 
 def _chunks(real: Tensor, weight: Tensor, dtype: torch.dtype, skip_ignored: bool) -> Sequence[Tensor | slice]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.backends.cudnn import rnn
 
 from recurlm.kernels.lstm_sweep import lstm_tiles
-from recurlm.kernels.native import has_tiles
+from recurlm.kernels.native import has_bfloat16_tiles
 
 LayerState = tuple[Tensor, ...]
 Weights = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -48,7 +48,7 @@ def lstm(weights: Weights, input: Tensor, state: LayerState) -> tuple[Tensor, La
     Weights are weight_ih, weight_hh, bias_ih, bias_hh.
     """
     hidden, cell = state
-    if _in_bf16(input) and has_tiles():
+    if _in_bf16(input) and has_bfloat16_tiles():
         return lstm_tiles(weights, input, (hidden, cell))
     output, hidden, cell = torch.lstm(
         input, (hidden[None], cell[None]), weights, True, 1, 0.0, torch.is_grad_enabled(), False, False

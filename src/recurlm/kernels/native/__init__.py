@@ -41,9 +41,16 @@ def native_status() -> str:
 
 @functools.cache
 def has_tiles() -> bool:
-    """Whether the library is there and processor and system let it multiply bfloat16 tiles (Intel AMX, or AVX-512 BF16)."""
+    """Whether the library is there and the system lets it multiply tiles of bfloat16, on any processor."""
     library = native_library()
     return library is not None and bool(library.recurlm_has_tiles())
+
+
+@functools.cache
+def has_bfloat16_tiles() -> bool:
+    """Whether the processor multiplies them in hardware (AMX or AVX-512 BF16), quicker than float32."""
+    library = native_library()
+    return library is not None and bool(library.recurlm_has_bfloat16_tiles())
 
 
 def call(name: str, tensors: Sequence[Tensor | None], sizes: Sequence[int]) -> None:

@@ -3,7 +3,6 @@
 #include "linear.h"
 #include "lstm_forward.h"
 
-#ifdef RECURLM_HAS_TILES
 #include <vector>
 
 namespace recurlm {
@@ -43,7 +42,7 @@ struct Generator {
    private:
     void embed(int64_t row, int64_t word) const {
         const int64_t size = layers[0].inputs;
-        for (int64_t at = 0; at < size; at += 16)
+        for (int64_t at = 0; at < size; at += kLanes)
             store(input + row * size + at, load(embedding + word * size + at, lanes(size - at)), lanes(size - at));
     }
 };
@@ -108,5 +107,3 @@ extern "C" void recurlm_generate(const float* embedding, uint16_t* input, void* 
                               *sharpness, shares, before,       drawn, steps, batch};
     in_threads(threads, [&](const Thread& thread) { generator.run(thread); });
 }
-
-#endif

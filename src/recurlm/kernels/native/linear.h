@@ -4,7 +4,6 @@
 #include "threads.h"
 #include "tiles.h"
 
-#ifdef RECURLM_HAS_TILES
 #include <algorithm>
 
 namespace recurlm {
@@ -37,44 +36,43 @@ struct Linear {
             multiply_into<2, 2>(block, into);
         else
             multiply_into<1, 2>(block, into);
-        for (int64_t at = pair * stride; at < std::min(outputs, (pair + 1) * stride); at += kTileColumns) {
-            const __mmask16 mask = lanes(outputs - at);
-            const __m512 offset = bias ? load(bias + at, mask) : _mm512_setzero_ps();
+        for (int64_t at = pair * stride; at < std::min(outputs, (pair + 1) * stride); at += kLanes) {
+            const Mask mask = lanes(outputs - at);
+            const Floats offset = bias ? load(bias + at, mask) : splat(0.0f);
             const int64_t last = std::min(rows - row, tall * height);
             for (int64_t down = 0; down < last; ++down)
                 store(output + (row + down) * outputs + at,
-                      _mm512_load_ps(sums + down * stride + at - pair * stride) + offset, mask);
+                      load(sums + down * stride + at - pair * stride) + offset, mask);
         }
     }
 };
 
 // The first column at which the running sum of e^(logit / temperature) passes `share` of the whole.
 inline int64_t draw(float* logits, int64_t size, float sharpness, double share) {
-    __m512 most = _mm512_set1_ps(-3.4e38f);
-    for (int64_t at = 0; at < size; at += 16) {
-        const __mmask16 mask = lanes(size - at);
-        most = _mm512_mask_max_ps(most, mask, most, load(logits + at, mask));
+    Floats most = splat(-3.4e38f);
+    for (int64_t at = 0; at < size; at += kLanes) {
+        const Mask mask = lanes(size - at);
+        most = larger(most, load(logits + at, mask), mask);
     }
-    const __m512 largest = _mm512_set1_ps(_mm512_reduce_max_ps(most)), scale = _mm512_set1_ps(sharpness);
+    const Floats highest = splat(largest(most)), scale = splat(sharpness);
     double total = 0;
-    for (int64_t at = 0; at < size; at += 16) {
-        const __mmask16 mask = lanes(size - at);
-        const __m512 distance = (load(logits + at, mask) - largest) * scale;
+    for (int64_t at = 0; at < size; at += kLanes) {
+        const Mask mask = lanes(size - at);
+        const Floats distance = (load(logits + at, mask) - highest) * scale;
         // what is too far away to be a float has no chance at all
-        const __mmask16 possible = _mm512_mask_cmp_ps_mask(mask, distance, _mm512_set1_ps(-87.0f), _CMP_GT_OQ);
-        const __m512 weight = _mm512_maskz_mov_ps(possible, exponential(distance));
+        const Floats weight = where_above(distance, -87.0f, mask, exponential(distance));
         store(logits + at, weight, mask);
-        total += _mm512_reduce_add_ps(weight);
+        total += sum(weight);
     }
     double left = share * total;
     int64_t last = 0;
-    for (int64_t at = 0; at < size; at += 16) {
-        const double block = _mm512_reduce_add_ps(load(logits + at, lanes(size - at)));
-        if (left >= block && at + 16 < size) {
+    for (int64_t at = 0; at < size; at += kLanes) {
+        const double block = sum(load(logits + at, lanes(size - at)));
+        if (left >= block && at + kLanes < size) {
             left -= block;
             continue;
         }
-        for (int64_t column = at; column < std::min(size, at + 16); ++column) {
+        for (int64_t column = at; column < std::min(size, at + kLanes); ++column) {
             if (logits[column] > 0) last = column;
             left -= logits[column];
             if (left < 0) return column;
@@ -84,5 +82,3 @@ inline int64_t draw(float* logits, int64_t size, float sharpness, double share) 
 }
 
 }  // namespace recurlm
-
-#endif

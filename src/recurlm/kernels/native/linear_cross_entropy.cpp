@@ -10,7 +10,7 @@
 #include "threads.h"
 #include "tiles.h"
 
-#ifdef RECURLM_HAS_TILES
+#ifdef RECURLM_HAS_BFLOAT16
 #include <algorithm>
 #include <cmath>
 #include <vector>

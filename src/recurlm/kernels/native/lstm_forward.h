@@ -4,7 +4,6 @@
 #include "threads.h"
 #include "tiles.h"
 
-#ifdef RECURLM_HAS_TILES
 #include <algorithm>
 
 namespace recurlm {
@@ -103,17 +102,22 @@ struct Forward {
     }
 
     void take_step(int64_t step, int64_t block, const float* sums) const {
-        const int64_t first = block * kUnits;
-        const __mmask16 mask = lanes(units - first);
-        __m512 biases[kGates];
+        for (int64_t first = block * kUnits; first < (block + 1) * kUnits; first += kLanes, sums += kLanes)
+            take_units(step, first, sums);
+    }
+
+    // a vector of units; sums are those of a block
+    void take_units(int64_t step, int64_t first, const float* sums) const {
+        const Mask mask = lanes(units - first);
+        Floats biases[kGates];
         for (int64_t gate = 0; gate < kGates; ++gate) biases[gate] = load(bias + gate * units + first, mask);
         for (int64_t row = 0; row < batch; ++row, sums += kGates * kUnits) {
             const int64_t before = (step * batch + row) * units + first, after = before + batch * units;
-            const __m512 input_gate = sigmoid(_mm512_loadu_ps(sums) + biases[0]);
-            const __m512 forget = sigmoid(_mm512_loadu_ps(sums + kUnits) + biases[1]);
-            const __m512 candidate = hyperbolic_tangent(_mm512_loadu_ps(sums + 2 * kUnits) + biases[2]);
-            const __m512 output_gate = sigmoid(_mm512_loadu_ps(sums + 3 * kUnits) + biases[3]);
-            const __m512 now = _mm512_fmadd_ps(forget, load(cell + before, mask), input_gate * candidate);
+            const Floats input_gate = sigmoid(load(sums) + biases[0]);
+            const Floats forget = sigmoid(load(sums + kUnits) + biases[1]);
+            const Floats candidate = hyperbolic_tangent(load(sums + 2 * kUnits) + biases[2]);
+            const Floats output_gate = sigmoid(load(sums + 3 * kUnits) + biases[3]);
+            const Floats now = multiply_add(forget, load(cell + before, mask), input_gate * candidate);
             store(cell + after, now, mask);
             store(hidden + after, output_gate * hyperbolic_tangent(now), mask);
             if (!gates) continue;
@@ -127,5 +131,3 @@ struct Forward {
 };
 
 }  // namespace recurlm
-
-#endif

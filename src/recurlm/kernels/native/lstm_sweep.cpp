@@ -6,7 +6,6 @@
 
 #include "lstm_forward.h"
 
-#ifdef RECURLM_HAS_TILES
 #include <algorithm>
 
 namespace recurlm {
@@ -68,19 +67,24 @@ struct Backward {
     }
 
     void take_step(int64_t step, int64_t block, const float* sums) const {
-        const int64_t first = block * kUnits;
-        const __mmask16 mask = lanes(units - first);
-        const __m512 one = _mm512_set1_ps(1.0f);
+        for (int64_t first = block * kUnits; first < (block + 1) * kUnits; first += kLanes, sums += kLanes)
+            take_units(step, first, sums);
+    }
+
+    // a vector of units; sums are those of a block
+    void take_units(int64_t step, int64_t first, const float* sums) const {
+        const Mask mask = lanes(units - first);
+        const Floats one = splat(1.0f);
         for (int64_t row = 0; row < batch; ++row, sums += 2 * kUnits) {
             const int64_t place = row * units + first, before = step * batch * units + place;
-            const __m512 from_later = step + 1 < steps ? _mm512_loadu_ps(sums) : load(grad_last + place, mask);
+            const Floats from_later = step + 1 < steps ? load(sums) : load(grad_last + place, mask);
             const uint16_t* kept = gates + (step * batch + row) * kGates * units + first;
-            const __m512 input_gate = load(kept, mask), forget = load(kept + units, mask);
-            const __m512 candidate = load(kept + 2 * units, mask), output_gate = load(kept + 3 * units, mask);
-            const __m512 squashed = hyperbolic_tangent(load(cell + before + batch * units, mask));
-            const __m512 grad = load(grad_hidden + before, mask) + from_later;
-            const __m512 grad_now =
-                _mm512_fmadd_ps(grad * output_gate, one - squashed * squashed, load(grad_cell + place, mask));
+            const Floats input_gate = load(kept, mask), forget = load(kept + units, mask);
+            const Floats candidate = load(kept + 2 * units, mask), output_gate = load(kept + 3 * units, mask);
+            const Floats squashed = hyperbolic_tangent(load(cell + before + batch * units, mask));
+            const Floats grad = load(grad_hidden + before, mask) + from_later;
+            const Floats grad_now =
+                multiply_add(grad * output_gate, one - squashed * squashed, load(grad_cell + place, mask));
             store(grad_cell + place, grad_now * forget, mask);
             uint16_t* error = errors + (step * batch + row) * kGates * units + first;
             store(error, grad_now * candidate * input_gate * (one - input_gate), mask);
@@ -94,10 +98,19 @@ struct Backward {
 }  // namespace
 }  // namespace recurlm
 
-// Whether this processor and system can run what follows.
+// Whether the system lets this processor multiply tiles.
 extern "C" int32_t recurlm_has_tiles() {
     static const bool allowed = recurlm::tiles_are_allowed();
     return allowed;
+}
+
+// Whether it then multiplies bfloat16 in hardware.
+extern "C" int32_t recurlm_has_bfloat16_tiles() {
+#ifdef RECURLM_HAS_BFLOAT16
+    return recurlm_has_tiles();
+#else
+    return 0;
+#endif
 }
 
 // A weight matrix (4 units, depth) as tiles of B: [16 units][depth in tiles][gate].
@@ -125,9 +138,3 @@ extern "C" void recurlm_lstm_backward(const uint16_t* grad_hidden, const float* 
                                   steps,       batch,     units};
     recurlm::in_threads(threads, [&](const recurlm::Thread& thread) { layer.run(thread); });
 }
-
-#else
-
-extern "C" int32_t recurlm_has_tiles() { return 0; }
-
-#endif

@@ -1,6 +1,5 @@
 // Softmax, its loss and its error over rows of logits, in place; plain C interface, called through ctypes.
 //
-// Vectors are those of GCC and Clang, sixteen floats whatever the processor: the compiler maps them to what it has.
 // Built without -ffast-math: a logit that is not finite must give a loss that is not finite.
 
 #include <cmath>
@@ -8,31 +7,15 @@
 #include <cstring>
 
 #include "threads.h"
+#include "vectors_plain.h"
 
 namespace {
 
-constexpr int64_t kLanes = 16;
-typedef float Floats __attribute__((vector_size(64)));
-typedef int32_t Integers __attribute__((vector_size(64)));
-typedef uint32_t Words __attribute__((vector_size(64)));
-typedef uint16_t Halves __attribute__((vector_size(32)));
+using namespace recurlm::plain;
 
 struct Bfloat16 {
     uint16_t bits;
 };
-
-template <class To, class From>
-inline To bits_as(const From& from) {
-    static_assert(sizeof(To) == sizeof(From));
-    To to;
-    std::memcpy(&to, &from, sizeof(to));
-    return to;
-}
-
-inline Floats splat(float value) { return Floats{} + value; }
-
-inline Floats widen(const Floats& values) { return values; }
-inline Floats widen(const Halves& values) { return bits_as<Floats>(__builtin_convertvector(values, Words) << 16); }
 
 template <class Element>
 struct Pack;
@@ -46,12 +29,9 @@ struct Pack<Bfloat16> {
 };
 
 inline void narrow(const Floats& values, Floats& packed) { packed = values; }
-inline void narrow(const Floats& values, Halves& packed) {
-    const Words bits = bits_as<Words>(values);  // to the nearest, ties to even
-    packed = __builtin_convertvector((bits + 0x7fff + ((bits >> 16) & 1)) >> 16, Halves);
-}
+inline void narrow(const Floats& values, Halves& packed) { packed = recurlm::plain::narrow(values); }
 
-// `count` is a constant 16 but for the end of a row
+// `count` is the constant kLanes but for the end of a row
 template <class Element>
 inline Floats load(const Element* from, int64_t count) {
     typename Pack<Element>::Type packed{};
@@ -77,9 +57,7 @@ inline float one_logit(Bfloat16 logit) { return bits_as<float>(uint32_t(logit.bi
 
 // what lies past the end of a row weighs nothing
 inline Floats mask_end(const Floats& values, float filler, int64_t count) {
-    if (count == kLanes) return values;
-    const Integers lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    return lane < int32_t(count) ? values : splat(filler);
+    return count == kLanes ? values : within(values, filler, lanes(count));
 }
 
 template <class Visit>
@@ -87,24 +65,6 @@ inline void for_each_vector(int64_t size, Visit visit) {
     int64_t at = 0;
     for (; at + kLanes <= size; at += kLanes) visit(at, kLanes);
     if (at < size) visit(at, size - at);
-}
-
-// e^x for x <= 0, within 2 units in the last place, never below e^-87; what is not a number stays so.
-// Range reduction to |r| <= log(2) / 2 and the Taylor polynomial of degree 7.
-inline Floats exponential(Floats x) {
-    x = x < -87.0f ? splat(-87.0f) : x;
-    const float shift = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer in the low bits
-    const Floats shifted = x * 1.44269504f + shift;
-    const Floats n = shifted - shift;
-    const Floats r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-    Floats sum = r * (1.0f / 5040) + (1.0f / 720);
-    sum = sum * r + (1.0f / 120);
-    sum = sum * r + (1.0f / 24);
-    sum = sum * r + (1.0f / 6);
-    sum = sum * r + 0.5f;
-    sum = sum * r + 1.0f;
-    sum = sum * r + 1.0f;
-    return sum * bits_as<Floats>((bits_as<Integers>(shifted) << 23) + (127 << 23));
 }
 
 template <class Element>
