@@ -153,6 +153,17 @@ class SoftmaxOutput(Section):
     kind: Literal["softmax"] = Field("softmax", description="one softmax over all tokens")
 
 
+class SampledOutput(Section):
+    """One softmax over all tokens, trained on a sample of them at each step; evaluated it is `softmax`."""
+
+    kind: Literal["sampled"] = Field("sampled", description="one softmax, trained on a sample of the tokens")
+    tokens: Natural = Field(512, description="tokens in a sample; all where the vocabulary has no more")
+    exponent: Annotated[float, Field(ge=0)] = Field(
+        0.75,
+        description="the chance to be in a sample falls with this power of a token's rank, frequent ones are always in",
+    )
+
+
 class MixtureOutput(Section):
     """A mixture of softmaxes (Yang et al. 2018); the last of `hidden_sizes` need not be `embedding_size` to be tied."""
 
@@ -180,7 +191,7 @@ class AdaptiveOutput(Section):
         return value
 
 
-Output = Annotated[SoftmaxOutput | MixtureOutput | AdaptiveOutput, Field(discriminator="kind")]
+Output = Annotated[SoftmaxOutput | SampledOutput | MixtureOutput | AdaptiveOutput, Field(discriminator="kind")]
 
 
 class Mogrifier(Section):
@@ -747,7 +758,7 @@ _MODEL_SECTIONS: dict[str, tuple[type[Section], ...]] = {
     "mogrifier": (Mogrifier,),
     "qrnn": (QRNN,),
     "dropout": (Dropout,),
-    "output": (SoftmaxOutput, MixtureOutput, AdaptiveOutput),
+    "output": (SoftmaxOutput, SampledOutput, MixtureOutput, AdaptiveOutput),
 }
 
 

@@ -10,6 +10,7 @@ import pytest
 Command = Callable[..., subprocess.CompletedProcess[str]]
 LAYERS = {
     "mixture": ["model.output.kind=mixture", "model.output.experts=2", "model.output.dropout=0.1", "model.tied=true"],
+    "sampled": ["model.output.kind=sampled", "model.output.tokens=6"],
     "adaptive": ["model.output.kind=adaptive", "model.output.cutoffs=[4,8]", "model.tied=false"],
 }
 
@@ -35,6 +36,14 @@ def test_it_learns_and_is_measured_as_trained(recurlm: Command, run: Path):
     assert measured["perplexity"] < 2
     static = json.loads(recurlm("adapt", run, "--method", "temperature", "--json").stdout)
     assert static["adapted"]["perplexity"] == pytest.approx(measured["perplexity"], rel=1e-4)
+
+
+def test_estimated_losses_say_so(run: Path):
+    """The word stands wherever training losses come from samples, and nowhere else."""
+    entries = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    trained = [entry for entry in entries if entry["event"] != "final"]
+    assert trained
+    assert {entry.get("estimated", False) for entry in trained} == {run.name == "sampled"}
 
 
 @pytest.mark.parametrize("method", ["cache", "dynamic-rms", "mc-dropout"])

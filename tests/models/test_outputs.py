@@ -3,16 +3,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recurlm.config import AdaptiveOutput, MixtureOutput, ModelOptions, SoftmaxOutput, UniformInitialisation
+from recurlm.config import (
+    AdaptiveOutput,
+    MixtureOutput,
+    ModelOptions,
+    SampledOutput,
+    SoftmaxOutput,
+    UniformInitialisation,
+)
 from recurlm.errors import InputError
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
-from recurlm.models.outputs import AdaptiveSoftmax, MixtureOfSoftmaxes, Softmax
+from recurlm.models.outputs import AdaptiveSoftmax, MixtureOfSoftmaxes, SampledSoftmax, Softmax
 from recurlm.models.stepping import PlainStepper, open_stepper
 
 VOCABULARY, HIDDEN = 23, 8
 KINDS = {
     "softmax": SoftmaxOutput(),
+    "sampled": SampledOutput(tokens=9),
     "mixture": MixtureOutput(experts=3),
     "adaptive": AdaptiveOutput(cutoffs=(5, 9, 15), divisor=2.0),
 }
@@ -165,8 +173,9 @@ def test_a_tied_mixture_shares_one_matrix_of_embedding_size():
     torch.testing.assert_close(again(tokens, again.initial_state(2))[0], model(tokens, model.initial_state(2))[0])
 
 
-def test_the_plain_softmax_keeps_its_names():
-    names = set(made(KINDS["softmax"]).weights())
+@pytest.mark.parametrize("kind", ["softmax", "sampled"])
+def test_the_plain_softmax_keeps_its_names(kind):
+    names = set(made(KINDS[kind]).weights())
     assert {"decoder.weight", "decoder.bias"} == {name for name in names if name.startswith("decoder")}
 
 
@@ -176,11 +185,38 @@ def test_cutoffs_beyond_the_vocabulary_are_refused():
 
 
 def test_each_kind_has_its_class_and_generates_by_its_equations():
-    for name, kind in (("softmax", Softmax), ("mixture", MixtureOfSoftmaxes), ("adaptive", AdaptiveSoftmax)):
+    classes = {
+        "softmax": Softmax,
+        "sampled": SampledSoftmax,
+        "mixture": MixtureOfSoftmaxes,
+        "adaptive": AdaptiveSoftmax,
+    }
+    for name, kind in classes.items():
         model = made(KINDS[name])
         assert type(model.decoder) is kind
-        if kind is not Softmax:
+        if not isinstance(model.decoder, Softmax):
             assert isinstance(open_stepper(model, model.initial_state(1)), PlainStepper)
+
+
+@pytest.mark.parametrize("kind", ["softmax", "mixture", "adaptive"])
+def test_training_losses_are_the_losses(kind, hidden, target):
+    output = made(KINDS[kind]).decoder
+    assert torch.equal(output.training_losses(hidden, target)[1], output.losses(hidden, target)[1])
+
+
+def test_sampled_training_losses_come_close_on_average_and_change_with_the_sample(hidden, target):
+    output = made(KINDS["sampled"]).decoder
+    _, exact = output.losses(hidden, target)
+    found = torch.stack([output.training_losses(hidden, target)[1] for _ in range(500)])
+    assert not torch.equal(found[0], found[1])
+    # the logarithm of an unbiased estimate is too small on average, by half its relative variance
+    assert (found.exp().mean(0) / exact.exp())[target != -100].sub(1).abs().max() < 0.15
+    assert (found[:, target == -100] == 0).all()
+
+
+def test_a_sample_that_would_be_larger_than_the_vocabulary_is_all_of_it(hidden, target):
+    output = made(SampledOutput(tokens=1000)).decoder
+    torch.testing.assert_close(output.training_losses(hidden, target)[1], output.losses(hidden, target)[1])
 
 
 def test_losses_of_rows_are_those_of_columns(model, hidden, target):

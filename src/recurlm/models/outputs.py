@@ -1,7 +1,8 @@
 """Output layers: from the last hidden state to a distribution over all V tokens, and its loss.
 
 Each is called on hidden states (..., H) and gives scores (..., V) whose softmax is the distribution: logits, or
-log-probabilities. `losses` is what training and evaluation use: it needs no more than the targets' probabilities.
+log-probabilities. `losses` is what evaluation uses: it needs no more than the targets' probabilities. Training uses
+`training_losses`, the same but where a layer estimates them from a sample.
 """
 
 from typing import Protocol
@@ -11,9 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from recurlm.config import AdaptiveOutput, MixtureOutput, ModelOptions
+from recurlm.config import AdaptiveOutput, MixtureOutput, ModelOptions, SampledOutput
 from recurlm.errors import InputError
 from recurlm.kernels.linear_cross_entropy import linear_cross_entropy
+from recurlm.kernels.sampled_cross_entropy import draw_columns, inclusion_probabilities, sampled_cross_entropy
 from recurlm.models.dropout import SequenceDropout
 from recurlm.text.batching import IGNORED
 
@@ -37,6 +39,9 @@ class OutputLayer(Protocol):
         ignored. `skip_ignored` leaves those out of the work, for which the device must be asked how many they are.
         """
 
+    def training_losses(self, hidden: Tensor, target: Tensor, *, skip_ignored: bool = True) -> tuple[Tensor, Tensor]:
+        """The same, or estimates of it that are cheaper."""
+
 
 class Softmax(nn.Linear):
     """Logits W h + b."""
@@ -48,6 +53,39 @@ class Softmax(nn.Linear):
     def losses(self, hidden: Tensor, target: Tensor, *, skip_ignored: bool = True) -> tuple[Tensor, Tensor]:
         total, losses = linear_cross_entropy(
             hidden.flatten(0, -2), self.weight, self.bias, target.flatten(), skip_ignored=skip_ignored
+        )
+        return total, losses.view(target.shape)
+
+    training_losses = losses
+
+
+class SampledSoftmax(Softmax):
+    """The same distribution, learned from a sample of the tokens at each step, frequent ones always in it.
+
+    Wherever it is evaluated it is the whole softmax. Ids should fall in frequency.
+    """
+
+    cumulated_inclusion: Tensor
+    log_inclusion: Tensor
+
+    def __init__(self, options: ModelOptions, kind: SampledOutput, vocabulary_size: int) -> None:
+        super().__init__(options.hidden_sizes[-1], vocabulary_size, bias=options.decoder_bias)
+        self.sample_size = min(kind.tokens, vocabulary_size)
+        inclusion = inclusion_probabilities(vocabulary_size, self.sample_size, kind.exponent)
+        self.register_buffer("cumulated_inclusion", inclusion.cumsum(0), persistent=False)
+        self.register_buffer("log_inclusion", inclusion.log().float(), persistent=False)
+
+    def training_losses(self, hidden: Tensor, target: Tensor, *, skip_ignored: bool = True) -> tuple[Tensor, Tensor]:
+        """Estimates from one sample for all positions, a new one at each call (sampled_cross_entropy.py)."""
+        sample = draw_columns(self.cumulated_inclusion, self.sample_size)
+        total, losses = sampled_cross_entropy(
+            hidden.flatten(0, -2),
+            self.weight,
+            self.bias,
+            target.flatten(),
+            sample,
+            self.log_inclusion,
+            skip_ignored=skip_ignored,
         )
         return total, losses.view(target.shape)
 
@@ -85,6 +123,8 @@ class MixtureOfSoftmaxes(nn.Linear):
         found = [checkpoint(self._piece, *piece, use_reentrant=False, preserve_rng_state=False) for piece in pieces]
         losses = torch.cat(found).masked_fill(ids == IGNORED, 0)
         return losses.sum(), losses.detach().view(target.shape)
+
+    training_losses = losses
 
     def _experts(self, hidden: Tensor, *, drop: bool) -> tuple[Tensor, Tensor]:
         """ln pi (..., K) and the experts' hidden states (..., K, E)."""
@@ -149,6 +189,8 @@ class AdaptiveSoftmax(nn.Module):
         losses = found.new_zeros(target.numel()).index_copy(0, positions, found)
         return losses.sum(), losses.detach().view(target.shape)
 
+    training_losses = losses
+
     @staticmethod
     def _of(logits: Tensor, entry: Tensor) -> Tensor:
         """-ln p of one entry (N) of each row of logits (N, entries)."""
@@ -158,6 +200,8 @@ class AdaptiveSoftmax(nn.Module):
 def output_layer(options: ModelOptions, vocabulary_size: int) -> Softmax | MixtureOfSoftmaxes | AdaptiveSoftmax:
     """The layer that the recipe asks for. Raises InputError where it does not fit the vocabulary."""
     match options.output:
+        case SampledOutput():
+            return SampledSoftmax(options, options.output, vocabulary_size)
         case MixtureOutput():
             return MixtureOfSoftmaxes(options, options.output, vocabulary_size)
         case AdaptiveOutput():

@@ -108,6 +108,11 @@ class RunLog:
         return [(step, value) for step, value in self.series("epoch", "valid_perplexity") if value >= 1]
 
     @property
+    def estimated(self) -> bool:
+        """Whether the training losses come from samples of the tokens."""
+        return any(metric.get("estimated") for metric in self.metrics)
+
+    @property
     def best(self) -> tuple[int, float] | None:
         """Step and value of the lowest validation perplexity."""
         return min(self.validations, key=lambda point: point[1], default=None)
@@ -224,7 +229,7 @@ def _draw_run(panels: list[Axes], log: RunLog, number: int, *, alone: bool) -> N
             color=colour,
             linewidth=1.5 if alone else 0.9,
             alpha=1 if alone else 0.6,
-            label="training" if alone else None,
+            label=("training, estimated" if log.estimated else "training") if alone else None,
         )
     if log.validations:
         curves.plot(

@@ -76,7 +76,7 @@ def device_step(
     embedded = looked_up(model.embedding.weight, batch.input)
     with autocast(precision, model.device):
         raw, hidden, state = model.outputs(embedded, batch.input, state)
-        total, losses = model.decoder.losses(hidden, batch.target, skip_ignored=False)
+        total, losses = model.decoder.training_losses(hidden, batch.target, skip_ignored=False)
     targets = (batch.target != IGNORED).sum().clamp(min=1)
     penalty = output_penalty(raw, hidden, options)
     loss = minimised(total, penalty, targets, batch.columns if options.loss == "sequence" else targets)

@@ -75,7 +75,7 @@ def train_step(
     embedded = looked_up(model.embedding.weight, batch.input)
     with autocast(precision, model.device):
         raw, hidden, state = model.outputs(embedded, batch.input, state)
-        total, losses = model.decoder.losses(hidden, batch.target)
+        total, losses = model.decoder.training_losses(hidden, batch.target)
     # a batch of empty lines whose first word is given has nothing to predict
     targets = max(int((batch.target != IGNORED).sum()), 1)
     penalty = output_penalty(raw, hidden, options)
@@ -311,7 +311,13 @@ class Trainer:
             "tokens_per_second": _per_second(counters.window_tokens, counters.window_seconds),
             "sentences_per_second": _per_second(counters.window_sentences, counters.window_seconds),
             "seconds_left": counters.seconds * (1 - share) / share if share else None,
+            **({"estimated": True} if self._estimated else {}),
         }
+
+    @property
+    def _estimated(self) -> bool:
+        """Whether training losses, and the perplexity made of them, come from samples of the tokens."""
+        return self.recipe.model.output.kind == "sampled"
 
     def _new_window(self) -> None:
         counters = self.counters
@@ -355,8 +361,9 @@ class Trainer:
         if self.average is not None:
             entry["averaged"] = self.average.count
         self.journal.write(entry)
+        estimated = " (estimated)" if self._estimated else ""
         self.watcher.say(
-            f"epoch {entry['epoch']}: training perplexity {entry['perplexity']:.2f}, "
+            f"epoch {entry['epoch']}: training perplexity {entry['perplexity']:.2f}{estimated}, "
             f"{self.recipe.validation.split} {result.value:.2f}  [{result.signature}]"
         )
         self.watcher.say(f"  it writes: {self._specimen()}")

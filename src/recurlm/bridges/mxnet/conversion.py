@@ -112,7 +112,7 @@ def _refuse(options: ModelOptions) -> None:
         raise InputError(f"MXNet's LSTM has no {options.input_gate} input gate, so this model cannot be exported")
     if options.skip:
         raise InputError("model.skip, the sum of all layers' outputs, is not written for MXNet; train without it")
-    if options.output.kind != "softmax":
+    if options.output.kind not in ("softmax", "sampled"):
         raise InputError(f"MXNet's models have one softmax, and this one has model.output.kind {options.output.kind}")
 
 
