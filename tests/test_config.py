@@ -124,7 +124,7 @@ def test_a_value_out_of_range_or_of_another_type_is_refused_with_path_and_value(
     [
         ({"kind": "mixture", "expert": 2}, "model.output.expert: unknown key; did you mean experts?"),
         ({"kind": "softmax", "cutoffs": [5]}, "model.output.cutoffs: unknown key; known here: kind"),
-        ({"experts": 2}, "model.output: kind is missing; it is one of softmax, mixture, adaptive"),
+        ({"experts": 2}, "model.output: kind is missing; it is one of softmax, sampled, mixture, adaptive"),
         ({"kind": "mixture", "experts": 0}, "model.output.experts: Input should be greater than or equal to 1 (got 0)"),
         (
             {"kind": "adaptive", "cutoffs": [5, 5]},

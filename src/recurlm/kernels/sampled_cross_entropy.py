@@ -18,8 +18,8 @@ from recurlm.kernels.softmax_loss import masked_softmax_loss, softmax_loss
 
 
 def inclusion_probabilities(columns: int, size: int, exponent: float) -> Tensor:
-    """pi (V) = min(1, c / rank^exponent) with c such that they sum to `size`, which is at most V; in float64."""
-    share = torch.arange(1, columns + 1, dtype=torch.float64).pow(-exponent)
+    """pi (V) = min(1, c / rank^exponent) with c such that they sum to `size`, at most V; float64, on the CPU."""
+    share = torch.arange(1, columns + 1, dtype=torch.float64, device="cpu").pow(-exponent)
     certain = 0
     while certain < size:
         scaled = share[certain:] * ((size - certain) / share[certain:].sum())
@@ -27,7 +27,7 @@ def inclusion_probabilities(columns: int, size: int, exponent: float) -> Tensor:
         if not more:
             return torch.cat([share.new_ones(certain), scaled])
         certain += more
-    return (torch.arange(columns) < size).double()
+    return (torch.arange(columns, device="cpu") < size).double()
 
 
 def draw_columns(cumulated: Tensor, size: int) -> Tensor:
