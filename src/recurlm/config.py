@@ -158,7 +158,7 @@ class SampledOutput(Section):
 
     kind: Literal["sampled"] = Field("sampled", description="one softmax, trained on a sample of the tokens")
     tokens: Natural = Field(512, description="tokens in a sample; all where the vocabulary has no more")
-    exponent: Annotated[float, Field(ge=0)] = Field(
+    exponent: Annotated[float, Field(ge=0, le=10)] = Field(
         0.75,
         description="the chance to be in a sample falls with this power of a token's rank, frequent ones are always in",
     )

@@ -1,6 +1,7 @@
 """Building the library in processes of their own: where it can be had, and where it silently cannot."""
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -84,3 +85,23 @@ def test_a_cache_that_cannot_be_written_is_no_error(tmp_path):
     there, status = answer(ask(tmp_path))
     assert not there
     assert "cannot be built or loaded" in status
+
+
+@needs_compiler
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the flags are those of x86 compilers")
+@pytest.mark.parametrize("flags", ["-mno-avx512f", "-mno-avx"])
+def test_a_library_without_wide_vectors_is_held_to_the_same_twins(tmp_path, flags):
+    """What other processors get: registers of 8 floats and of 4, pairs of bfloat16 widened to float32."""
+    here = Path(__file__).parent
+    tests = [here / "test_tiles.py", here / "test_linear.py", here / "test_softmax_loss.py"]
+    compiler = next(found for name in ("g++", "c++", "clang++") if (found := shutil.which(name)))
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-rs", *map(str, tests)],
+        env={**os.environ, "CXX": f"{compiler} {flags}", "XDG_CACHE_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "no products of bfloat16 in hardware" in done.stdout
+    assert "no native library" not in done.stdout

@@ -151,3 +151,11 @@ def test_gradients_of_a_kept_graph_can_be_asked_for_twice():
     first = torch.autograd.grad(2 * total, layer, retain_graph=True)
     second = torch.autograd.grad(2 * total, layer)
     assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("wrong", [-1, COLUMNS])
+def test_a_target_that_is_no_column_is_refused(wrong):
+    layer, target, sample, log_inclusion = drawn_layer(True)
+    target[1] = wrong
+    with pytest.raises(IndexError):
+        sampled_cross_entropy(*layer, target, sample, log_inclusion)

@@ -14,7 +14,7 @@ from recurlm.config import (
 from recurlm.errors import InputError
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
-from recurlm.models.outputs import AdaptiveSoftmax, MixtureOfSoftmaxes, SampledSoftmax, Softmax
+from recurlm.models.outputs import AdaptiveSoftmax, MixtureOfSoftmaxes, SampledSoftmax, Softmax, sample_size
 from recurlm.models.stepping import PlainStepper, open_stepper
 
 VOCABULARY, HIDDEN = 23, 8
@@ -217,6 +217,8 @@ def test_sampled_training_losses_come_close_on_average_and_change_with_the_sampl
 def test_a_sample_that_would_be_larger_than_the_vocabulary_is_all_of_it(hidden, target):
     output = made(SampledOutput(tokens=1000)).decoder
     torch.testing.assert_close(output.training_losses(hidden, target)[1], output.losses(hidden, target)[1])
+    assert sample_size(output) is None
+    assert sample_size(made(KINDS["sampled"]).decoder) == 9
 
 
 def test_losses_of_rows_are_those_of_columns(model, hidden, target):

@@ -10,6 +10,7 @@ and Senecal 2003, Jean et al. 2015. With S all columns it is the softmax layer's
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from recurlm.kernels.linear_cross_entropy import scaled_gradients
@@ -56,9 +57,9 @@ def sampled_cross_entropy_reference(
     Returns the sum of losses in nats, differentiable, and the losses (N), not differentiable, zero where the target is
     `ignored`.
     """
-    logits = torch.nn.functional.linear(input, weight, bias)
+    logits = F.linear(input, weight, bias)
     real = target != ignored
-    own = torch.nn.functional.one_hot(target.masked_fill(~real, 0), len(weight)).bool()
+    own = F.one_hot(target.masked_fill(~real, 0), len(weight)).bool()
     drawn = torch.zeros(len(weight), dtype=torch.bool, device=sample.device).index_fill(0, sample, True)
     others = (logits - log_inclusion).masked_fill(own | ~drawn, -torch.inf)
     losses = torch.where(own, logits, others).logsumexp(1) - logits[own]
@@ -113,7 +114,7 @@ class _SampledLoss(torch.autograd.Function):
         if not skip_ignored:
             ids = ids.masked_fill(~real, 0)
         size = len(sample)
-        drawn, own = weight[sample].to(dtype), weight[ids].to(dtype)
+        drawn, own = weight[sample].to(dtype), F.embedding(ids, weight).to(dtype)
         own_logits = (x.to(wide) * own.to(wide)).sum(1, keepdim=True)
         offsets = -log_inclusion[sample].to(wide)
         if bias is not None:
@@ -128,7 +129,8 @@ class _SampledLoss(torch.autograd.Function):
         else:
             found, grad_offsets = masked_softmax_loss(logits, offsets, last, True, real)
         assert grad_offsets is not None
-        error, own_error = logits[:, :size], logits[:, size:].to(wide)  # softmax_loss has written over them
+        # softmax_loss has written over them; rows of an odd length are slow in products
+        error, own_error = logits[:, :size].contiguous(), logits[:, size:].to(wide)
         grad_input = torch.zeros_like(input, dtype=wide)
         grad_input[chosen] = matrix_product(error, drawn).to(wide).addcmul_(own_error, own.to(wide))
         grad_weight = torch.zeros_like(weight, dtype=wide)

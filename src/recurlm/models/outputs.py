@@ -197,6 +197,12 @@ class AdaptiveSoftmax(nn.Module):
         return F.cross_entropy(logits.float(), entry, reduction="none")
 
 
+def sample_size(output: nn.Module) -> int | None:
+    """From how many tokens a step an output layer's training losses are estimated; None where they are exact."""
+    sampled = isinstance(output, SampledSoftmax) and output.sample_size < output.out_features
+    return output.sample_size if sampled else None
+
+
 def output_layer(options: ModelOptions, vocabulary_size: int) -> Softmax | MixtureOfSoftmaxes | AdaptiveSoftmax:
     """The layer that the recipe asks for. Raises InputError where it does not fit the vocabulary."""
     match options.output:

@@ -35,7 +35,7 @@ class PlainStepper:
 class TileStepper:
     """LSTM layers in bfloat16 tiles, weights packed once, nothing allocated in a step.
 
-    The products are rounded to bfloat16 as in training; the plain stepper is its twin.
+    The products are rounded to bfloat16, as in training where that is in hardware; the plain stepper is its twin.
     """
 
     def __init__(self, model: LanguageModel, state: State) -> None:

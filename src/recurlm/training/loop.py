@@ -19,6 +19,7 @@ from recurlm.evaluation.perplexity import Perplexity, given_buckets, perplexity
 from recurlm.evaluation.sampling import SamplingOptions, sample
 from recurlm.kernels.embedding import looked_up, teach_rows
 from recurlm.models.language_model import LanguageModel
+from recurlm.models.outputs import sample_size
 from recurlm.models.state import State, detach, restart
 from recurlm.text.batching import IGNORED, Batch, BatchSource
 from recurlm.text.store import PreparedCorpus
@@ -27,7 +28,7 @@ from recurlm.training.captured import open_captured_steps
 from recurlm.training.counters import Counters, Result
 from recurlm.training.optimizers import build_optimizer, optimizer_tensors, restore_optimizer, set_rate
 from recurlm.training.penalties import minimised, output_penalty
-from recurlm.training.progress import Journal, Mirror, Watcher, clock
+from recurlm.training.progress import Journal, Mirror, Watcher, clock, perplexity_name
 from recurlm.training.schedules import rate_factor
 from recurlm.training.stopping import StopRequest
 
@@ -311,13 +312,8 @@ class Trainer:
             "tokens_per_second": _per_second(counters.window_tokens, counters.window_seconds),
             "sentences_per_second": _per_second(counters.window_sentences, counters.window_seconds),
             "seconds_left": counters.seconds * (1 - share) / share if share else None,
-            **({"estimated": True} if self._estimated else {}),
+            **({} if sample_size(self.model.decoder) is None else {"estimated": True}),
         }
-
-    @property
-    def _estimated(self) -> bool:
-        """Whether training losses, and the perplexity made of them, come from samples of the tokens."""
-        return self.recipe.model.output.kind == "sampled"
 
     def _new_window(self) -> None:
         counters = self.counters
@@ -361,9 +357,8 @@ class Trainer:
         if self.average is not None:
             entry["averaged"] = self.average.count
         self.journal.write(entry)
-        estimated = " (estimated)" if self._estimated else ""
         self.watcher.say(
-            f"epoch {entry['epoch']}: training perplexity {entry['perplexity']:.2f}{estimated}, "
+            f"epoch {entry['epoch']}: training {perplexity_name(entry)} {entry['perplexity']:.2f}, "
             f"{self.recipe.validation.split} {result.value:.2f}  [{result.signature}]"
         )
         self.watcher.say(f"  it writes: {self._specimen()}")
@@ -508,7 +503,7 @@ def _perplexity(nats: float, tokens: int) -> float:
 def _live(entry: dict[str, Any], training: Training) -> str:
     of = f"/{training.epochs}" if training.until == "epochs" else ""
     return (
-        f"epoch {entry['epoch']}{of}  perplexity {entry['perplexity']:.1f}  loss {entry['loss']:.3f}  "
+        f"epoch {entry['epoch']}{of}  {perplexity_name(entry)} {entry['perplexity']:.1f}  loss {entry['loss']:.3f}  "
         f"lr {entry['lr']:.2g}  {entry['tokens_per_second'] or 0:,.0f} tok/s  "
         f"{entry['sentences_per_second'] or 0:,.0f} sent/s  left {clock(entry['seconds_left'])}"
     )

@@ -148,10 +148,15 @@ def describe(entry: dict[str, Any]) -> str:
     """One line of numbers for a logged step."""
     return (
         f"epoch {entry['epoch']}  step {entry['step']:,}  loss {entry['loss']:.4f}  "
-        f"perplexity {entry['perplexity']:.2f}  lr {entry['lr']:.3g}  "
+        f"{perplexity_name(entry)} {entry['perplexity']:.2f}  lr {entry['lr']:.3g}  "
         f"{entry['tokens_per_second'] or 0:,.0f} tokens/s  {entry['sentences_per_second'] or 0:,.0f} sentences/s  "
         f"left {clock(entry['seconds_left'])}"
     )
+
+
+def perplexity_name(entry: dict[str, Any]) -> str:
+    """What a training perplexity is called, which may come from samples of the tokens."""
+    return "perplexity (estimated)" if entry.get("estimated") else "perplexity"
 
 
 def clock(seconds: float | None) -> str:

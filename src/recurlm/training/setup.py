@@ -13,7 +13,7 @@ from recurlm.errors import InputError
 from recurlm.evaluation.perplexity import stream_perplexity
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
-from recurlm.models.outputs import SampledSoftmax
+from recurlm.models.outputs import sample_size
 from recurlm.text.batching import BatchSource, open_batches
 from recurlm.text.codec import EncodedText
 from recurlm.text.corpora import default_cache_directory, is_read_once, open_source
@@ -142,8 +142,9 @@ def _introduce(
     for line in source.report():
         watcher.say(f"       {line}")
     watcher.say(f"model  {config.recipe.model.layers_in_words}, {model.parameter_count():,} parameters")
-    if isinstance(model.decoder, SampledSoftmax):
-        watcher.say(f"       training losses are estimates from {model.decoder.sample_size:,} {unit} a step")
+    estimated_from = sample_size(model.decoder)
+    if estimated_from is not None:
+        watcher.say(f"       training losses are estimates from {estimated_from:,} {unit} a step")
     limit = "" if config.time_limit is None else f", {clock(config.time_limit)} at most"
     training = config.recipe.training
     length = f"{training.epochs} epochs" if training.until == "epochs" else "as many epochs as fit"

@@ -2,7 +2,7 @@
 //
 // Each thread owns some of the hidden units, 16 at a time, for all steps: its part of both weight matrices stays in
 // its cache, and threads meet once a step, when the new hidden values (backward: the errors) are whole. Matrices that
-// tiles of A are read from may be read up to 16 rows past their end: whoever allocates them leaves that room.
+// tiles of A are read from may be read up to 15 rows and 31 columns past their end: whoever allocates them leaves that room.
 
 #include "lstm_forward.h"
 

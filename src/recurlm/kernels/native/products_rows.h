@@ -21,13 +21,13 @@ constexpr int kMostRows = 12;  // with two columns of C, a row of B and a pair o
 struct PairsOfB {
     __m512bh pairs;
 
-    explicit PairsOfB(const uint16_t* tile) : pairs(__m512bh(_mm512_load_si512(tile))) {}
+    explicit PairsOfB(const uint16_t* tile) : pairs(__m512bh(_mm512_loadu_si512(tile))) {}
     Floats add_to(Floats c, uint32_t pair) const { return _mm512_dpbf16_ps(c, __m512bh(_mm512_set1_epi32(pair)), pairs); }
 };
 
 #else
 
-constexpr int kMostRows = 2;  // 16 registers, and two columns of C are four vectors or more
+constexpr int kMostRows = 2;  // with AVX two columns of C are four vectors a row, and there are 16 registers
 
 struct PairsOfB {
     Floats even, odd;

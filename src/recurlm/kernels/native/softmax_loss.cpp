@@ -75,9 +75,7 @@ float largest_logit(const Element* row, const float* bias, int64_t size) {
         const Floats logits = mask_end(load_logits(row, bias, at, count), lowest, count);
         largest = logits > largest ? logits : largest;
     });
-    float result = lowest;
-    for (int64_t lane = 0; lane < kLanes; ++lane) result = largest[lane] > result ? largest[lane] : result;
-    return result;
+    return recurlm::plain::largest(largest);
 }
 
 template <class Element>
@@ -86,9 +84,7 @@ float sum_of_exponentials(const Element* row, const float* bias, int64_t size, f
     for_each_vector(size, [&](int64_t at, int64_t count) {
         sums += mask_end(exponential(load_logits(row, bias, at, count) - largest), 0.0f, count);
     });
-    float result = 0;
-    for (int64_t lane = 0; lane < kLanes; ++lane) result += sums[lane];
-    return result;
+    return recurlm::plain::sum(sums);
 }
 
 template <class Element>

@@ -63,7 +63,7 @@ inline void transpose(Floats (&rows)[16]) {
     }
 }
 
-// e^x for x <= 0, as in softmax_loss.cpp
+// e^x for x <= 0, as in vectors_plain.h with one term less
 inline Floats exponential(Floats x) {
     x = _mm512_max_ps(_mm512_set1_ps(-87.0f), x);  // the second operand wins where it is not a number
     const Floats shift = _mm512_set1_ps(12582912.0f);
