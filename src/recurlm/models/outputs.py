@@ -199,8 +199,9 @@ class AdaptiveSoftmax(nn.Module):
 
 def sample_size(output: nn.Module) -> int | None:
     """From how many tokens a step an output layer's training losses are estimated; None where they are exact."""
-    sampled = isinstance(output, SampledSoftmax) and output.sample_size < output.out_features
-    return output.sample_size if sampled else None
+    if isinstance(output, SampledSoftmax) and output.sample_size < output.out_features:
+        return output.sample_size
+    return None
 
 
 def output_layer(options: ModelOptions, vocabulary_size: int) -> Softmax | MixtureOfSoftmaxes | AdaptiveSoftmax:
