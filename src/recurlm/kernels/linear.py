@@ -1,7 +1,6 @@
 """A linear layer whose weights are packed once for many products with few rows, and draws from its logits.
 
-They need the native library; the plain twins are `torch.nn.functional.linear` and
-`draw_plain`.
+They need the native library; the plain twins are `torch.nn.functional.linear` and `draw_plain`.
 """
 
 from collections.abc import Sequence

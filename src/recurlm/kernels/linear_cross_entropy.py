@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recurlm.kernels.matrix_product import matrix_product
+from recurlm.kernels.matrix_product import matrix_product, product_type
 from recurlm.kernels.native import call, has_bfloat16_tiles, with_slack
 from recurlm.kernels.softmax_loss import masked_softmax_loss, softmax_loss
 
@@ -56,8 +56,7 @@ def linear_cross_entropy(
     Without it they are computed and come to nothing: every shape follows from the arguments' shapes, and the host never
     waits, as a CUDA graph needs it.
     """
-    device = input.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else input.dtype
+    device, dtype = input.device.type, product_type(input)
     if not torch.is_grad_enabled():
         # inside, `needs_input_grad` knows nothing of no_grad
         input, weight, bias = input.detach(), weight.detach(), None if bias is None else bias.detach()

@@ -1,4 +1,4 @@
-"""One LSTM layer over all time steps in bfloat16, on processors that multiply its tiles (AMX or AVX-512 BF16).
+"""One LSTM layer over all time steps in bfloat16 tiles, quick where these are multiplied in hardware.
 
 Takes and gives what `recurrent_sweep.lstm` does. Products are in bfloat16 with float32 sums, gates and cell state in
 float32; the hidden state is rounded to bfloat16 once a step, as it enters the next product.

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recurlm.kernels.matrix_product import product_type
+
 
 def lstm_with_masked_state(
     weights: tuple[Tensor, Tensor, Tensor, Tensor], input: Tensor, state: tuple[Tensor, Tensor], mask: Tensor
@@ -17,9 +19,8 @@ def lstm_with_masked_state(
 
     Products are in autocast's type where autocast is on; everything else is in the weights' type.
     """
-    device = input.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weights[1].dtype
-    with torch.autocast(device, enabled=False):
+    dtype = product_type(weights[1])
+    with torch.autocast(input.device.type, enabled=False):
         output, hidden, cell = _MaskedLSTM.apply(input, *state, *weights, mask, dtype)  # type: ignore[no-untyped-call]
     return output, (hidden, cell)
 

@@ -18,6 +18,12 @@ def matrix_product(a: Tensor, b: Tensor) -> Tensor:
     return a @ b
 
 
+def product_type(operand: Tensor) -> torch.dtype:
+    """The type in which products are computed: autocast's where it is on for the operand's device, else its own."""
+    device = operand.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else operand.dtype
+
+
 def _onednn(input: Tensor, weight: Tensor) -> Tensor:
     linear = torch.ops.mkldnn._linear_pointwise
     return linear(_dense(input), _dense(weight), None, "none", [], "")  # type: ignore[no-any-return]

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from recurlm.kernels.linear_cross_entropy import scaled_gradients
-from recurlm.kernels.matrix_product import matrix_product
+from recurlm.kernels.matrix_product import matrix_product, product_type
 from recurlm.kernels.softmax_loss import masked_softmax_loss, softmax_loss
 
 
@@ -82,9 +82,8 @@ def sampled_cross_entropy(
 
     `skip_ignored` as for `linear_cross_entropy`.
     """
-    device = input.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else input.dtype
-    with torch.autocast(device, enabled=False):
+    dtype = product_type(input)
+    with torch.autocast(input.device.type, enabled=False):
         total, losses = _SampledLoss.apply(  # type: ignore[no-untyped-call]
             input, weight, bias, target, sample, log_inclusion, ignored, dtype, skip_ignored
         )

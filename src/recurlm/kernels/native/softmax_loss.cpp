@@ -4,7 +4,6 @@
 
 #include <cmath>
 #include <cstdint>
-#include <cstring>
 
 #include "threads.h"
 #include "vectors_plain.h"
@@ -34,16 +33,14 @@ inline void narrow(const Floats& values, Halves& packed) { packed = recurlm::pla
 // `count` is the constant kLanes but for the end of a row
 template <class Element>
 inline Floats load(const Element* from, int64_t count) {
-    typename Pack<Element>::Type packed{};
-    std::memcpy(&packed, from, count * sizeof(Element));
-    return widen(packed);
+    return widen(load_lanes<typename Pack<Element>::Type>(from, lanes(count)));
 }
 
 template <class Element>
 inline void store(Element* to, const Floats& values, int64_t count) {
     typename Pack<Element>::Type packed;
     narrow(values, packed);
-    std::memcpy(to, &packed, count * sizeof(Element));
+    store_lanes(to, packed, lanes(count));
 }
 
 template <class Element>
