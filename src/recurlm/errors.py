@@ -4,10 +4,22 @@ A message is one or two plain lines: what is wrong, where (file, line, key), wha
 """
 
 
+LONGEST_LINE = 1000
+"""Characters of one line of a message."""
+
+
 class RecurlmError(Exception):
-    """Something failed; base of the family."""
+    """Something failed; base of the family.
+
+    Messages repeat parts of files and commands, so a long line is shortened in its middle, and what UTF-8 cannot hold
+    is written as an escape.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str = "") -> None:
+        printable = message.encode(errors="backslashreplace").decode()
+        super().__init__("\n".join(map(_shortened, printable.split("\n"))))
 
 
 class UsageError(RecurlmError):
@@ -38,3 +50,10 @@ class StoppedError(RecurlmError):
     """Training stopped on request; a checkpoint was written and ``--resume`` goes on from it."""
 
     exit_code = 75
+
+
+def _shortened(line: str) -> str:
+    if len(line) <= LONGEST_LINE:
+        return line
+    half = LONGEST_LINE // 2
+    return f"{line[:half]} … {line[-half:]}"
