@@ -3,7 +3,6 @@
 A message is one or two plain lines: what is wrong, where (file, line, key), what to do.
 """
 
-
 LONGEST_LINE = 1000
 """Characters of one line of a message."""
 

@@ -5,6 +5,7 @@ import os
 import threading
 import time
 import zipfile
+import zlib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -89,6 +90,25 @@ class Handler(BaseHTTPRequestHandler):
 
     def loop(self) -> None:
         self.head(0, 302, Location="/loop")
+
+    def zipped(self, old: bytes, new: bytes) -> None:
+        """An archive with a part of it exchanged, which must be there."""
+        archive = io.BytesIO()
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+            file.writestr("text.txt", CONTENT)
+        assert old in archive.getvalue()
+        self.head(None)
+        self.wfile.write(archive.getvalue().replace(old, new))
+
+    def wild_archive(self) -> None:
+        # the end of the central directory: one entry on this disk, one in all
+        self.zipped(b"PK\5\6\0\0\0\0\1\0\1\0", b"PK\5\6\0\0\0\0\1\0\1\0" + b"\xff\xff\xff\x7f" * 2)
+
+    def undeflatable_archive(self) -> None:
+        self.zipped(b"text.txt" + zlib.compress(CONTENT, wbits=-15)[:4], b"text.txt" + b"\xff" * 4)
+
+    def blank(self) -> None:
+        self.wfile.write(b"\r\n\r\n")
 
     def rubbish(self) -> None:
         self.wfile.write(b"no protocol at all\r\n\r\n")
@@ -198,6 +218,9 @@ FAULTS = {
     "broken": "HTTP 500",
     "loop": "redirect",
     "rubbish": "no protocol at all",
+    "blank": "blank: BadStatusLine",
+    "wild_archive#text.txt": "not a whole zip archive",
+    "undeflatable_archive#text.txt": "not a whole zip archive",
     "archive#folder/absent.txt": "the archive has no member folder/absent.txt",
     "good#folder/text.txt": "not a whole zip archive",
     "stall": "fewer than 307 bytes came in 0.3 s",
