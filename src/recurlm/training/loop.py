@@ -137,7 +137,7 @@ class Trainer:
         self.counters = Counters()
         self.state: State | None = None
         self._uncounted_steps = 0
-        self.total_steps = sum(source.length(epoch) for epoch in range(recipe.training.epochs))
+        self.total_steps = source.total_length(recipe.training.epochs)
 
     def fit(self, stop: StopRequest) -> Result:
         """Train to the end of the recipe or of the time. Raises StoppedError or DivergedError, checkpoint kept."""
