@@ -94,7 +94,7 @@ def new_content(target: Path) -> Iterator[BufferedWriter | BufferedRandom]:
     ``target`` is a file of a run folder, which only this program's own commands write.
     """
     target = target.resolve()
-    _refuse_file_of_a_run(target)
+    check_output(target)
     if target.exists() and not target.is_file():
         with target.open("wb") as file:
             yield file
@@ -104,8 +104,9 @@ def new_content(target: Path) -> Iterator[BufferedWriter | BufferedRandom]:
         keep(unfinished, target)
 
 
-def _refuse_file_of_a_run(target: Path) -> None:
+def check_output(target: Path) -> None:
     """Raises UsageError for a manifest, and for a file that the manifest beside it lists."""
+    target = target.resolve()
     manifest = target.with_name("manifest.json")
     if not target.is_file() or not manifest.is_file():
         return
