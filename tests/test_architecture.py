@@ -15,6 +15,8 @@ LEVELS = {
     "version": 0,
     "files": 0,
     "documents": 0,
+    "tensor_files": 1,
+    "capacity": 1,
     "text": 1,
     "kernels": 1,
     "devices": 1,

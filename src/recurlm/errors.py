@@ -51,6 +51,10 @@ class StoppedError(RecurlmError):
     exit_code = 75
 
 
+class RecurlmWarning(UserWarning):
+    """Something to know about a file or a figure; the command line prints it as one line on stderr."""
+
+
 def _shortened(line: str) -> str:
     if len(line) <= LONGEST_LINE:
         return line

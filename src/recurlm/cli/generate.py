@@ -80,6 +80,7 @@ def generate(
     from recurlm.evaluation.endings import Ending
     from recurlm.evaluation.reading import State
     from recurlm.evaluation.sampling import SamplingOptions
+    from recurlm.files import check_output
     from recurlm.interface import load
 
     options = SamplingOptions(temperature, top_k, top_p, min_p, typical, repetition_penalty)
@@ -91,6 +92,8 @@ def generate(
         )
     if beam is None and length_penalty is not None:
         raise UsageError("--length-penalty belongs to --beam N")
+    if state_out is not None:
+        check_output(state_out)
     if state_out is not None and count > 1:
         raise UsageError(f"--state-out keeps the state after one text, not after {count}; leave --count out")
     model = load(run, device=resolve_device(device).type)
