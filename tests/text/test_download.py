@@ -20,6 +20,13 @@ CONTENT = b"a line of text\n" * 20_000
 DIGEST = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
 
 
+def zipped(content: bytes) -> bytes:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("text.txt", content)
+    return archive.getvalue()
+
+
 class Handler(BaseHTTPRequestHandler):
     """Each path misbehaves in its own way."""
 
@@ -91,21 +98,14 @@ class Handler(BaseHTTPRequestHandler):
     def loop(self) -> None:
         self.head(0, 302, Location="/loop")
 
-    def zipped(self, old: bytes, new: bytes) -> None:
-        """An archive with a part of it exchanged, which must be there."""
-        archive = io.BytesIO()
-        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
-            file.writestr("text.txt", CONTENT)
-        assert old in archive.getvalue()
-        self.head(None)
-        self.wfile.write(archive.getvalue().replace(old, new))
-
     def wild_archive(self) -> None:
-        # the end of the central directory: one entry on this disk, one in all
-        self.zipped(b"PK\5\6\0\0\0\0\1\0\1\0", b"PK\5\6\0\0\0\0\1\0\1\0" + b"\xff\xff\xff\x7f" * 2)
+        """One that says its directory begins two billion bytes after its start."""
+        self.head(None)
+        self.wfile.write(zipped(CONTENT)[:-6] + b"\xff\xff\xff\x7f\0\0")
 
     def undeflatable_archive(self) -> None:
-        self.zipped(b"text.txt" + zlib.compress(CONTENT, wbits=-15)[:4], b"text.txt" + b"\xff" * 4)
+        self.head(None)
+        self.wfile.write(zipped(CONTENT).replace(zlib.compress(CONTENT, wbits=-15)[:4], b"\xff" * 4, 1))
 
     def blank(self) -> None:
         self.wfile.write(b"\r\n\r\n")
