@@ -13,6 +13,7 @@ import os
 import secrets
 import shutil
 import stat
+import time
 import zlib
 from collections.abc import Iterator
 from io import BufferedIOBase, BufferedRandom, BufferedReader, BufferedWriter, RawIOBase
@@ -32,6 +33,7 @@ LARGEST_EXPANDED = 64 << 30
 LARGEST_EXPANSION = 200
 """How many times as large as a gzip file its content may be, once that is larger than `FREE_EXPANSION`."""
 FREE_EXPANSION = 64 << 20
+ABANDONED_SECONDS = 24 * 3600
 
 
 @contextlib.contextmanager
@@ -40,7 +42,7 @@ def temporary_file(folder: Path) -> Iterator[BufferedRandom]:
     folder.mkdir(parents=True, exist_ok=True)
     path = _partial(folder)
     try:
-        with path.open("x+b") as file:
+        with path.open("x+b") as file, locked(path):
             yield file
     finally:
         path.unlink(missing_ok=True)
@@ -62,7 +64,8 @@ def temporary_folder(folder: Path) -> Iterator[Path]:
     path = _partial(folder)
     path.mkdir()
     try:
-        yield path
+        with locked(path):
+            yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
 
@@ -80,10 +83,31 @@ def sync_folder(folder: Path) -> None:
 def remove_partial(folder: Path) -> None:
     """Remove what killed processes left half written in a folder that no other process uses."""
     for path in folder.glob(".*.partial"):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        _remove(path)
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove what killed processes left half written in a folder that others may use: held by none, a day old."""
+    for path in folder.glob(".*.partial"):
+        with contextlib.suppress(OSError):
+            newest = max(each.stat().st_mtime for each in (path, *path.glob("*")))
+            if time.time() - newest > ABANDONED_SECONDS:
+                with locked(path, wait=False):
+                    _remove(path)
+
+
+def discard(path: Path) -> None:
+    """Remove a file, folder or link: its name is free at once, and a process that has it open keeps what it reads."""
+    aside = _partial(path.parent)
+    os.replace(path, aside)
+    _remove(aside)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -177,8 +201,8 @@ def locked(place: Path, *, wait: bool = True) -> Iterator[None]:
 
 
 def digest_of(path: Path, algorithm: str = "sha256") -> str:
-    """``algorithm:hex`` of a file's bytes."""
-    with path.open("rb") as file:
+    """``algorithm:hex`` of a file's bytes. Raises CorruptFileError where it is missing or no regular file."""
+    with opened(path, error=CorruptFileError) as file:
         return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
 
 

@@ -368,7 +368,8 @@ class Trainer:
 
     def _specimen(self) -> str:
         """The start of a sample, so that one sees the model learn."""
-        options = SamplingOptions(temperature=SPECIMEN_TEMPERATURE)
+        banned = self.corpus.codec.vocabulary.placeholders
+        options = SamplingOptions(temperature=SPECIMEN_TEMPERATURE, banned=banned)
         drawn = itertools.islice(sample(self.model, [], options), SPECIMEN_TOKENS[self.recipe.text.unit])
         text = self.corpus.codec.decode(int(ids[0]) for ids in drawn)
         return " / ".join(line for line in text.split("\n") if line)
