@@ -19,10 +19,11 @@ import recurlm
 from fuzz.mutate import Form, json_document, json_lines, safetensors_file
 from fuzz.reader import Reader, once
 from recurlm.bridges.mxnet.importing import import_model
-from recurlm.checkpoints import RunFolder, tensors
+from recurlm.checkpoints import RunFolder, read_checkpoint
 from recurlm.config import TextOptions, load_recipe, recipe_text, recipe_toml
 from recurlm.errors import CorruptFileError, RecurlmError
 from recurlm.plots.training import RunLog, read_metrics
+from recurlm.tensor_files import tensors
 from recurlm.text.codec import Codec
 from recurlm.text.corpora import open_source
 from recurlm.text.sources import Corpus
@@ -209,43 +210,35 @@ def _counters_seeds() -> list[bytes]:
     return [(_checkpoint() / "counters.json").read_bytes(), Counters(best_nats=2.5, validations=[3.0, 2.5]).to_json()]
 
 
-def _stopped_run(folder: Path) -> tuple[RunFolder, Path]:
-    run = once(lambda place: shutil.copytree(OLD / "stopped", place), folder / "stopped")
-    place = run / "checkpoints" / _checkpoint().name
-    shutil.copy(_checkpoint() / "manifest.json", place)
-    return RunFolder(run), place
-
-
-def _newest(run: RunFolder) -> dict[str, bytes]:
-    files = run.latest_checkpoint()
-    assert files is not None, "no checkpoint"
-    return files
+def _stopped_run(folder: Path) -> Path:
+    """The checkpoint in a fresh copy of the run that version 0.1.0 left."""
+    run = folder / "stopped"
+    shutil.rmtree(run, ignore_errors=True)
+    shutil.copytree(OLD / "stopped", run)
+    return run / "checkpoints" / _checkpoint().name
 
 
 def _check_counters(content: bytes, folder: Path) -> None:
-    run, place = _stopped_run(folder)
-    _refused_altered(_checkpoint(), place, "counters.json", content, lambda: _newest(run))
+    place = _stopped_run(folder)
+    _refused_altered(_checkpoint(), place, "counters.json", content, lambda: read_checkpoint(place))
     _fit(place, "counters.json", content)
-    try:
-        counters = Counters.from_json(_newest(run)["counters.json"])
-    finally:
-        shutil.copy(_checkpoint() / "counters.json", place)
+    counters = Counters.from_json(read_checkpoint(place)["counters.json"])
     assert Counters.from_json(counters.to_json()) == counters, "other counters when written and read again"
     assert all(each >= 0 for each in (counters.epoch, counters.index, counters.step, counters.tokens, counters.seconds))
 
 
 def _check_optimizer(content: bytes, folder: Path) -> None:
     recipe = RunFolder(OLD / "stopped").recipe()
-    run, place = _stopped_run(folder)
-    _refused_altered(_checkpoint(), place, "optimizer.safetensors", content, lambda: _newest(run))
+    place = _stopped_run(folder)
+    _refused_altered(_checkpoint(), place, "optimizer.safetensors", content, lambda: read_checkpoint(place))
     optimizer = build_optimizer(recipe.optimizer, _old_model().network)
     restore_optimizer(optimizer, tensors(content, place / "optimizer.safetensors"))
     optimizer.state_dict()
 
 
 def _check_carried_state(content: bytes, folder: Path) -> None:
-    run, place = _stopped_run(folder)
-    _refused_altered(_checkpoint(), place, "state.safetensors", content, lambda: _newest(run))
+    place = _stopped_run(folder)
+    _refused_altered(_checkpoint(), place, "state.safetensors", content, lambda: read_checkpoint(place))
     state = _state_from_tensors(tensors(content, place / "state.safetensors"), _old_model().network)
     if state is not None:
         columns = len(state[0][0])

@@ -1,10 +1,10 @@
 """Where a run stands, and what it reports at its end."""
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from recurlm.documents import parse_json_object
+from recurlm.documents import parse_record
 from recurlm.errors import CorruptFileError
 from recurlm.evaluation.perplexity import Perplexity
 from recurlm.training.progress import clock
@@ -44,14 +44,13 @@ class Counters:
 
         Raises CorruptFileError.
         """
-        values = parse_json_object(content, "checkpoint: counters.json")
-        unknown = values.keys() - {each.name for each in fields(cls)}
-        if unknown:
-            raise CorruptFileError(
-                f"checkpoint: counters.json holds {', '.join(sorted(unknown))}, which this version does not know; "
-                "go on with the version that wrote it"
-            )
-        return cls(**values)
+        try:
+            counters = parse_record(cls, content, "checkpoint: its counters")
+        except CorruptFileError as error:
+            raise CorruptFileError(f"{error}; go on with the version that wrote it, or start again") from error
+        if min(counters.epoch, counters.index, counters.step, counters.tokens, counters.seconds) < 0:
+            raise CorruptFileError("checkpoint: its counters stand below zero; start again")
+        return counters
 
     def to_json(self) -> bytes:
         """The counters as a checkpoint keeps them."""
