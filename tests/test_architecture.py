@@ -16,7 +16,7 @@ LEVELS = {
     "files": 0,
     "text": 1,
     "kernels": 1,
-    "devices": 1,
+    "devices": 0,
     "models": 2,
     "evaluation": 3,
     "checkpoints": 3,
