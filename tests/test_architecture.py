@@ -18,7 +18,7 @@ LEVELS = {
     "documents": 0,
     "text": 1,
     "kernels": 1,
-    "devices": 1,
+    "devices": 0,
     "models": 2,
     "evaluation": 3,
     "checkpoints": 3,
