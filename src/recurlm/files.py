@@ -10,11 +10,12 @@ import gzip
 import hashlib
 import itertools
 import os
+import re
 import secrets
 import shutil
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from io import BufferedIOBase, BufferedRandom, BufferedReader, BufferedWriter, RawIOBase
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,7 +26,11 @@ LIMITS_VARIABLE = "RECURLM_LIMITS"
 LARGEST_DOCUMENT = 256 << 20
 """Bytes of a file that is held in memory whole: JSON, TOML, a vocabulary, a manifest."""
 LONGEST_LINE = 64 << 20
-"""Bytes of one line."""
+"""Bytes of one line of a text."""
+LONGEST_ENTRY = 1 << 20
+"""Bytes of one line of a list, a lattice, an ARPA file or references."""
+LARGEST_LIST = 1 << 30
+"""Bytes of a list, a lattice or references, unpacked."""
 LARGEST_EXPANDED = 64 << 30
 """Bytes that a gzip file may hold."""
 LARGEST_EXPANSION = 200
@@ -192,10 +197,12 @@ def _cannot_open(path: Path, failure: OSError | ValueError) -> str:
     return f"cannot open {path}: {reason}"
 
 
-def read_bounded(path: Path, largest: int = LARGEST_DOCUMENT, *, error: type[RecurlmError] = InputError) -> bytes:
-    """The whole content of a regular file. Raises `error` as `opened` does, and where it is larger than `largest`."""
+def read_bounded(
+    path: Path, largest: int = LARGEST_DOCUMENT, *, pipes: bool = False, error: type[RecurlmError] = InputError
+) -> bytes:
+    """The whole content of a file. Raises `error` as `opened` does, and where it is larger than `largest`."""
     largest = raised(largest)
-    with opened(path, error=error) as file:
+    with opened(path, pipes=pipes, error=error) as file:
         try:
             content = file.read(largest + 1)
         except OSError as failure:
@@ -205,15 +212,21 @@ def read_bounded(path: Path, largest: int = LARGEST_DOCUMENT, *, error: type[Rec
     return content
 
 
-def raw_lines(file: BinaryIO | BufferedIOBase, name: str, longest: int = LONGEST_LINE) -> Iterator[bytes]:
-    """Lines with their line feeds. Raises InputError naming file and line where one is longer than `longest` bytes."""
+def raw_lines(
+    file: BinaryIO | BufferedIOBase,
+    name: str,
+    longest: int = LONGEST_LINE,
+    *,
+    error: type[RecurlmError] = InputError,
+) -> Iterator[bytes]:
+    """Lines with their line feeds. Raises `error` naming file and line where one is longer than `longest` bytes."""
     longest = raised(longest)
     for number in itertools.count(1):
         line = file.readline(longest + 1)
         if not line:
             return
         if len(line) > longest:
-            raise InputError(f"{name}, line {number}: longer than {longest:,} bytes, the limit{how_to_raise()}")
+            raise error(f"{name}, line {number}: longer than {longest:,} bytes, the limit{how_to_raise()}")
         yield line
 
 
@@ -256,6 +269,26 @@ class _Gunzipped(RawIOBase):
             raise InputError(
                 f"{self._name} holds more than {self._expansion} times its own size, as no text does{how_to_raise()}"
             )
+
+
+def bounded(pieces: Iterable[bytes], name: str, largest: int = LARGEST_EXPANDED) -> Iterator[bytes]:
+    """The same pieces. Raises InputError once they are more than `largest` bytes together."""
+    largest = raised(largest)
+    total = 0
+    for piece in pieces:
+        total += len(piece)
+        if total > largest:
+            raise InputError(f"{name} holds more than {largest:,} bytes, the limit{how_to_raise()}")
+        yield piece
+
+
+def shown_name(name: str | Path) -> str:
+    """A file name as text: a byte that is not UTF-8 becomes its value, such as \\xe9."""
+    return _ESCAPED_BYTE.sub(lambda found: f"\\x{ord(found[0]) - 0xDC00:02x}", str(name))
+
+
+_ESCAPED_BYTE = re.compile("[\udc80-\udcff]")
+"""How Python holds a byte of a file name that is not UTF-8 (PEP 383)."""
 
 
 def how_to_raise() -> str:

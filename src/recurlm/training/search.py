@@ -12,9 +12,10 @@ import torch
 
 from recurlm.checkpoints import RunFolder
 from recurlm.config import Recipe, apply_changes, changed_key, parse_recipe, recipe_toml
+from recurlm.documents import json_text, parse_json_object
 from recurlm.errors import CorruptFileError, InputError, RecurlmError, StoppedError, UsageError
 from recurlm.evaluation.perplexity import Perplexity
-from recurlm.files import write_whole
+from recurlm.files import read_bounded, write_whole
 from recurlm.text.corpora import is_read_once, open_source
 from recurlm.training.counters import Result
 from recurlm.training.loop import AfterValidation, DivergedError
@@ -267,7 +268,7 @@ def open_search(request: SearchRequest) -> Search:
     if (folder / SEARCH_FILE).is_file():
         _check_same(folder, description, resume=training.resume)
     study = Study(folder / TRIALS_FILE, space, config.seed)
-    write_whole(folder / SEARCH_FILE, json.dumps(description, indent=2, ensure_ascii=False).encode())
+    write_whole(folder / SEARCH_FILE, json_text(description, indent=2).encode())
     own = replace(
         training,
         text=config.source,
@@ -315,10 +316,7 @@ def _check_same(folder: Path, asked: dict[str, Any], *, resume: bool) -> None:
     path = folder / SEARCH_FILE
     if not resume:
         raise InputError(f"{folder} already holds a search; add --resume to go on with it, or name another --out")
-    try:
-        recorded = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise CorruptFileError(f"{path}: not JSON; begin the search anew in another folder") from error
+    recorded = parse_json_object(read_bounded(path, error=CorruptFileError), str(path), file_names=True)
     for key, value in asked.items():
         if recorded.get(key) != value:
             raise InputError(f"{folder}: was begun with another {key}; give the same command, or name another --out")
