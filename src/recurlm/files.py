@@ -14,12 +14,14 @@ import re
 import secrets
 import shutil
 import stat
+import time
 import zlib
 from collections.abc import Iterable, Iterator
 from io import BufferedIOBase, BufferedRandom, BufferedReader, BufferedWriter, RawIOBase
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
+from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError, InputError, RecurlmError, UsageError
 
 LIMITS_VARIABLE = "RECURLM_LIMITS"
@@ -36,6 +38,7 @@ LARGEST_EXPANDED = 64 << 30
 LARGEST_EXPANSION = 200
 """How many times as large as a gzip file its content may be, once that is larger than `FREE_EXPANSION`."""
 FREE_EXPANSION = 64 << 20
+ABANDONED_SECONDS = 24 * 3600
 
 
 @contextlib.contextmanager
@@ -44,7 +47,7 @@ def temporary_file(folder: Path) -> Iterator[BufferedRandom]:
     folder.mkdir(parents=True, exist_ok=True)
     path = _partial(folder)
     try:
-        with path.open("x+b") as file:
+        with path.open("x+b") as file, locked(path):
             yield file
     finally:
         path.unlink(missing_ok=True)
@@ -66,7 +69,8 @@ def temporary_folder(folder: Path) -> Iterator[Path]:
     path = _partial(folder)
     path.mkdir()
     try:
-        yield path
+        with locked(path):
+            yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
 
@@ -84,19 +88,42 @@ def sync_folder(folder: Path) -> None:
 def remove_partial(folder: Path) -> None:
     """Remove what killed processes left half written in a folder that no other process uses."""
     for path in folder.glob(".*.partial"):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        _remove(path)
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove what killed processes left half written in a folder that others may use: held by none, a day old."""
+    for path in folder.glob(".*.partial"):
+        with contextlib.suppress(OSError):
+            newest = max(each.stat().st_mtime for each in (path, *path.glob("*")))
+            if time.time() - newest > ABANDONED_SECONDS:
+                with locked(path, wait=False):
+                    _remove(path)
+
+
+def discard(path: Path) -> None:
+    """Remove a file, folder or link: its name is free at once, and a process that has it open keeps what it reads."""
+    aside = _partial(path.parent)
+    os.replace(path, aside)
+    _remove(aside)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def new_content(target: Path) -> Iterator[BufferedWriter | BufferedRandom]:
     """A file to write that becomes ``target`` at the end, whole, and not at all after an error.
 
-    A link stays and what it leads to is replaced; a device or a pipe is written as it is.
+    A link stays and what it leads to is replaced; a device or a pipe is written as it is. Raises UsageError where
+    ``target`` is a file of a run folder, which only this program's own commands write.
     """
     target = target.resolve()
+    check_output(target)
     if target.exists() and not target.is_file():
         with target.open("wb") as file:
             yield file
@@ -106,10 +133,52 @@ def new_content(target: Path) -> Iterator[BufferedWriter | BufferedRandom]:
         keep(unfinished, target)
 
 
+def check_output(target: Path) -> None:
+    """Raises UsageError for a manifest, and for a file that the manifest beside it lists."""
+    target = target.resolve()
+    manifest = target.with_name("manifest.json")
+    if not target.is_file() or not manifest.is_file():
+        return
+    try:
+        listed = parse_json_object(read_bounded(manifest, error=CorruptFileError), str(manifest)).get("sha256")
+    except CorruptFileError:
+        return  # a manifest of something else
+    if isinstance(listed, dict) and target.name in (*listed, manifest.name, "metrics.jsonl"):
+        raise UsageError(f"{target} is a file of a run folder; name another file to write")
+
+
 def write_whole(target: Path, content: bytes) -> None:
     """Write a file whole or not at all."""
     with new_content(target) as file:
         file.write(content)
+
+
+def write_within(folder: Path, name: str, content: bytes) -> None:
+    """Write a file of a folder that this program keeps, whole or not at all.
+
+    A link in its place is replaced, never followed: whoever handed the folder over may have set it.
+    """
+    with temporary_file(folder) as file:
+        file.write(content)
+        keep(file, folder / name)
+
+
+def append_within(folder: Path, name: str) -> TextIO:
+    """A text file of such a folder, open for appending. Raises CorruptFileError where it is a link or no file."""
+    path = folder / name
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | _NONBLOCK
+    refuse_link(path)
+    descriptor = os.open(path, flags, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise CorruptFileError(f"{path} is a pipe or a device, to which nothing is written; remove it")
+    return open(descriptor, "a", encoding="utf-8")
+
+
+def refuse_link(path: Path) -> None:
+    """Raises CorruptFileError for a link in a folder that this program writes to."""
+    if path.is_symlink():
+        raise CorruptFileError(f"{path} is a link, and nothing is written through links here; remove it")
 
 
 @contextlib.contextmanager
@@ -137,8 +206,8 @@ def locked(place: Path, *, wait: bool = True) -> Iterator[None]:
 
 
 def digest_of(path: Path, algorithm: str = "sha256") -> str:
-    """``algorithm:hex`` of a file's bytes."""
-    with path.open("rb") as file:
+    """``algorithm:hex`` of a file's bytes. Raises CorruptFileError where it is missing or no regular file."""
+    with opened(path, error=CorruptFileError) as file:
         return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
 
 
@@ -204,11 +273,19 @@ def read_bounded(
     largest = raised(largest)
     with opened(path, pipes=pipes, error=error) as file:
         try:
-            content = file.read(largest + 1)
+            content = _read_up_to(file, largest + 1)
         except OSError as failure:
             raise error(f"cannot read {path}: {failure.strerror}") from failure
     if len(content) > largest:
         raise error(f"{path} is larger than {largest:,} bytes, the limit for such a file{how_to_raise()}")
+    return content
+
+
+def _read_up_to(file: BufferedReader, most: int) -> bytes:
+    """At most so many bytes. Python sets aside all that one call may return, so calls are as large as the file."""
+    content = file.read(min(os.fstat(file.fileno()).st_size + 1, most))
+    while len(content) < most and (piece := file.read(min(most - len(content), 1 << 16))):
+        content += piece
     return content
 
 

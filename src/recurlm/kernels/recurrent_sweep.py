@@ -4,8 +4,8 @@ Each fast path takes and gives what its plain twin, `step_by_step`, takes and gi
 input (T, B, I) and a state of (B, H) tensors in; outputs (T, B, H) and the state after the last step out.
 """
 
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor
@@ -67,12 +67,22 @@ def _library_lstm(weights: Weights, input: Tensor, state: LayerState) -> tuple[T
     """torch's LSTM; without oneDNN, torch computes it step by step, where oneDNN has none for this processor."""
     hidden, cell = state
     there = input.device.type != "cpu" or runs("lstm fp32")
-    onednn = nullcontext() if there else torch.backends.mkldnn.flags(enabled=False)
-    with onednn:
+    with nullcontext() if there else _without_onednn():
         output, hidden, cell = torch.lstm(
             input, (hidden[None], cell[None]), weights, True, 1, 0.0, torch.is_grad_enabled(), False, False
         )
     return output, (hidden[0], cell[0])
+
+
+@contextmanager
+def _without_onednn() -> Iterator[None]:
+    """torch.backends.mkldnn.flags would set TF32 too, which torch answers with a warning on a CPU."""
+    before = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(False)
+    try:
+        yield
+    finally:
+        torch._C._set_mkldnn_enabled(before)
 
 
 def gru(weights: Weights, input: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:

@@ -15,7 +15,7 @@ from recurlm.config import Recipe, apply_changes, changed_key, parse_recipe, rec
 from recurlm.documents import json_text, parse_json_object
 from recurlm.errors import CorruptFileError, InputError, RecurlmError, StoppedError, UsageError
 from recurlm.evaluation.perplexity import Perplexity
-from recurlm.files import read_bounded, write_whole
+from recurlm.files import read_bounded, write_within
 from recurlm.text.corpora import is_read_once, open_source
 from recurlm.training.counters import Result
 from recurlm.training.loop import AfterValidation, DivergedError
@@ -175,7 +175,7 @@ class Search:
             trial.state, trial.note = "failed", str(error)
         trial.seconds = before + time.monotonic() - began
         if trial is self.study.best:
-            write_whole(self.folder / BEST_FILE, recipe_toml(self._best_recipe(trial)).encode())
+            write_within(self.folder, BEST_FILE, recipe_toml(self._best_recipe(trial)).encode())
         self.study.save()
         if trial.state != "unfinished":
             RunFolder(self._place(trial)).discard_checkpoints()
@@ -184,7 +184,7 @@ class Search:
         def train(trial: Trial, judge: AfterValidation, stop: StopRequest) -> Result:
             place = self._place(trial)
             recipe = place.with_suffix(".toml")
-            write_whole(recipe, recipe_toml(self._recipe_of(trial)).encode())
+            write_within(recipe.parent, recipe.name, recipe_toml(self._recipe_of(trial)).encode())
             request = replace(self.request, recipe=str(recipe), out=place)
             return prepare_training(request, TrialWatcher(watcher, trial), judge).fit(stop)
 
@@ -268,7 +268,7 @@ def open_search(request: SearchRequest) -> Search:
     if (folder / SEARCH_FILE).is_file():
         _check_same(folder, description, resume=training.resume)
     study = Study(folder / TRIALS_FILE, space, config.seed)
-    write_whole(folder / SEARCH_FILE, json_text(description, indent=2).encode())
+    write_within(folder, SEARCH_FILE, json_text(description, indent=2).encode())
     own = replace(
         training,
         text=config.source,
