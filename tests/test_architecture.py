@@ -19,7 +19,7 @@ LEVELS = {
     "capacity": 1,
     "text": 1,
     "kernels": 1,
-    "devices": 1,
+    "devices": 0,
     "models": 2,
     "evaluation": 3,
     "checkpoints": 3,

@@ -40,16 +40,13 @@ class Counters:
 
     @classmethod
     def from_json(cls, content: bytes) -> "Counters":
-        """Read back a checkpoint's counters; what an older version did not count has its default.
-
-        Raises CorruptFileError.
-        """
+        """Read back a checkpoint's counters. Raises CorruptFileError."""
         try:
             counters = parse_record(cls, content, "checkpoint: its counters")
         except CorruptFileError as error:
-            raise CorruptFileError(f"{error}; go on with the version that wrote it, or start again") from error
+            raise CorruptFileError(f"{error}; start the training again") from error
         if min(counters.epoch, counters.index, counters.step, counters.tokens, counters.seconds) < 0:
-            raise CorruptFileError("checkpoint: its counters stand below zero; start again")
+            raise CorruptFileError("checkpoint: its counters stand below zero; start the training again")
         return counters
 
     def to_json(self) -> bytes:
