@@ -12,6 +12,7 @@ import re
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any, NoReturn, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
@@ -131,11 +132,16 @@ def parse_record(kind: type[_Record], content: bytes | str, place: str) -> _Reco
     if unknown:
         raise CorruptFileError(f"{place}: the key {min(unknown)!r:.60} is unknown to this version of recurlm")
     try:
-        return TypeAdapter(kind).validate_json(json.dumps(values), strict=True)
+        return cast(_Record, _adapter(cast(Any, kind)).validate_json(json.dumps(values), strict=True))
     except ValidationError as failure:
         first = failure.errors()[0]
         key = ".".join(map(str, first["loc"]))
         raise CorruptFileError(f"{place}: {key}: {first['msg']}") from failure
+
+
+@lru_cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
 
 
 def parse_toml(content: bytes | str, place: str, *, error: type[RecurlmError] = InputError) -> dict[str, Any]:

@@ -410,7 +410,7 @@ def load(path: str | Path, *, device: str = "cpu") -> Model:
     Raises InputError where there is no run, CorruptFileError where a file was altered.
     """
     folder = RunFolder(Path(path))
-    config = folder.config()
+    config = folder.config("corpus")
     codec = folder.codec()
     network = folder.load_model(codec).to(torch.device(device))
     return Model(network, codec, folder.recipe(), config["corpus"]["source"])

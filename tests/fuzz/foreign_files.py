@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import json
 import math
+import re
 import shutil
 from collections.abc import Callable
 from functools import cache
@@ -31,7 +32,7 @@ from recurlm.text.vocabulary import Vocabulary
 
 TESTS = Path(__file__).parents[1]
 CODEC = Codec(Words(), Vocabulary(("<eos>", "<unk>", "the", "cat")))
-UTTERANCES = 4
+UTTERANCES = 2
 PATHS = 20
 
 
@@ -45,16 +46,21 @@ def _check_text_named(name: str) -> Callable[[bytes, Path], None]:
         path = folder / name
         path.write_bytes(content)
         text = open_text(path, cache_directory=folder / "cache")
-        whole = "".join(text.blocks())
-        assert whole == "".join(text.blocks(7)), "other blocks, another text"
-        assert "\r\n" not in whole
-        assert len(list(text.lines())) == whole.count("\n") + (not whole.endswith("\n"))
-        encoded = CODEC.encode(text)
-        assert len(encoded.ends) == len(list(text.lines())), "other lines than sentences"
+        assert "".join(text.blocks()) == "".join(text.blocks(1009)), "other blocks, another text"
+        lines = list(text.lines())
+        assert lines == _lines(gzip.decompress(content) if name.endswith(".gz") else content), "other lines"
+        assert len(CODEC.encode(text).ends) == len(lines), "other lines than sentences"
         for part in cut(text):
             assert "".join(part.blocks())
 
     return check
+
+
+def _lines(content: bytes) -> list[str]:
+    """By the rule, written another way: a line feed, and one carriage return before it, end a line."""
+    decoded = content.decode("utf-8-sig")
+    lines = re.split("\r?\n", decoded)
+    return lines[:-1] if decoded.endswith("\n") else lines
 
 
 ARPA_WORDS = (
@@ -171,7 +177,7 @@ def _check_lists(found: NBestFile, folder: Path) -> None:
     hypotheses = list(found.hypotheses)
     with again.open("w", encoding="utf-8") as file:
         for each in hypotheses:
-            assert "\n" not in each.utterance + each.text, "a line end inside a line"
+            assert "\n" not in each.text, "a line end inside a line"
             costs = {"acoustic": each.acoustic_cost, "language": each.language_cost, "graph": each.graph_cost}
             assert all(cost is None or math.isfinite(cost) for cost in costs.values())
             scores = {name: None if cost is None else -cost for name, cost in costs.items()}
@@ -242,9 +248,9 @@ def _symbol_seeds() -> list[bytes]:
 
 
 def _params_seeds() -> list[bytes]:
-    own = [(MXNET / name / "model-0001.params").read_bytes() for name in MODELS]
     names = ("types", "csr", "row_sparse", "numpy_shapes", "nameless")
-    return own + [(GRAPHS / f"{name}.params").read_bytes() for name in names]
+    others = [(GRAPHS / f"{name}.params").read_bytes() for name in names]
+    return [(MXNET / MODELS[0] / "model-0001.params").read_bytes()] * 3 + others
 
 
 def _word_list_seeds() -> list[bytes]:
@@ -258,19 +264,11 @@ def _mxnet_reader(changed: str) -> Callable[[bytes, Path], None]:
     """Imports a model of three files, one of them changed, and scores a sentence with what came of it."""
 
     def check(content: bytes, folder: Path) -> None:
-        for model in MODELS:
-            place = once(
-                lambda place, model=model: shutil.copytree(MXNET / model, place), folder / f"{changed}-{model}"
-            )
-            (place / changed).write_bytes(content)
-            run = folder / "imported"
-            shutil.rmtree(run, ignore_errors=True)
-            try:
-                import_model(str(place / "model"), 1, place / _vocabulary_name(changed), run)
-                break
-            except RecurlmError:
-                if changed != "model-0001.params" or model == MODELS[-1]:
-                    raise
+        place = once(lambda place: shutil.copytree(MXNET / MODELS[0], place), folder / f"mxnet-{changed}")
+        (place / changed).write_bytes(content)
+        run = folder / "imported"
+        shutil.rmtree(run, ignore_errors=True)
+        import_model(str(place / "model"), 1, place / _vocabulary_name(changed), run)
         logprob = recurlm.load(run).score(["the"])[0].logprob
         assert logprob <= 0, f"a logarithm of a probability of {logprob}"
 

@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 import warnings
+import zlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -21,17 +22,18 @@ from fuzz.reader import Reader, once
 from recurlm.bridges.mxnet.importing import import_model
 from recurlm.checkpoints import RunFolder, read_checkpoint
 from recurlm.config import TextOptions, load_recipe, recipe_text, recipe_toml
-from recurlm.errors import CorruptFileError, RecurlmError
+from recurlm.errors import CorruptFileError, RecurlmError, RecurlmWarning
+from recurlm.models.language_model import LanguageModel
 from recurlm.plots.training import RunLog, read_metrics
 from recurlm.tensor_files import tensors
 from recurlm.text.codec import Codec
 from recurlm.text.corpora import open_source
 from recurlm.text.sources import Corpus
-from recurlm.text.store import prepare
+from recurlm.text.store import _digest_of, _read, prepare
 from recurlm.text.tokenization import BytePairs
 from recurlm.text.vocabulary import EOS, Vocabulary
 from recurlm.training.counters import Counters
-from recurlm.training.loop import _state_from_tensors
+from recurlm.training.loop import _restore_random_state, _state_from_tensors
 from recurlm.training.optimizers import build_optimizer, restore_optimizer
 from recurlm.training.progress import Journal
 from recurlm.training.request import TrainingRequest, open_run
@@ -70,14 +72,6 @@ def _refused_altered(original: Path, copy: Path, name: str, content: bytes, read
     finally:
         (copy / name).write_bytes(before)
     raise AssertionError(f"an altered {name} was believed")
-
-
-def _old_run(folder: Path) -> Path:
-    """A fresh copy of the run that version 0.1.0 wrote."""
-    run = folder / "run"
-    shutil.rmtree(run, ignore_errors=True)
-    shutil.copytree(OLD / "run", run)
-    return run
 
 
 @cache
@@ -210,16 +204,16 @@ def _counters_seeds() -> list[bytes]:
     return [(_checkpoint() / "counters.json").read_bytes(), Counters(best_nats=2.5, validations=[3.0, 2.5]).to_json()]
 
 
-def _stopped_run(folder: Path) -> Path:
-    """The checkpoint in a fresh copy of the run that version 0.1.0 left."""
-    run = folder / "stopped"
-    shutil.rmtree(run, ignore_errors=True)
-    shutil.copytree(OLD / "stopped", run)
-    return run / "checkpoints" / _checkpoint().name
+def _copied_checkpoint(folder: Path, name: str) -> Path:
+    """A copy of the checkpoint that version 0.1.0 left, for a reader of the file of this name."""
+    place = once(lambda place: shutil.copytree(_checkpoint(), place), folder / f"checkpoint-{name}")
+    for each in ("manifest.json", name):
+        shutil.copy(_checkpoint() / each, place)
+    return place
 
 
 def _check_counters(content: bytes, folder: Path) -> None:
-    place = _stopped_run(folder)
+    place = _copied_checkpoint(folder, "counters.json")
     _refused_altered(_checkpoint(), place, "counters.json", content, lambda: read_checkpoint(place))
     _fit(place, "counters.json", content)
     counters = Counters.from_json(read_checkpoint(place)["counters.json"])
@@ -229,17 +223,22 @@ def _check_counters(content: bytes, folder: Path) -> None:
 
 def _check_optimizer(content: bytes, folder: Path) -> None:
     recipe = RunFolder(OLD / "stopped").recipe()
-    place = _stopped_run(folder)
+    place = _copied_checkpoint(folder, "optimizer.safetensors")
     _refused_altered(_checkpoint(), place, "optimizer.safetensors", content, lambda: read_checkpoint(place))
-    optimizer = build_optimizer(recipe.optimizer, _old_model().network)
+    network = LanguageModel(recipe.model, len(_old_model().codec.vocabulary))
+    optimizer = build_optimizer(recipe.optimizer, network)
     restore_optimizer(optimizer, tensors(content, place / "optimizer.safetensors"))
-    optimizer.state_dict()
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
 
 
 def _check_carried_state(content: bytes, folder: Path) -> None:
-    place = _stopped_run(folder)
+    place = _copied_checkpoint(folder, "state.safetensors")
     _refused_altered(_checkpoint(), place, "state.safetensors", content, lambda: read_checkpoint(place))
-    state = _state_from_tensors(tensors(content, place / "state.safetensors"), _old_model().network)
+    saved = tensors(content, place / "state.safetensors")
+    state = _state_from_tensors(saved, _old_model().network, place)
+    _restore_random_state(saved, place)
     if state is not None:
         columns = len(state[0][0])
         _old_model().network.hidden(torch.zeros((1, columns), dtype=torch.long), state)
@@ -248,7 +247,7 @@ def _check_carried_state(content: bytes, folder: Path) -> None:
 def _check_weights(content: bytes, folder: Path) -> None:
     run = once(lambda place: shutil.copytree(OLD / "run", place), folder / "run-of-weights")
     shutil.copy(OLD / "run" / "manifest.json", run)
-    _refused_altered(OLD / "run", run, "model.safetensors", content, lambda: recurlm.load(run))
+    _refused_altered(OLD / "run", run, "model.safetensors", content, lambda: RunFolder(run).read("model.safetensors"))
     _fit(run, "model.safetensors", content)
     _check_model(recurlm.load(run))
 
@@ -264,7 +263,7 @@ def _check_state(content: bytes, folder: Path) -> None:
     path, again = folder / "x.state", folder / "again.state"
     path.write_bytes(content)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("ignore", RecurlmWarning)
         state = recurlm.State.load(path)
     logprob = _old_model().score(["is a lemon"], state=state)[0].logprob
     assert logprob <= 0, f"a logarithm of a probability of {logprob}"
@@ -273,7 +272,7 @@ def _check_state(content: bytes, folder: Path) -> None:
 
 
 def _check_metrics(content: bytes, folder: Path) -> None:
-    run = _old_run(folder)
+    run = once(lambda place: shutil.copytree(OLD / "run", place), folder / "run-of-metrics")
     (run / "metrics.jsonl").write_bytes(content)
     Journal(run / "metrics.jsonl", step=5, epochs=1).close()
     (run / "metrics.jsonl").write_bytes(content)
@@ -309,14 +308,18 @@ def _true_ids() -> dict[str, Any]:
 
 def _store_reader(name: str) -> Callable[[bytes, Path], None]:
     def check(content: bytes, folder: Path) -> None:
-        cache_directory = folder / "cache"
         key, files = _prepared()
-        shutil.rmtree(cache_directory, ignore_errors=True)
-        place = cache_directory / "prepared" / key
-        place.mkdir(parents=True)
-        for each, kept in files.items():
-            (place / each).write_bytes(content if each == name else kept)
-        prepared = prepare(_texts(), TextOptions(), cache_directory)
+        place = once(lambda place: _write_all(files, place), folder / "prepared" / key)
+        (place / name).write_bytes(content)
+        try:
+            prepared = _read("texts", place)
+        except CorruptFileError:
+            if zlib.crc32(content) % 16:  # all of them are prepared again in the same way
+                raise
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RecurlmWarning)
+                prepared = prepare(_texts(), TextOptions(), folder)
+            _write_all(files, place)
         for split, ids in _true_ids().items():
             assert np.array_equal(prepared[split].ids, ids), f"other ids of {split}"
             assert prepared[split].digest == _texts().split(split).sha256, f"another digest of {split}"
@@ -325,8 +328,35 @@ def _store_reader(name: str) -> Callable[[bytes, Path], None]:
     return check
 
 
+def _check_store_made_to_fit(content: bytes, folder: Path) -> None:
+    """The description with a digest that is right: whoever writes it is believed, but not beyond all bounds."""
+    key, files = _prepared()
+    place = once(lambda place: _write_all(files, place), folder / "prepared" / key)
+    with contextlib.suppress(ValueError, RecursionError):
+        values = json.loads(content)
+        content = json.dumps({"store": values, "sha256": _digest_of(values)}).encode()
+    (place / "store.json").write_bytes(content)
+    prepared = _read("texts", place)
+    _check_tokens(prepared.codec.vocabulary.tokens)
+    for text in prepared.splits.values():
+        assert len(text.ends) <= len(text.ids)
+        assert int(np.max(text.ids)) < len(prepared.codec.vocabulary), "an id beyond the vocabulary"
+        assert text.characters >= 0
+        assert text.oov >= 0
+
+
+def _write_all(files: dict[str, bytes], place: Path) -> None:
+    place.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (place / name).write_bytes(content)
+
+
 def _store_seeds(name: str) -> Callable[[], list[bytes]]:
     return lambda: [_prepared()[1][name]]
+
+
+def _described_store_seeds() -> list[bytes]:
+    return [json.dumps(json.loads(_prepared()[1]["store.json"])["store"]).encode()]
 
 
 SPACE = tuple(map(parse_variation, ("optimizer.learning_rate=log:1e-4..1e-1", "model.cell=lstm|gru")))
@@ -392,6 +422,7 @@ READERS = (
     Reader("state", _state_seeds, _check_state, WEIGHTS),
     Reader("metrics", _run_seeds("metrics.jsonl"), _check_metrics, Form(json_lines)),
     Reader("store", _store_seeds("store.json"), _store_reader("store.json"), JSON),
+    Reader("store-made-to-fit", _described_store_seeds, _check_store_made_to_fit, JSON),
     Reader("store-ids", _store_seeds("train.ids"), _store_reader("train.ids"), Form(binary=True)),
     Reader("store-vocabulary", _store_seeds("vocabulary.json"), _store_reader("vocabulary.json"), JSON),
     Reader("study", _study_seeds, _check_study, Form(json_lines)),

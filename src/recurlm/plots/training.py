@@ -130,7 +130,7 @@ class RunLog:
         if not folder.holds_run():
             return self.name
         config, recipe = folder.config(), folder.recipe()
-        parts = [config["corpus"]["name"] if "corpus" in config else recipe.corpus]
+        parts = [config.get("corpus", {}).get("name", recipe.corpus)]
         parts.append(config.get("recipe_name") or network_name(recipe.model))
         if "parameters" in config:
             parts.append(f"{config['parameters']:,} parameters")

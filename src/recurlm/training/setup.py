@@ -123,7 +123,7 @@ def _prepare(
 
 
 def _check_same_texts(folder: RunFolder, corpus: PreparedCorpus) -> None:
-    recorded = folder.config()["corpus"]["splits"]
+    recorded = folder.config("corpus")["corpus"].get("splits", {})
     for name, text in corpus.splits.items():
         if name not in recorded or recorded[name]["digest"] != text.digest:
             raise InputError(f"{folder.path}: the {name} text is no longer the one it was begun with; bring that back")
