@@ -1,13 +1,36 @@
-"""Files and folders that are written whole or not at all."""
+"""Files that are written whole or not at all, and the one reader of files that nobody vouches for.
+
+The reader opens regular files only, and knows how large a file, a line and the content of a gzip file may be. Every
+limit is multiplied by the environment variable RECURLM_LIMITS, 1 where it is not set; docs/limits.md lists them.
+"""
 
 import contextlib
+import errno
+import gzip
 import hashlib
+import itertools
 import os
 import secrets
 import shutil
+import stat
+import zlib
 from collections.abc import Iterator
-from io import BufferedRandom, BufferedWriter
+from io import BufferedIOBase, BufferedRandom, BufferedReader, BufferedWriter, RawIOBase
 from pathlib import Path
+from typing import Any, BinaryIO
+
+from recurlm.errors import CorruptFileError, InputError, RecurlmError, UsageError
+
+LIMITS_VARIABLE = "RECURLM_LIMITS"
+LARGEST_DOCUMENT = 256 << 20
+"""Bytes of a file that is held in memory whole: JSON, TOML, a vocabulary, a manifest."""
+LONGEST_LINE = 64 << 20
+"""Bytes of one line."""
+LARGEST_EXPANDED = 64 << 30
+"""Bytes that a gzip file may hold."""
+LARGEST_EXPANSION = 200
+"""How many times as large as a gzip file its content may be, once that is larger than `FREE_EXPANSION`."""
+FREE_EXPANSION = 64 << 20
 
 
 @contextlib.contextmanager
@@ -116,3 +139,125 @@ def digest_of(path: Path, algorithm: str = "sha256") -> str:
 
 def _partial(folder: Path) -> Path:
     return folder / f".{os.getpid()}-{secrets.token_hex(6)}.partial"
+
+
+def raised(limit: int) -> int:
+    """A limit times RECURLM_LIMITS. Raises UsageError where that is not a number of at least 1."""
+    written = os.environ.get(LIMITS_VARIABLE, "1")
+    try:
+        factor = float(written)
+        if 1 <= factor <= 1e9:
+            return int(limit * factor)
+    except ValueError:
+        pass
+    raise UsageError(
+        f"{LIMITS_VARIABLE}={written}: must be a number from 1 to 1e9; 10 makes every limit ten times larger"
+    )
+
+
+@contextlib.contextmanager
+def opened(path: Path, *, pipes: bool = False, error: type[RecurlmError] = InputError) -> Iterator[BufferedReader]:
+    """A file open for reading bytes; with `pipes` also a pipe or device, which only a person may name.
+
+    Raises `error` where the file is missing, a folder, not a regular file, or may not be read.
+    """
+    try:
+        # without O_NONBLOCK, opening a pipe would wait for a process that writes into it
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | (0 if pipes else _NONBLOCK))
+    except (OSError, ValueError) as failure:
+        raise error(_cannot_open(path, failure)) from failure
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode) or (pipes and not stat.S_ISDIR(mode)):
+        with open(descriptor, "rb") as file:
+            yield file
+        return
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise error(f"{path} is a folder; a file is needed here")
+    raise error(f"{path} is not a regular file but a pipe or a device; copy its content into a file")
+
+
+_NONBLOCK = getattr(os, "O_NONBLOCK", 0)
+
+
+def _cannot_open(path: Path, failure: OSError | ValueError) -> str:
+    number = failure.errno if isinstance(failure, OSError) else None
+    if number == errno.ENOENT:
+        return f"no such file: {path}"
+    if number == errno.EISDIR:
+        return f"{path} is a folder; a file is needed here"
+    if number in (errno.EACCES, errno.EPERM):
+        return f"no permission to read {path}; change its permissions or copy it"
+    reason = failure.strerror if isinstance(failure, OSError) else str(failure)
+    return f"cannot open {path}: {reason}"
+
+
+def read_bounded(path: Path, largest: int = LARGEST_DOCUMENT, *, error: type[RecurlmError] = InputError) -> bytes:
+    """The whole content of a regular file. Raises `error` as `opened` does, and where it is larger than `largest`."""
+    largest = raised(largest)
+    with opened(path, error=error) as file:
+        try:
+            content = file.read(largest + 1)
+        except OSError as failure:
+            raise error(f"cannot read {path}: {failure.strerror}") from failure
+    if len(content) > largest:
+        raise error(f"{path} is larger than {largest:,} bytes, the limit for such a file{how_to_raise()}")
+    return content
+
+
+def raw_lines(file: BinaryIO | BufferedIOBase, name: str, longest: int = LONGEST_LINE) -> Iterator[bytes]:
+    """Lines with their line feeds. Raises InputError naming file and line where one is longer than `longest` bytes."""
+    longest = raised(longest)
+    for number in itertools.count(1):
+        line = file.readline(longest + 1)
+        if not line:
+            return
+        if len(line) > longest:
+            raise InputError(f"{name}, line {number}: longer than {longest:,} bytes, the limit{how_to_raise()}")
+        yield line
+
+
+def gunzipped(file: BinaryIO | BufferedReader, name: str, largest: int = LARGEST_EXPANDED) -> BufferedReader:
+    """The content of a gzip file, to be read piece by piece.
+
+    Reading raises CorruptFileError where the gzip file is damaged, and InputError where its content is larger than
+    `largest` bytes or than `LARGEST_EXPANSION` times the gzip file.
+    """
+    return BufferedReader(_Gunzipped(file, name, raised(largest)), 1 << 16)
+
+
+class _Gunzipped(RawIOBase):
+    """Counts what comes out of a gzip file against what goes in."""
+
+    def __init__(self, file: Any, name: str, largest: int) -> None:
+        self._packed, self._name, self._largest = file, name, largest
+        self._content = gzip.GzipFile(fileobj=file)
+        self._expansion = raised(LARGEST_EXPANSION)
+        self._expanded = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            count = self._content.readinto(buffer)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as failure:
+            raise CorruptFileError(
+                f"{self._name} is not a whole gzip file: {failure}; fetch or make it again"
+            ) from failure
+        self._expanded += count
+        self._check()
+        return count
+
+    def _check(self) -> None:
+        if self._expanded > self._largest:
+            raise InputError(f"{self._name} holds more than {self._largest:,} bytes, the limit{how_to_raise()}")
+        if self._expanded > FREE_EXPANSION and self._expanded > self._expansion * self._packed.tell():
+            raise InputError(
+                f"{self._name} holds more than {self._expansion} times its own size, as no text does{how_to_raise()}"
+            )
+
+
+def how_to_raise() -> str:
+    """The end of a message about a limit."""
+    return f"\nif the file is right, raise the limits: {LIMITS_VARIABLE}=10 makes every one ten times larger"
