@@ -13,7 +13,7 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
-from recurlm.config import Recipe, parse_recipe
+from recurlm.config import Recipe, parse_recorded_recipe
 from recurlm.errors import CorruptFileError, InputError
 from recurlm.files import locked, remove_partial, sync_folder, temporary_folder, write_whole
 from recurlm.models.language_model import LanguageModel
@@ -112,7 +112,7 @@ class RunFolder:
 
     def recipe(self) -> Recipe:
         """The recipe the run was made with."""
-        return parse_recipe(self.config()["recipe"], str(self.path / CONFIG_FILE))
+        return parse_recorded_recipe(self.config()["recipe"], str(self.path / CONFIG_FILE))
 
     def codec(self) -> Codec:
         """The run's tokenization and vocabulary."""

@@ -157,11 +157,11 @@ def stream_perplexity(
     """The literature's: one stream, state carried from the first token to the last, every token predicted once.
 
     With `columns` > 1 the stream is cut into that many pieces, read side by side: faster, slightly worse, and named in
-    the signature. Each piece but the first begins with the state after the `warm_up` tokens before it, which are read
-    and not counted. The result does not depend on `chunk`, the steps computed at once.
+    the signature. Each piece but the first begins with the state after ``<eos>`` and the `warm_up` tokens before it,
+    which are read and not counted. The result does not depend on `chunk`, the steps computed at once.
     """
     tally = _Tally(text)
-    warm_up = min(warm_up, column_rows(text, columns)) if columns > 1 else 0
+    warm_up = min(warm_up, column_rows(text, columns) - 1) if columns > 1 else 0
     for positions, losses in _stream_losses(model, text, columns, chunk, warm_up):
         tally.add(positions, losses, tick)
     extra = {"columns": columns} if columns > 1 else {}
@@ -297,17 +297,17 @@ def _stream_losses(
 
 @torch.no_grad()
 def _warm_state(model: LanguageModel, text: EncodedText, columns: int, warm_up: int) -> State:
-    """The state in which each column begins: zeros for the first, and for the others that after `warm_up` tokens.
+    """The state in which each column begins: zeros for the first, for the others that after the tokens before it.
 
-    They start from zeros too; `warm_up` is at most the rows of a column.
+    They read `warm_up` tokens, fewer than a column has. Each begins as the whole stream does, with ``<eos>`` after
+    zeros: after zeros, other tokens can lead to states from which a model does not come back for hundreds of tokens.
     """
     state = model.initial_state(columns)
     if not warm_up:
         return state
     starts = np.arange(columns) * column_rows(text, columns)
-    before = np.arange(-1 - warm_up, -1)[:, None] + starts
-    inside = np.clip(before, 0, len(text.ids) - 1)
-    input_ = np.where(before < 0, EOS_ID, text.ids[inside].astype(np.int64))
+    positions = np.clip(starts + np.arange(-1 - warm_up, -1)[:, None], 0, len(text.ids) - 1)
+    input_ = np.concatenate([np.full((1, columns), EOS_ID), text.ids[positions].astype(np.int64)])
     with evaluating(model), autocast("fp32", model.device):
         _, state = model.hidden(torch.from_numpy(input_).to(model.device), state)
     return restart(state, torch.from_numpy(starts == 0))
@@ -382,9 +382,12 @@ def _result(
     nats, tokens = tally.total()
     if not tokens:
         raise InputError(f"{text.name}: the vocabulary has none of its tokens, so none is left to count")
-    fields = {"tokens": tokens, "eos": eos, "state": state, "oov": text.rule.label(text.oov)}
+    oov = text.rule.label(text.oov)
+    fields = {"tokens": tokens, "eos": eos, "state": state, "oov": f"at-most:{oov}" if text.oov_is_bound else oov}
+    if text.part is not None:
+        extra = extra | {"part": f"first:{text.part}"}
     fields |= extra | {"text": f"sha256:{text.digest[:8]}", "recurlm": VERSION}
-    if text.rule.kind == "skip" and text.oov:
+    if text.part is not None or (text.rule.kind == "skip" and text.oov):
         characters = None
     known = None if text.missing is None else (tally.known_nats, tally.known_tokens)
     return Perplexity(nats, tokens, text.oov, characters, protocol, signature_of(protocol, fields), known)

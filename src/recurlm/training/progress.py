@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 from recurlm.files import write_whole
 
+LARGEST_SHOWN = 0.99
+
 
 class Mirror(Protocol):
     """Someone else who keeps the journal's entries."""
@@ -128,7 +130,8 @@ class LiveLine(Silent):
 
     def tick(self, done: float | None, text: str) -> None:
         if done is not None:
-            self._progress.update(self._task, completed=done, total=1.0)
+            # work goes on for as long as the line is there
+            self._progress.update(self._task, completed=min(done, LARGEST_SHOWN), total=1.0)
         self._progress.update(self._task, description=text)
 
     def close(self) -> None:
@@ -157,6 +160,21 @@ def describe(entry: dict[str, Any]) -> str:
 def perplexity_name(entry: dict[str, Any]) -> str:
     """What a training perplexity is called, which may come from samples of the tokens."""
     return "perplexity (estimated)" if entry.get("estimated") else "perplexity"
+
+
+def say_all(watcher: Watcher, lines: list[str]) -> None:
+    """Say several lines."""
+    for line in lines:
+        watcher.say(line)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as `--time-limit` takes them, such as 45s, 12m or 1h30m; from ten minutes on in whole minutes."""
+    if seconds < 600:
+        minutes, rest = divmod(max(math.ceil(seconds), 0), 60)
+        return f"{minutes}m{rest:02d}s" if minutes and rest else f"{minutes}m" if minutes else f"{rest}s"
+    hours, minutes = divmod(math.ceil(seconds / 60), 60)
+    return f"{hours}h{minutes:02d}m" if hours and minutes else f"{hours}h" if hours else f"{minutes}m"
 
 
 def clock(seconds: float | None) -> str:
