@@ -15,6 +15,7 @@ LEVELS = {
     "version": 0,
     "files": 0,
     "wording": 0,
+    "capacity": 1,
     "documents": 0,
     "text": 1,
     "kernels": 1,

@@ -59,6 +59,12 @@ def test_a_state_is_gone_on_from() -> None:
     assert scored.logprob == pytest.approx(EXPECTED["score_from_state"], rel=OTHER_PROCESSOR)
 
 
+def test_a_sample_with_unk_is_drawn_as_0_1_0_drew_it() -> None:
+    drawn = recurlm.load(FIXTURES / "run").generate("the red", tokens=12, seed=3, allow_unk=True)
+    assert list(drawn.tokens) == EXPECTED["generated"]
+    assert drawn.logprob == pytest.approx(EXPECTED["generated_logprob"], rel=OTHER_PROCESSOR)
+
+
 def test_a_prepared_text_has_the_ids_of_its_text(tmp_path: Path) -> None:
     shutil.copytree(FIXTURES / "cache", tmp_path / "cache")
     source = open_source(str(TEXTS))

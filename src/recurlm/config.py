@@ -23,8 +23,21 @@ from pydantic import (
 from recurlm.errors import InputError
 
 Probability = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[float, Field(gt=0)]
-Natural = Annotated[int, Field(ge=1)]
+LARGEST_NUMBER = 1e9
+LARGEST_COUNT = 1_000_000_000
+LARGEST_BATCH = 1_000_000
+LARGEST_SIZE = 65_536
+MOST_LAYERS = 100
+"""These limits are far above what trains today; what memory forbids below them, `models/memory_estimate.py` says."""
+LONGEST_SHOWN_VALUE = 100
+Positive = Annotated[float, Field(gt=0, le=LARGEST_NUMBER)]
+NotNegative = Annotated[float, Field(ge=0, le=LARGEST_NUMBER)]
+Bias = Annotated[float, Field(ge=-LARGEST_NUMBER, le=LARGEST_NUMBER)]
+Count = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
+CountOrZero = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
+BatchSize = Annotated[int, Field(ge=1, le=LARGEST_BATCH)]
+Size = Annotated[int, Field(ge=1, le=LARGEST_SIZE)]
+Divisor = Annotated[float, Field(gt=1, le=LARGEST_NUMBER)]
 CellKind = Literal["lstm", "mogrifier", "layer-norm-lstm", "gru", "mingru", "qrnn", "tanh", "relu", "sigmoid"]
 LSTM_KINDS: tuple[CellKind, ...] = ("lstm", "mogrifier", "layer-norm-lstm")
 PARALLEL_KINDS: tuple[CellKind, ...] = ("mingru", "qrnn")
@@ -55,18 +68,20 @@ class TextOptions(Section):
         description="ids by falling frequency, or by first appearance as `mx.rnn.encode_sentences` gives them; "
         "byte pairs have an order of their own",
     )
-    minimum_count: Natural = Field(
+    minimum_count: Count = Field(
         1,
         description="rarer words or characters become `<unk>`; a text that holds `<unk>` itself was prepared so and is "
         "left alone",
     )
-    maximum_size: Annotated[int, Field(ge=2)] | None = Field(
+    maximum_size: Annotated[int, Field(ge=2, le=LARGEST_COUNT)] | None = Field(
         None, description="largest vocabulary of words or characters, `<eos>` and `<unk>` included"
     )
     unknown: bool = Field(
         True, description="give a vocabulary of words or characters an `<unk>` even if the text has none"
     )
-    merges: Natural | None = Field(None, description='size of the byte-pair vocabulary; `unit = "bpe"` only')
+    merges: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        None, description='size of the byte-pair vocabulary; `unit = "bpe"` only'
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> "TextOptions":
@@ -81,8 +96,8 @@ class StreamBatches(Section):
     """Contiguous columns of one long text; the state is carried from batch to batch."""
 
     kind: Literal["stream"] = Field("stream", description="contiguous columns with carried state")
-    batch_size: Natural = Field(20, description="columns B")
-    bptt: Natural = Field(35, description="time steps T through which the gradient flows")
+    batch_size: BatchSize = Field(20, description="columns B")
+    bptt: BatchSize = Field(35, description="time steps T through which the gradient flows")
     random_lengths: bool = Field(
         False,
         description="draw T from N(bptt, 5), one time in twenty from N(bptt / 2, 5), and scale the rate by T / bptt",
@@ -99,8 +114,8 @@ class SentenceBatches(Section):
     """Sentences padded to the length of their bucket; every sentence starts from a zero state."""
 
     kind: Literal["sentences"] = Field("sentences", description="bucketed sentences")
-    batch_size: Natural = Field(50, description="sentences in a batch B")
-    buckets: tuple[Natural, ...] | Literal["auto"] = Field(
+    batch_size: BatchSize = Field(50, description="sentences in a batch B")
+    buckets: Annotated[tuple[BatchSize, ...], Field(max_length=1000)] | Literal["auto"] = Field(
         "auto", description="padded lengths; `auto` chooses them from the distribution of sentence lengths"
     )
     longer: Literal["keep", "discard"] = Field(
@@ -157,7 +172,7 @@ class SampledOutput(Section):
     """One softmax over all tokens, trained on a sample of them at each step; evaluated it is `softmax`."""
 
     kind: Literal["sampled"] = Field("sampled", description="one softmax, trained on a sample of the tokens")
-    tokens: Natural = Field(512, description="tokens in a sample; all where the vocabulary has no more")
+    tokens: Count = Field(512, description="tokens in a sample; all where the vocabulary has no more")
     exponent: Annotated[float, Field(ge=0, le=10)] = Field(
         0.75,
         description="the chance to be in a sample falls with this power of a token's rank, frequent ones are always in",
@@ -168,7 +183,7 @@ class MixtureOutput(Section):
     """A mixture of softmaxes (Yang et al. 2018); the last of `hidden_sizes` need not be `embedding_size` to be tied."""
 
     kind: Literal["mixture"] = Field("mixture", description="a mixture of softmaxes that share their matrix")
-    experts: Natural = Field(15, description="softmaxes K in the mixture")
+    experts: Annotated[int, Field(ge=1, le=10_000)] = Field(15, description="softmaxes K in the mixture")
     dropout: Probability = Field(0.0, description="on the hidden states of the experts")
 
 
@@ -176,10 +191,10 @@ class AdaptiveOutput(Section):
     """Adaptive softmax (Grave et al. 2017): rarer words in clusters with smaller matrices, for large vocabularies."""
 
     kind: Literal["adaptive"] = Field("adaptive", description="rarer words in clusters with smaller matrices")
-    cutoffs: tuple[Natural, ...] = Field(
+    cutoffs: Annotated[tuple[Count, ...], Field(max_length=100)] = Field(
         (2000, 10000), description="the first id of each cluster; those below the first stand in the head"
     )
-    divisor: Annotated[float, Field(ge=1)] = Field(
+    divisor: Annotated[float, Field(ge=1, le=1000)] = Field(
         4.0, description="how many times smaller each cluster's projection is than the one before"
     )
 
@@ -197,8 +212,8 @@ Output = Annotated[SoftmaxOutput | SampledOutput | MixtureOutput | AdaptiveOutpu
 class Mogrifier(Section):
     """How input and state gate each other before a step of `cell = "mogrifier"` (Melis et al. 2020)."""
 
-    rounds: Annotated[int, Field(ge=0)] = Field(5, description="gatings before each step; 0 is the LSTM")
-    rank: Natural | None = Field(
+    rounds: Annotated[int, Field(ge=0, le=100)] = Field(5, description="gatings before each step; 0 is the LSTM")
+    rank: Size | None = Field(
         None, description="rank of the gating matrices, below input and hidden size; none is whole matrices"
     )
 
@@ -224,8 +239,10 @@ class ModelOptions(Section):
     )
     mogrifier: Mogrifier = Field(default_factory=Mogrifier)
     qrnn: QRNN = Field(default_factory=QRNN)
-    embedding_size: Natural = Field(256, description="E")
-    hidden_sizes: tuple[Natural, ...] = Field((256, 256), description="H of each layer, from input to output")
+    embedding_size: Size = Field(256, description="E")
+    hidden_sizes: Annotated[tuple[Size, ...], Field(max_length=MOST_LAYERS)] = Field(
+        (256, 256), description="H of each layer, from input to output"
+    )
     tied: bool = Field(False, description="one matrix for input and output embeddings (Press and Wolf 2017)")
     residual: OneOrSeveral[bool] = Field(
         False, description="add a layer's input to its output where their sizes agree; or one for each layer"
@@ -378,7 +395,7 @@ class XavierInitialisation(Section):
 
     kind: Literal["xavier"] = Field("xavier", description="uniform, scaled by fan-in")
     magnitude: Positive = Field(2.34, description="variance factor; 2.34 is the seed document's")
-    forget_bias: float = Field(1.0, description="LSTM forget gate's bias at the start")
+    forget_bias: Bias = Field(1.0, description="LSTM forget gate's bias at the start")
 
 
 class UniformInitialisation(Section):
@@ -396,7 +413,7 @@ class OrthogonalInitialisation(Section):
 
     kind: Literal["orthogonal"] = Field("orthogonal", description="orthogonal recurrent matrices (Saxe et al. 2014)")
     embedding_scale: Positive = Field(0.1, description="embeddings and decoder uniform in +-this")
-    forget_bias: float = Field(1.0, description="LSTM forget gate's bias at the start")
+    forget_bias: Bias = Field(1.0, description="LSTM forget gate's bias at the start")
 
 
 class SGD(Section):
@@ -405,7 +422,7 @@ class SGD(Section):
     kind: Literal["sgd"] = Field("sgd", description="stochastic gradient descent")
     learning_rate: Positive = Field(1.0, description="highest learning rate")
     momentum: Probability = Field(0.0, description="mu")
-    weight_decay: float = Field(0.0, ge=0, description="wd: L2, part of the gradient; on matrices only")
+    weight_decay: NotNegative = Field(0.0, description="wd: L2, part of the gradient; on matrices only")
 
 
 class Adam(Section):
@@ -418,9 +435,8 @@ class Adam(Section):
     )
     beta2: Probability = Field(0.999, description="decay of the mean of squares")
     epsilon: Positive = Field(1e-8, description="added to the root of the squares")
-    weight_decay: float = Field(
+    weight_decay: NotNegative = Field(
         0.0,
-        ge=0,
         description="wd, on matrices only; adam: L2, wd w joins the gradient and is scaled with it; "
         "adamw: decoupled, w <- w - lr wd w besides",
     )
@@ -434,7 +450,7 @@ class RMSProp(Section):
     alpha: Probability = Field(0.99, description="decay of the mean of squares")
     momentum: Probability = Field(0.0, description="momentum on the scaled step")
     epsilon: Positive = Field(1e-8, description="added to the root of the squares")
-    weight_decay: float = Field(0.0, ge=0, description="wd: L2, part of the gradient; on matrices only")
+    weight_decay: NotNegative = Field(0.0, description="wd: L2, part of the gradient; on matrices only")
 
 
 class Muon(Section):
@@ -450,7 +466,7 @@ class Muon(Section):
     beta1: Probability = Field(0.9, description="AdamW's decay of the mean of gradients")
     beta2: Probability = Field(0.999, description="AdamW's decay of the mean of squares")
     epsilon: Positive = Field(1e-8, description="AdamW's, added to the root of the squares")
-    weight_decay: float = Field(0.0, ge=0, description="decoupled, on matrices only")
+    weight_decay: NotNegative = Field(0.0, description="decoupled, on matrices only")
 
 
 class ConstantSchedule(Section):
@@ -463,9 +479,9 @@ class StepSchedule(Section):
     """Divide by `divisor` after each epoch beyond `after` (Zaremba et al. 2014)."""
 
     kind: Literal["step"] = Field("step", description="divide at the end of epochs")
-    divisor: Annotated[float, Field(gt=1)] = Field(2.0, description="what the rate is divided by")
-    after: Annotated[int, Field(ge=0)] = Field(4, description="epochs at the full rate")
-    every: Natural = Field(1, description="epochs between divisions")
+    divisor: Divisor = Field(2.0, description="what the rate is divided by")
+    after: CountOrZero = Field(4, description="epochs at the full rate")
+    every: Count = Field(1, description="epochs between divisions")
 
 
 class CosineSchedule(Section):
@@ -489,8 +505,8 @@ class PlateauSchedule(Section):
     """Divide when the loss has not improved for more than `patience` validations."""
 
     kind: Literal["plateau"] = Field("plateau", description="divide when validation stops improving")
-    divisor: Annotated[float, Field(gt=1)] = Field(4.0, description="what the rate is divided by")
-    patience: Annotated[int, Field(ge=0)] = Field(0, description="validations without gain that are forgiven")
+    divisor: Divisor = Field(4.0, description="what the rate is divided by")
+    patience: CountOrZero = Field(0, description="validations without gain that are forgiven")
 
 
 class NoAverage(Section):
@@ -506,7 +522,7 @@ class ExponentialAverage(Section):
     decay: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.999, description="what is kept of the average at each of its n"
     )
-    every: Natural = Field(1, description="steps between weights that are averaged")
+    every: Count = Field(1, description="steps between weights that are averaged")
 
 
 class TailAverage(Section):
@@ -514,23 +530,23 @@ class TailAverage(Section):
 
     kind: Literal["tail"] = Field("tail", description="the mean over the end of the run")
     start: Probability = Field(0.8, description="share of the run after which it begins")
-    every: Natural = Field(1, description="steps between weights that are averaged")
+    every: Count = Field(1, description="steps between weights that are averaged")
 
 
 class NonMonotoneAverage(Section):
     """The mean from the moment that validation stops improving: with SGD this is NT-ASGD (Merity et al. 2018)."""
 
     kind: Literal["non-monotone"] = Field("non-monotone", description="the mean since validation got worse")
-    interval: Annotated[int, Field(ge=0)] = Field(
+    interval: CountOrZero = Field(
         5, description="n: it begins when a validation is worse than the best of those before the last n"
     )
-    every: Natural = Field(1, description="steps between weights that are averaged")
+    every: Count = Field(1, description="steps between weights that are averaged")
 
 
 class Training(Section):
     """The loop."""
 
-    epochs: Natural = Field(10, description="passes over the training text")
+    epochs: Annotated[int, Field(ge=1, le=1_000_000)] = Field(10, description="passes over the training text")
     until: Literal["epochs", "time"] = Field(
         "epochs",
         description="what the run and its schedule last for: the epochs, or `--time-limit` where that ends first; "
@@ -541,23 +557,21 @@ class Training(Section):
         "token",
         description="mean over tokens, or sum over time and mean over the batch (Zaremba et al. and MXNet)",
     )
-    activation_penalty: float = Field(
+    activation_penalty: NotNegative = Field(
         0.0,
-        ge=0,
         description="alpha of AR: times the mean square of the last layer's outputs after dropout, nats a token "
         "(Merity et al. 2017); logs and perplexities never hold it",
     )
-    slowness_penalty: float = Field(
+    slowness_penalty: NotNegative = Field(
         0.0,
-        ge=0,
         description="beta of TAR: times the mean square of the change of the last layer's outputs from step to step, "
         "before dropout",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="type of matrix products; auto is bf16 where the processor has them in hardware"
     )
-    patience: Natural | None = Field(None, description="stop after this many validations without a better one")
-    log_every: Natural = Field(50, description="steps between log lines")
+    patience: Count | None = Field(None, description="stop after this many validations without a better one")
+    log_every: Count = Field(50, description="steps between log lines")
     checkpoint_seconds: Positive = Field(60.0, description="seconds between checkpoints inside an epoch")
 
 
@@ -565,11 +579,11 @@ class Validation(Section):
     """What is measured while training, and how."""
 
     split: Literal["valid", "test"] = Field("valid", description="which part; `test` only to repeat the seed document")
-    every: Natural = Field(
+    every: Count = Field(
         1, description="epochs from one validation to the next, checkpoint included; the last epoch always has one"
     )
     protocol: Literal["stream", "sentence", "mxnet"] = Field("stream", description="how perplexity is counted")
-    columns: Natural = Field(
+    columns: BatchSize = Field(
         16,
         description="columns read side by side while training; 1 is the exact stream, which the end of the run uses",
     )
@@ -578,7 +592,7 @@ class Validation(Section):
         description="tokens before each column that are read after `<eos>` and not counted, so that the column begins "
         "in a state that the exact stream could have; 0 begins from zeros. Of several columns only",
     )
-    full_batches: Natural | None = Field(None, description="drop remainders of batches this large, as MXNet does")
+    full_batches: BatchSize | None = Field(None, description="drop remainders of batches this large, as MXNet does")
     keep: Literal["best", "last"] = Field("best", description="which weights the run folder keeps")
 
 
@@ -786,8 +800,12 @@ def _explain(detail: Mapping[str, Any]) -> str:
         return f"{shown}: kind is missing; it is one of {kinds}"
     message = detail["msg"].removeprefix("Value error, ")
     got = detail.get("input")
-    shown_input = "" if isinstance(got, dict) else f" (got {got!r})"
+    shown_input = "" if isinstance(got, dict) else f" (got {_shortened(repr(got))})"
     return f"{shown}: {message}{shown_input}" if shown else message
+
+
+def _shortened(value: str) -> str:
+    return value if len(value) <= LONGEST_SHOWN_VALUE else f"{value[:LONGEST_SHOWN_VALUE]}…"
 
 
 _SECTIONS: dict[str, tuple[type[Section], ...]] = {

@@ -361,3 +361,17 @@ def test_epochs_are_not_asked_of_a_recipe_that_trains_until_a_time() -> None:
     request = TrainingRequest(recipe="ten-minutes", changes=("training.epochs=5",), time_limit="10m")
     with pytest.raises(UsageError, match=r"add --set training\.until=epochs"):
         new_config(request)
+
+
+def test_the_sample_shown_while_training_holds_no_unk_and_changes_nothing(open_trainer: OpenTrainer) -> None:
+    trainer = open_trainer("specimen")
+    unknown = trainer.corpus.codec.vocabulary.unknown_id
+    with torch.no_grad():
+        trainer.model.decoder.bias[unknown] = 20.0
+    weights, random = trainer.model.weights(), torch.get_rng_state()
+    before = {name: tensor.clone() for name, tensor in weights.items()}
+    shown = trainer._specimen()
+    assert shown
+    assert "<unk>" not in shown
+    assert torch.equal(torch.get_rng_state(), random)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in weights.items())

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from recurlm.config import TextOptions
 from recurlm.errors import CorruptFileError, InputError
-from recurlm.files import sync_folder, temporary_folder
+from recurlm.files import remove_abandoned, sync_folder, temporary_folder
 from recurlm.text.codec import Codec, EncodedText, Encoder, closed_blocks, train_tokenization
 from recurlm.text.sources import Corpus, Text
 from recurlm.text.tokenization import LINE_FEED, BytePairs, Tokenization
@@ -57,6 +57,7 @@ def prepare(
     words get provisional ids by first appearance, and are renumbered when their counts are known. With `codec`
     nothing is built: every split is encoded with it.
     """
+    remove_abandoned(cache_directory)
     folder = cache_directory / "prepared" / _key(corpus, options, codec)
     if not (folder / "store.json").is_file():
         with temporary_folder(folder.parent) as unfinished:

@@ -62,6 +62,11 @@ class Vocabulary:
         """Id of ``<unk>``, or None where unknown words are refused."""
         return self.ids.get(UNK)
 
+    @property
+    def placeholders(self) -> tuple[int, ...]:
+        """Ids of tokens that stand for other words and are no text themselves: that of ``<unk>``, or none."""
+        return () if self.unknown_id is None else (self.unknown_id,)
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the tokens in order."""

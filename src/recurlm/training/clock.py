@@ -4,7 +4,7 @@ import time
 
 from recurlm.training.counters import Counters
 
-CLOSING_SHARE = 0.6
+CLOSING_SHARE = 0.7
 """Pictures and the end of the process take about this share of the time in which the program was loaded."""
 VALIDATION_SHARE = 0.1
 """Validation takes at most this share of the time under a limit, its last one excepted."""

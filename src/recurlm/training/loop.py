@@ -129,7 +129,7 @@ class Trainer:
         self.clock.counters = self.counters
         self.state: State | None = None
         self._uncounted_steps = 0
-        self.total_steps = sum(source.length(epoch) for epoch in range(recipe.training.epochs))
+        self.total_steps = source.total_length(recipe.training.epochs)
 
     def fit(self, stop: StopRequest) -> Result:
         """Train to the end of the recipe or of the time. Raises StoppedError or DivergedError, checkpoint kept."""
@@ -369,7 +369,8 @@ class Trainer:
 
     def _specimen(self) -> str:
         """The start of a sample, so that one sees the model learn."""
-        options = SamplingOptions(temperature=SPECIMEN_TEMPERATURE)
+        banned = self.corpus.codec.vocabulary.placeholders
+        options = SamplingOptions(temperature=SPECIMEN_TEMPERATURE, banned=banned)
         drawn = itertools.islice(sample(self.model, [], options), SPECIMEN_TOKENS[self.recipe.text.unit])
         text = self.corpus.codec.decode(int(ids[0]) for ids in drawn)
         return " / ".join(line for line in text.split("\n") if line)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any, Protocol
 
-from recurlm.files import write_whole
+from recurlm.files import named_errors, write_whole
 
 LARGEST_SHOWN = 0.99
 
@@ -30,7 +30,7 @@ class Journal:
 
         `mirror` gets every entry too.
         """
-        self.mirror = mirror
+        self.path, self.mirror = path, mirror
         if path.is_file():
             kept = [line for line in path.read_bytes().splitlines(keepends=True) if _belongs(line, step, epochs)]
             write_whole(path, b"".join(kept))
@@ -39,8 +39,9 @@ class Journal:
     def write(self, entry: dict[str, Any]) -> None:
         """Append one object; numbers that JSON cannot hold become null."""
         cleaned = {key: _finite(value) for key, value in entry.items()}
-        self._file.write(json.dumps(cleaned, allow_nan=False) + "\n")
-        self._file.flush()
+        with named_errors(self.path):
+            self._file.write(json.dumps(cleaned, allow_nan=False) + "\n")
+            self._file.flush()
         if self.mirror is not None:
             self.mirror.write(entry)
 

@@ -10,6 +10,7 @@ from recurlm.checkpoints import MODEL_FILE, RunFolder, digest, tensors
 from recurlm.errors import InputError
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
+from recurlm.models.memory_estimate import check_training_fits
 from recurlm.models.outputs import sample_size
 from recurlm.text.batching import BatchSource, open_batches
 from recurlm.text.codec import EncodedText
@@ -45,6 +46,7 @@ def prepare_training(
     split = config.recipe.validation.split
     if split not in corpus.splits:
         raise InputError(f"{corpus.name}: has no {split} text; put {split}.txt beside the training text")
+    check_training_fits(config.recipe, len(corpus.codec.vocabulary), len(corpus["train"].ids))
     source = open_batches(corpus["train"], config.recipe.batches, config.seed)
     torch.manual_seed(config.seed)
     model = LanguageModel(config.recipe.model, len(corpus.codec.vocabulary))
