@@ -16,6 +16,7 @@ from recurlm.errors import InputError, UsageError
 from recurlm.evaluation.perplexity import SENTENCE_BUDGET, losses_of, signature_of
 from recurlm.evaluation.reading import State, begin, check_state, initial_state
 from recurlm.evaluation.scores import LineScore, Prediction, Totals
+from recurlm.evaluation.shapes import SIZES, parts
 from recurlm.models.language_model import LanguageModel, evaluating
 from recurlm.models.state import State as LayerStates
 from recurlm.models.state import map_state
@@ -33,9 +34,7 @@ CHARACTERS_AT_ONCE = 1 << 20
 LOGITS_AT_ONCE = 1 << 20
 """Numbers held at once for entropies and ranks: few enough to stay near the processor."""
 ROWS = (256, 64, 16, 4)
-SIZES = (1024, 256, 64, 16, 4)
-"""Sequences in a batch, and time steps or positions computed at once. Few different shapes, because oneDNN keeps
-compiled code, megabytes of it, for each shape that it has met."""
+"""Sequences in a batch, where the budget allows it and so many are left."""
 
 
 @dataclass(frozen=True)
@@ -265,7 +264,7 @@ class Scorer:
         model, (steps, columns) = self.model, input.shape
         with evaluating(model), autocast(self.options.precision, model.device):
             outputs = []
-            for part in _parts(steps):
+            for part in parts(steps):
                 hidden, layers = model.hidden(input[part].to(model.device), layers)
                 outputs.append(hidden)
             flat, wanted = torch.cat(outputs).flatten(0, 1), target.to(model.device).flatten()
@@ -329,7 +328,7 @@ def _blocks(lines: Iterable[str]) -> Iterator[list[tuple[int, str]]]:
 def _predictions(model: LanguageModel, hidden: Tensor, target: Tensor) -> list[Prediction]:
     """Entropy of each prediction, and the rank of each target in it: hidden (N, H), target (N)."""
     predictions: list[Prediction] = []
-    for rows in _parts(len(hidden), max(LOGITS_AT_ONCE // model.vocabulary_size, 1)):
+    for rows in parts(len(hidden), max(LOGITS_AT_ONCE // model.vocabulary_size, 1)):
         logits = model.decoder(hidden[rows]).float()
         wanted = logits.gather(1, target[rows].clamp(min=0)[:, None])
         ranks = (logits > wanted).sum(-1) + 1
@@ -361,7 +360,7 @@ def _losses(model: LanguageModel, hidden: Tensor, target: Tensor) -> Tensor:
     losses = torch.zeros(len(target), dtype=torch.float64, device=hidden.device)
     if len(counted):
         positions = F.pad(counted, (0, -len(counted) % _unit(len(counted))), value=int(counted[0]))
-        rows = map(positions.__getitem__, _parts(len(positions)))
+        rows = map(positions.__getitem__, parts(len(positions)))
         losses[counted] = torch.cat([losses_of(model, hidden[row], target[row]) for row in rows])[: len(counted)]
     return losses
 
@@ -369,15 +368,6 @@ def _losses(model: LanguageModel, hidden: Tensor, target: Tensor) -> Tensor:
 def _unit(size: int) -> int:
     """What a number of positions is rounded up to a multiple of."""
     return next(unit for unit in (64, 16, 4) if unit <= max(size, 4))
-
-
-def _parts(length: int, largest: int = SIZES[0]) -> Iterator[slice]:
-    """Slices of few different lengths, the longest first, none above `largest`."""
-    start = 0
-    while start < length:
-        size = next((size for size in SIZES if size <= min(length - start, largest)), 1)
-        yield slice(start, start + size)
-        start += size
 
 
 def _slices(length: int, size: int) -> Iterator[slice]:
