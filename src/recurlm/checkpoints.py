@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from recurlm.capacity import machine_memory
-from recurlm.config import Recipe, parse_recipe
+from recurlm.config import Recipe, parse_recorded_recipe
 from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError, InputError
 from recurlm.files import (
@@ -141,7 +141,7 @@ class RunFolder:
 
     def recipe(self) -> Recipe:
         """The recipe the run was made with."""
-        return parse_recipe(self.config("recipe")["recipe"], str(self.path / CONFIG_FILE))
+        return parse_recorded_recipe(self.config("recipe")["recipe"], str(self.path / CONFIG_FILE))
 
     def codec(self) -> Codec:
         """The run's tokenization and vocabulary."""

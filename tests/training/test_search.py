@@ -182,7 +182,7 @@ def test_another_command_does_not_go_on(opened: Search, request_for: Callable[..
         open_search(request_for("search"))
     for others, key in (
         ({"seed": 2}, "seed"),
-        ({"changes": ("training.epochs=7",)}, "recipe"),
+        ({"changes": ("training.epochs=7",)}, "training.epochs"),
         ({"vary": (f"{RATE}=log:1e-4..0.1",)}, "vary"),
     ):
         with pytest.raises(InputError, match=f"begun with another {key}"):
