@@ -37,7 +37,7 @@ from recurlm.training.loop import _restore_random_state, _state_from_tensors
 from recurlm.training.optimizers import build_optimizer, restore_optimizer
 from recurlm.training.progress import Journal
 from recurlm.training.request import TrainingRequest, open_run
-from recurlm.training.search import SEARCH_FILE, _check_same
+from recurlm.training.search import SEARCH_FILE, _resumed_recipe
 from recurlm.training.search_space import parse_variation
 from recurlm.training.study import Study, Trial
 
@@ -386,12 +386,18 @@ def _check_study(content: bytes, folder: Path) -> None:
     assert Study(path, SPACE, seed=1).trials == study.trials, "other trials when written and read again"
 
 
-ASKED = {"text": "my.txt", "vary": list(map(str, SPACE)), "seed": 1, "recipe": {"text": {"unit": "word"}}}
+ASKED = {
+    "text": "my.txt",
+    "vary": list(map(str, SPACE)),
+    "seed": 1,
+    "recipe": load_recipe("demo").model_dump(mode="json"),
+}
 
 
 def _check_search(content: bytes, folder: Path) -> None:
     (folder / SEARCH_FILE).write_bytes(content)
-    _check_same(folder, ASKED, resume=True)
+    recipe = _resumed_recipe(folder, ASKED, resume=True)
+    assert recipe == load_recipe("demo"), "another recipe than the one asked for"
 
 
 def _optimizer_seeds() -> list[bytes]:
