@@ -18,6 +18,12 @@ def test_a_long_line_is_shortened_in_its_middle_and_the_other_lines_are_not() ->
     assert second == "what to do"
 
 
+def test_many_lines_become_the_first_and_the_last() -> None:
+    lines = [str(number) for number in range(100)]
+    assert str(InputError("\n".join(lines))).split("\n") == [*"0123", "…", "96", "97", "98", "99"]
+    assert str(InputError("\n".join(lines[:8]))).split("\n") == lines[:8]
+
+
 def test_half_of_a_surrogate_pair_is_written_as_an_escape() -> None:
     assert str(InputError("no file named a\udcff")) == r"no file named a\udcff"
 

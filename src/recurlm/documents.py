@@ -103,6 +103,7 @@ def toml_value(written: str, place: str) -> Any:
     Raises InputError, naming `place`, where the value cannot be used.
     """
     try:
+        _refuse_long_keys(written)
         values = tomllib.loads(f"value = {written}")
         value = values["value"] if len(values) == 1 else written
     except tomllib.TOMLDecodeError:
@@ -148,6 +149,7 @@ def parse_toml(content: bytes | str, place: str, *, error: type[RecurlmError] = 
     """The tables of a TOML document in UTF-8. Raises `error`, naming `place`, for everything else."""
     text = utf8_text(content, place, error=error)
     try:
+        _refuse_long_keys(text)
         value = tomllib.loads(text)
         check_value(value)
     except tomllib.TOMLDecodeError as failure:
@@ -159,6 +161,13 @@ def parse_toml(content: bytes | str, place: str, *, error: type[RecurlmError] = 
     return value
 
 
+def _refuse_long_keys(text: str) -> None:
+    """Raises ValueError: Python's parser takes the square of the time for a key of many parts."""
+    if any(line.count(".") > _MOST_DOTS for line in text.split("\n")):
+        raise ValueError(f"a line with more than {_MOST_DOTS} dots, as no recipe has")
+
+
+_MOST_DOTS = 1000
 _TOO_DEEP = f"lists or objects lie more than {DEEPEST} deep inside each other"
 
 

@@ -3,22 +3,26 @@
 A message is one or two plain lines: what is wrong, where (file, line, key), what to do.
 """
 
-LONGEST_LINE = 1000
+LONGEST_LINE = 500
 """Characters of one line of a message."""
+MOST_LINES = 8
 
 
 class RecurlmError(Exception):
     """Something failed; base of the family.
 
-    Messages repeat parts of files and commands, so a long line is shortened in its middle, and what UTF-8 cannot hold
-    is written as an escape.
+    Messages repeat parts of files and commands, so a long line is shortened in its middle, as are many lines, and what
+    UTF-8 cannot hold is written as an escape.
     """
 
     exit_code = 1
 
     def __init__(self, message: str = "") -> None:
         printable = message.encode(errors="backslashreplace").decode()
-        super().__init__("\n".join(map(_shortened, printable.split("\n"))))
+        lines = printable.split("\n")
+        if len(lines) > MOST_LINES:
+            lines = [*lines[: MOST_LINES // 2], "…", *lines[-MOST_LINES // 2 :]]
+        super().__init__("\n".join(map(_shortened, lines)))
 
 
 class UsageError(RecurlmError):

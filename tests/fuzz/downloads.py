@@ -65,18 +65,18 @@ def _looked_up(host: str, port: Any, *args: Any, **kwargs: Any) -> list[Any]:
     return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, int(port)))]
 
 
-def _response(body: bytes, *headers: str, status: str = "HTTP/1.1 200 OK") -> bytes:
+def response(body: bytes, *headers: str, status: str = "HTTP/1.1 200 OK") -> bytes:
     return "".join(f"{line}\r\n" for line in (status, *headers, "")).encode() + body
 
 
 def _seeds() -> list[bytes]:
     chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (CONTENT[:100], CONTENT[100:]))
     return [
-        _response(CONTENT, f"Content-Length: {len(CONTENT)}"),
-        _response(CONTENT, "Content-Type: text/plain", status="HTTP/1.0 200 OK"),
-        _response(chunks + b"0\r\n\r\n", "Transfer-Encoding: chunked"),
-        _response(b"", "Location: /again", status="HTTP/1.1 302 Found"),
-        _response(b"<!doctype html><title>Sign in</title>", "Content-Type: text/html"),
+        response(CONTENT, f"Content-Length: {len(CONTENT)}"),
+        response(CONTENT, "Content-Type: text/plain", status="HTTP/1.0 200 OK"),
+        response(chunks + b"0\r\n\r\n", "Transfer-Encoding: chunked"),
+        response(b"", "Location: /again", status="HTTP/1.1 302 Found"),
+        response(b"<!doctype html><title>Sign in</title>", "Content-Type: text/html"),
     ]
 
 
@@ -112,7 +112,7 @@ def _downloads(member: str, framed: Callable[[bytes], bytes]) -> Callable[[bytes
 
 
 def _in_response(archive: bytes) -> bytes:
-    return _response(archive, f"Content-Length: {len(archive)}")
+    return response(archive, f"Content-Length: {len(archive)}")
 
 
 READERS = (

@@ -42,9 +42,9 @@ def case(reader: Reader, seed: int, number: int) -> bytes:
     return mutated(reader.seeds, reader.form, Random(f"{seed}/{reader.name}/{number}"))
 
 
-def kept_inputs(reader: Reader) -> list[Path]:
-    """The inputs that once failed, and those written by hand."""
-    return sorted(path for path in (INPUTS / reader.name).glob("*") if path.is_file())
+def kept_inputs(reader: Reader) -> dict[str, bytes]:
+    """The inputs that once failed, by the names of their files."""
+    return {path.name: path.read_bytes() for path in sorted((INPUTS / reader.name).glob("*"))}
 
 
 def scratch_folder() -> tempfile.TemporaryDirectory[str]:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from fuzz import by_hand
+from fuzz.mutate import LARGEST
 from fuzz.readers import READERS
 from fuzz.run import findings, kept_inputs, numbered, scratch_folder
 from fuzz.watch import Watch
@@ -25,9 +27,11 @@ def test_a_damaged_file_is_read_rightly_or_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_an_input_that_once_failed_fails_no_more(name: str) -> None:
+def test_no_input_that_once_failed_or_means_harm_does_harm(name: str) -> None:
     reader = READERS[name]
+    tried = by_hand.inputs(name) | kept_inputs(reader)
     with scratch_folder() as folder, Watch(Path(folder)) as watch:
         watch.warm_up(reader)
-        wrong = {path.name: watch.finding(reader, path.read_bytes()) for path in kept_inputs(reader)}
-    assert not {name: reason for name, reason in wrong.items() if reason is not None}
+        wrong = {each: watch.finding(reader, content) for each, content in tried.items()}
+    assert not {each: reason for each, reason in wrong.items() if reason is not None}
+    assert max(map(len, tried.values())) <= LARGEST

@@ -79,7 +79,6 @@ def test_a_right_result_and_a_plain_error_are_no_findings(tmp_path: Path) -> Non
         (raising(Panic("index out of bounds")), "Panic"),
         (raising(RecurlmError("neither input nor file")), "RecurlmError"),
         (raising(InputError("")), "Message: empty"),
-        (raising(InputError("line\n" * 20)), "Message: 100 characters"),
         (lambda content, folder: warnings.warn("careful", stacklevel=1), "UserWarning"),
         (hang, "TooSlow"),
         (swallow, "TooSlow"),

@@ -24,8 +24,8 @@ BLOCKED_SECONDS = 20.0
 LARGEST_GROWTH = 64 << 20
 LARGEST_ALLOCATION = 512 << 20
 """Beyond what the process has: more ends in a MemoryError, before the machine suffers."""
-LONGEST_MESSAGE = 2000
-MOST_LINES = 8
+LONGEST_MESSAGE = 4500
+MOST_LINES = 9
 STATUS = Path("/proc/self/status")
 PEAK_RESET = Path("/proc/self/clear_refs")
 
@@ -114,7 +114,7 @@ def _wrong_with_message(error: Exception) -> str | None:
         return f"Message: cannot be printed: {_place(error)}: {message!r:.200}"
     if not message.strip():
         return f"Message: empty: {_place(error)}"
-    if len(message) > LONGEST_MESSAGE or message.count("\n") >= MOST_LINES:
+    if len(message) > LONGEST_MESSAGE or message.count("\n") > MOST_LINES:
         return f"Message: {len(message)} characters: {_place(error)}: {message!r:.200}"
     return None
 

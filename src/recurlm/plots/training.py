@@ -40,13 +40,15 @@ def read_metrics(run: Path) -> list[Metric]:
     path = run / METRICS_FILE
     if not path.exists():
         raise InputError(f"{path}: missing; name a run folder that `recurlm train --out` wrote")
-    lines = read_bounded(path, error=CorruptFileError).splitlines(keepends=True)
+    lines = read_bounded(path, error=CorruptFileError).split(b"\n")
     metrics = []
     for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
         metric = _parsed(line)
         if metric is not None:
             metrics.append(metric)
-        elif line.strip() and number < len(lines):
+        elif number < len(lines):
             raise CorruptFileError(f"{path} line {number}: not a JSON object; remove the line to draw the rest")
     return metrics
 
