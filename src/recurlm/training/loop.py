@@ -25,6 +25,7 @@ from recurlm.text.batching import IGNORED, Batch, BatchSource
 from recurlm.text.store import PreparedCorpus
 from recurlm.training.averaging import average_begins, open_average
 from recurlm.training.captured import open_captured_steps
+from recurlm.training.computation import computation
 from recurlm.training.counters import Counters, Result
 from recurlm.training.optimizers import build_optimizer, optimizer_tensors, restore_optimizer, set_rate
 from recurlm.training.penalties import minimised, output_penalty
@@ -152,6 +153,8 @@ class Trainer:
             epochs=self.counters.epoch,
             mirror=self.mirror,
         )
+        begun = {"event": "resume" if self.counters.step else "begin", "step": self.counters.step}
+        self.journal.write(begun | computation(self.model.device.type))
         self._clock = time.monotonic()
         self._saved = self._clock
         try:

@@ -9,6 +9,7 @@ import torch
 
 from recurlm.checkpoints import MODEL_FILE, RunFolder, digest, tensors
 from recurlm.config import Validation
+from recurlm.devices import slower_than_fp32
 from recurlm.errors import InputError
 from recurlm.evaluation.perplexity import stream_perplexity
 from recurlm.models.initialisation import initialise
@@ -19,6 +20,7 @@ from recurlm.text.codec import EncodedText
 from recurlm.text.corpora import default_cache_directory, is_read_once, open_source
 from recurlm.text.sources import Corpus
 from recurlm.text.store import PreparedCorpus, prepare
+from recurlm.training.computation import changed_computation
 from recurlm.training.loop import AfterValidation, Reserve, Trainer
 from recurlm.training.progress import Watcher, clock
 from recurlm.training.request import RunConfig, Start, TrainingRequest, open_run, refuse_held
@@ -61,6 +63,9 @@ def prepare_training(
         else:
             _check_same_texts(folder, corpus)
         _introduce(watcher, config, corpus, source, model, folder)
+        changed = None if begins else changed_computation(folder, config.device)
+        if changed is not None:
+            watcher.say(f"       {changed}")
         reserve = Reserve() if config.time_limit is None else _reserve(model, corpus, config.recipe.validation)
         return Trainer(
             config.recipe,
@@ -149,6 +154,9 @@ def _introduce(
     training = config.recipe.training
     length = f"{training.epochs} epochs" if training.until == "epochs" else "as many epochs as fit"
     watcher.say(f"run    {folder.path}: {length}{limit}, {config.device}, {config.precision}, seed {config.seed}")
+    slower = slower_than_fp32(config.precision, torch.device(config.device))
+    if slower is not None:
+        watcher.say(f"       {slower}")
     if not config.repeatable:
         watcher.say("       the clock has a say in it, so it cannot be repeated bit for bit")
 
