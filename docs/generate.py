@@ -97,7 +97,8 @@ def _type(value: dict[str, Any]) -> str:
     if "enum" in value or "const" in value:
         return ", ".join(f"`{json.dumps(choice)}`" for choice in value.get("enum", [value.get("const")]))
     if value["type"] == "array":
-        return f"array of {_type(value['items'])}"
+        most = f"at most {value['maxItems']:,} of " if "maxItems" in value else ""
+        return f"array of {most}{_type(value['items'])}"
     names = {"integer": "integer", "number": "number", "string": "string", "boolean": "`true` or `false`"}
     return " ".join([names[value["type"]], ", ".join(_bounds(value))]).strip()
 
@@ -110,7 +111,7 @@ def _bounds(value: dict[str, Any]) -> Iterator[str]:
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
     for key, sign in signs.items():
         if key in value:
-            yield f"{sign} {value[key]:g}"
+            yield f"{sign} {value[key]:,.0f}" if value[key] >= 1000 else f"{sign} {value[key]:g}"
 
 
 def _default(value: dict[str, Any]) -> str:

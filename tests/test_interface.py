@@ -181,3 +181,81 @@ def test_a_state_of_another_model_is_refused_everywhere(model):
     for use in uses:
         with pytest.raises(InputError, match="belongs to the model sha256:00000000, not to this one"):
             use()
+
+
+def fond_of_unk(model: Model) -> Model:
+    """A model to which ``<unk>`` is likelier than all other tokens together."""
+    with torch.no_grad():
+        model.network.decoder.bias[1] = 6.0
+    return model
+
+
+SHARPENED = [SamplingOptions(), SamplingOptions(0.0), SamplingOptions(top_k=1), SamplingOptions(typical=0.2)]
+
+
+@pytest.mark.parametrize("options", [*SHARPENED, SamplingOptions(banned=(3,), repetition_penalty=1.2)])
+def test_unk_is_drawn_only_where_it_is_allowed(model, options):
+    fond_of_unk(model)
+    allowed = model.generate_many("the", count=20, tokens=10, seed=1, options=options, allow_unk=True)
+    usual = model.generate_many("the", count=20, tokens=10, seed=1, options=options)
+    assert "<unk>" in {token for sample in allowed for token in sample.tokens}
+    assert {len(sample.tokens) for sample in usual} == {10}
+    assert "<unk>" not in {token for sample in usual for token in sample.tokens}
+
+
+def test_streams_beams_and_single_samples_hold_no_unk_either(model):
+    fond_of_unk(model)
+    streamed = {
+        allow: "".join(model.stream("the", SamplingOptions(), tokens=20, seed=1, allow_unk=allow))
+        for allow in (False, True)
+    }
+    assert ["<unk>" in text for text in streamed.values()] == [False, True]
+    beam = BeamOptions(4, length_penalty=1.0)
+    found = {
+        allow: model.beam_search("the", options=beam, tokens=4, count=4, allow_unk=allow) for allow in (False, True)
+    }
+    assert [any("<unk>" in each.tokens for each in texts) for texts in found.values()] == [False, True]
+    assert "<unk>" not in model.generate("the", tokens=20, seed=1).tokens
+
+
+def test_the_log_probability_of_a_sample_without_unk_is_the_models_own(model):
+    fond_of_unk(model)
+    sample = model.generate("the red", tokens=30, seed=2, ending=Ending(at_eos=True))
+    assert sample.logprob == pytest.approx(confirmed(model, "the red", sample.tokens), abs=1e-4)
+    assert sample.logprob / len(sample.tokens) < -3  # renormalised it would be near the mean of seven tokens, -2
+
+
+def test_a_vocabulary_without_unk_has_nothing_to_ban(model):
+    model.codec = Codec(Words(), Vocabulary(("<eos>", "other", *WORDS[2:])))
+    fond_of_unk(model)
+    assert "other" in model.generate("the", tokens=10, seed=1).tokens
+
+
+def test_nothing_to_draw_but_unk_is_refused(model):
+    rest = tuple(index for index in range(len(WORDS)) if index != 1)
+    with pytest.raises(UsageError, match="--allow-unk"):
+        model.generate("the", options=SamplingOptions(banned=rest))
+    with pytest.raises(UsageError, match="--allow-unk"):
+        model.beam_search("the", options=BeamOptions(2, banned=rest))
+    assert set(model.generate("the", tokens=5, options=SamplingOptions(banned=rest), allow_unk=True).tokens) == {
+        "<unk>"
+    }
+
+
+@needs_tiles
+def test_a_ban_does_not_leave_the_way_of_many_tokens_in_one_call(model, monkeypatch):
+    monkeypatch.setattr("recurlm.models.stepping.has_tiles", lambda: True)
+    monkeypatch.setattr("recurlm.evaluation.sampling.draw", None)
+    bias = model.network.decoder.bias.clone()
+    assert len(model.generate("the", tokens=40, seed=1, options=SamplingOptions(0.9, banned=(4,))).tokens) == 40
+    assert torch.equal(model.network.decoder.bias, bias)
+
+
+@pytest.mark.parametrize("ending", [Ending(), Ending(("never met",))])
+def test_a_stream_decodes_each_token_a_few_times_however_long_it_is(model, monkeypatch, ending):
+    decoded, decode = [], Codec.decode
+    monkeypatch.setattr(Codec, "decode", lambda self, ids: (decoded.append(len(list(ids))), decode(self, ids))[1])
+    options = SamplingOptions(top_k=3)
+    text = "".join(model.stream("the", options, tokens=1000, seed=1, ending=ending))
+    assert len(text.split(" ")) > 100
+    assert sum(decoded) < 1000 * 300

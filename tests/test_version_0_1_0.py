@@ -12,6 +12,7 @@ import torch
 
 import recurlm
 from recurlm.config import TextOptions, parse_recipe, recipe_toml
+from recurlm.errors import RecurlmWarning
 from recurlm.text.corpora import open_source
 from recurlm.text.store import prepare
 from recurlm.training.progress import Silent
@@ -54,9 +55,16 @@ def test_a_run_scores_a_sentence() -> None:
 
 
 def test_a_state_is_gone_on_from() -> None:
-    state = recurlm.State.load(FIXTURES / "after-the-red-fruit.state")
+    with pytest.warns(RecurlmWarning, match="without a digest"):
+        state = recurlm.State.load(FIXTURES / "after-the-red-fruit.state")
     [scored] = recurlm.load(FIXTURES / "run").score(["is a lemon"], state=state)
     assert scored.logprob == pytest.approx(EXPECTED["score_from_state"], rel=OTHER_PROCESSOR)
+
+
+def test_a_sample_with_unk_is_drawn_as_0_1_0_drew_it() -> None:
+    drawn = recurlm.load(FIXTURES / "run").generate("the red", tokens=12, seed=3, allow_unk=True)
+    assert list(drawn.tokens) == EXPECTED["generated"]
+    assert drawn.logprob == pytest.approx(EXPECTED["generated_logprob"], rel=OTHER_PROCESSOR)
 
 
 def test_a_prepared_text_has_the_ids_of_its_text(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import difflib
 import itertools
 import json
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
@@ -20,11 +19,26 @@ from pydantic import (
     model_validator,
 )
 
+from recurlm.documents import DEEPEST, parse_toml, toml_value, utf8_text
 from recurlm.errors import InputError
+from recurlm.files import read_bounded
 
 Probability = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[float, Field(gt=0)]
-Natural = Annotated[int, Field(ge=1)]
+LARGEST_NUMBER = 1e9
+LARGEST_COUNT = 1_000_000_000
+LARGEST_BATCH = 1_000_000
+LARGEST_SIZE = 65_536
+MOST_LAYERS = 100
+"""These limits are far above what trains today; what memory forbids below them, `models/memory_estimate.py` says."""
+LONGEST_SHOWN_VALUE = 100
+Positive = Annotated[float, Field(gt=0, le=LARGEST_NUMBER)]
+NotNegative = Annotated[float, Field(ge=0, le=LARGEST_NUMBER)]
+Bias = Annotated[float, Field(ge=-LARGEST_NUMBER, le=LARGEST_NUMBER)]
+Count = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
+CountOrZero = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
+BatchSize = Annotated[int, Field(ge=1, le=LARGEST_BATCH)]
+Size = Annotated[int, Field(ge=1, le=LARGEST_SIZE)]
+Divisor = Annotated[float, Field(gt=1, le=LARGEST_NUMBER)]
 CellKind = Literal["lstm", "mogrifier", "layer-norm-lstm", "gru", "mingru", "qrnn", "tanh", "relu", "sigmoid"]
 LSTM_KINDS: tuple[CellKind, ...] = ("lstm", "mogrifier", "layer-norm-lstm")
 PARALLEL_KINDS: tuple[CellKind, ...] = ("mingru", "qrnn")
@@ -55,18 +69,20 @@ class TextOptions(Section):
         description="ids by falling frequency, or by first appearance as `mx.rnn.encode_sentences` gives them; "
         "byte pairs have an order of their own",
     )
-    minimum_count: Natural = Field(
+    minimum_count: Count = Field(
         1,
         description="rarer words or characters become `<unk>`; a text that holds `<unk>` itself was prepared so and is "
         "left alone",
     )
-    maximum_size: Annotated[int, Field(ge=2)] | None = Field(
+    maximum_size: Annotated[int, Field(ge=2, le=LARGEST_COUNT)] | None = Field(
         None, description="largest vocabulary of words or characters, `<eos>` and `<unk>` included"
     )
     unknown: bool = Field(
         True, description="give a vocabulary of words or characters an `<unk>` even if the text has none"
     )
-    merges: Natural | None = Field(None, description='size of the byte-pair vocabulary; `unit = "bpe"` only')
+    merges: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        None, description='size of the byte-pair vocabulary; `unit = "bpe"` only'
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> "TextOptions":
@@ -81,8 +97,8 @@ class StreamBatches(Section):
     """Contiguous columns of one long text; the state is carried from batch to batch."""
 
     kind: Literal["stream"] = Field("stream", description="contiguous columns with carried state")
-    batch_size: Natural = Field(20, description="columns B")
-    bptt: Natural = Field(35, description="time steps T through which the gradient flows")
+    batch_size: BatchSize = Field(20, description="columns B")
+    bptt: BatchSize = Field(35, description="time steps T through which the gradient flows")
     random_lengths: bool = Field(
         False,
         description="draw T from N(bptt, 5), one time in twenty from N(bptt / 2, 5), and scale the rate by T / bptt",
@@ -99,8 +115,8 @@ class SentenceBatches(Section):
     """Sentences padded to the length of their bucket; every sentence starts from a zero state."""
 
     kind: Literal["sentences"] = Field("sentences", description="bucketed sentences")
-    batch_size: Natural = Field(50, description="sentences in a batch B")
-    buckets: tuple[Natural, ...] | Literal["auto"] = Field(
+    batch_size: BatchSize = Field(50, description="sentences in a batch B")
+    buckets: Annotated[tuple[BatchSize, ...], Field(max_length=1000)] | Literal["auto"] = Field(
         "auto", description="padded lengths; `auto` chooses them from the distribution of sentence lengths"
     )
     longer: Literal["keep", "discard"] = Field(
@@ -157,7 +173,7 @@ class SampledOutput(Section):
     """One softmax over all tokens, trained on a sample of them at each step; evaluated it is `softmax`."""
 
     kind: Literal["sampled"] = Field("sampled", description="one softmax, trained on a sample of the tokens")
-    tokens: Natural = Field(512, description="tokens in a sample; all where the vocabulary has no more")
+    tokens: Count = Field(512, description="tokens in a sample; all where the vocabulary has no more")
     exponent: Annotated[float, Field(ge=0, le=10)] = Field(
         0.75,
         description="the chance to be in a sample falls with this power of a token's rank, frequent ones are always in",
@@ -168,7 +184,7 @@ class MixtureOutput(Section):
     """A mixture of softmaxes (Yang et al. 2018); the last of `hidden_sizes` need not be `embedding_size` to be tied."""
 
     kind: Literal["mixture"] = Field("mixture", description="a mixture of softmaxes that share their matrix")
-    experts: Natural = Field(15, description="softmaxes K in the mixture")
+    experts: Annotated[int, Field(ge=1, le=10_000)] = Field(15, description="softmaxes K in the mixture")
     dropout: Probability = Field(0.0, description="on the hidden states of the experts")
 
 
@@ -176,10 +192,10 @@ class AdaptiveOutput(Section):
     """Adaptive softmax (Grave et al. 2017): rarer words in clusters with smaller matrices, for large vocabularies."""
 
     kind: Literal["adaptive"] = Field("adaptive", description="rarer words in clusters with smaller matrices")
-    cutoffs: tuple[Natural, ...] = Field(
+    cutoffs: Annotated[tuple[Count, ...], Field(max_length=100)] = Field(
         (2000, 10000), description="the first id of each cluster; those below the first stand in the head"
     )
-    divisor: Annotated[float, Field(ge=1)] = Field(
+    divisor: Annotated[float, Field(ge=1, le=1000)] = Field(
         4.0, description="how many times smaller each cluster's projection is than the one before"
     )
 
@@ -197,8 +213,8 @@ Output = Annotated[SoftmaxOutput | SampledOutput | MixtureOutput | AdaptiveOutpu
 class Mogrifier(Section):
     """How input and state gate each other before a step of `cell = "mogrifier"` (Melis et al. 2020)."""
 
-    rounds: Annotated[int, Field(ge=0)] = Field(5, description="gatings before each step; 0 is the LSTM")
-    rank: Natural | None = Field(
+    rounds: Annotated[int, Field(ge=0, le=100)] = Field(5, description="gatings before each step; 0 is the LSTM")
+    rank: Size | None = Field(
         None, description="rank of the gating matrices, below input and hidden size; none is whole matrices"
     )
 
@@ -224,8 +240,10 @@ class ModelOptions(Section):
     )
     mogrifier: Mogrifier = Field(default_factory=Mogrifier)
     qrnn: QRNN = Field(default_factory=QRNN)
-    embedding_size: Natural = Field(256, description="E")
-    hidden_sizes: tuple[Natural, ...] = Field((256, 256), description="H of each layer, from input to output")
+    embedding_size: Size = Field(256, description="E")
+    hidden_sizes: Annotated[tuple[Size, ...], Field(max_length=MOST_LAYERS)] = Field(
+        (256, 256), description="H of each layer, from input to output"
+    )
     tied: bool = Field(False, description="one matrix for input and output embeddings (Press and Wolf 2017)")
     residual: OneOrSeveral[bool] = Field(
         False, description="add a layer's input to its output where their sizes agree; or one for each layer"
@@ -378,7 +396,7 @@ class XavierInitialisation(Section):
 
     kind: Literal["xavier"] = Field("xavier", description="uniform, scaled by fan-in")
     magnitude: Positive = Field(2.34, description="variance factor; 2.34 is the seed document's")
-    forget_bias: float = Field(1.0, description="LSTM forget gate's bias at the start")
+    forget_bias: Bias = Field(1.0, description="LSTM forget gate's bias at the start")
 
 
 class UniformInitialisation(Section):
@@ -396,7 +414,7 @@ class OrthogonalInitialisation(Section):
 
     kind: Literal["orthogonal"] = Field("orthogonal", description="orthogonal recurrent matrices (Saxe et al. 2014)")
     embedding_scale: Positive = Field(0.1, description="embeddings and decoder uniform in +-this")
-    forget_bias: float = Field(1.0, description="LSTM forget gate's bias at the start")
+    forget_bias: Bias = Field(1.0, description="LSTM forget gate's bias at the start")
 
 
 class SGD(Section):
@@ -405,7 +423,7 @@ class SGD(Section):
     kind: Literal["sgd"] = Field("sgd", description="stochastic gradient descent")
     learning_rate: Positive = Field(1.0, description="highest learning rate")
     momentum: Probability = Field(0.0, description="mu")
-    weight_decay: float = Field(0.0, ge=0, description="wd: L2, part of the gradient; on matrices only")
+    weight_decay: NotNegative = Field(0.0, description="wd: L2, part of the gradient; on matrices only")
 
 
 class Adam(Section):
@@ -418,9 +436,8 @@ class Adam(Section):
     )
     beta2: Probability = Field(0.999, description="decay of the mean of squares")
     epsilon: Positive = Field(1e-8, description="added to the root of the squares")
-    weight_decay: float = Field(
+    weight_decay: NotNegative = Field(
         0.0,
-        ge=0,
         description="wd, on matrices only; adam: L2, wd w joins the gradient and is scaled with it; "
         "adamw: decoupled, w <- w - lr wd w besides",
     )
@@ -434,7 +451,7 @@ class RMSProp(Section):
     alpha: Probability = Field(0.99, description="decay of the mean of squares")
     momentum: Probability = Field(0.0, description="momentum on the scaled step")
     epsilon: Positive = Field(1e-8, description="added to the root of the squares")
-    weight_decay: float = Field(0.0, ge=0, description="wd: L2, part of the gradient; on matrices only")
+    weight_decay: NotNegative = Field(0.0, description="wd: L2, part of the gradient; on matrices only")
 
 
 class Muon(Section):
@@ -450,7 +467,7 @@ class Muon(Section):
     beta1: Probability = Field(0.9, description="AdamW's decay of the mean of gradients")
     beta2: Probability = Field(0.999, description="AdamW's decay of the mean of squares")
     epsilon: Positive = Field(1e-8, description="AdamW's, added to the root of the squares")
-    weight_decay: float = Field(0.0, ge=0, description="decoupled, on matrices only")
+    weight_decay: NotNegative = Field(0.0, description="decoupled, on matrices only")
 
 
 class ConstantSchedule(Section):
@@ -463,9 +480,9 @@ class StepSchedule(Section):
     """Divide by `divisor` after each epoch beyond `after` (Zaremba et al. 2014)."""
 
     kind: Literal["step"] = Field("step", description="divide at the end of epochs")
-    divisor: Annotated[float, Field(gt=1)] = Field(2.0, description="what the rate is divided by")
-    after: Annotated[int, Field(ge=0)] = Field(4, description="epochs at the full rate")
-    every: Natural = Field(1, description="epochs between divisions")
+    divisor: Divisor = Field(2.0, description="what the rate is divided by")
+    after: CountOrZero = Field(4, description="epochs at the full rate")
+    every: Count = Field(1, description="epochs between divisions")
 
 
 class CosineSchedule(Section):
@@ -489,8 +506,8 @@ class PlateauSchedule(Section):
     """Divide when the loss has not improved for more than `patience` validations."""
 
     kind: Literal["plateau"] = Field("plateau", description="divide when validation stops improving")
-    divisor: Annotated[float, Field(gt=1)] = Field(4.0, description="what the rate is divided by")
-    patience: Annotated[int, Field(ge=0)] = Field(0, description="validations without gain that are forgiven")
+    divisor: Divisor = Field(4.0, description="what the rate is divided by")
+    patience: CountOrZero = Field(0, description="validations without gain that are forgiven")
 
 
 class NoAverage(Section):
@@ -506,7 +523,7 @@ class ExponentialAverage(Section):
     decay: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.999, description="what is kept of the average at each of its n"
     )
-    every: Natural = Field(1, description="steps between weights that are averaged")
+    every: Count = Field(1, description="steps between weights that are averaged")
 
 
 class TailAverage(Section):
@@ -514,23 +531,23 @@ class TailAverage(Section):
 
     kind: Literal["tail"] = Field("tail", description="the mean over the end of the run")
     start: Probability = Field(0.8, description="share of the run after which it begins")
-    every: Natural = Field(1, description="steps between weights that are averaged")
+    every: Count = Field(1, description="steps between weights that are averaged")
 
 
 class NonMonotoneAverage(Section):
     """The mean from the moment that validation stops improving: with SGD this is NT-ASGD (Merity et al. 2018)."""
 
     kind: Literal["non-monotone"] = Field("non-monotone", description="the mean since validation got worse")
-    interval: Annotated[int, Field(ge=0)] = Field(
+    interval: CountOrZero = Field(
         5, description="n: it begins when a validation is worse than the best of those before the last n"
     )
-    every: Natural = Field(1, description="steps between weights that are averaged")
+    every: Count = Field(1, description="steps between weights that are averaged")
 
 
 class Training(Section):
     """The loop."""
 
-    epochs: Natural = Field(10, description="passes over the training text")
+    epochs: Annotated[int, Field(ge=1, le=1_000_000)] = Field(10, description="passes over the training text")
     until: Literal["epochs", "time"] = Field(
         "epochs",
         description="what the run and its schedule last for: the epochs, or `--time-limit` where that ends first; "
@@ -541,23 +558,21 @@ class Training(Section):
         "token",
         description="mean over tokens, or sum over time and mean over the batch (Zaremba et al. and MXNet)",
     )
-    activation_penalty: float = Field(
+    activation_penalty: NotNegative = Field(
         0.0,
-        ge=0,
         description="alpha of AR: times the mean square of the last layer's outputs after dropout, nats a token "
         "(Merity et al. 2017); logs and perplexities never hold it",
     )
-    slowness_penalty: float = Field(
+    slowness_penalty: NotNegative = Field(
         0.0,
-        ge=0,
         description="beta of TAR: times the mean square of the change of the last layer's outputs from step to step, "
         "before dropout",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="type of matrix products; auto is bf16 where the processor has them in hardware"
     )
-    patience: Natural | None = Field(None, description="stop after this many validations without a better one")
-    log_every: Natural = Field(50, description="steps between log lines")
+    patience: Count | None = Field(None, description="stop after this many validations without a better one")
+    log_every: Count = Field(50, description="steps between log lines")
     checkpoint_seconds: Positive = Field(60.0, description="seconds between checkpoints inside an epoch")
 
 
@@ -565,15 +580,20 @@ class Validation(Section):
     """What is measured while training, and how."""
 
     split: Literal["valid", "test"] = Field("valid", description="which part; `test` only to repeat the seed document")
-    every: Natural = Field(
+    every: Count = Field(
         1, description="epochs from one validation to the next, checkpoint included; the last epoch always has one"
     )
     protocol: Literal["stream", "sentence", "mxnet"] = Field("stream", description="how perplexity is counted")
-    columns: Natural = Field(
+    columns: BatchSize = Field(
         16,
         description="columns read side by side while training; 1 is the exact stream, which the end of the run uses",
     )
-    full_batches: Natural | None = Field(None, description="drop remainders of batches this large, as MXNet does")
+    warm_up: Annotated[int, Field(ge=0)] = Field(
+        64,
+        description="tokens before each column that are read after `<eos>` and not counted, so that the column begins "
+        "in a state that the exact stream could have; 0 begins from zeros. Of several columns only",
+    )
+    full_batches: BatchSize | None = Field(None, description="drop remainders of batches this large, as MXNet does")
     keep: Literal["best", "last"] = Field("best", description="which weights the run folder keeps")
 
 
@@ -589,6 +609,10 @@ Schedule = Annotated[
 
 
 Average = Annotated[NoAverage | ExponentialAverage | TailAverage | NonMonotoneAverage, Field(discriminator="kind")]
+
+
+VALUES_BEFORE: dict[str, Any] = {"validation": {"warm_up": 0}}
+"""Keys that version 0.1.0 did not have, with the values that stand for what it did."""
 
 
 class Recipe(Section):
@@ -621,6 +645,10 @@ def recipe_names() -> list[str]:
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
+LARGEST_RECIPE = 1 << 20
+"""Bytes of a recipe."""
+
+
 def recipe_text(name_or_path: str) -> tuple[str, str]:
     """The TOML of a shipped recipe or of a file, and where it stands.
 
@@ -630,11 +658,8 @@ def recipe_text(name_or_path: str) -> tuple[str, str]:
         entry = resources.files("recurlm") / "recipes" / f"{name_or_path}.toml"
         return entry.read_text(encoding="utf-8"), f"recipe {name_or_path}"
     path = Path(name_or_path)
-    if path.is_file():
-        try:
-            return path.read_text(encoding="utf-8"), str(path)
-        except UnicodeDecodeError as error:
-            raise InputError(f"{path}: not UTF-8 at byte {error.start}; a recipe is a TOML text") from error
+    if path.exists() and not path.is_dir():
+        return utf8_text(read_bounded(path, LARGEST_RECIPE, pipes=True), str(path)), str(path)
     hint = _nearest(name_or_path, recipe_names()) or "`recurlm recipes` lists those that ship"
     raise InputError(f"no recipe and no file named {name_or_path!r}; {hint}")
 
@@ -645,10 +670,7 @@ def load_recipe(name_or_path: str, changes: Iterable[str] = ()) -> Recipe:
     Raises InputError with file and key for anything that does not fit the schema.
     """
     text, place = recipe_text(name_or_path)
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{place}: not TOML: {error}") from error
+    values = parse_toml(text, place)
     changes = list(changes)
     apply_changes(values, changes)
     return parse_recipe(values, place + "".join(f" --set {change}" for change in changes))
@@ -662,6 +684,44 @@ def parse_recipe(values: Mapping[str, Any], place: str) -> Recipe:
     except ValidationError as error:
         lines = [_explain(detail) for detail in error.errors()[:5]]
         raise InputError(f"{place}: " + "; ".join(lines)) from error
+
+
+def parse_recorded_recipe(values: Mapping[str, Any], place: str) -> Recipe:
+    """The recipe that a file of a run or a search keeps, of whatever version; `place` is named in the error."""
+    return parse_recipe(_merged(VALUES_BEFORE, values), place)
+
+
+def differing_keys(asked: Recipe, recorded: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Keys in which a recipe differs from the values that a run or a search keeps: what is asked and what is kept.
+
+    A key that the version which kept them did not have differs only where another value than the default is asked.
+    """
+    wanted = _flat(asked.model_dump(mode="json"))
+    kept = _flat(parse_recorded_recipe(recorded, "recorded recipe").model_dump(mode="json"))
+    defaults = _flat(Recipe().model_dump(mode="json"))
+    unknown_then = _flat(VALUES_BEFORE).keys() - _flat(recorded).keys()
+    keys = [key for key in wanted | kept if wanted.get(key) != kept.get(key)]
+    return {
+        key: (wanted.get(key), kept.get(key))
+        for key in keys
+        if key not in unknown_then or wanted.get(key) != defaults.get(key)
+    }
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = {**below, **above}
+    for key in below.keys() & above.keys():
+        if isinstance(below[key], Mapping) and isinstance(above[key], Mapping):
+            merged[key] = _merged(below[key], above[key])
+    return merged
+
+
+def _flat(values: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Plain values by their whole key, such as training.epochs."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{path}{key}.") if isinstance(value, Mapping) else {path + key: value}
+    return flat
 
 
 def apply_changes(values: dict[str, Any], changes: Iterable[str]) -> None:
@@ -683,7 +743,7 @@ def apply_change(values: dict[str, Any], change: str) -> None:
     """
     path, equals, raw = change.partition("=")
     keys = path.strip().split(".")
-    if not equals or not all(keys):
+    if not equals or not all(keys) or len(keys) > DEEPEST:
         raise InputError(f"--set {change}: write it as section.key=value, such as --set training.epochs=3")
     section = values
     for key in keys[:-1]:
@@ -691,18 +751,10 @@ def apply_change(values: dict[str, Any], change: str) -> None:
         if not isinstance(below, dict):
             raise InputError(f"--set {change}: {key} is a value, not a section")
         section = below
-    value = toml_value(raw.strip())
+    value = toml_value(raw.strip(), f"--set {change:.60}")
     if keys[-1] == "kind" and section.get("kind") != value:
         section.clear()
     section[keys[-1]] = value
-
-
-def toml_value(raw: str) -> Any:
-    """A value written as in TOML; what is not TOML is a string, so bare words need no quotes."""
-    try:
-        return tomllib.loads(f"value = {raw}")["value"]
-    except tomllib.TOMLDecodeError:
-        return raw
 
 
 def recipe_toml(recipe: Recipe) -> str:
@@ -739,8 +791,12 @@ def _explain(detail: Mapping[str, Any]) -> str:
         return f"{shown}: kind is missing; it is one of {kinds}"
     message = detail["msg"].removeprefix("Value error, ")
     got = detail.get("input")
-    shown_input = "" if isinstance(got, dict) else f" (got {got!r})"
+    shown_input = "" if isinstance(got, dict) else f" (got {_shortened(repr(got))})"
     return f"{shown}: {message}{shown_input}" if shown else message
+
+
+def _shortened(value: str) -> str:
+    return value if len(value) <= LONGEST_SHOWN_VALUE else f"{value[:LONGEST_SHOWN_VALUE]}…"
 
 
 _SECTIONS: dict[str, tuple[type[Section], ...]] = {

@@ -43,10 +43,13 @@ def _try_lstm(dtype: torch.dtype) -> None:
     shapes = (32, 8), (32, 8), (32,), (32,)
     weights = [torch.randn(shape, generator=generator).requires_grad_() for shape in shapes]
     input, state = torch.ones(2, 3, 8), (torch.zeros(1, 3, 8), torch.zeros(1, 3, 8))
-    for learning in (False, True):
-        with torch.set_grad_enabled(learning), torch.autocast("cpu", dtype, enabled=dtype == torch.bfloat16):
-            output = torch.lstm(input, state, weights, True, 1, 0.0, learning, False, False)[0]
-    torch.autograd.grad(output.float().sum(), weights)
+    # the first caller may stand inside no_grad or autocast
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        for learning in (False, True):
+            with torch.set_grad_enabled(learning):
+                output = torch.lstm(input, state, weights, True, 1, 0.0, learning, False, False)[0]
+    with torch.enable_grad():
+        torch.autograd.grad(output.float().sum(), weights)
 
 
 def _try_bf16_product() -> None:

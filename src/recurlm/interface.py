@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -32,7 +32,7 @@ from recurlm.evaluation.adaptation import (
 )
 from recurlm.evaluation.beam_search import BeamOptions, beam_search
 from recurlm.evaluation.dynamic import DynamicRMS
-from recurlm.evaluation.endings import Ending, GrowingSample, collect
+from recurlm.evaluation.endings import Ending, GrowingSample, GrowingText, collect
 from recurlm.evaluation.nbest import NBestList
 from recurlm.evaluation.perplexity import Perplexity, Tick, given_buckets, perplexity
 from recurlm.evaluation.reading import State, check_state, initial_state, model_digest, read
@@ -47,9 +47,8 @@ from recurlm.text.sources import Text
 from recurlm.text.unknown import UnknownRule
 from recurlm.text.vocabulary import EOS, EOS_ID
 
+_Options = TypeVar("_Options", SamplingOptions, BeamOptions)
 UNTIL_LAST_TOKEN = Ending()
-UNFINISHED_CHARACTER = "\ufffd"
-"""What a byte-level piece decodes to before the rest of its character is drawn."""
 
 
 @dataclass(frozen=True)
@@ -205,7 +204,7 @@ class Model:
     def _checked(self, state: State | None) -> State | None:
         """The state itself; the digest is costly, so it is asked for only where there is one."""
         if state is not None:
-            check_state(state, self.digest)
+            check_state(state, self.network, self.digest)
         return state
 
     def _ids(self, text: str) -> tuple[list[int], list[str]]:
@@ -236,11 +235,19 @@ class Model:
         options: SamplingOptions | None = None,
         ending: Ending = UNTIL_LAST_TOKEN,
         state: State | None = None,
+        allow_unk: bool = False,
     ) -> Generation:
         """One sample of at most `tokens` tokens that continues `prompt`; see `generate_many`."""
         options = _sampling_options(options, temperature, top_k, top_p)
         return self.generate_many(
-            prompt, count=1, tokens=tokens, seed=seed, options=options, ending=ending, state=state
+            prompt,
+            count=1,
+            tokens=tokens,
+            seed=seed,
+            options=options,
+            ending=ending,
+            state=state,
+            allow_unk=allow_unk,
         )[0]
 
     def generate_many(
@@ -257,15 +264,16 @@ class Model:
         ending: Ending = UNTIL_LAST_TOKEN,
         logprobs: bool = True,
         state: State | None = None,
+        allow_unk: bool = False,
     ) -> list[Generation]:
         """`count` samples at once in one batch; without `logprobs` their log-probabilities are not computed.
 
         `options` holds all there is to say on drawing; temperature, top_k and top_p are short for it. `state` is
-        what the model has read before the prompt. A sample that has ended does not change the others. Raises UsageError
-        for options that cannot be carried out, InputError for a prompt with a token that the vocabulary lacks, and for
-        a state of another model.
+        what the model has read before the prompt. A sample that has ended does not change the others. ``<unk>`` is
+        drawn only with `allow_unk`. Raises UsageError for options that cannot be carried out, InputError for a prompt
+        with a token that the vocabulary lacks, and for a state of another model.
         """
-        options = _sampling_options(options, temperature, top_k, top_p)
+        options = self._drawable(_sampling_options(options, temperature, top_k, top_p), allow_unk)
         draws = itertools.islice(self._sample(prompt, options, ending, count, seed, state), tokens)
         samples = collect(draws, count, self.codec, ending)
         rows = [sample.ids for sample in samples]
@@ -285,22 +293,27 @@ class Model:
         seed: int,
         ending: Ending = UNTIL_LAST_TOKEN,
         state: State | None = None,
+        allow_unk: bool = False,
     ) -> Iterator[str]:
         """The prompt and then the sample piece by piece as it is drawn; together the pieces are the whole text."""
+        options = self._drawable(options, allow_unk)
         ids = self.prompt_ids(prompt)
-        shown = self.codec.decode(ids)
-        yield shown
-        sample = GrowingSample(self.codec, ending)
+        yield self.codec.decode(ids)
+        sample, text, shown = GrowingSample(self.codec, ending), GrowingText(self.codec, ids), 0
         for drawn in itertools.islice(self._sample(prompt, options, ending, 1, seed, state), tokens):
             sample.add(int(drawn[0]))
             if sample.has_ended:
                 break
-            text = self.codec.decode([*ids, *sample.ids[: sample.settled]])
-            if text.endswith(UNFINISHED_CHARACTER):
-                continue
-            yield text[len(shown) :]
-            shown = text
-        yield self.codec.decode([*ids, *sample.sentence_ids])[len(shown) :]
+            settled = sample.settled
+            yield "".join(map(text.add, sample.ids[shown:settled]))
+            shown = max(shown, settled)
+        yield "".join(map(text.add, sample.sentence_ids[shown:])) + text.rest()
+
+    def _drawable(self, options: _Options, allow_unk: bool) -> _Options:
+        """The options with ``<unk>`` banned, unless it is allowed."""
+        if allow_unk:
+            return options
+        return replace(options, banned=tuple({*options.banned, *self.codec.vocabulary.placeholders}))
 
     def _sample(
         self, prompt: str, options: SamplingOptions, ending: Ending, count: int, seed: int, state: State | None
@@ -324,11 +337,14 @@ class Model:
         count: int = 1,
         tokens: int = 50,
         state: State | None = None,
+        allow_unk: bool = False,
     ) -> list[Generation]:
         """The best continuations of `prompt` that a beam finds, best first, each to ``<eos>`` or `tokens` tokens.
 
-        Raises UsageError where more are asked for than the beam is wide, InputError for a state of another model.
+        ``<unk>`` is among their tokens only with `allow_unk`. Raises UsageError where more are asked for than the beam
+        is wide, InputError for a state of another model.
         """
+        options = self._drawable(options, allow_unk)
         found = beam_search(
             self.network, self.prompt_ids(prompt), options, tokens=tokens, count=count, start=self._checked(state)
         )

@@ -125,7 +125,7 @@ def test_generate_ends_with_the_sentence_or_before_a_text(recurlm: Command, trai
 
 
 def test_generate_draws_within_its_options(recurlm: Command, trained: Path) -> None:
-    options = ["--ban", "fruit", "--ban", "<unk>", "--repetition-penalty", "1.2", "--count", "20", "--json"]
+    options = ["--ban", "fruit", "--repetition-penalty", "1.2", "--count", "20", "--json"]
     tokens = {token for sample in samples(recurlm("generate", trained, *options)) for token in sample["tokens"]}
     assert tokens > {"the", "<eos>"}
     assert not tokens & {"fruit", "<unk>"}
@@ -153,6 +153,7 @@ def test_generate_searches_the_likeliest_sentences(recurlm: Command, trained: Pa
     [
         (["--ban", "xyzzy"], "'xyzzy': not in the model's vocabulary"),
         (["--until-eos", "--ban", "<eos>"], "leave out one of the two"),
+        (["--allow-unk", "--ban", "<unk>"], "contradict"),
         (["--stop", ""], "empty"),
         (["--min-p", "0"], "must be above 0"),
         (["--typical", "2"], "must be above 0"),

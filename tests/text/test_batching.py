@@ -350,3 +350,28 @@ def test_a_batch_goes_to_a_device(encoded):
     moved = batch.to(torch.device("meta"))
     assert {moved.input.device.type, moved.target.device.type, moved.counted.device.type} == {"meta"}
     assert (moved.sentences, moved.carried, moved.rate) == (batch.sentences, batch.carried, batch.rate)
+
+
+def test_the_steps_of_all_epochs_are_the_sum_over_them(encoded):
+    text = encoded([[1] * 99] * 10)
+    for options in (
+        StreamBatches(batch_size=3, bptt=7),
+        StreamBatches(batch_size=3, bptt=20, random_lengths=True),
+        SentenceBatches(batch_size=3),
+        SentenceBatches(batch_size=3, remainder="drop"),
+    ):
+        source = open_batches(text, options, seed=5)
+        for epochs in (1, 2, 30):
+            assert source.total_length(epochs) == sum(source.length(epoch) for epoch in range(epochs))
+
+
+@pytest.mark.parametrize("random_lengths", [False, True])
+def test_the_steps_of_very_many_epochs_are_known_without_going_through_them(encoded, monkeypatch, random_lengths):
+    source = open_batches(encoded([[1] * 699]), StreamBatches(bptt=35, batch_size=1, random_lengths=random_lengths), 1)
+    monkeypatch.setattr("recurlm.text.batching.MOST_DRAWN_LENGTHS", 2000)
+    counted = []
+    length = source.length
+    monkeypatch.setattr(source, "length", lambda epoch: counted.append(epoch) or length(epoch))
+    # 700 tokens in pieces of 35, one in twenty half as long: 20 or a few more
+    assert 20 <= source.total_length(10**9) / 10**9 < 23
+    assert len(counted) <= 101

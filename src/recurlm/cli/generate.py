@@ -45,8 +45,11 @@ def generate(
     ] = 1.0,
     ban: Annotated[
         list[str] | None,
-        typer.Option("--ban", metavar="TOKEN", help="Never draw this token, such as '<unk>'. May be repeated."),
+        typer.Option("--ban", metavar="TOKEN", help="Never draw this token, such as '<eos>'. May be repeated."),
     ] = None,
+    allow_unk: Annotated[
+        bool, typer.Option("--allow-unk", help="Draw <unk> too, which stands for all unknown words and is no text.")
+    ] = False,
     stop: Annotated[
         list[str] | None, typer.Option("--stop", metavar="TEXT", help="End before this text. May be repeated.")
     ] = None,
@@ -80,30 +83,43 @@ def generate(
     from recurlm.evaluation.endings import Ending
     from recurlm.evaluation.reading import State
     from recurlm.evaluation.sampling import SamplingOptions
+    from recurlm.files import check_output
     from recurlm.interface import load
+    from recurlm.text.vocabulary import UNK
 
     options = SamplingOptions(temperature, top_k, top_p, min_p, typical, repetition_penalty)
     ending = Ending(tuple(stop or ()), until_eos)
     if beam is not None and (options != SamplingOptions() or ending != Ending() or seed is not None):
         raise UsageError(
             "--beam searches and draws nothing, and each of its texts ends with the sentence or at --tokens\n"
-            "with it go --length-penalty, --ban, --count, --tokens and --prompt; leave the other options out"
+            "with it go --length-penalty, --ban, --allow-unk, --count, --tokens, --prompt; leave the other options out"
         )
     if beam is None and length_penalty is not None:
         raise UsageError("--length-penalty belongs to --beam N")
+    if state_out is not None:
+        check_output(state_out)
     if state_out is not None and count > 1:
         raise UsageError(f"--state-out keeps the state after one text, not after {count}; leave --count out")
     model = load(run, device=resolve_device(device).type)
     state = None if state_in is None else State.load(state_in)
     banned = model.token_ids(ban or ())
+    if allow_unk and set(banned) & set(model.codec.vocabulary.placeholders):
+        raise UsageError(f"--allow-unk and --ban {UNK} contradict each other; leave out one of the two")
     options = dataclasses.replace(options, banned=banned)
     seed = secrets.randbelow(1 << 31) if seed is None else seed
     if beam is not None:
         texts = model.beam_search(
-            prompt, options=BeamOptions(beam, length_penalty or 0.0, banned), count=count, tokens=tokens, state=state
+            prompt,
+            options=BeamOptions(beam, length_penalty or 0.0, banned),
+            count=count,
+            tokens=tokens,
+            state=state,
+            allow_unk=allow_unk,
         )
     elif count == 1 and not json and state_out is None:
-        for piece in model.stream(prompt, options, tokens=tokens, seed=seed, ending=ending, state=state):
+        for piece in model.stream(
+            prompt, options, tokens=tokens, seed=seed, ending=ending, state=state, allow_unk=allow_unk
+        ):
             print(piece, end="", flush=True)
         print()
         return
@@ -117,6 +133,7 @@ def generate(
             ending=ending,
             logprobs=json,
             state=state,
+            allow_unk=allow_unk,
         )
     _print_all(texts, json, "" if until_eos or beam is not None else "\n")
     if len(texts) < count:

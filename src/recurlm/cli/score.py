@@ -65,18 +65,21 @@ def score(
 
     Every line stands alone unless --context carries the state on; its end <eos> is counted.
     """
-    from recurlm.devices import keep_freed_memory, resolve_device
+    from recurlm.devices import keep_freed_memory, resolve_device, slower_than_fp32
     from recurlm.errors import UsageError
     from recurlm.evaluation.reading import State
     from recurlm.evaluation.score_formats import open_writer
     from recurlm.evaluation.scoring import scoring_options
+    from recurlm.files import check_output, raw_lines
     from recurlm.interface import load
     from recurlm.text.corpora import open_text
-    from recurlm.text.sources import decoded_lines
+    from recurlm.text.lines import decoded_lines
     from recurlm.training.progress import open_watcher
 
     if json and format not in (None, "jsonl"):
         raise UsageError(f"--json is --format jsonl; leave out one of it and --format {format}")
+    if state_out is not None:
+        check_output(state_out)
     if state_out is not None and context != "carry":
         raise UsageError("--state-out belongs to --context carry; otherwise every line has a state of its own")
     writer = open_writer(format or ("jsonl" if json else "text"), log_base)
@@ -87,9 +90,12 @@ def score(
     if prompt is not None:
         state = model.read(prompt, state=state)
     scorer = model.scorer(state=state, options=options)
+    slower = slower_than_fp32(scorer.options.precision, model.network.device)
+    if slower is not None:
+        message(f"# {slower}")
     if file == "-":
         # piped lines are scored as they come; open_text would wait for the last one
-        lines = decoded_lines(sys.stdin.buffer, "standard input")
+        lines = decoded_lines(raw_lines(sys.stdin.buffer, "standard input"), "standard input")
         size, digest = None, ""
     else:
         text = open_text(file, cache_directory=cache_directory)

@@ -19,6 +19,8 @@ from recurlm.text.batching import IGNORED
 from recurlm.text.vocabulary import EOS_ID
 
 TOKENS_AHEAD = 16
+STEPS_AT_ONCE = 4096
+"""Time steps whose log-probabilities are computed at once, so that memory does not grow with the length of a text."""
 COLDEST, HOTTEST = 1e-6, 1e6
 
 
@@ -46,8 +48,8 @@ class SamplingOptions:
 
     @property
     def is_plain(self) -> bool:
-        """Whether the model's own probabilities are drawn from, at most at another temperature."""
-        return self.temperature > 0 and self == SamplingOptions(self.temperature)
+        """Whether the model's own probabilities are drawn from, but for the temperature and banned tokens."""
+        return self.temperature > 0 and self == SamplingOptions(self.temperature, banned=self.banned)
 
     def __post_init__(self) -> None:
         if self.temperature != 0 and not COLDEST <= self.temperature <= HOTTEST:
@@ -71,7 +73,10 @@ def check_banned(banned: Sequence[int], vocabulary_size: int) -> None:
     if strange := [index for index in banned if not 0 <= index < vocabulary_size]:
         raise UsageError(f"banned id {strange[0]}: ids must be from 0 to {vocabulary_size - 1}")
     if len(set(banned)) == vocabulary_size:
-        raise UsageError("every token of the vocabulary is banned, so nothing can be drawn; leave at least one")
+        raise UsageError(
+            "every token of the vocabulary is banned, so nothing can be drawn; leave at least one "
+            "(<unk> is banned unless --allow-unk is given)"
+        )
 
 
 @torch.no_grad()
@@ -93,7 +98,7 @@ def sample(
     logits, state = after_prompt(model, prompt, start, count)
     stepper = open_stepper(model, state)
     if isinstance(stepper, TileStepper) and options.is_plain:
-        yield from _plain_draws(stepper, logits, options.temperature, generator)
+        yield from _plain_draws(stepper, logits, options, generator)
     seen = None
     if options.repetition_penalty != 1:
         seen = torch.zeros(count, model.vocabulary_size, dtype=torch.bool)
@@ -107,9 +112,13 @@ def sample(
 
 
 def _plain_draws(
-    stepper: TileStepper, logits: Tensor, temperature: float, generator: torch.Generator
+    stepper: TileStepper, logits: Tensor, options: SamplingOptions, generator: torch.Generator
 ) -> Iterator[Tensor]:
-    """The same without end, some tokens ahead of who asks."""
+    """The same without end, computed `TOKENS_AHEAD` at once; banned tokens cost nothing."""
+    temperature = options.temperature
+    if options.banned:
+        stepper.ban(options.banned)
+        logits = _without(logits, options.banned)
     ids = draw_native(logits, temperature, _shares(1, logits, generator)[0])
     yield ids
     while True:
@@ -142,8 +151,11 @@ def logprobs_after(model: LanguageModel, prompt: Sequence[int], ids: Tensor, sta
     before = torch.tensor([first, *prompt])[:, None].expand(-1, ids.shape[1])
     input = torch.cat([before, ids[:-1]])
     target = torch.cat([torch.full((len(prompt), ids.shape[1]), IGNORED), ids])
-    losses, _ = token_losses(model, input, target, layers)
-    return -losses[len(prompt) :]
+    pieces = []
+    for inputs, targets in zip(*(torch.split(each, STEPS_AT_ONCE) for each in (input, target)), strict=True):
+        losses, layers = token_losses(model, inputs, targets, layers)
+        pieces.append(losses)
+    return -torch.cat(pieces)[len(prompt) :]
 
 
 def summed_logprobs(
@@ -171,11 +183,15 @@ def draw(logits: Tensor, options: SamplingOptions, generator: torch.Generator, s
     if seen is not None:
         logits = logits.where(~seen, _penalised(logits, options.repetition_penalty))
     if options.banned:
-        logits = logits.index_fill(-1, torch.tensor(options.banned), -torch.inf)
+        logits = _without(logits, options.banned)
     if options.temperature == 0:
         return logits.argmax(-1)
     shares = _shares(1, logits, generator)[0]
     return draw_plain(_filtered(logits / options.temperature, options), 1.0, shares)
+
+
+def _without(logits: Tensor, banned: Sequence[int]) -> Tensor:
+    return logits.index_fill(-1, torch.tensor(banned), -torch.inf)
 
 
 def _penalised(logits: Tensor, penalty: float) -> Tensor:

@@ -22,6 +22,11 @@ class PackedLinear:
         self.bias = None if bias is None else bias.detach().float().contiguous()
         call("recurlm_linear_pack", [weight.detach().float().contiguous(), self.packed], [self.outputs, self.inputs])
 
+    def ban(self, columns: Sequence[int]) -> None:
+        """Make these outputs minus infinity in later products; the layer's own bias stays as it is."""
+        bias = torch.zeros(self.outputs) if self.bias is None else self.bias
+        self.bias = bias.index_fill(0, torch.tensor(columns), -torch.inf)
+
     def __call__(self, input: Tensor, output: Tensor) -> Tensor:
         """input (B, I) in bfloat16, from `with_slack`; fills output (B, O) in float32 and returns it."""
         call("recurlm_linear", [input, self.packed, self.bias, output], [len(input), self.inputs, self.outputs])

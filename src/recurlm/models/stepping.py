@@ -1,5 +1,6 @@
 """One time step after another, for generation: ids in, logits of what follows out, the state kept inside."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -49,6 +50,10 @@ class TileStepper:
         self.layers = [PackedLSTM(cell.weights, *layer_state) for cell, layer_state in zip(cells, state, strict=True)]
         self.decoder = PackedLinear(model.decoder.weight, model.decoder.bias)
         self.logits = torch.empty(batch, model.vocabulary_size)
+
+    def ban(self, tokens: Sequence[int]) -> None:
+        """Make the logits of these tokens minus infinity from now on, so that `draw` never draws them."""
+        self.decoder.ban(tokens)
 
     def step(self, tokens: Tensor) -> Tensor:
         output = self.embedding[tokens]

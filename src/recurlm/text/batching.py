@@ -22,6 +22,8 @@ IGNORED = -100
 AUTOMATIC_BUCKETS = 8
 LARGEST_BUCKET_SEARCH = 256
 SHORTEST_RANDOM_LENGTH = 5
+MOST_DRAWN_LENGTHS = 5_000_000
+"""Batches whose random lengths are drawn to learn how many steps a run has: a few seconds of work."""
 ROTATIONS, RESTARTS = 1, 2
 """Numbers of the random streams of an epoch; the lengths' has none."""
 
@@ -67,6 +69,9 @@ class BatchSource(Protocol):
     def length(self, epoch: int) -> int:
         """Batches in this epoch."""
 
+    def total_length(self, epochs: int) -> int:
+        """Batches in the first `epochs` epochs together, without counting through them where all are equal."""
+
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The epoch's batches from number `start` on."""
 
@@ -93,6 +98,17 @@ class Streams:
 
     def length(self, epoch: int) -> int:
         return len(self._lengths(epoch))
+
+    def total_length(self, epochs: int) -> int:
+        """Exact, except that random lengths are drawn for the first `MOST_DRAWN_LENGTHS` batches only: epochs beyond
+        them are taken to be as long as those on average."""
+        if not self.options.random_lengths:
+            return self.length(0) * epochs
+        total = epoch = 0
+        while epoch < epochs and total < MOST_DRAWN_LENGTHS:
+            total += self.length(epoch)
+            epoch += 1
+        return total * epochs // max(epoch, 1)
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         lengths, rotations = self._lengths(epoch), self._rotations(epoch)
@@ -182,6 +198,9 @@ class BucketedSentences:
 
     def length(self, epoch: int) -> int:
         return sum(len(self._cuts(len(rows))) for rows in self.members)
+
+    def total_length(self, epochs: int) -> int:
+        return self.length(0) * epochs
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         generator = np.random.default_rng([self.seed, epoch])

@@ -1,4 +1,4 @@
-"""What computes a run: kernels, threads and torch, which decide its last bits. Recorded, and compared at each resume."""
+"""What computes a run: kernels, threads and torch. They decide its last bits, and are recorded and compared."""
 
 import json
 from collections.abc import Iterator
@@ -23,9 +23,9 @@ def computation(device: str) -> Computation:
 
 
 def kernels(device: str) -> dict[str, Any]:
-    """The compiled code of a device: of a CPU the project's library, `none` where there is none, and torch's choices."""
+    """What computes on a device; for a CPU the project's library, `none` without it, and what torch uses."""
     if device != "cpu":
-        return {"gpu": torch.cuda.get_device_name(), "cudnn": torch.backends.cudnn.version()}
+        return {"gpu": torch.cuda.get_device_name(), "cudnn": torch.backends.cudnn.version()}  # type: ignore[no-untyped-call]
     digest = native_digest()
     return {
         "library": native_instructions() or "none",

@@ -1,0 +1,50 @@
+"""How much memory this machine has, asked before work that cannot fit begins."""
+
+import functools
+import os
+import sys
+from pathlib import Path
+
+from recurlm.errors import InputError, UsageError
+
+CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+"""Of containers, versions 2 and 1."""
+
+
+@functools.cache
+def machine_memory() -> int:
+    """Bytes that a process can have: the machine's memory or the container's limit; `sys.maxsize` if unknown."""
+    return min([_physical_memory(), *filter(None, map(_limit, CGROUP_LIMITS))])
+
+
+def check_fits(needed: int, what: str, advice: str, *, error: type[InputError] | type[UsageError] = UsageError) -> None:
+    """Raise `error` if `needed` bytes are more than the machine has; `what` needs them, `advice` says what to do."""
+    if needed > machine_memory():
+        raise error(
+            f"{what} needs at least {in_words(needed)} of memory, and this machine has {in_words(machine_memory())}\n"
+            f"{advice}"
+        )
+
+
+def in_words(size: int) -> str:
+    """A number of bytes for people, such as 1.5 GB."""
+    value = float(size)
+    for unit in ("bytes", "kB", "MB", "GB", "TB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "bytes" or value >= 100 else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:,.0f} PB"
+
+
+def _physical_memory() -> int:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return sys.maxsize
+
+
+def _limit(path: Path) -> int | None:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return None  # no container, or "max"

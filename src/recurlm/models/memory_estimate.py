@@ -1,0 +1,91 @@
+"""What a model needs at least in memory, computed from its options before anything is allocated.
+
+Every figure is a lower bound in bytes: what it refuses cannot fit.
+"""
+
+import math
+
+import torch
+
+from recurlm.capacity import check_fits
+from recurlm.config import (
+    MixtureOutput,
+    ModelOptions,
+    Recipe,
+    SampledOutput,
+    SentenceBatches,
+    SoftmaxOutput,
+    StreamBatches,
+)
+from recurlm.errors import InputError
+from recurlm.models.language_model import LanguageModel
+
+NUMBER = 4
+"""Bytes of a float32."""
+
+OPTIMIZER_COPIES = {"adam": 2, "adamw": 2, "rmsprop": 1, "muon": 1, "sgd": 0}
+"""Numbers that an optimizer keeps for each weight, at least."""
+
+SMALLER = "use smaller model.hidden_sizes, model.embedding_size or a smaller vocabulary (text.maximum_size)"
+FEWER = "use a smaller batches.batch_size or shorter batches.bptt or batches.buckets"
+
+
+def model_shapes(options: ModelOptions, vocabulary_size: int) -> dict[str, tuple[int, ...]]:
+    """The shape of each tensor that `LanguageModel.weights` holds; no memory is allocated for them."""
+    if isinstance(options.output, SampledOutput):  # the same weights, without the sampler's tables
+        options = options.model_copy(update={"output": SoftmaxOutput()})
+    with torch.device("meta"):
+        model = LanguageModel(options, vocabulary_size)
+    return {name: tuple(tensor.shape) for name, tensor in model.weights().items()}
+
+
+def estimate_memory(options: ModelOptions, vocabulary_size: int) -> int:
+    """Bytes of a model's weights."""
+    return NUMBER * sum(map(math.prod, model_shapes(options, vocabulary_size).values()))
+
+
+def estimate_training_memory(recipe: Recipe, vocabulary_size: int, tokens: int) -> int:
+    """Bytes that training needs at least: weights, gradients, the optimizer's copies, an average, and one step.
+
+    tokens: of the training text, which bounds how many positions a batch has.
+    """
+    momentum = getattr(recipe.optimizer, "momentum", 0) and recipe.optimizer.kind in ("sgd", "rmsprop")
+    copies = 2 + OPTIMIZER_COPIES[recipe.optimizer.kind] + bool(momentum) + (recipe.average.kind != "none")
+    weights = estimate_memory(recipe.model, vocabulary_size)
+    return copies * weights + estimate_step_memory(recipe, vocabulary_size, tokens)
+
+
+def estimate_step_memory(recipe: Recipe, vocabulary_size: int, tokens: int) -> int:
+    """Bytes of the numbers that one step keeps for its gradient: embeddings, and outputs and gates of each layer."""
+    options = recipe.model
+    numbers = options.embedding_size + 2 * sum(options.hidden_sizes)
+    if isinstance(options.output, MixtureOutput):
+        numbers += options.output.experts * options.embedding_size
+    return NUMBER * _positions(recipe.batches, tokens) * numbers
+
+
+def check_model_fits(options: ModelOptions, vocabulary_size: int, place: str) -> None:
+    """Raises InputError naming `place` if a model's weights are larger than the machine's memory."""
+    check_fits(estimate_memory(options, vocabulary_size), f"{place}: the model", SMALLER, error=InputError)
+
+
+def check_training_fits(recipe: Recipe, vocabulary_size: int, tokens: int) -> None:
+    """Raises InputError if training a model needs more memory than the machine has."""
+    step = estimate_step_memory(recipe, vocabulary_size, tokens)
+    check_fits(step, "one training step", FEWER, error=InputError)
+    check_fits(
+        estimate_training_memory(recipe, vocabulary_size, tokens),
+        f"training a model of {estimate_memory(recipe.model, vocabulary_size) // NUMBER:,} parameters",
+        SMALLER,
+        error=InputError,
+    )
+
+
+def _positions(batches: StreamBatches | SentenceBatches, tokens: int) -> int:
+    """Positions of a batch, at least: those that the text can fill."""
+    if isinstance(batches, StreamBatches):
+        rows = -(-tokens // batches.batch_size)
+        return batches.batch_size * min(batches.bptt, rows)
+    if batches.buckets == "auto":
+        return min(batches.batch_size, tokens)
+    return min(batches.batch_size * batches.buckets[0], tokens)
