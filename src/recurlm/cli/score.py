@@ -65,7 +65,7 @@ def score(
 
     Every line stands alone unless --context carries the state on; its end <eos> is counted.
     """
-    from recurlm.devices import keep_freed_memory, resolve_device
+    from recurlm.devices import keep_freed_memory, resolve_device, slower_than_fp32
     from recurlm.errors import UsageError
     from recurlm.evaluation.reading import State
     from recurlm.evaluation.score_formats import open_writer
@@ -90,6 +90,9 @@ def score(
     if prompt is not None:
         state = model.read(prompt, state=state)
     scorer = model.scorer(state=state, options=options)
+    slower = slower_than_fp32(scorer.options.precision, model.network.device)
+    if slower is not None:
+        message(f"# {slower}")
     if file == "-":
         # piped lines are scored as they come; open_text would wait for the last one
         lines = decoded_lines(raw_lines(sys.stdin.buffer, "standard input"), "standard input")

@@ -27,6 +27,7 @@ from recurlm.training.advice import advice, validation_warnings
 from recurlm.training.averaging import average_begins, open_average
 from recurlm.training.captured import open_captured_steps
 from recurlm.training.clock import Clock, now
+from recurlm.training.computation import computation
 from recurlm.training.counters import Counters, Result
 from recurlm.training.optimizers import build_optimizer, optimizer_tensors, restore_optimizer, set_rate
 from recurlm.training.penalties import minimised, output_penalty
@@ -146,6 +147,8 @@ class Trainer:
             epochs=self.counters.epoch,
             mirror=self.mirror,
         )
+        begun = {"event": "resume" if self.counters.step else "begin", "step": self.counters.step}
+        self.journal.write(begun | computation(self.model.device.type))
         self.clock.start(self.counters)
         self._saved = now()
         try:

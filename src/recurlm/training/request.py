@@ -25,6 +25,7 @@ from recurlm.devices import resolve_device, resolve_precision
 from recurlm.errors import InputError, UsageError
 from recurlm.text.corpora import STANDARD_INPUT, is_read_once, named_corpora
 from recurlm.text.store import PreparedCorpus
+from recurlm.training.computation import kernels
 from recurlm.version import VERSION
 from recurlm.wording import counted
 
@@ -100,6 +101,7 @@ class RunConfig:
             "device": self.device,
             "precision": self.precision,
             "threads": self.threads,
+            "kernels": kernels(self.device),
             "time_limit": self.time_limit,
             "repeatable": self.repeatable,
             "start": None if self.start is None else asdict(self.start),

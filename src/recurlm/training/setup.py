@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from recurlm.checkpoints import MODEL_FILE, RunFolder, digest
+from recurlm.devices import slower_than_fp32
 from recurlm.errors import InputError
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
@@ -19,6 +20,7 @@ from recurlm.text.corpora import default_cache_directory, is_read_once, open_sou
 from recurlm.text.sources import Corpus
 from recurlm.text.store import PreparedCorpus, prepare
 from recurlm.training.clock import Clock, now
+from recurlm.training.computation import changed_computation
 from recurlm.training.loop import AfterValidation, Trainer
 from recurlm.training.progress import Watcher, duration
 from recurlm.training.request import RunConfig, Start, TrainingRequest, open_run, refuse_held
@@ -64,6 +66,9 @@ def prepare_training(
         else:
             _check_same_texts(folder, corpus)
         _introduce(watcher, config, corpus, source, model, folder)
+        changed = None if begins else changed_computation(folder, config.device)
+        if changed is not None:
+            watcher.say(f"       {changed}")
         return Trainer(
             config.recipe,
             model,
@@ -150,6 +155,9 @@ def _introduce(
     training = config.recipe.training
     length = counted(training.epochs, "epoch") if training.until == "epochs" else "as many epochs as fit"
     watcher.say(f"run    {folder.path}: {length}{limit}, {config.device}, {config.precision}, seed {config.seed}")
+    slower = slower_than_fp32(config.precision, torch.device(config.device))
+    if slower is not None:
+        watcher.say(f"       {slower}")
     if not config.repeatable:
         watcher.say("       the clock has a say in it, so it cannot be repeated bit for bit")
 
