@@ -1,23 +1,22 @@
 """Where texts come from: named corpora, folders, files, gzip files and standard input."""
 
 import difflib
-import gzip
 import hashlib
 import re
 import sys
 import tomllib
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from platformdirs import user_cache_path
 
 from recurlm.errors import CorruptFileError, InputError
-from recurlm.files import digest_of, keep, temporary_file, write_within
+from recurlm.files import LARGEST_EXPANDED, digest_of, gunzipped, keep, read_bounded, temporary_file, write_within
 from recurlm.text.download import download, matches
 from recurlm.text.python_docs import python_docs
 from recurlm.text.sources import BLOCK_BYTES, Corpus, Text, cut, open_binary, whole_text
@@ -95,9 +94,12 @@ def open_source(
     return Corpus(text.name, *cut(text))
 
 
-def open_text(specification: str | Path, *, cache_directory: Path | None = None) -> Text:
+def open_text(
+    specification: str | Path, *, cache_directory: Path | None = None, largest: int = LARGEST_EXPANDED
+) -> Text:
     """The whole of one file as a text, uncut: ``-`` (standard input), a ``.gz`` file or any UTF-8 file.
 
+    A ``.gz`` file with more than `largest` bytes in it is refused.
     Raises InputError (missing, empty) or CorruptFileError (a ``.gz`` file that is cut short or altered).
     """
     cache_directory = cache_directory or default_cache_directory()
@@ -108,7 +110,7 @@ def open_text(specification: str | Path, *, cache_directory: Path | None = None)
         with open_binary(path) as pipe:
             return whole_text(_spool(pipe, cache_directory), STANDARD_INPUT)
     if path.suffix == ".gz":
-        return whole_text(_decompressed(path, cache_directory), Path(path.stem).stem)
+        return whole_text(_decompressed(path, cache_directory, largest), Path(path.stem).stem)
     return whole_text(path, path.stem)
 
 
@@ -214,16 +216,22 @@ def _embedded_files(cache_directory: Path) -> dict[str, Path]:
 
 def _open_folder(folder: Path, cache_directory: Path) -> Corpus:
     name = folder.resolve().name
-    paths = {split: _split_file(folder, split, alternatives) for split, alternatives in SPLIT_NAMES.items()}
+    paths = split_files(folder)
     train, valid, test = (
-        Text(f"{name}/{split}", text.path)
-        if path and (text := open_text(path, cache_directory=cache_directory))
+        Text(f"{name}/{split}", open_text(paths[split], cache_directory=cache_directory).path)
+        if split in paths
         else None
-        for split, path in paths.items()
+        for split in SPLIT_NAMES
     )
     if train is None:
         raise InputError(f"{folder} has no training text; name one of its files train.txt (and valid.txt, test.txt)")
     return Corpus(name, train, valid, test)
+
+
+def split_files(folder: Path) -> dict[str, Path]:
+    """The regular files of a folder that are its train, valid and test texts, those that there are."""
+    found = {split: _split_file(folder, split, alternatives) for split, alternatives in SPLIT_NAMES.items()}
+    return {split: path for split, path in found.items() if path is not None}
 
 
 def _split_file(folder: Path, split: str, alternatives: str) -> Path | None:
@@ -251,28 +259,28 @@ def _spool(stream: BinaryIO, cache_directory: Path) -> Path:
     return target
 
 
-def _decompressed(path: Path, cache_directory: Path) -> Path:
+def _decompressed(path: Path, cache_directory: Path, largest: int) -> Path:
     with open_binary(path) as file:
         digest = hashlib.sha256()
         while piece := file.read(BLOCK_BYTES):
             digest.update(piece)
     target = cache_directory / "decompressed" / digest.hexdigest() / path.stem
-    if target.is_file():
+    recorded = target.with_name(f"{target.name}.sha256")
+    if recorded.is_file() and matches(target, read_bounded(recorded).decode("ascii", "replace")):
         return target
-    with temporary_file(target.parent) as file:
-        for piece in _gunzipped(path):
+    with temporary_file(target.parent) as file, open_binary(path) as packed:
+        content = hashlib.sha256()
+        for piece in _pieces(gunzipped(packed, str(path), largest)):
+            content.update(piece)
             file.write(piece)
         keep(file, target)
+    write_within(recorded.parent, recorded.name, f"sha256:{content.hexdigest()}".encode())
     return target
 
 
-def _gunzipped(path: Path) -> Iterator[bytes]:
-    try:
-        with gzip.open(path) as file:
-            while piece := file.read(BLOCK_BYTES):
-                yield piece
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise CorruptFileError(f"{path} is not a whole gzip file: {error}\nfetch or make it again") from error
+def _pieces(stream: BinaryIO | BufferedReader) -> Iterator[bytes]:
+    while piece := stream.read(BLOCK_BYTES):
+        yield piece
 
 
 def _nearest(name: str) -> str:

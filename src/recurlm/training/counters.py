@@ -4,7 +4,6 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError
 from recurlm.evaluation.perplexity import Perplexity
 from recurlm.training.progress import clock
@@ -40,17 +39,10 @@ class Counters:
 
     @classmethod
     def from_json(cls, content: bytes) -> "Counters":
-        """Read back a checkpoint's counters; what an older version did not count has its default.
-
-        Raises CorruptFileError.
-        """
-        values = parse_json_object(content, "checkpoint: counters.json")
-        unknown = values.keys() - {each.name for each in fields(cls)}
-        if unknown:
-            raise CorruptFileError(
-                f"checkpoint: counters.json holds {', '.join(sorted(unknown))}, which this version does not know; "
-                "go on with the version that wrote it"
-            )
+        """Read back a checkpoint's counters. Raises CorruptFileError."""
+        values = json.loads(content)
+        if set(values) != {each.name for each in fields(cls)}:
+            raise CorruptFileError("checkpoint: its counters are those of another version; train anew")
         return cls(**values)
 
     def to_json(self) -> bytes:
