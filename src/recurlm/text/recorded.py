@@ -3,6 +3,7 @@
 import os
 import stat
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 from recurlm.errors import CorruptFileError, InputError
 from recurlm.files import digest_of
 from recurlm.text.corpora import named_corpora, open_source, open_text, split_files
-from recurlm.text.sources import Corpus, Text
+from recurlm.text.sources import Corpus, Text, cut
 
 PARTS = ("train", "valid", "test")
 
@@ -126,6 +127,9 @@ class RecordedCorpus:
         if not self._is_source(Path(specification)):
             return False
         known = {record.get("digest") for record in (*self.splits.values(), self.whole)}
+        if not self.whole and text.start == 0 and text.sha256 not in known:
+            with suppress(InputError):  # version 0.1.0 recorded the parts of a file alone
+                return cut(text)[0].sha256 not in known
         return text.sha256 not in known
 
     @cached_property
