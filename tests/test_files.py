@@ -7,7 +7,7 @@ import pytest
 
 from recurlm import files
 from recurlm.errors import CorruptFileError, InputError, UsageError
-from recurlm.files import gunzipped, locked, opened, raw_lines, read_bounded, remove_abandoned
+from recurlm.files import gunzipped, opened, raw_lines, read_bounded
 
 
 def test_a_regular_file_is_read_whole(tmp_path: Path) -> None:
@@ -86,17 +86,3 @@ def test_a_gzip_file_that_holds_too_much_is_refused(monkeypatch: pytest.MonkeyPa
 def test_a_damaged_gzip_file_is_refused(damage) -> None:
     with pytest.raises(CorruptFileError, match="f is not a whole gzip file"):
         gunzipped(io.BytesIO(damage(gzip.compress(b"some text" * 100))), "f").read()
-
-
-def test_what_killed_processes_left_is_removed_unless_it_is_young_or_held(tmp_path: Path) -> None:
-    old, young, held = (tmp_path / f".{number}-{'0' * 12}.partial" for number in (1, 2, 3))
-    for folder in (old, young, held):
-        folder.mkdir()
-        (folder / "train.ids").write_text("half")
-    file = tmp_path / f".4-{'0' * 12}.partial"
-    file.write_text("half")
-    for path in (old, old / "train.ids", held, held / "train.ids", file):
-        os.utime(path, (0, 0))
-    with locked(held):
-        remove_abandoned(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {young.name, held.name}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from recurlm.capacity import machine_memory
-from recurlm.config import Recipe, parse_recipe
+from recurlm.config import Recipe, parse_recorded_recipe
 from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError, InputError
 from recurlm.files import (
@@ -130,7 +130,7 @@ class RunFolder:
 
     def recipe(self) -> Recipe:
         """The recipe the run was made with."""
-        return parse_recipe(self.config()["recipe"], str(self.path / CONFIG_FILE))
+        return parse_recorded_recipe(self.config()["recipe"], str(self.path / CONFIG_FILE))
 
     def corpus(self) -> RecordedCorpus:
         """The texts that the run learned from."""

@@ -1,7 +1,6 @@
 """Entry point: the commands, and errors turned into plain lines and exit codes."""
 
 import contextlib
-import errno
 import io
 import os
 import sys
@@ -32,6 +31,7 @@ from recurlm.cli.train import train
 from recurlm.cli.verify import verify
 from recurlm.cli.vocabulary import vocabulary
 from recurlm.errors import RecurlmError, RecurlmWarning
+from recurlm.files import explained
 from recurlm.version import VERSION
 
 settle_threads()  # before a command loads torch
@@ -84,15 +84,6 @@ def options(
     """Options that stand before the command."""
 
 
-def _explain(error: OSError) -> str:
-    place = f" {error.filename}" if error.filename else ""
-    if error.errno == errno.ENOSPC:
-        return f"the disk is full{place and ':' + place}; free some room and run the command again"
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"no permission:{place}; choose a folder that you may write, or change its permissions"
-    return f"{error.strerror or error}:{place}" if place else str(error)
-
-
 def _unexpected(error: Exception) -> str:
     reason = next(iter(str(error).splitlines()), "") or "no reason given"
     if isinstance(error, MemoryError) or "memory" in reason:
@@ -140,7 +131,7 @@ def main() -> None:
     except OSError as error:
         if debug:
             traceback.print_exc()
-        print(f"recurlm: {_explain(error)}", file=sys.stderr)
+        print(f"recurlm: {explained(error)}", file=sys.stderr)
         _give_up_what_cannot_be_written()
         sys.exit(1)
     except KeyboardInterrupt:

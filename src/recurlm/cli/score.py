@@ -70,10 +70,10 @@ def score(
     from recurlm.evaluation.reading import State
     from recurlm.evaluation.score_formats import open_writer
     from recurlm.evaluation.scoring import scoring_options
-    from recurlm.files import check_output
+    from recurlm.files import check_output, raw_lines
     from recurlm.interface import load
     from recurlm.text.corpora import open_text
-    from recurlm.text.sources import decoded_lines
+    from recurlm.text.lines import decoded_lines
     from recurlm.training.progress import open_watcher
 
     if json and format not in (None, "jsonl"):
@@ -92,7 +92,7 @@ def score(
     scorer = model.scorer(state=state, options=options)
     if file == "-":
         # piped lines are scored as they come; open_text would wait for the last one
-        lines = decoded_lines(sys.stdin.buffer, "standard input")
+        lines = decoded_lines(raw_lines(sys.stdin.buffer, "standard input"), "standard input")
         size, digest = None, ""
     else:
         text = open_text(file, cache_directory=cache_directory)

@@ -4,22 +4,32 @@ import difflib
 import hashlib
 import re
 import sys
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from platformdirs import user_cache_path
 
+from recurlm.documents import parse_toml
 from recurlm.errors import CorruptFileError, InputError
-from recurlm.files import LARGEST_EXPANDED, digest_of, gunzipped, keep, read_bounded, temporary_file, write_within
+from recurlm.files import (
+    LARGEST_EXPANDED,
+    bounded,
+    digest_of,
+    gunzipped,
+    keep,
+    opened,
+    read_bounded,
+    shown_name,
+    temporary_file,
+    write_within,
+)
 from recurlm.text.download import download, matches
 from recurlm.text.python_docs import python_docs
-from recurlm.text.sources import BLOCK_BYTES, Corpus, Text, cut, open_binary, whole_text
+from recurlm.text.sources import BLOCK_BYTES, Corpus, Text, cut, whole_text
 
 EMBEDDED = "python-docs"
 STANDARD_INPUT = "standard-input"
@@ -51,7 +61,7 @@ class NamedCorpus:
 @cache
 def named_corpora() -> dict[str, NamedCorpus]:
     """The table of named corpora, by name."""
-    table = tomllib.loads(resources.files("recurlm.text").joinpath("corpora.toml").read_text("utf-8"))
+    table = parse_toml(resources.files("recurlm.text").joinpath("corpora.toml").read_bytes(), "corpora.toml")
     return {name: _named_corpus(name, **row) for name, row in table.items()}
 
 
@@ -104,14 +114,14 @@ def open_text(
     """
     cache_directory = cache_directory or default_cache_directory()
     if str(specification) == "-":
-        return whole_text(_spool(sys.stdin.buffer, cache_directory), STANDARD_INPUT)
+        return whole_text(_spool(sys.stdin.buffer, "standard input", cache_directory), STANDARD_INPUT)
     path = Path(specification)
     if is_read_once(path):
-        with open_binary(path) as pipe:
-            return whole_text(_spool(pipe, cache_directory), STANDARD_INPUT)
+        with opened(path, pipes=True) as pipe:
+            return whole_text(_spool(pipe, str(path), cache_directory), STANDARD_INPUT)
     if path.suffix == ".gz":
-        return whole_text(_decompressed(path, cache_directory, largest), Path(path.stem).stem)
-    return whole_text(path, path.stem)
+        return whole_text(_decompressed(path, cache_directory, largest), shown_name(Path(path.stem).stem))
+    return whole_text(path, shown_name(path.stem))
 
 
 def is_read_once(specification: str | Path) -> bool:
@@ -215,7 +225,7 @@ def _embedded_files(cache_directory: Path) -> dict[str, Path]:
 
 
 def _open_folder(folder: Path, cache_directory: Path) -> Corpus:
-    name = folder.resolve().name
+    name = shown_name(folder.resolve().name)
     paths = split_files(folder)
     train, valid, test = (
         Text(f"{name}/{split}", open_text(paths[split], cache_directory=cache_directory).path)
@@ -246,12 +256,12 @@ def _split_file(folder: Path, split: str, alternatives: str) -> Path | None:
     return found[0] if found else None
 
 
-def _spool(stream: BinaryIO, cache_directory: Path) -> Path:
+def _spool(stream: BinaryIO, name: str, cache_directory: Path) -> Path:
     """Keep what a stream brings under its digest, so that a later run finds it again."""
     folder = cache_directory / STANDARD_INPUT
     digest = hashlib.sha256()
     with temporary_file(folder) as file:
-        while piece := stream.read(BLOCK_BYTES):
+        for piece in bounded(_pieces(stream), name):
             digest.update(piece)
             file.write(piece)
         target = folder / f"{digest.hexdigest()}.txt"
@@ -259,28 +269,28 @@ def _spool(stream: BinaryIO, cache_directory: Path) -> Path:
     return target
 
 
-def _decompressed(path: Path, cache_directory: Path, largest: int) -> Path:
-    with open_binary(path) as file:
-        digest = hashlib.sha256()
-        while piece := file.read(BLOCK_BYTES):
-            digest.update(piece)
-    target = cache_directory / "decompressed" / digest.hexdigest() / path.stem
-    recorded = target.with_name(f"{target.name}.sha256")
-    if recorded.is_file() and matches(target, read_bounded(recorded).decode("ascii", "replace")):
-        return target
-    with temporary_file(target.parent) as file, open_binary(path) as packed:
-        content = hashlib.sha256()
-        for piece in _pieces(gunzipped(packed, str(path), largest)):
-            content.update(piece)
-            file.write(piece)
-        keep(file, target)
-    write_within(recorded.parent, recorded.name, f"sha256:{content.hexdigest()}".encode())
-    return target
-
-
-def _pieces(stream: BinaryIO | BufferedReader) -> Iterator[bytes]:
+def _pieces(stream: BinaryIO) -> Iterator[bytes]:
     while piece := stream.read(BLOCK_BYTES):
         yield piece
+
+
+def _decompressed(path: Path, cache_directory: Path, largest: int) -> Path:
+    """The content of a gzip file, kept under that file's digest and with its own beside it."""
+    with opened(path) as packed:
+        digest = hashlib.file_digest(packed, "sha256").hexdigest()
+        target = cache_directory / "decompressed" / digest / path.stem
+        seal = target.with_name(f"{target.name}.sha256")
+        if seal.is_file() and target.is_file() and read_bounded(seal).decode("latin-1") == digest_of(target):
+            return target
+        packed.seek(0)
+        with temporary_file(target.parent) as file:
+            content = hashlib.sha256()
+            for piece in _pieces(gunzipped(packed, str(path), largest)):
+                content.update(piece)
+                file.write(piece)
+            keep(file, target)
+    write_within(seal.parent, seal.name, f"sha256:{content.hexdigest()}".encode())
+    return target
 
 
 def _nearest(name: str) -> str:

@@ -63,13 +63,13 @@ def prepare(
     words get provisional ids by first appearance, and are renumbered when their counts are known. With `codec`
     nothing is built: every split is encoded with it.
     """
+    remove_abandoned(cache_directory)
     folder = cache_directory / "prepared" / _key(corpus, options, codec)
     if folder.exists() or folder.is_symlink():
         try:
             return _read(corpus.name, folder)
         except CorruptFileError as error:
             warnings.warn(f"{error}; preparing the text again", RecurlmWarning, stacklevel=2)
-    remove_abandoned(folder.parent)
     with temporary_folder(folder.parent) as unfinished:
         _write(corpus, options, codec, unfinished, report or (lambda _: None))
         _sync_files(unfinished)
