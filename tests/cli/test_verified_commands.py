@@ -130,6 +130,8 @@ def test_a_figure_on_text_that_the_model_learned_from_says_so(recurlm, run, tmp_
         assert done.code == 0
         assert "recurlm: warning: the model learned from copy" in done.err
         assert "|seen=training\n" in done.out
+    scored = recurlm("score", run, tmp_path / "copy.txt", "--format", "sentence")
+    assert scored.err.endswith("|seen=training\n")
     done = recurlm("compare", run, tmp_path / "copy.txt", *options)
     assert "run learned from copy" in done.out
     assert "|seen=run:" in done.out
