@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 
 from recurlm.checkpoints import RunFolder
 from recurlm.cli.main import main
+from recurlm.tensor_files import tensor_bytes
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "0.1.0"
 SENTENCES = ["the red fruit is a cherry", "the yellow fruit is a lemon", "the green fruit is a lime", "it is sweet"]
@@ -137,6 +139,16 @@ def test_a_figure_on_text_that_the_model_learned_from_says_so(recurlm, run, tmp_
     assert "|seen=run:" in done.out
 
 
+def test_what_a_run_started_from_counts_as_learned(recurlm, run, tmp_path):
+    (tmp_path / "other.txt").write_text("".join(f"{line} 1\n" for line in SENTENCES * 40))
+    assert recurlm("train", tmp_path / "other.txt", "--from", run, "--out", tmp_path / "new", "-q").code == 0
+    seen = [
+        recurlm("eval", tmp_path / "new", tmp_path / name, "--split", "train").out for name in ("my.txt", "other.txt")
+    ]
+    assert all("|seen=training" in each for each in seen)
+    assert "seen=" not in recurlm("eval", tmp_path / "new", tmp_path / "my.txt", "--split", "test").out
+
+
 @pytest.mark.parametrize("source", ["/etc/passwd", "/dev/zero", "/dev/stdin", "-", "pipe", "folder", "bomb.gz"])
 def test_a_received_run_opens_nothing_but_the_text_that_it_recorded(recurlm, run, tmp_path, source, monkeypatch):
     import gzip
@@ -244,6 +256,20 @@ def test_a_damaged_newest_checkpoint_does_not_stop_resume(recurlm, tmp_path):
         said = "step-00000020 is damaged; going on from the checkpoint before it, step-00000014" in done.err
         assert said == (name == "damaged")
     assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("name", ["weights", "optimizer", "state"])
+def test_a_checkpoint_of_another_model_is_refused(recurlm, tmp_path, name):
+    run = tmp_path / "run"
+    shutil.copytree(FIXTURES / "stopped", run)
+    set_source(run, FIXTURES / "texts")
+    folder = run / "checkpoints" / "step-00000014"
+    files = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "manifest.json"}
+    strange = {"0.x": torch.ones(3), "layer.0.0": torch.ones(3)}
+    RunFolder(run).save_checkpoint(15, files | {f"{name}.safetensors": tensor_bytes(strange)})
+    done = recurlm("train", "--out", run, "--resume", "-q")
+    assert done.code == 4
+    assert "does not fit" in done.err
 
 
 def test_without_a_whole_checkpoint_resume_says_how_to_begin_again(recurlm, tmp_path):
