@@ -32,6 +32,7 @@ from recurlm.models.language_model import LanguageModel
 from recurlm.models.memory_estimate import check_model_fits, model_shapes
 from recurlm.tensor_files import ITEM_BYTES, LARGEST_HEADER, check_shapes, finite_tensors, read_header
 from recurlm.text.codec import TOKENIZER_FILE, VOCABULARY_FILE, Codec
+from recurlm.text.recorded import RecordedCorpus
 
 CONFIG_FILE = "config.json"
 MODEL_FILE = "model.safetensors"
@@ -142,6 +143,10 @@ class RunFolder:
     def recipe(self) -> Recipe:
         """The recipe the run was made with."""
         return parse_recorded_recipe(self.config("recipe")["recipe"], str(self.path / CONFIG_FILE))
+
+    def corpus(self) -> RecordedCorpus:
+        """The texts that the run learned from."""
+        return RecordedCorpus.from_config(self.config(), str(self.path))
 
     def codec(self) -> Codec:
         """The run's tokenization and vocabulary."""
@@ -273,18 +278,11 @@ class RecordedStart(_Recorded):
     model: str
 
 
-class RecordedText(_Recorded):
-    """A text of a run."""
-
-    digest: str
-
-
-class RecordedCorpus(_Recorded):
-    """What a run learned from."""
+class RecordedSource(_Recorded):
+    """Where the text of a run came from; `RecordedCorpus` reads the rest of it."""
 
     source: str
     name: str = ""
-    splits: dict[str, RecordedText] = {}
 
 
 class RecordedGrowth(_Recorded):
@@ -296,7 +294,7 @@ class RecordedGrowth(_Recorded):
 
 
 CONFIG_TYPES: dict[str, Any] = {
-    "corpus": RecordedCorpus,
+    "corpus": RecordedSource,
     "parameters": int,
     "seed": Annotated[int, Field(ge=-(1 << 63), lt=1 << 64)],
     "device": str,

@@ -28,6 +28,7 @@ from recurlm.training.advice import advice, validation_warnings
 from recurlm.training.averaging import average_begins, open_average
 from recurlm.training.captured import open_captured_steps
 from recurlm.training.clock import Clock, now
+from recurlm.training.computation import computation
 from recurlm.training.counters import Counters, Result
 from recurlm.training.optimizers import build_optimizer, optimizer_tensors, restore_optimizer, set_rate
 from recurlm.training.penalties import minimised, output_penalty
@@ -147,6 +148,8 @@ class Trainer:
             epochs=self.counters.epoch,
             mirror=self.mirror,
         )
+        begun = {"event": "resume" if self.counters.step else "begin", "step": self.counters.step}
+        self.journal.write(begun | computation(self.model.device.type))
         self.clock.start(self.counters)
         self._saved = now()
         try:
@@ -455,6 +458,18 @@ class Trainer:
         files = self.folder.latest_checkpoint(self.watcher.say)
         if files is None:
             return False
+        try:
+            self._restore(files)
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise CorruptFileError(
+                f"{self.folder.path}: its newest checkpoint does not fit config.json: {error}; begin again in another "
+                "folder"
+            ) from error
+        self.watcher.say(f"going on after step {self.counters.step:,}")
+        return True
+
+    def _restore(self, files: dict[str, bytes]) -> None:
+        """Take over a checkpoint's files. Raises RuntimeError or KeyError where they belong to another model."""
         place = self.folder.path
         self.counters = Counters.from_json(files["counters.json"])
         self.model.load_weights(tensors(files["weights.safetensors"], place))
@@ -464,8 +479,6 @@ class Trainer:
         saved = tensors(files["state.safetensors"], place)
         self.state = _state_from_tensors(saved, self.model, place)
         _restore_random_state(saved, place)
-        self.watcher.say(f"going on after step {self.counters.step:,}")
-        return True
 
 
 def _state_tensors(state: State | None) -> dict[str, Tensor]:
