@@ -300,6 +300,8 @@ CONFIG_TYPES: dict[str, Any] = {
     "device": str,
     "precision": Literal["fp32", "bf16"],
     "threads": Annotated[int, Field(ge=1, le=1 << 16)],
+    "versions": dict[str, str],
+    "kernels": dict[str, Any],
     "time_limit": float | None,
     "start": RecordedStart | None,
     "recipe_name": str,

@@ -32,6 +32,7 @@ from recurlm.text.sources import Corpus
 from recurlm.text.store import _digest_of, _read, prepare
 from recurlm.text.tokenization import BytePairs
 from recurlm.text.vocabulary import EOS, Vocabulary
+from recurlm.training.computation import changed_computation
 from recurlm.training.counters import Counters
 from recurlm.training.loop import _restore_random_state, _state_from_tensors
 from recurlm.training.optimizers import build_optimizer, restore_optimizer
@@ -40,6 +41,7 @@ from recurlm.training.request import TrainingRequest, open_run
 from recurlm.training.search import SEARCH_FILE, _resumed_recipe
 from recurlm.training.search_space import parse_variation
 from recurlm.training.study import Study, Trial
+from recurlm.verification import verify
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 OLD = FIXTURES / "0.1.0"
@@ -59,10 +61,15 @@ def _fit(folder: Path, name: str, content: bytes) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
+def _left_out(content: bytes) -> bool:
+    """Three of four inputs; what takes long is done with the fourth."""
+    return zlib.crc32(content) % 4 != 0
+
+
 def _refused_altered(original: Path, copy: Path, name: str, content: bytes, read: Callable[[], object]) -> None:
     """The file without its digest in the manifest must be noticed."""
     before = (original / name).read_bytes()
-    if content == before:
+    if content == before or _left_out(content):
         return
     (copy / name).write_bytes(content)
     try:
@@ -131,6 +138,9 @@ def _check_config(content: bytes, folder: Path) -> None:
     _fit(run, "config.json", content)
     with contextlib.suppress(RecurlmError):
         open_run(TrainingRequest(out=run, resume=True))
+        changed_computation(RunFolder(run), "cpu")
+    if not _left_out(content):
+        verify(RunFolder(run))
     _check_model(recurlm.load(run))
 
 
@@ -156,6 +166,8 @@ def _check_manifest(content: bytes, folder: Path) -> None:
         except RecurlmError as error:
             refusals.append(error)
     RunFolder(run).write({"training.svg": b"<svg/>"})
+    if not _left_out(content):
+        verify(RunFolder(run))
     if refusals:
         raise refusals[0]
     _check_model(recurlm.load(run))
@@ -276,6 +288,7 @@ def _check_metrics(content: bytes, folder: Path) -> None:
     (run / "metrics.jsonl").write_bytes(content)
     Journal(run / "metrics.jsonl", step=5, epochs=1).close()
     (run / "metrics.jsonl").write_bytes(content)
+    changed_computation(RunFolder(run), "cpu")
     read_metrics(run)
     log = RunLog(run)
     for points in (log.losses, log.validations):
