@@ -39,12 +39,12 @@ FREE_EXPANSION = 64 << 20
 
 
 @contextlib.contextmanager
-def temporary_file(folder: Path) -> Iterator[BufferedRandom]:
-    """A new file in ``folder``, removed at the end unless `keep` gave it its name."""
+def temporary_file(folder: Path, target: Path | None = None) -> Iterator[BufferedRandom]:
+    """A new file in ``folder``, removed at the end unless `keep` gave it its name; errors of writing name `target`."""
     folder.mkdir(parents=True, exist_ok=True)
     path = _partial(folder)
     try:
-        with named_errors(folder), path.open("x+b") as file:
+        with named_errors(target or folder), path.open("x+b") as file:
             yield file
     finally:
         path.unlink(missing_ok=True)
@@ -74,11 +74,11 @@ def temporary_folder(folder: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def named_errors(path: Path) -> Iterator[None]:
-    """Give an error of the system that names no file, such as one of writing, the name of this file or folder."""
+    """Give an error of writing that names no file the name of this file or folder."""
     try:
         yield
     except OSError as failure:
-        if failure.filename is None and failure.errno is not None:
+        if failure.filename is None and failure.errno in WRITING_FAILURES:
             failure.filename = str(path)
         raise
 
@@ -111,7 +111,7 @@ def new_content(target: Path) -> Iterator[BufferedWriter | BufferedRandom]:
             with target.open("wb") as file:
                 yield file
             return
-        with temporary_file(target.parent) as unfinished, named_errors(target):
+        with temporary_file(target.parent, target) as unfinished:
             yield unfinished
             keep(unfinished, target)
 
@@ -332,6 +332,7 @@ def how_to_raise() -> str:
     return f"\nif the file is right, raise the limits: {LIMITS_VARIABLE}=10 makes every one ten times larger"
 
 
+WRITING_FAILURES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 SYSTEM_FAILURES = {
     errno.ENOSPC: ("the disk is full", "free some room and run the command again"),
     errno.EDQUOT: ("the quota of this user is used up", "remove some files, or choose a folder on another disk"),
