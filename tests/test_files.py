@@ -15,6 +15,7 @@ from recurlm.errors import CorruptFileError, InputError, UsageError
 from recurlm.files import (
     explained,
     gunzipped,
+    locked,
     new_content,
     opened,
     raw_lines,
@@ -193,3 +194,17 @@ def test_too_many_open_files_and_other_errors_are_plain(tmp_path: Path) -> None:
     with pytest.raises(ConnectionResetError) as caught, new_content(tmp_path / "f"):
         raise ConnectionResetError(errno.ECONNRESET, "reset")
     assert caught.value.filename is None
+
+
+def test_what_killed_processes_left_is_removed_unless_it_is_young_or_held(tmp_path: Path) -> None:
+    old, young, held = (tmp_path / f".{number}-{'0' * 12}.partial" for number in (1, 2, 3))
+    for folder in (old, young, held):
+        folder.mkdir()
+        (folder / "train.ids").write_text("half")
+    file = tmp_path / f".4-{'0' * 12}.partial"
+    file.write_text("half")
+    for path in (old, old / "train.ids", held, held / "train.ids", file):
+        os.utime(path, (0, 0))
+    with locked(held):
+        remove_abandoned(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {young.name, held.name}

@@ -3,7 +3,6 @@
 import difflib
 import itertools
 import json
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
@@ -20,7 +19,9 @@ from pydantic import (
     model_validator,
 )
 
+from recurlm.documents import DEEPEST, parse_toml, toml_value, utf8_text
 from recurlm.errors import InputError
+from recurlm.files import read_bounded
 
 Probability = Annotated[float, Field(ge=0, lt=1)]
 LARGEST_NUMBER = 1e9
@@ -644,6 +645,10 @@ def recipe_names() -> list[str]:
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
+LARGEST_RECIPE = 1 << 20
+"""Bytes of a recipe."""
+
+
 def recipe_text(name_or_path: str) -> tuple[str, str]:
     """The TOML of a shipped recipe or of a file, and where it stands.
 
@@ -653,11 +658,8 @@ def recipe_text(name_or_path: str) -> tuple[str, str]:
         entry = resources.files("recurlm") / "recipes" / f"{name_or_path}.toml"
         return entry.read_text(encoding="utf-8"), f"recipe {name_or_path}"
     path = Path(name_or_path)
-    if path.is_file():
-        try:
-            return path.read_text(encoding="utf-8"), str(path)
-        except UnicodeDecodeError as error:
-            raise InputError(f"{path}: not UTF-8 at byte {error.start}; a recipe is a TOML text") from error
+    if path.exists() and not path.is_dir():
+        return utf8_text(read_bounded(path, LARGEST_RECIPE, pipes=True), str(path)), str(path)
     hint = _nearest(name_or_path, recipe_names()) or "`recurlm recipes` lists those that ship"
     raise InputError(f"no recipe and no file named {name_or_path!r}; {hint}")
 
@@ -668,10 +670,7 @@ def load_recipe(name_or_path: str, changes: Iterable[str] = ()) -> Recipe:
     Raises InputError with file and key for anything that does not fit the schema.
     """
     text, place = recipe_text(name_or_path)
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{place}: not TOML: {error}") from error
+    values = parse_toml(text, place)
     changes = list(changes)
     apply_changes(values, changes)
     return parse_recipe(values, place + "".join(f" --set {change}" for change in changes))
@@ -744,7 +743,7 @@ def apply_change(values: dict[str, Any], change: str) -> None:
     """
     path, equals, raw = change.partition("=")
     keys = path.strip().split(".")
-    if not equals or not all(keys):
+    if not equals or not all(keys) or len(keys) > DEEPEST:
         raise InputError(f"--set {change}: write it as section.key=value, such as --set training.epochs=3")
     section = values
     for key in keys[:-1]:
@@ -752,18 +751,10 @@ def apply_change(values: dict[str, Any], change: str) -> None:
         if not isinstance(below, dict):
             raise InputError(f"--set {change}: {key} is a value, not a section")
         section = below
-    value = toml_value(raw.strip())
+    value = toml_value(raw.strip(), f"--set {change:.60}")
     if keys[-1] == "kind" and section.get("kind") != value:
         section.clear()
     section[keys[-1]] = value
-
-
-def toml_value(raw: str) -> Any:
-    """A value written as in TOML; what is not TOML is a string, so bare words need no quotes."""
-    try:
-        return tomllib.loads(f"value = {raw}")["value"]
-    except tomllib.TOMLDecodeError:
-        return raw
 
 
 def recipe_toml(recipe: Recipe) -> str:

@@ -18,24 +18,29 @@ import shutil
 import stat
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from io import BufferedIOBase, BufferedRandom, BufferedReader, BufferedWriter, RawIOBase
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
+from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError, InputError, RecurlmError, UsageError
 
-ABANDONED_SECONDS = 24 * 3600
 LIMITS_VARIABLE = "RECURLM_LIMITS"
 LARGEST_DOCUMENT = 256 << 20
 """Bytes of a file that is held in memory whole: JSON, TOML, a vocabulary, a manifest."""
 LONGEST_LINE = 64 << 20
-"""Bytes of one line."""
+"""Bytes of one line of a text."""
+LONGEST_ENTRY = 1 << 20
+"""Bytes of one line of a list, a lattice, an ARPA file or references."""
+LARGEST_LIST = 1 << 30
+"""Bytes of a list, a lattice or references, unpacked."""
 LARGEST_EXPANDED = 64 << 30
 """Bytes that a gzip file may hold."""
 LARGEST_EXPANSION = 200
 """How many times as large as a gzip file its content may be, once that is larger than `FREE_EXPANSION`."""
 FREE_EXPANSION = 64 << 20
+ABANDONED_SECONDS = 24 * 3600
 
 
 @contextlib.contextmanager
@@ -44,7 +49,7 @@ def temporary_file(folder: Path, target: Path | None = None) -> Iterator[Buffere
     folder.mkdir(parents=True, exist_ok=True)
     path = _partial(folder)
     try:
-        with named_errors(target or folder), path.open("x+b") as file:
+        with named_errors(target or folder), path.open("x+b") as file, locked(path):
             yield file
     finally:
         path.unlink(missing_ok=True)
@@ -66,7 +71,7 @@ def temporary_folder(folder: Path) -> Iterator[Path]:
     path = _partial(folder)
     path.mkdir()
     try:
-        with named_errors(folder):
+        with named_errors(folder), locked(path):
             yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
@@ -99,13 +104,29 @@ def remove_partial(folder: Path) -> None:
         _remove(path)
 
 
+def discard(path: Path) -> None:
+    """Remove a file, folder or link: its name is free at once, and a process that has it open keeps what it reads."""
+    aside = _partial(path.parent)
+    os.replace(path, aside)
+    _remove(aside)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def new_content(target: Path) -> Iterator[BufferedWriter | BufferedRandom]:
     """A file to write that becomes ``target`` at the end, whole, and not at all after an error.
 
-    A link stays and what it leads to is replaced; a device or a pipe is written as it is.
+    A link stays and what it leads to is replaced; a device or a pipe is written as it is. Raises UsageError where
+    ``target`` is a file of a run folder, which only this program's own commands write.
     """
     target = target.resolve()
+    check_output(target)
     with named_errors(target):
         if target.exists() and not target.is_file():
             with target.open("wb") as file:
@@ -116,10 +137,52 @@ def new_content(target: Path) -> Iterator[BufferedWriter | BufferedRandom]:
             keep(unfinished, target)
 
 
+def check_output(target: Path) -> None:
+    """Raises UsageError for a manifest, and for a file that the manifest beside it lists."""
+    target = target.resolve()
+    manifest = target.with_name("manifest.json")
+    if not target.is_file() or not manifest.is_file():
+        return
+    try:
+        listed = parse_json_object(read_bounded(manifest, error=CorruptFileError), str(manifest)).get("sha256")
+    except CorruptFileError:
+        return  # a manifest of something else
+    if isinstance(listed, dict) and target.name in (*listed, manifest.name, "metrics.jsonl"):
+        raise UsageError(f"{target} is a file of a run folder; name another file to write")
+
+
 def write_whole(target: Path, content: bytes) -> None:
     """Write a file whole or not at all."""
     with new_content(target) as file:
         file.write(content)
+
+
+def write_within(folder: Path, name: str, content: bytes) -> None:
+    """Write a file of a folder that this program keeps, whole or not at all.
+
+    A link in its place is replaced, never followed: whoever handed the folder over may have set it.
+    """
+    with temporary_file(folder, folder / name) as file:
+        file.write(content)
+        keep(file, folder / name)
+
+
+def append_within(folder: Path, name: str) -> TextIO:
+    """A text file of such a folder, open for appending. Raises CorruptFileError where it is a link or no file."""
+    path = folder / name
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | _NONBLOCK
+    refuse_link(path)
+    descriptor = os.open(path, flags, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise CorruptFileError(f"{path} is a pipe or a device, to which nothing is written; remove it")
+    return open(descriptor, "a", encoding="utf-8")
+
+
+def refuse_link(path: Path) -> None:
+    """Raises CorruptFileError for a link in a folder that this program writes to."""
+    if path.is_symlink():
+        raise CorruptFileError(f"{path} is a link, and nothing is written through links here; remove it")
 
 
 @contextlib.contextmanager
@@ -147,8 +210,8 @@ def locked(place: Path, *, wait: bool = True) -> Iterator[None]:
 
 
 def digest_of(path: Path, algorithm: str = "sha256") -> str:
-    """``algorithm:hex`` of a file's bytes."""
-    with path.open("rb") as file:
+    """``algorithm:hex`` of a file's bytes. Raises CorruptFileError where it is missing or no regular file."""
+    with opened(path, error=CorruptFileError) as file:
         return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
 
 
@@ -168,15 +231,17 @@ def _this_system() -> str:
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove what processes that are no more left half written in a folder that several use, and in those below it.
+    """Remove what killed processes left half written in a folder that others may use, and in the folders below it.
 
-    Whether a process of this system lives is asked; what another one left, such as a second machine with the same
-    cache, must not have been written to for a day.
+    What is held by a living process stays. A process of this system is asked for by its number; what another system
+    left, such as a second machine with the same cache, must not have been written to for a day.
     """
     for pattern in (".*.partial", "*/.*.partial", "*/*/.*.partial"):
         for path in folder.glob(pattern):
-            if _is_abandoned(path):
-                _remove(path)
+            with contextlib.suppress(OSError):
+                if _is_abandoned(path):
+                    with locked(path, wait=False):
+                        _remove(path)
 
 
 def _is_abandoned(path: Path) -> bool:
@@ -185,10 +250,7 @@ def _is_abandoned(path: Path) -> bool:
         return False
     if match[2] == _this_system():
         return not _lives(int(match[1]))
-    try:
-        newest: float = max(each.stat().st_mtime for each in (path, *(path.iterdir() if path.is_dir() else ())))
-    except OSError:
-        return False  # another process removes it now
+    newest: float = max(each.stat().st_mtime for each in (path, *path.glob("*")))
     return time.time() - newest > ABANDONED_SECONDS
 
 
@@ -200,14 +262,6 @@ def _lives(process: int) -> bool:
     except (OSError, OverflowError):
         pass  # of another user
     return True
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
 
 
 def raised(limit: int) -> int:
@@ -261,12 +315,14 @@ def _cannot_open(path: Path, failure: OSError | ValueError) -> str:
     return f"cannot open {path}: {reason}"
 
 
-def read_bounded(path: Path, largest: int = LARGEST_DOCUMENT, *, error: type[RecurlmError] = InputError) -> bytes:
-    """The whole content of a regular file. Raises `error` as `opened` does, and where it is larger than `largest`."""
+def read_bounded(
+    path: Path, largest: int = LARGEST_DOCUMENT, *, pipes: bool = False, error: type[RecurlmError] = InputError
+) -> bytes:
+    """The whole content of a file. Raises `error` as `opened` does, and where it is larger than `largest`."""
     largest = raised(largest)
-    with opened(path, error=error) as file:
+    with opened(path, pipes=pipes, error=error) as file:
         try:
-            content = file.read(largest + 1)
+            content = _read_up_to(file, largest + 1)
         except OSError as failure:
             raise error(f"cannot read {path}: {failure.strerror}") from failure
     if len(content) > largest:
@@ -274,15 +330,29 @@ def read_bounded(path: Path, largest: int = LARGEST_DOCUMENT, *, error: type[Rec
     return content
 
 
-def raw_lines(file: BinaryIO | BufferedIOBase, name: str, longest: int = LONGEST_LINE) -> Iterator[bytes]:
-    """Lines with their line feeds. Raises InputError naming file and line where one is longer than `longest` bytes."""
+def _read_up_to(file: BufferedReader, most: int) -> bytes:
+    """At most so many bytes. Python sets aside all that one call may return, so calls are as large as the file."""
+    content = file.read(min(os.fstat(file.fileno()).st_size + 1, most))
+    while len(content) < most and (piece := file.read(min(most - len(content), 1 << 16))):
+        content += piece
+    return content
+
+
+def raw_lines(
+    file: BinaryIO | BufferedIOBase,
+    name: str,
+    longest: int = LONGEST_LINE,
+    *,
+    error: type[RecurlmError] = InputError,
+) -> Iterator[bytes]:
+    """Lines with their line feeds. Raises `error` naming file and line where one is longer than `longest` bytes."""
     longest = raised(longest)
     for number in itertools.count(1):
         line = file.readline(longest + 1)
         if not line:
             return
         if len(line) > longest:
-            raise InputError(f"{name}, line {number}: longer than {longest:,} bytes, the limit{how_to_raise()}")
+            raise error(f"{name}, line {number}: longer than {longest:,} bytes, the limit{how_to_raise()}")
         yield line
 
 
@@ -325,6 +395,26 @@ class _Gunzipped(RawIOBase):
             raise InputError(
                 f"{self._name} holds more than {self._expansion} times its own size, as no text does{how_to_raise()}"
             )
+
+
+def bounded(pieces: Iterable[bytes], name: str, largest: int = LARGEST_EXPANDED) -> Iterator[bytes]:
+    """The same pieces. Raises InputError once they are more than `largest` bytes together."""
+    largest = raised(largest)
+    total = 0
+    for piece in pieces:
+        total += len(piece)
+        if total > largest:
+            raise InputError(f"{name} holds more than {largest:,} bytes, the limit{how_to_raise()}")
+        yield piece
+
+
+def shown_name(name: str | Path) -> str:
+    """A file name as text: a byte that is not UTF-8 becomes its value, such as \\xe9."""
+    return _ESCAPED_BYTE.sub(lambda found: f"\\x{ord(found[0]) - 0xDC00:02x}", str(name))
+
+
+_ESCAPED_BYTE = re.compile("[\udc80-\udcff]")
+"""How Python holds a byte of a file name that is not UTF-8 (PEP 383)."""
 
 
 def how_to_raise() -> str:

@@ -5,7 +5,8 @@ import io
 import os
 import sys
 import traceback
-from typing import Annotated
+import warnings
+from typing import Annotated, Any
 
 import typer
 
@@ -28,7 +29,7 @@ from recurlm.cli.search import search
 from recurlm.cli.threads import settle_threads
 from recurlm.cli.train import train
 from recurlm.cli.vocabulary import vocabulary
-from recurlm.errors import RecurlmError
+from recurlm.errors import RecurlmError, RecurlmWarning
 from recurlm.files import explained
 from recurlm.version import VERSION
 
@@ -97,8 +98,21 @@ def _give_up_what_cannot_be_written() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _show_warning(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+    """This program's own warnings as one plain line, those of libraries as Python prints them."""
+    if issubclass(category, RecurlmWarning):
+        print(f"recurlm: warning: {message}", file=sys.stderr, flush=True)
+    else:
+        _show_any_warning(message, category, *place, **more)
+
+
+_show_any_warning = warnings.showwarning
+
+
 def main() -> None:
     """Run the command line; every failure leaves one or two plain lines and its exit code."""
+    warnings.showwarning = _show_warning
+    warnings.simplefilter("always", RecurlmWarning)
     debug = "--debug" in sys.argv or bool(os.environ.get("RECURLM_DEBUG"))
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")  # as every text that is read

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError, InputError, RecurlmError
+from recurlm.files import read_bounded, shown_name
 from recurlm.text.sources import Text
 from recurlm.text.tokenization import LINE_FEED, BytePairs, Characters, Tokenization, Words
 from recurlm.text.unknown import AS_UNK, UnknownRule
@@ -78,6 +80,7 @@ class Codec:
         An unknown token has the id of ``<unk>``, or `LEFT_OUT` where there is none and the rule needs none. Raises
         InputError where a token is unknown and the rule needs the ``<unk>`` that is not there, or is ``<eos>`` itself.
         """
+        _check_characters(text)
         tokens = [token for token in self.tokenization.split(text) if token != LINE_FEED]
         if EOS in tokens:
             raise self.refusal(EOS)
@@ -205,6 +208,14 @@ class _Lookup(dict[str, int]):
         return self.absent
 
 
+def _check_characters(text: str) -> None:
+    """Raises InputError for what UTF-8 cannot hold, such as an argument of the command line in another encoding."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"not UTF-8 at character {error.start + 1} of the text {shown_name(text)!r:.60}") from None
+
+
 def closed_blocks(text: Text) -> Iterator[str]:
     """Blocks of the text with a line feed after the last line, whether the file has one or not."""
     block = ""
@@ -215,19 +226,17 @@ def closed_blocks(text: Text) -> Iterator[str]:
             yield block + LINE_FEED
 
 
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise CorruptFileError(f"{path}: missing; the folder is not whole") from error
-    except UnicodeDecodeError as error:
-        raise CorruptFileError(f"{path}: not UTF-8 at byte {error.start}") from error
+def _read(path: Path) -> bytes:
+    if not path.exists():
+        raise CorruptFileError(f"{path}: missing; the folder is not whole")
+    return read_bounded(path, error=CorruptFileError)
 
 
 def _byte_pairs(path: Path) -> BytePairs:
-    serialized = _read(path)
+    content = _read(path)
+    parse_json_object(content, str(path))
     try:
-        return BytePairs(serialized)
+        return BytePairs(content.decode())
     except RecurlmError:
         raise
     except Exception as error:

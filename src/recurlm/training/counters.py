@@ -1,16 +1,14 @@
 """Where a run stands, and what it reports at its end."""
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from recurlm.documents import parse_record
 from recurlm.errors import CorruptFileError
 from recurlm.evaluation.perplexity import Perplexity
 from recurlm.training.progress import clock
 from recurlm.wording import counted
-
-ADDED_COUNTERS = {"validation_seconds", "validated_at", "start_up", "part", "exact"}
-"""Those that version 0.1.0 did not have."""
 
 
 @dataclass
@@ -52,11 +50,10 @@ class Counters:
     @classmethod
     def from_json(cls, content: bytes) -> "Counters":
         """Read back a checkpoint's counters. Raises CorruptFileError."""
-        values = json.loads(content)
-        known = {each.name for each in fields(cls)}
-        if not known - ADDED_COUNTERS <= set(values) <= known:
-            raise CorruptFileError("checkpoint: its counters are those of another version; train anew")
-        return cls(**values)
+        try:
+            return parse_record(cls, content, "checkpoint: its counters")
+        except CorruptFileError as error:
+            raise CorruptFileError(f"{error}; start the training again") from error
 
     def to_json(self) -> bytes:
         """The counters as a checkpoint keeps them."""

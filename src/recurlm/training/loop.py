@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recurlm.checkpoints import METRICS_FILE, RunFolder, tensor_bytes, tensors
+from recurlm.checkpoints import METRICS_FILE, RunFolder
 from recurlm.config import Recipe, Training
 from recurlm.devices import autocast
 from recurlm.errors import RecurlmError, StoppedError
@@ -20,6 +20,7 @@ from recurlm.kernels.embedding import looked_up, teach_rows
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.outputs import sample_size
 from recurlm.models.state import State, detach, restart
+from recurlm.tensor_files import tensor_bytes, tensors
 from recurlm.text.batching import IGNORED, Batch, BatchSource
 from recurlm.text.store import PreparedCorpus
 from recurlm.training.advice import advice, validation_warnings
@@ -450,7 +451,7 @@ class Trainer:
     def _resume(self) -> bool:
         """Go on from the newest checkpoint; returns whether there is one."""
         self.folder.discard_unfinished()
-        files = self.folder.latest_checkpoint()
+        files = self.folder.latest_checkpoint(self.watcher.say)
         if files is None:
             return False
         place = self.folder.path

@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any, Protocol
 
-from recurlm.files import named_errors, write_whole
+from recurlm.documents import parse_json_object
+from recurlm.errors import CorruptFileError
+from recurlm.files import append_within, named_errors, opened, raw_lines, write_within
 
 LARGEST_SHOWN = 0.99
 
@@ -31,10 +33,11 @@ class Journal:
         `mirror` gets every entry too.
         """
         self.path, self.mirror = path, mirror
-        if path.is_file():
-            kept = [line for line in path.read_bytes().splitlines(keepends=True) if _belongs(line, step, epochs)]
-            write_whole(path, b"".join(kept))
-        self._file = path.open("a", encoding="utf-8")
+        if path.exists() or path.is_symlink():
+            with opened(path, error=CorruptFileError) as file:
+                kept = [line for line in raw_lines(file, str(path)) if _belongs(line, step, epochs)]
+            write_within(path.parent, path.name, b"".join(kept))
+        self._file = append_within(path.parent, path.name)
 
     def write(self, entry: dict[str, Any]) -> None:
         """Append one object; numbers that JSON cannot hold become null."""
@@ -54,12 +57,12 @@ class Journal:
 
 def _belongs(line: bytes, step: int, epochs: int) -> bool:
     try:
-        entry = json.loads(line)
-    except ValueError:
+        entry = parse_json_object(line, "metrics")
+        if entry.get("event") == "final":
+            return False
+        return bool(entry["epoch"] <= epochs if entry.get("event") == "epoch" else entry.get("step", 0) <= step)
+    except (CorruptFileError, KeyError, TypeError):
         return False
-    if not isinstance(entry, dict) or entry.get("event") == "final":
-        return False
-    return bool(entry["epoch"] <= epochs if entry.get("event") == "epoch" else entry.get("step", 0) <= step)
 
 
 def _finite(value: Any) -> Any:

@@ -20,9 +20,10 @@ from recurlm.config import (
     parse_recorded_recipe,
     recipe_toml,
 )
+from recurlm.documents import json_text, parse_json_object
 from recurlm.errors import CorruptFileError, InputError, RecurlmError, StoppedError, UsageError
 from recurlm.evaluation.perplexity import Perplexity
-from recurlm.files import write_whole
+from recurlm.files import read_bounded, write_within
 from recurlm.text.corpora import is_read_once, open_source
 from recurlm.training.counters import Result
 from recurlm.training.loop import AfterValidation, DivergedError
@@ -182,7 +183,7 @@ class Search:
             trial.state, trial.note = "failed", str(error)
         trial.seconds = before + time.monotonic() - began
         if trial is self.study.best:
-            write_whole(self.folder / BEST_FILE, recipe_toml(self._best_recipe(trial)).encode())
+            write_within(self.folder, BEST_FILE, recipe_toml(self._best_recipe(trial)).encode())
         self.study.save()
         if trial.state != "unfinished":
             RunFolder(self._place(trial)).discard_checkpoints()
@@ -191,7 +192,7 @@ class Search:
         def train(trial: Trial, judge: AfterValidation, stop: StopRequest) -> Result:
             place = self._place(trial)
             recipe = place.with_suffix(".toml")
-            write_whole(recipe, recipe_toml(self._recipe_of(trial)).encode())
+            write_within(recipe.parent, recipe.name, recipe_toml(self._recipe_of(trial)).encode())
             request = replace(self.request, recipe=str(recipe), out=place)
             return prepare_training(request, TrialWatcher(watcher, trial), judge).fit(stop)
 
@@ -277,7 +278,7 @@ def open_search(request: SearchRequest) -> Search:
         recipe = _resumed_recipe(folder, description, resume=training.resume)
         description["recipe"] = recipe.model_dump(mode="json")
     study = Study(folder / TRIALS_FILE, space, config.seed)
-    write_whole(folder / SEARCH_FILE, json.dumps(description, indent=2, ensure_ascii=False).encode())
+    write_within(folder, SEARCH_FILE, json_text(description, indent=2).encode())
     own = replace(
         training,
         text=config.source,
@@ -328,10 +329,7 @@ def _resumed_recipe(folder: Path, asked: dict[str, Any], *, resume: bool) -> Rec
     path = folder / SEARCH_FILE
     if not resume:
         raise InputError(f"{folder} already holds a search; add --resume to go on with it, or name another --out")
-    try:
-        recorded = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise CorruptFileError(f"{path}: not JSON; begin the search anew in another folder") from error
+    recorded = parse_json_object(read_bounded(path, error=CorruptFileError), str(path), file_names=True)
     recipe = parse_recorded_recipe(recorded.get("recipe", {}), str(path))
     differing = [key for key, value in asked.items() if key != "recipe" and recorded.get(key) != value]
     differing += differing_keys(parse_recipe(asked["recipe"], "the command"), recorded.get("recipe", {}))

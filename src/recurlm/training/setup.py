@@ -6,12 +6,13 @@ from pathlib import Path
 
 import torch
 
-from recurlm.checkpoints import MODEL_FILE, RunFolder, digest, tensors
+from recurlm.checkpoints import MODEL_FILE, RunFolder, digest
 from recurlm.errors import InputError
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.memory_estimate import check_training_fits
 from recurlm.models.outputs import sample_size
+from recurlm.tensor_files import tensors
 from recurlm.text.batching import BatchSource, open_batches
 from recurlm.text.codec import EncodedText
 from recurlm.text.corpora import default_cache_directory, is_read_once, open_source
