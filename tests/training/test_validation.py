@@ -74,7 +74,7 @@ def test_a_validation_that_would_take_too_long_reads_a_part_and_says_so(
     assert f"the first 4,100 of {whole:,} valid tokens" in "\n".join(lines)
     measured = trainer.validator.measure("valid")
     assert measured.tokens == 4100
-    assert "|columns=16|warm-up=64|part=first:4100|" in measured.signature
+    assert "|columns=16|warm-up=256|part=first:4100|" in measured.signature
     assert trainer.validator.measure("valid", exact=True).tokens == whole
 
 
