@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recurlm.training import validation
 from recurlm.training.advice import unigram_perplexity, validation_warnings
 from recurlm.training.clock import Clock
 from recurlm.training.counters import Counters
@@ -90,6 +91,21 @@ def test_an_evaluation_that_cannot_fit_is_said_at_the_start(
     assert f"the exact evaluation would take about {duration(1.2 * 0.01 * tokens)}:" in "\n".join(lines)
     assert "recurlm eval RUN" in "\n".join(lines)
     assert clock.evaluation < 3
+
+
+def test_an_estimate_follows_the_measurements_of_the_run(
+    open_trainer: OpenTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = open_trainer("run", time_limit="100s")
+    paced(trainer.validator, monkeypatch, exact=1e-9, columns=1e-9)
+    seconds = iter(range(0, 10_000, 50))
+    monkeypatch.setattr(validation, "now", lambda: next(seconds))
+    measured = trainer.validator.measure("valid")
+    assert trainer.validator.estimate_validation() == pytest.approx(1.2 * 50)
+    assert trainer.validator.estimate(exact=False) == pytest.approx(
+        1.2 * 50 * (1 + len(trainer.corpus["test"].ids) / measured.tokens)
+    )
+    assert trainer.validator.estimate(exact=True) == 0.0
 
 
 def test_what_was_decided_holds_when_the_run_goes_on(
