@@ -26,6 +26,7 @@ from typing import Any, BinaryIO, TextIO
 from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError, InputError, RecurlmError, UsageError
 
+ABANDONED_SECONDS = 24 * 3600
 LIMITS_VARIABLE = "RECURLM_LIMITS"
 LARGEST_DOCUMENT = 256 << 20
 """Bytes of a file that is held in memory whole: JSON, TOML, a vocabulary, a manifest."""
@@ -40,7 +41,6 @@ LARGEST_EXPANDED = 64 << 30
 LARGEST_EXPANSION = 200
 """How many times as large as a gzip file its content may be, once that is larger than `FREE_EXPANSION`."""
 FREE_EXPANSION = 64 << 20
-ABANDONED_SECONDS = 24 * 3600
 
 
 @contextlib.contextmanager
@@ -111,13 +111,6 @@ def discard(path: Path) -> None:
     _remove(aside)
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
-
-
 @contextlib.contextmanager
 def new_content(target: Path) -> Iterator[BufferedWriter | BufferedRandom]:
     """A file to write that becomes ``target`` at the end, whole, and not at all after an error.
@@ -126,8 +119,8 @@ def new_content(target: Path) -> Iterator[BufferedWriter | BufferedRandom]:
     ``target`` is a file of a run folder, which only this program's own commands write.
     """
     target = target.resolve()
-    check_output(target)
     with named_errors(target):
+        check_output(target)
         if target.exists() and not target.is_file():
             with target.open("wb") as file:
                 yield file
@@ -262,6 +255,14 @@ def _lives(process: int) -> bool:
     except (OSError, OverflowError):
         pass  # of another user
     return True
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def raised(limit: int) -> int:

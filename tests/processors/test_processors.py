@@ -29,7 +29,6 @@ CLASSES = {
 }
 INSTRUCTIONS = {"baseline": "sse2", "avx2": "avx2", "avx512 without bf16": "avx512"}
 TOLERANCE = {"fp32": 1e-4, "bf16": 0.02}
-TRAINING_INSTRUCTIONS = {"baseline": "sse2", "avx2": "avx2", "avx512 without bf16": "avx512"}
 TRAINING_TOLERANCE = {"fp32": 1e-2, "bf16": 0.05}
 """Of a perplexity after some dozens of steps, which enlarge every rounding."""
 CHOSEN = (*LOWEST, "RECURLM_NATIVE", "RECURLM_NATIVE_TARGET", "RECURLM_PRECISION")
