@@ -54,7 +54,7 @@ def test_compare_prints_one_object(
     by_sentence = math.log(result["models"][1]["perplexity"] / result["models"][0]["perplexity"]) * 125 / 20
     assert first["difference"] == pytest.approx(by_sentence, rel=1e-4)
     assert (first["test"], first["patterns"]) == ("random", 10_000)
-    assert "20 sentences are few" in result["warnings"][0]
+    assert "only 20 sentences" in result["warnings"][0]
 
 
 def test_compare_prints_a_table_with_its_signatures(

@@ -193,7 +193,7 @@ def test_a_signal_stops_the_search_which_goes_on_later(
             raise StoppedError("stopped")
         return bowl(trial, judge, stop)
 
-    with pytest.raises(StoppedError, match="2 trials are over; go on with the same command and --resume"):
+    with pytest.raises(StoppedError, match="2 trials done; go on with the same command and --resume"):
         opened.run(5, FOREVER, Silent(), interrupted)
     resumed = open_search(request_for("search", resume=True))
     begun = resumed.study.trials[2].values

@@ -39,6 +39,7 @@ from recurlm.training.search_space import Dimension, changes_for, parse_space
 from recurlm.training.setup import prepare_training
 from recurlm.training.stopping import StopRequest
 from recurlm.training.study import Study, Trial
+from recurlm.wording import counted
 
 SEARCH_FORMAT = "recurlm search 1"
 SEARCH_FILE = "search.json"
@@ -154,7 +155,9 @@ class Search:
                 self._try(trial, objective, stop)
                 watcher.say(self._told(trial))
         if stop.by_signal and len(study.over) < trials:
-            raise StoppedError(f"stopped; {len(study.over)} trials are over; go on with the same command and --resume")
+            raise StoppedError(
+                f"stopped; {counted(len(study.over), 'trial')} done; go on with the same command and --resume"
+            )
         return self._findings()
 
     def _try(self, trial: Trial, objective: Objective, stop: StopRequest) -> None:
@@ -217,9 +220,9 @@ class Search:
     def _told(self, trial: Trial) -> str:
         values = "  ".join(f"{key}={_shown(value)}" for key, value in trial.values.items())
         told = {
-            "unfinished": f"stopped after {len(trial.curve)} epochs, goes on with --resume",
+            "unfinished": f"stopped after {counted(len(trial.curve), 'epoch')}, goes on with --resume",
             "complete": f"valid {trial.perplexity or 0:.6g}{', the best so far' * (trial is self.study.best)}",
-            "pruned": f"pruned after {len(trial.curve)} epochs at {(trial.curve or [0])[-1]:.6g}",
+            "pruned": f"pruned after {counted(len(trial.curve), 'epoch')} at {(trial.curve or [0])[-1]:.6g}",
         }
         return f"trial {trial.name}  {told.get(trial.state, f'{trial.state}: {trial.note}')}  {values}"
 
@@ -251,7 +254,7 @@ def search(request: SearchRequest, watcher: Watcher) -> Findings:
     """
     seconds = math.inf if request.time is None else parse_duration(request.time, "--time")
     opened = open_search(request)
-    watcher.say(f"search {opened.folder}: {len(opened.study.over)} of {request.trials} trials are over")
+    watcher.say(f"search {opened.folder}: {len(opened.study.over)} of {counted(request.trials, 'trial')} done")
     for dimension in opened.study.space:
         watcher.say(f"       --vary {dimension}")
     return opened.run(request.trials, seconds, watcher)
