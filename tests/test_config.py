@@ -162,11 +162,11 @@ def test_one_value_serves_all_layers_or_each_has_its_own():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"cell": ["lstm"]}, "cell has 1 values, but hidden_sizes has 2 layers; give one for each"),
+        ({"cell": ["lstm"]}, "cell has 1 value, but hidden_sizes has 2 layers; give one for each"),
         ({"residual": [True] * 3}, "residual has 3 values, but hidden_sizes has 2 layers; give one for each"),
         ({"dropout": {"between": [0.1, 0.2]}}, "dropout.between has 2 values, but hidden_sizes has 2 layers; give 1"),
         ({"residual": [False, True]}, "residual is true for layer 2, but its input has 4 numbers and its output 6"),
-        ({"cell": "qrnn", "qrnn": {"window": [2]}}, "qrnn.window has 1 values, but hidden_sizes has 2 layers"),
+        ({"cell": "qrnn", "qrnn": {"window": [2]}}, "qrnn.window has 1 value, but hidden_sizes has 2 layers"),
         ({"skip": True}, "skip adds the outputs of all layers, so all hidden_sizes must be equal"),
         (
             {"cell": "mogrifier", "mogrifier": {"rank": 4}},

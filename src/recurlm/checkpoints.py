@@ -63,14 +63,14 @@ class RunFolder:
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
-        """Make the folder and hold it for one process that trains. Raises InputError where another has it."""
+        """Make the folder and hold it for one process that writes a run. Raises InputError where another has it."""
         place = self._make()
         with ExitStack() as stack:
             try:
                 stack.enter_context(locked(place, wait=False))
             except BlockingIOError as error:
                 raise InputError(
-                    f"{self.path}: another process is training in it; wait for it, or name another folder with --out"
+                    f"{self.path}: another process is writing a run in it; wait, or name another folder with --out"
                 ) from error
             yield
 
@@ -91,6 +91,14 @@ class RunFolder:
         self._write_manifest({**self._entries(), CONFIG_FILE: digest(content)})
         # the configuration comes last: a folder that has one has the rest, its manifest too
         write_within(self.path, CONFIG_FILE, content)
+
+    def create_whole(self, config: Mapping[str, Any], codec: Codec, model: bytes) -> None:
+        """Write a run that is not trained here. Raises InputError where there is one, or another process writes one."""
+        with self.claimed():
+            free_folder(self.path)  # another process may have been quicker
+            self.save_model(model)
+            # the configuration, which makes a folder a run, comes last
+            self.create(config, codec)
 
     def write(self, files: Mapping[str, bytes]) -> None:
         """Write files at the top of the folder and enter them in the manifest."""

@@ -44,12 +44,12 @@ BLOCK_BYTES = 1 << 16
 
 
 @contextlib.contextmanager
-def temporary_file(folder: Path) -> Iterator[BufferedRandom]:
-    """A new file in ``folder``, removed at the end unless `keep` gave it its name."""
+def temporary_file(folder: Path, target: Path | None = None) -> Iterator[BufferedRandom]:
+    """A new file in ``folder``, removed at the end unless `keep` gave it its name; errors of writing name `target`."""
     folder.mkdir(parents=True, exist_ok=True)
     path = _partial(folder)
     try:
-        with named_errors(folder), path.open("x+b") as file:
+        with named_errors(target or folder), path.open("x+b") as file, locked(path):
             yield file
     finally:
         path.unlink(missing_ok=True)
@@ -71,7 +71,7 @@ def temporary_folder(folder: Path) -> Iterator[Path]:
     path = _partial(folder)
     path.mkdir()
     try:
-        with named_errors(folder):
+        with named_errors(folder), locked(path):
             yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
@@ -79,11 +79,11 @@ def temporary_folder(folder: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def named_errors(path: Path) -> Iterator[None]:
-    """Give an error of the system that names no file, such as one of writing, the name of this file or folder."""
+    """Give an error of writing that names no file the name of this file or folder."""
     try:
         yield
     except OSError as failure:
-        if failure.filename is None and failure.errno is not None:
+        if failure.filename is None and failure.errno in WRITING_FAILURES:
             failure.filename = str(path)
         raise
 
@@ -125,7 +125,7 @@ def new_content(target: Path) -> Iterator[BufferedWriter | BufferedRandom]:
             with target.open("wb") as file:
                 yield file
             return
-        with temporary_file(target.parent) as unfinished, named_errors(target):
+        with temporary_file(target.parent, target) as unfinished:
             yield unfinished
             keep(unfinished, target)
 
@@ -155,7 +155,7 @@ def write_within(folder: Path, name: str, content: bytes) -> None:
 
     A link in its place is replaced, never followed: whoever handed the folder over may have set it.
     """
-    with named_errors(folder / name), temporary_file(folder) as file:
+    with temporary_file(folder, folder / name) as file:
         file.write(content)
         keep(file, folder / name)
 
@@ -224,15 +224,17 @@ def _this_system() -> str:
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove what processes that are no more left half written in a folder that several use, and in those below it.
+    """Remove what killed processes left half written in a folder that others may use, and in the folders below it.
 
-    Whether a process of this system lives is asked; what another one left, such as a second machine with the same
-    cache, must not have been written to for a day.
+    What is held by a living process stays. A process of this system is asked for by its number; what another system
+    left, such as a second machine with the same cache, must not have been written to for a day.
     """
     for pattern in (".*.partial", "*/.*.partial", "*/*/.*.partial"):
         for path in folder.glob(pattern):
-            if _is_abandoned(path):
-                _remove(path)
+            with contextlib.suppress(OSError):
+                if _is_abandoned(path):
+                    with locked(path, wait=False):
+                        _remove(path)
 
 
 def _is_abandoned(path: Path) -> bool:
@@ -241,10 +243,7 @@ def _is_abandoned(path: Path) -> bool:
         return False
     if match[2] == _this_system():
         return not _lives(int(match[1]))
-    try:
-        newest: float = max(each.stat().st_mtime for each in (path, *(path.iterdir() if path.is_dir() else ())))
-    except OSError:
-        return False  # another process removes it now
+    newest: float = max(each.stat().st_mtime for each in (path, *path.glob("*")))
     return time.time() - newest > ABANDONED_SECONDS
 
 
@@ -443,6 +442,7 @@ def how_to_raise() -> str:
     return f"\nif the file is right, raise the limits: {LIMITS_VARIABLE}=10 makes every one ten times larger"
 
 
+WRITING_FAILURES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 SYSTEM_FAILURES = {
     errno.ENOSPC: ("the disk is full", "free some room and run the command again"),
     errno.EDQUOT: ("the quota of this user is used up", "remove some files, or choose a folder on another disk"),

@@ -116,7 +116,7 @@ def test_what_is_wrong_with_a_list_is_said_with_its_line(tmp_path, format, conte
         ("kaldi", "u-1 1\nu-2 x\n", "costs, line 2: the cost should be a number, not 'x'"),
         ("kaldi", "u-1 1\nu-2 inf\n", "costs, line 2: the cost should be a number, not 'inf'"),
         ("kaldi", "u-1 1 2\nu-2 1\n", "costs, line 1: should be an id and a cost"),
-        ("mikolov", "1\n", "costs: has 1 costs where the text has 2"),
+        ("mikolov", "1\n", "costs: has 1 cost where the text has 2"),
         ("mikolov", "u-1 1\nv 2\n", "costs, line 2: a cost of 'v', where the text has 'u-2'"),
     ],
 )

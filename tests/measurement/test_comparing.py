@@ -60,7 +60,7 @@ def test_different_vocabularies_and_few_sentences_are_said(make_run, write_text)
     assert [each.perplexity.oov for each in result.measurements] == [0, 20]
     vocabularies, few = result.warnings
     assert "the vocabularies differ (sizes 9, 4)" in vocabularies
-    assert few.startswith("20 sentences are few")
+    assert few.startswith("only 20 sentences:")
 
 
 def test_a_probability_of_zero_is_refused_with_its_place(arpa, text):

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from recurlm.wording import counted
+
 if TYPE_CHECKING:
     from recurlm.training.progress import Watcher
 
@@ -104,4 +106,6 @@ class Progress:
             self.told = now
             share = min(self.bytes / self.total, 1) if self.total else None
             rate = self.tokens / (now - self.begun)
-            self.watcher.tick(share, f"{self.lines:,} lines  {self.tokens:,} tokens  {rate:,.0f} tokens/s")
+            self.watcher.tick(
+                share, f"{counted(self.lines, 'line')}  {counted(self.tokens, 'token')}  {rate:,.0f} tokens/s"
+            )

@@ -26,6 +26,7 @@ from recurlm.models.state import State
 from recurlm.text.codec import LEFT_OUT, Codec
 from recurlm.text.unknown import AS_UNK, UnknownRule
 from recurlm.text.vocabulary import EOS_ID
+from recurlm.wording import counted
 
 HYPOTHESES_AT_ONCE = 4096
 """Lists are computed together until they have this many; what more adds to shared prefixes is little."""
@@ -353,9 +354,10 @@ class Report:
 
     def lines(self) -> list[str]:
         """For people: each a line."""
-        count = sum(1 for _ in self.file.hypotheses)
+        lists = counted(len(self.file.lists), "list")
+        hypotheses = counted(sum(1 for _ in self.file.hypotheses), "hypothesis", "hypotheses")
         state = "carried" if self.carry else "zero"
-        lines = [f"{len(self.file.lists)} lists, {count} hypotheses, read as {self.file.format}, oov={self.oov}"]
+        lines = [f"{lists}, {hypotheses}, read as {self.file.format}, oov={self.oov}"]
         lines.append(f"{self.combination.options()}, state {state}")
         if self.missing:
             lines.append(f"references without a list, not counted: {self.missing}")

@@ -23,6 +23,7 @@ from recurlm.text.codec import closed_blocks
 from recurlm.text.sources import Text
 from recurlm.text.tokenization import LINE_FEED, Tokenization
 from recurlm.text.vocabulary import EOS
+from recurlm.wording import counted
 
 FEW_SENTENCES = 30
 
@@ -122,8 +123,8 @@ def _check_finite(measurement: Measurement, tokens: Sequence[str]) -> None:
     if len(zero):
         line = 1 + int(np.searchsorted(measurement.text.ends, zero[0], side="right"))
         raise InputError(
-            f"{measurement.name} gives probability zero to {len(zero):,} tokens, first to {tokens[zero[0]]!r} in line "
-            f"{line}: its perplexity is infinite and cannot be compared"
+            f"{measurement.name} gives probability zero to {counted(len(zero), 'token')}, first to {tokens[zero[0]]!r} "
+            f"in line {line}: its perplexity is infinite and cannot be compared"
         )
 
 
@@ -136,5 +137,5 @@ def _warnings(contenders: Sequence[Contender], sentences: int) -> list[str]:
             "fewer words looks better than it is"
         )
     if sentences < FEW_SENTENCES:
-        warnings.append(f"{sentences} sentences are few: intervals are too narrow, and tests see little")
+        warnings.append(f"only {counted(sentences, 'sentence')}: intervals are too narrow, and tests see little")
     return warnings

@@ -17,6 +17,7 @@ from recurlm.errors import CorruptFileError, InputError
 from recurlm.files import read_bounded
 from recurlm.plots.figure import COLOURS, INK, QUIET, PictureFormat, picture_style, render, save
 from recurlm.plots.layers import network_name
+from recurlm.wording import counted
 
 # five beside six colours: thirty runs before a pair comes again
 MARKERS = ("o", "s", "D", "^", "v")
@@ -187,7 +188,7 @@ def _drawable(perplexities: Points) -> Points:
 
 
 def _title(logs: list[RunLog]) -> str:
-    return logs[0].description if len(logs) == 1 else f"Perplexity of {len(logs)} runs"
+    return logs[0].description if len(logs) == 1 else f"Perplexity of {counted(len(logs), 'run')}"
 
 
 def _panels(logs: list[RunLog]) -> tuple[Figure, list[Axes]]:

@@ -336,10 +336,12 @@ class Trainer:
         self.save()
 
     def _foresee_the_end(self) -> None:
-        """Renew the estimate of the time that the exact evaluation takes."""
-        if self.clock.limit is not None and self.counters.exact:
+        """Renew the estimate of the time that the measuring at the end takes; validations time themselves."""
+        if self.clock.limit is None:
+            return
+        if self.counters.exact:
             self.validator.time(exact=True)
-            self.clock.evaluation = max(self.clock.evaluation, self.validator.estimate(exact=True))
+        self.clock.evaluation = max(self.clock.evaluation, self.validator.estimate(exact=self.counters.exact))
 
     def _decide_the_end(self) -> None:
         counters = self.counters

@@ -142,7 +142,7 @@ def _introduce(
     watcher.say(f"text   {corpus.name}: {_size(corpus['train'])}, {len(corpus.codec.vocabulary):,} different {unit}")
     replaced = corpus["train"].oov
     if replaced:
-        watcher.say(f"       {replaced:,} tokens ({replaced / len(corpus['train'].ids):.1%}) are read as <unk>")
+        watcher.say(f"       {counted(replaced, 'token')} ({replaced / len(corpus['train'].ids):.1%}) read as <unk>")
     for line in source.report():
         watcher.say(f"       {line}")
     watcher.say(f"model  {config.recipe.model.layers_in_words}, {model.parameter_count():,} parameters")
@@ -161,4 +161,4 @@ def _introduce(
 
 
 def _size(text: EncodedText) -> str:
-    return f"{len(text.ends):,} sentences, {len(text.ids):,} tokens with <eos>"
+    return f"{counted(len(text.ends), 'sentence')}, {counted(len(text.ids), 'token')} with <eos>"
