@@ -14,6 +14,7 @@ import safetensors.torch
 from torch import Tensor
 
 from recurlm.config import Recipe, parse_recipe
+from recurlm.documents import json_text, parse_json_object
 from recurlm.errors import CorruptFileError, InputError
 from recurlm.files import locked, remove_partial, sync_folder, temporary_folder, write_whole
 from recurlm.models.language_model import LanguageModel
@@ -70,7 +71,7 @@ class RunFolder:
         """Begin a run: the configuration and the vocabulary."""
         self._make()
         self.write({name: content.encode() for name, content in codec.files().items()})
-        content = json.dumps(config, indent=2, ensure_ascii=False).encode()
+        content = json_text(config, indent=2).encode()
         self._write_manifest({**self._manifest(), CONFIG_FILE: digest(content)})
         # the configuration comes last: a folder that has one has the rest, its manifest too
         write_whole(self.path / CONFIG_FILE, content)
@@ -108,7 +109,7 @@ class RunFolder:
         """What config.json says."""
         if not self.holds_run():
             raise InputError(f"{self.path}: not a run folder (no {CONFIG_FILE}); `recurlm train --out` writes one")
-        return _json_object(self.read(CONFIG_FILE), self.path / CONFIG_FILE)
+        return parse_json_object(self.read(CONFIG_FILE), str(self.path / CONFIG_FILE), file_names=True)
 
     def recipe(self) -> Recipe:
         """The recipe the run was made with."""

@@ -121,15 +121,14 @@ _Record = TypeVar("_Record")
 
 
 def parse_record(kind: type[_Record], content: bytes | str, place: str) -> _Record:
-    """An object of a dataclass, from JSON with all of its fields and no others, each of its type.
+    """An object of a dataclass, from JSON: each field of its type, no other keys; a missing one has its default.
 
     Raises CorruptFileError, naming `place`, for everything else.
     """
     values = parse_json_object(content, place)
-    names = {each.name for each in dataclasses.fields(cast(Any, kind))}
-    if set(values) != names:
-        key = min(set(values) ^ names)
-        raise CorruptFileError(f"{place}: the key {key!r:.60} is {'unknown' if key in values else 'missing'}")
+    unknown = values.keys() - {each.name for each in dataclasses.fields(cast(Any, kind))}
+    if unknown:
+        raise CorruptFileError(f"{place}: holds {min(unknown)!r:.60}, which this version does not know")
     try:
         return TypeAdapter(kind).validate_json(json.dumps(values), strict=True)
     except ValidationError as failure:

@@ -30,6 +30,7 @@ from recurlm.cli.threads import settle_threads
 from recurlm.cli.train import train
 from recurlm.cli.vocabulary import vocabulary
 from recurlm.errors import RecurlmError
+from recurlm.files import shown_name
 from recurlm.version import VERSION
 
 settle_threads()  # before a command loads torch
@@ -110,13 +111,14 @@ def main() -> None:
     """Run the command line; every failure leaves one or two plain lines and its exit code."""
     debug = "--debug" in sys.argv or bool(os.environ.get("RECURLM_DEBUG"))
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8")  # as every text that is read
+        # as every text that is read; bytes of file names that are not UTF-8 are written as they are
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     try:
         app()
     except RecurlmError as error:
         if debug:
             traceback.print_exc()
-        print(f"recurlm: {error}", file=sys.stderr)
+        print(shown_name(f"recurlm: {error}"), file=sys.stderr)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         _give_up_what_cannot_be_written()
@@ -124,7 +126,7 @@ def main() -> None:
     except OSError as error:
         if debug:
             traceback.print_exc()
-        print(f"recurlm: {_explain(error)}", file=sys.stderr)
+        print(shown_name(f"recurlm: {_explain(error)}"), file=sys.stderr)
         _give_up_what_cannot_be_written()
         sys.exit(1)
     except KeyboardInterrupt:
