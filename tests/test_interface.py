@@ -249,3 +249,13 @@ def test_a_ban_does_not_leave_the_way_of_many_tokens_in_one_call(model, monkeypa
     bias = model.network.decoder.bias.clone()
     assert len(model.generate("the", tokens=40, seed=1, options=SamplingOptions(0.9, banned=(4,))).tokens) == 40
     assert torch.equal(model.network.decoder.bias, bias)
+
+
+@pytest.mark.parametrize("ending", [Ending(), Ending(("never met",))])
+def test_a_stream_decodes_each_token_a_few_times_however_long_it_is(model, monkeypatch, ending):
+    decoded, decode = [], Codec.decode
+    monkeypatch.setattr(Codec, "decode", lambda self, ids: (decoded.append(len(list(ids))), decode(self, ids))[1])
+    options = SamplingOptions(top_k=3)
+    text = "".join(model.stream("the", options, tokens=1000, seed=1, ending=ending))
+    assert len(text.split(" ")) > 100
+    assert sum(decoded) < 1000 * 300

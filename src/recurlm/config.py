@@ -588,6 +588,11 @@ class Validation(Section):
         16,
         description="columns read side by side while training; 1 is the exact stream, which the end of the run uses",
     )
+    warm_up: Annotated[int, Field(ge=0)] = Field(
+        64,
+        description="tokens before each column that are read after `<eos>` and not counted, so that the column begins "
+        "in a state that the exact stream could have; 0 begins from zeros. Of several columns only",
+    )
     full_batches: BatchSize | None = Field(None, description="drop remainders of batches this large, as MXNet does")
     keep: Literal["best", "last"] = Field("best", description="which weights the run folder keeps")
 
@@ -604,6 +609,10 @@ Schedule = Annotated[
 
 
 Average = Annotated[NoAverage | ExponentialAverage | TailAverage | NonMonotoneAverage, Field(discriminator="kind")]
+
+
+VALUES_BEFORE: dict[str, Any] = {"validation": {"warm_up": 0}}
+"""Keys that version 0.1.0 did not have, with the values that stand for what it did."""
 
 
 class Recipe(Section):
@@ -675,6 +684,44 @@ def parse_recipe(values: Mapping[str, Any], place: str) -> Recipe:
     except ValidationError as error:
         lines = [_explain(detail) for detail in error.errors()[:5]]
         raise InputError(f"{place}: " + "; ".join(lines)) from error
+
+
+def parse_recorded_recipe(values: Mapping[str, Any], place: str) -> Recipe:
+    """The recipe that a file of a run or a search keeps, of whatever version; `place` is named in the error."""
+    return parse_recipe(_merged(VALUES_BEFORE, values), place)
+
+
+def differing_keys(asked: Recipe, recorded: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Keys in which a recipe differs from the values that a run or a search keeps: what is asked and what is kept.
+
+    A key that the version which kept them did not have differs only where another value than the default is asked.
+    """
+    wanted = _flat(asked.model_dump(mode="json"))
+    kept = _flat(parse_recorded_recipe(recorded, "recorded recipe").model_dump(mode="json"))
+    defaults = _flat(Recipe().model_dump(mode="json"))
+    unknown_then = _flat(VALUES_BEFORE).keys() - _flat(recorded).keys()
+    keys = [key for key in wanted | kept if wanted.get(key) != kept.get(key)]
+    return {
+        key: (wanted.get(key), kept.get(key))
+        for key in keys
+        if key not in unknown_then or wanted.get(key) != defaults.get(key)
+    }
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = {**below, **above}
+    for key in below.keys() & above.keys():
+        if isinstance(below[key], Mapping) and isinstance(above[key], Mapping):
+            merged[key] = _merged(below[key], above[key])
+    return merged
+
+
+def _flat(values: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Plain values by their whole key, such as training.epochs."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{path}{key}.") if isinstance(value, Mapping) else {path + key: value}
+    return flat
 
 
 def apply_changes(values: dict[str, Any], changes: Iterable[str]) -> None:

@@ -121,14 +121,15 @@ _Record = TypeVar("_Record")
 
 
 def parse_record(kind: type[_Record], content: bytes | str, place: str) -> _Record:
-    """An object of a dataclass, from JSON: each field of its type, no other keys; a missing one has its default.
+    """An object of a dataclass, from JSON with no fields but its own, each of its type.
 
-    Raises CorruptFileError, naming `place`, for everything else.
+    A field that has a default may be missing: an older version did not write it. Raises CorruptFileError, naming
+    `place`, for everything else.
     """
     values = parse_json_object(content, place)
     unknown = values.keys() - {each.name for each in dataclasses.fields(cast(Any, kind))}
     if unknown:
-        raise CorruptFileError(f"{place}: holds {min(unknown)!r:.60}, which this version does not know")
+        raise CorruptFileError(f"{place}: the key {min(unknown)!r:.60} is unknown to this version of recurlm")
     try:
         return TypeAdapter(kind).validate_json(json.dumps(values), strict=True)
     except ValidationError as failure:

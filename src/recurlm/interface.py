@@ -32,7 +32,7 @@ from recurlm.evaluation.adaptation import (
 )
 from recurlm.evaluation.beam_search import BeamOptions, beam_search
 from recurlm.evaluation.dynamic import DynamicRMS
-from recurlm.evaluation.endings import Ending, GrowingSample, collect
+from recurlm.evaluation.endings import Ending, GrowingSample, GrowingText, collect
 from recurlm.evaluation.nbest import NBestList
 from recurlm.evaluation.perplexity import Perplexity, Tick, given_buckets, perplexity
 from recurlm.evaluation.reading import State, check_state, initial_state, model_digest, read
@@ -49,8 +49,6 @@ from recurlm.text.vocabulary import EOS, EOS_ID
 
 _Options = TypeVar("_Options", SamplingOptions, BeamOptions)
 UNTIL_LAST_TOKEN = Ending()
-UNFINISHED_CHARACTER = "\ufffd"
-"""What a byte-level piece decodes to before the rest of its character is drawn."""
 
 
 @dataclass(frozen=True)
@@ -206,7 +204,7 @@ class Model:
     def _checked(self, state: State | None) -> State | None:
         """The state itself; the digest is costly, so it is asked for only where there is one."""
         if state is not None:
-            check_state(state, self.digest)
+            check_state(state, self.network, self.digest)
         return state
 
     def _ids(self, text: str) -> tuple[list[int], list[str]]:
@@ -300,19 +298,16 @@ class Model:
         """The prompt and then the sample piece by piece as it is drawn; together the pieces are the whole text."""
         options = self._drawable(options, allow_unk)
         ids = self.prompt_ids(prompt)
-        shown = self.codec.decode(ids)
-        yield shown
-        sample = GrowingSample(self.codec, ending)
+        yield self.codec.decode(ids)
+        sample, text, shown = GrowingSample(self.codec, ending), GrowingText(self.codec, ids), 0
         for drawn in itertools.islice(self._sample(prompt, options, ending, 1, seed, state), tokens):
             sample.add(int(drawn[0]))
             if sample.has_ended:
                 break
-            text = self.codec.decode([*ids, *sample.ids[: sample.settled]])
-            if text.endswith(UNFINISHED_CHARACTER):
-                continue
-            yield text[len(shown) :]
-            shown = text
-        yield self.codec.decode([*ids, *sample.sentence_ids])[len(shown) :]
+            settled = sample.settled
+            yield "".join(map(text.add, sample.ids[shown:settled]))
+            shown = max(shown, settled)
+        yield "".join(map(text.add, sample.sentence_ids[shown:])) + text.rest()
 
     def _drawable(self, options: _Options, allow_unk: bool) -> _Options:
         """The options with ``<unk>`` banned, unless it is allowed."""

@@ -1,8 +1,10 @@
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from recurlm.errors import UsageError
-from recurlm.evaluation.endings import Ending, GrowingSample, collect
+from recurlm.evaluation.endings import Ending, GrowingSample, GrowingText, collect
 from recurlm.text.codec import Codec
 from recurlm.text.tokenization import Characters, Words
 from recurlm.text.vocabulary import Vocabulary
@@ -119,3 +121,59 @@ def test_byte_pairs_are_cut_between_pieces_and_never_within_a_character():
 def test_an_empty_stop_text_is_refused():
     with pytest.raises(UsageError, match="empty"):
         Ending(("the", ""))
+
+
+def bytes_codec() -> Codec:
+    pytest.importorskip("tokenizers")
+    from recurlm.text.tokenization import BytePairs
+
+    tokenization = BytePairs.train(["ab", "一二 三", "é é é"], 270)
+    return Codec(tokenization, Vocabulary(("<eos>", *tokenization.pieces)))
+
+
+def pieces(codec: Codec, ids: list[int], before: list[int]) -> list[str]:
+    text = GrowingText(codec, before)
+    return [*map(text.add, ids), text.rest()]
+
+
+@pytest.mark.parametrize("name", ["words", "letters", "bytes"])
+@given(st.data())
+def test_the_pieces_of_a_growing_text_join_to_the_text_of_all_ids(name, data):
+    codec = {"words": WORDS, "letters": LETTERS}.get(name) or bytes_codec()
+    ids = data.draw(st.lists(st.integers(0, len(codec.vocabulary) - 1), max_size=60))
+    prompt = [codec.vocabulary.ids[token] for token in codec.tokenization.split({"words": "the red"}.get(name, "ab"))]
+    assert codec.decode(prompt) + "".join(pieces(codec, ids, prompt)) == codec.decode([*prompt, *ids])
+    assert "".join(pieces(codec, ids, [])) == codec.decode(ids)
+
+
+def test_a_piece_never_ends_within_a_character():
+    codec = bytes_codec()
+    byte = {piece: codec.vocabulary.ids[piece] for piece in codec.tokenization.pieces if len(piece) == 1}
+    ids = [byte[token] for character in "a四b" for token in "".join(codec.tokenization.split(character))]
+    assert pieces(codec, ids, []) == ["a", "", "", "四", "b", ""]
+    assert pieces(codec, ids[:3], []) == ["a", "", "", "\ufffd"]
+
+
+@pytest.mark.parametrize("name", ["words", "letters", "bytes", "no text"])
+def test_a_text_twice_as_long_takes_twice_the_work(monkeypatch, name):
+    codec = {"words": WORDS, "letters": LETTERS}.get(name) or bytes_codec()
+    generator = torch.Generator().manual_seed(1)
+    ids = torch.randint(len(codec.vocabulary), (4000,), generator=generator).tolist()
+    if name == "no text":  # bytes that only continue a character, none of which begins one
+        ids = [codec.vocabulary.ids["".join(codec.tokenization.split("一"))[-1]]] * 4000
+    decoded, decode = [], Codec.decode
+    monkeypatch.setattr(
+        Codec, "decode", lambda self, ids: (decoded.append(len(ids := list(ids))), decode(self, ids))[1]
+    )
+    pieces(codec, ids[:2000], [])
+    half = sum(decoded)
+    decoded.clear()
+    pieces(codec, ids, [])
+    assert half < 2000 * 250
+    assert sum(decoded) < 2.2 * half
+
+
+def test_a_stop_text_has_a_largest_length():
+    Ending(("a" * 1000,))
+    with pytest.raises(UsageError, match="1,001 characters"):
+        Ending(("a" * 1001,))

@@ -1,12 +1,14 @@
 import itertools
 import json
 import math
+import random
 
 import pytest
 import torch
 
 from recurlm.config import ModelOptions, UniformInitialisation
 from recurlm.errors import InputError, UsageError
+from recurlm.evaluation import scoring
 from recurlm.evaluation.perplexity import sentence_perplexity
 from recurlm.evaluation.reading import initial_state, read
 from recurlm.evaluation.scores import LineScore
@@ -329,3 +331,19 @@ def test_memory_does_not_grow_with_the_characters_of_a_block(monkeypatch, model)
     scores = score_lines(model, CODEC, source())
     next(scores)
     assert len(read_so_far) == 2
+
+
+@pytest.mark.parametrize("context", ["reset", "carry"])
+def test_texts_of_any_lengths_are_computed_in_few_shapes(monkeypatch, model, context):
+    """oneDNN keeps compiled code for each shape, so memory would grow with their number."""
+    states, positions = set(), set()
+    hidden, losses = model.hidden, scoring.losses_of
+    monkeypatch.setattr(model, "hidden", lambda ids, state: (states.add(ids.shape), hidden(ids, state))[1])
+    monkeypatch.setattr(scoring, "losses_of", lambda *given: (positions.add(len(given[1])), losses(*given))[1])
+    monkeypatch.setattr(scoring, "LINES_AT_ONCE", 97)
+    draws = random.Random(3)
+    lines = (" ".join(draws.choices("abc", k=int(draws.expovariate(1 / 20)))) for _ in range(3000))
+    scored = list(score_lines(model, CODEC, lines, ScoringOptions(context=context)))
+    assert len(scored) == 3000
+    assert len(states) <= 25
+    assert positions <= {1024, 256, 64, 16, 4}

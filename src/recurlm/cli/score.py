@@ -70,7 +70,7 @@ def score(
     from recurlm.evaluation.reading import State
     from recurlm.evaluation.score_formats import open_writer
     from recurlm.evaluation.scoring import scoring_options
-    from recurlm.files import raw_lines
+    from recurlm.files import check_output, raw_lines
     from recurlm.interface import load
     from recurlm.text.corpora import open_text
     from recurlm.text.lines import decoded_lines
@@ -78,6 +78,8 @@ def score(
 
     if json and format not in (None, "jsonl"):
         raise UsageError(f"--json is --format jsonl; leave out one of it and --format {format}")
+    if state_out is not None:
+        check_output(state_out)
     if state_out is not None and context != "carry":
         raise UsageError("--state-out belongs to --context carry; otherwise every line has a state of its own")
     writer = open_writer(format or ("jsonl" if json else "text"), log_base)

@@ -1,6 +1,6 @@
 """Where a sample ends before its last token: at the end of a sentence, or before a text that stops it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,8 +10,12 @@ from recurlm.errors import UsageError
 from recurlm.text.codec import Codec
 from recurlm.text.vocabulary import EOS_ID
 
+LONGEST_STOP = 1000
 TOKENS_PER_CHARACTER = 4
 """At most: a byte-level piece is at least one byte, and UTF-8 has up to four for a character."""
+UNFINISHED_CHARACTER = "\ufffd"
+"""What a byte-level piece decodes to before the rest of its character is drawn."""
+MOST_PENDING = 4 * TOKENS_PER_CHARACTER
 
 
 @dataclass(frozen=True)
@@ -25,11 +29,56 @@ class Ending:
     def __post_init__(self) -> None:
         if not all(self.stops):
             raise UsageError("a stop text is empty and would end every sample at once; leave it out")
+        if (longest := max(map(len, self.stops), default=0)) > LONGEST_STOP:
+            raise UsageError(f"a stop text has {longest:,} characters, at most {LONGEST_STOP:,} are searched for")
 
     @property
     def at_last_token_only(self) -> bool:
         """Whether nothing ends a sample before it has all its tokens."""
         return not self.stops and not self.at_eos
+
+
+class GrowingText:
+    """The text of ids that come one by one, in pieces whose join is the text of all; each id is decoded a few times.
+
+    A piece ends where a character ends, so an id that is part of a character waits for the others.
+    """
+
+    def __init__(self, codec: Codec, before: Sequence[int] = ()) -> None:
+        """`before`: ids whose text is complete and already shown."""
+        self.codec = codec
+        self._context, self._pending = list(before[-1:]), list[int]()
+
+    def add(self, index: int) -> str:
+        """Take the next id; returns the text that is complete now and was not returned before."""
+        self._pending.append(index)
+        text = self._text(self._pending)
+        if not text.endswith(UNFINISHED_CHARACTER):
+            return self._taken(len(self._pending))
+        if len(self._pending) < MOST_PENDING:
+            return ""
+        # bytes that are no text: what no longer belongs to the last character is given out
+        latest = len(self._pending) - TOKENS_PER_CHARACTER
+        splits = (count for count in range(latest, 0, -1) if self._text_if_split(count) == text)
+        return self._taken(next(splits, len(self._pending)))
+
+    def rest(self) -> str:
+        """The text of the ids that still wait."""
+        return self._taken(len(self._pending))
+
+    def _text(self, ids: list[int]) -> str:
+        """Their text after what came before, on which a space may depend."""
+        return self.codec.decode(self._context + ids)[len(self.codec.decode(self._context)) :]
+
+    def _text_if_split(self, count: int) -> str:
+        first, second = self._pending[:count], self._pending[count:]
+        return self._text(first) + self.codec.decode(first[-1:] + second)[len(self.codec.decode(first[-1:])) :]
+
+    def _taken(self, count: int) -> str:
+        taken, self._pending = self._pending[:count], self._pending[count:]
+        text = self._text(taken)
+        self._context = taken[-1:] or self._context
+        return text
 
 
 class GrowingSample:

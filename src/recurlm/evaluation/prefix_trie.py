@@ -9,10 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from recurlm.evaluation.perplexity import losses_of
+from recurlm.evaluation.shapes import rounded_up
 from recurlm.kernels.linear_cross_entropy import linear_cross_entropy
 from recurlm.models.language_model import LanguageModel, evaluating
 from recurlm.models.outputs import Softmax
@@ -107,7 +109,9 @@ def _logprobs(model: LanguageModel, output: Tensor, parents: Tensor, tokens: Ten
             found = -losses_of(model, output[parents], tokens).cpu().numpy()
         return found
     weight, bias = model.decoder.weight, model.decoder.bias
-    _, losses = linear_cross_entropy(output, weight, bias, torch.zeros_like(output[:, 0], dtype=torch.int64))
+    padded = F.pad(output, (0, 0, 0, rounded_up(len(output)) - len(output)))
+    _, losses = linear_cross_entropy(padded, weight, bias, torch.zeros_like(padded[:, 0], dtype=torch.int64))
+    losses = losses[: len(output)]
     log_sums = losses.double() + (output @ weight[0]).double() + (0.0 if bias is None else bias[0].double())
     logits = (output[parents] * weight[tokens]).sum(-1).double() + (0.0 if bias is None else bias[tokens].double())
     found = (logits - log_sums[parents]).cpu().numpy()

@@ -19,6 +19,8 @@ from recurlm.text.batching import IGNORED
 from recurlm.text.vocabulary import EOS_ID
 
 TOKENS_AHEAD = 16
+STEPS_AT_ONCE = 4096
+"""Time steps whose log-probabilities are computed at once, so that memory does not grow with the length of a text."""
 COLDEST, HOTTEST = 1e-6, 1e6
 
 
@@ -149,8 +151,11 @@ def logprobs_after(model: LanguageModel, prompt: Sequence[int], ids: Tensor, sta
     before = torch.tensor([first, *prompt])[:, None].expand(-1, ids.shape[1])
     input = torch.cat([before, ids[:-1]])
     target = torch.cat([torch.full((len(prompt), ids.shape[1]), IGNORED), ids])
-    losses, _ = token_losses(model, input, target, layers)
-    return -losses[len(prompt) :]
+    pieces = []
+    for inputs, targets in zip(*(torch.split(each, STEPS_AT_ONCE) for each in (input, target)), strict=True):
+        losses, layers = token_losses(model, inputs, targets, layers)
+        pieces.append(losses)
+    return -torch.cat(pieces)[len(prompt) :]
 
 
 def summed_logprobs(

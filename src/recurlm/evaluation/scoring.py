@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple, cast, get_args
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -15,10 +16,11 @@ from recurlm.errors import InputError, UsageError
 from recurlm.evaluation.perplexity import SENTENCE_BUDGET, losses_of, signature_of
 from recurlm.evaluation.reading import State, begin, check_state, initial_state
 from recurlm.evaluation.scores import LineScore, Prediction, Totals
+from recurlm.evaluation.shapes import SIZES, parts
 from recurlm.models.language_model import LanguageModel, evaluating
 from recurlm.models.state import State as LayerStates
 from recurlm.models.state import map_state
-from recurlm.text.batching import IGNORED, length_groups
+from recurlm.text.batching import IGNORED
 from recurlm.text.codec import LEFT_OUT, Codec
 from recurlm.text.unknown import AS_UNK, UnknownRule
 from recurlm.text.vocabulary import EOS, EOS_ID
@@ -31,6 +33,8 @@ LINES_AT_ONCE = 2048
 CHARACTERS_AT_ONCE = 1 << 20
 LOGITS_AT_ONCE = 1 << 20
 """Numbers held at once for entropies and ranks: few enough to stay near the processor."""
+ROWS = (256, 64, 16, 4)
+"""Sequences in a batch, where the budget allows it and so many are left."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,7 @@ class Scorer:
 
     def __post_init__(self) -> None:
         if self.start is not None:
-            check_state(self.start, self.digest)
+            check_state(self.start, self.model, self.digest)
         self.state = self.start or self._nothing_read()
 
     def lines(self, lines: Iterable[str]) -> Iterator[LineScore]:
@@ -219,16 +223,17 @@ class Scorer:
 
     def _batched(self, rows: Sequence[list[int]], start: State | None) -> list[_Scores]:
         scored: list[_Scores | None] = [None] * len(rows)
-        for group in length_groups([len(row) for row in rows], self.options.budget):
+        for group in _batches([len(row) for row in rows], self.options.budget):
             scores, _ = self._together([rows[index] for index in group], start)
             for index, each in zip(group, scores, strict=True):
                 scored[index] = each
         return [each for each in scored if each is not None]
 
     def _together(self, rows: Sequence[list[int]], start: State | None) -> tuple[list[_Scores], LayerStates]:
-        """Rows as one padded batch, in pieces of time where they are long; the state is that after their padding."""
+        """Rows as one padded batch, in pieces of time; the state is that after their padding, which one row has not."""
         lengths = [len(row) for row in rows]
-        padded = np.full((len(rows), max(lengths)), IGNORED, np.int64)
+        multiple = 1 if len(rows) == 1 else SIZES[-1]
+        padded = np.full((len(rows), -(-max(lengths) // multiple) * multiple), IGNORED, np.int64)
         for row, ids in enumerate(rows):
             padded[row, : lengths[row]] = ids
         first, layers = begin(self.model, start, len(rows))
@@ -258,9 +263,12 @@ class Scorer:
         """Losses (T, B) of targets (T, B), for each step what was predicted where it is asked for, and the state."""
         model, (steps, columns) = self.model, input.shape
         with evaluating(model), autocast(self.options.precision, model.device):
-            hidden, layers = model.hidden(input.to(model.device), layers)
-            flat, wanted = hidden.flatten(0, 1), target.to(model.device).flatten()
-            losses = losses_of(model, flat, wanted).cpu().view(steps, columns).numpy()
+            outputs = []
+            for part in parts(steps):
+                hidden, layers = model.hidden(input[part].to(model.device), layers)
+                outputs.append(hidden)
+            flat, wanted = torch.cat(outputs).flatten(0, 1), target.to(model.device).flatten()
+            losses = _losses(model, flat, wanted).cpu().view(steps, columns).numpy()
             predicted = _predictions(model, flat, wanted) if self.options.predictions else []
         return losses, [predicted[start : start + columns] for start in range(0, len(predicted), columns)], layers
 
@@ -320,7 +328,7 @@ def _blocks(lines: Iterable[str]) -> Iterator[list[tuple[int, str]]]:
 def _predictions(model: LanguageModel, hidden: Tensor, target: Tensor) -> list[Prediction]:
     """Entropy of each prediction, and the rank of each target in it: hidden (N, H), target (N)."""
     predictions: list[Prediction] = []
-    for rows in _slices(len(hidden), max(LOGITS_AT_ONCE // model.vocabulary_size, 1)):
+    for rows in parts(len(hidden), max(LOGITS_AT_ONCE // model.vocabulary_size, 1)):
         logits = model.decoder(hidden[rows]).float()
         wanted = logits.gather(1, target[rows].clamp(min=0)[:, None])
         ranks = (logits > wanted).sum(-1) + 1
@@ -331,6 +339,35 @@ def _predictions(model: LanguageModel, hidden: Tensor, target: Tensor) -> list[P
         entropies = total.log() - weights.mul_(logits).sum(-1) / total
         predictions += map(Prediction, entropies.tolist(), ranks.tolist())
     return predictions
+
+
+def _batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Indices of sequences of similar length in groups of `ROWS`, each within the budget when padded."""
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    start = 0
+    while start < len(order):
+        fitting = (
+            rows for rows in ROWS if start + rows <= len(order) and lengths[order[start + rows - 1]] * rows <= budget
+        )
+        rows = next(fitting, 1)
+        yield order[start : start + rows]
+        start += rows
+
+
+def _losses(model: LanguageModel, hidden: Tensor, target: Tensor) -> Tensor:
+    """-ln p (N) of targets (N), zero where ignored; those that count are computed in parts of few different sizes."""
+    counted = (target != IGNORED).nonzero()[:, 0]
+    losses = torch.zeros(len(target), dtype=torch.float64, device=hidden.device)
+    if len(counted):
+        positions = F.pad(counted, (0, -len(counted) % _unit(len(counted))), value=int(counted[0]))
+        rows = map(positions.__getitem__, parts(len(positions)))
+        losses[counted] = torch.cat([losses_of(model, hidden[row], target[row]) for row in rows])[: len(counted)]
+    return losses
+
+
+def _unit(size: int) -> int:
+    """What a number of positions is rounded up to a multiple of."""
+    return next(unit for unit in (64, 16, 4) if unit <= max(size, 4))
 
 
 def _slices(length: int, size: int) -> Iterator[slice]:

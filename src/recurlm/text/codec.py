@@ -1,7 +1,7 @@
 """Text <-> ids: a tokenization and a vocabulary that belong together."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -31,7 +31,9 @@ class EncodedText:
     `characters` counts Unicode code points with line feeds; `oov` counts tokens that became ``<unk>``
     because the vocabulary lacks them (an ``<unk>`` that stands in the text itself is a word like any other).
     `missing` holds their positions in ids, where whoever encoded kept them; `left_out` counts those among them that
-    have no place in ids, for want of an ``<unk>``. `rule` is what they count.
+    have no place in ids, for want of an ``<unk>``. `rule` is what they count. `part` is None, or the number of tokens
+    where the ids are only the first ones of the text that `digest` and `characters` belong to; `oov_is_bound` says
+    that a part has at most `oov` of these tokens.
     """
 
     ids: Ids
@@ -42,6 +44,22 @@ class EncodedText:
     missing: NDArray[np.int64] | None = None
     left_out: int = 0
     rule: UnknownRule = AS_UNK
+    part: int | None = None
+    oov_is_bound: bool = False
+
+    def first(self, tokens: int, unknown_id: int | None, *, whole_sentences: bool = False) -> "EncodedText":
+        """The first tokens of the text, with `whole_sentences` up to the end of a sentence, the first at least."""
+        if whole_sentences:
+            fitting = self.ends[self.ends <= tokens]
+            tokens = int(fitting[-1] if len(fitting) else self.ends[0])
+        ids = self.ids[:tokens]
+        if self.missing is not None:
+            missing = self.missing[self.missing < tokens]
+            return replace(self, ids=ids, missing=missing, oov=len(missing), part=tokens)
+        written = 0 if unknown_id is None else int((np.asarray(self.ids) == unknown_id).sum())
+        here = 0 if unknown_id is None else int((np.asarray(ids) == unknown_id).sum())
+        # where the text itself holds <unk>, nothing tells one from the other
+        return replace(self, ids=ids, oov=min(here, self.oov), part=tokens, oov_is_bound=0 < self.oov < written)
 
     @cached_property
     def ends(self) -> NDArray[np.int64]:

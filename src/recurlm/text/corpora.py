@@ -15,7 +15,7 @@ from platformdirs import user_cache_path
 
 from recurlm.documents import parse_toml
 from recurlm.errors import CorruptFileError, InputError
-from recurlm.files import bounded, digest_of, gunzipped, keep, opened, shown_name, temporary_file, write_whole
+from recurlm.files import bounded, digest_of, gunzipped, keep, opened, shown_name, temporary_file, write_within
 from recurlm.text.download import download, matches
 from recurlm.text.python_docs import python_docs
 from recurlm.text.sources import BLOCK_BYTES, Corpus, Text, cut, whole_text
@@ -206,7 +206,7 @@ def _embedded_files(cache_directory: Path) -> dict[str, Path]:
     paths = {part: folder / f"{part}.txt" for part in contents}
     for part, path in paths.items():
         if not matches(path, f"sha256:{digests[part]}"):
-            write_whole(path, contents[part])
+            write_within(path.parent, path.name, contents[part])
     return paths
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from recurlm.documents import parse_record
 from recurlm.errors import CorruptFileError, UsageError
-from recurlm.files import read_bounded, write_whole
+from recurlm.files import read_bounded, write_within
 from recurlm.training.search_space import Choice, Dimension, Range
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Study:
     def save(self) -> None:
         """Write the file."""
         lines = (json.dumps(asdict(trial), ensure_ascii=False, allow_nan=False) + "\n" for trial in self.trials)
-        write_whole(self.path, "".join(lines).encode())
+        write_within(self.path.parent, self.path.name, "".join(lines).encode())
 
     def _draw(self, number: int, draw: int) -> dict[str, Any]:
         """Values for a trial, which follow from the seed, the number and the trials before."""
