@@ -96,7 +96,7 @@ def test_a_gzip_file_by_another_name_is_recognised(tmp_path):
 
     path = tmp_path / "text.txt"
     path.write_bytes(gzip.compress(b"the cat\n"))
-    with pytest.raises(InputError, match="it is a gzip file; give its name the ending .gz"):
+    with pytest.raises(InputError, match=r"it is a gzip file; give its name the ending \.gz"):
         whole_text(path)
     with pytest.raises(CorruptFileError, match="it is a gzip file"):
         list(decoded_lines([path.read_bytes()], "model.arpa", error=CorruptFileError))
