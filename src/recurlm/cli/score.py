@@ -65,7 +65,7 @@ def score(
 
     Every line stands alone unless --context carries the state on; its end <eos> is counted.
     """
-    from recurlm.devices import keep_freed_memory, resolve_device
+    from recurlm.devices import keep_freed_memory, resolve_device, slower_than_fp32
     from recurlm.errors import UsageError
     from recurlm.evaluation.reading import State
     from recurlm.evaluation.score_formats import open_writer
@@ -90,13 +90,16 @@ def score(
     if prompt is not None:
         state = model.read(prompt, state=state)
     scorer = model.scorer(state=state, options=options)
+    slower = slower_than_fp32(scorer.options.precision, model.network.device)
+    if slower is not None:
+        message(f"# {slower}")
     if file == "-":
         # piped lines are scored as they come; open_text would wait for the last one
         lines = decoded_lines(raw_lines(sys.stdin.buffer, "standard input"), "standard input")
-        size, digest = None, ""
+        size, digest, seen = None, "", False
     else:
         text = open_text(file, cache_directory=cache_directory)
-        lines, size, digest = text.lines(), text.size, text.sha256
+        lines, size, digest, seen = text.lines(), text.size, text.sha256, model.learned_from(text)
     watcher = open_watcher(quiet=sys.stdout.isatty())
     progress = Progress(watcher, size)
     try:
@@ -110,12 +113,12 @@ def score(
         watcher.close()
     if state_out is not None:
         scorer.state.save(state_out)
-    _report(scorer, digest)
+    _report(scorer, digest, seen)
 
 
-def _report(scorer: "Scorer", digest: str) -> None:
+def _report(scorer: "Scorer", digest: str, seen: bool) -> None:
     """The perplexity of it all, and what was counted."""
     totals = scorer.totals
     without = "" if totals.without_oov is None else f", {totals.without_oov:.3f} without oov"
     message(f"# perplexity {totals.perplexity:.3f}{without}")
-    message(f"# {scorer.signature(digest)}")
+    message(f"# {scorer.signature(digest)}" + ("|seen=training" if seen else ""))
