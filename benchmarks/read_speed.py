@@ -36,8 +36,8 @@ Reader = Callable[[Path], object]
 
 
 def measure(options: Options) -> Result:
-    """Processor time, which other programs do not change much; the best of several readings counts."""
-    base, repeats = options.pick((1 << 20, 5), (1 << 18, 3), (1 << 13, 1))
+    """Processor time, sizes in turn, which other programs do not change much; the best of several readings counts."""
+    base, repeats = options.pick((1 << 19, 7), (1 << 18, 3), (1 << 13, 1))
     rows, checks, raw = [], [], {}
     with tempfile.TemporaryDirectory() as name:
         for reader, (suffix, make, read) in READERS.items():
@@ -45,7 +45,8 @@ def measure(options: Options) -> Result:
             for times, path in zip(TIMES, paths, strict=True):
                 make(path, base * times)
             read(paths[0])  # what is loaded and built at first use
-            seconds = [_seconds(read, path, repeats) for path in paths]
+            rounds = [[_seconds(read, path) for path in paths] for _ in range(repeats)]
+            seconds = list(zip(*rounds, strict=True))
             sizes = [path.stat().st_size for path in paths]
             speeds = [best / size * 1e9 for best, size in zip(map(min, seconds), sizes, strict=True)]
             rows += [
@@ -58,13 +59,10 @@ def measure(options: Options) -> Result:
     return Result(JOB, f"{base:,} bytes and 2, 4, 8 times as many, best of {repeats}", rows, tuple(checks), raw)
 
 
-def _seconds(read: Reader, path: Path, repeats: int) -> list[float]:
-    taken = []
-    for _ in range(repeats):
-        start = time.process_time()
-        read(path)
-        taken.append(time.process_time() - start)
-    return taken
+def _seconds(read: Reader, path: Path) -> float:
+    start = time.process_time()
+    read(path)
+    return time.process_time() - start
 
 
 def _written(make: Maker) -> Callable[[Path, int], None]:
