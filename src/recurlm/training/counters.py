@@ -49,13 +49,16 @@ class Counters:
 
     @classmethod
     def from_json(cls, content: bytes) -> "Counters":
-        """Read back a checkpoint's counters. Raises CorruptFileError."""
+        """Read back a checkpoint's counters; one that an older version did not keep has its default.
+
+        Raises CorruptFileError.
+        """
         try:
-            counters = parse_record(cls, content, "checkpoint: its counters")
+            counters = parse_record(cls, content, "checkpoint: counters.json")
         except CorruptFileError as error:
-            raise CorruptFileError(f"{error}; start the training again") from error
+            raise CorruptFileError(f"{error}; go on with the version that wrote it") from error
         if min(counters.epoch, counters.index, counters.step, counters.tokens, counters.seconds) < 0:
-            raise CorruptFileError("checkpoint: its counters stand below zero; start the training again")
+            raise CorruptFileError("checkpoint: counters.json: a count stands below zero; start the training again")
         return counters
 
     def to_json(self) -> bytes:
