@@ -106,9 +106,9 @@ class Model:
         """Perplexity of a file, a corpus by name, or without `text` of the corpus the model learned from.
 
         A corpus is measured on its test split unless `split` says otherwise; a file is measured whole unless
-        `split` asks for the part that training would hold out. `oov` says what unknown tokens count: unk, skip or
-        floor:LOGPROB (see `UnknownRule`). Raises InputError for a text that cannot be read or, where the vocabulary
-        has no ``<unk>`` and the rule needs it, holds an unknown token.
+        `split` asks for the part that training would hold out. `oov` says what unknown tokens count: unk, skip,
+        floor:LOGPROB or share:N (see `UnknownRule`). Raises InputError for a text that cannot be read or, where the
+        vocabulary has no ``<unk>`` and the rule needs it, holds an unknown token.
         """
         rule = UnknownRule.parse(oov)
         where = {"data_directory": data_directory, "cache_directory": cache_directory, "offline": offline}

@@ -47,7 +47,8 @@ UnknownOption = Annotated[
     typer.Option(
         "--oov",
         metavar="RULE",
-        help="Unknown words: unk, counted as <unk>; skip, not counted; floor:LOGPROB, charged that much in nats.",
+        help="Unknown words: unk, counted as <unk>; skip, not counted; floor:LOGPROB, charged that much in nats; "
+        "share:N, P(<unk>) divided among N words.",
     ),
 ]
 StateInOption = Annotated[

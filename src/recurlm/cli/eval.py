@@ -15,6 +15,7 @@ from recurlm.cli.console import (
     RunArgument,
     SplitOption,
     UnknownOption,
+    message,
     print_json,
 )
 
@@ -68,6 +69,7 @@ def evaluate(
     from recurlm.errors import UsageError
     from recurlm.evaluation.perplexity import check_protocol
     from recurlm.interface import load
+    from recurlm.text.unknown import UnknownRule
 
     check_protocol(protocol)
     if full_batches is not None and protocol != "mxnet":
@@ -98,6 +100,9 @@ def evaluate(
     result = load(run, device=resolve_device(device).type).perplexity(
         text, split=split, protocol=protocol, full_batches=full_batches, oov=oov, **where
     )
+    warning = UnknownRule.parse(oov).warning(result.oov, result.all_tokens)
+    if warning is not None:
+        message(warning)
     if json:
         print_json(result.to_json())
     else:

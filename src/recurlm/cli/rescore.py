@@ -76,7 +76,7 @@ def rescore(
     from recurlm.bridges.nbest.writing import writer
     from recurlm.devices import keep_freed_memory, resolve_device
     from recurlm.errors import UsageError
-    from recurlm.evaluation.rescoring import combination_for, recombined, report
+    from recurlm.evaluation.rescoring import combination_for, recombined, report, unknown_tokens
     from recurlm.evaluation.tuning import tune as tuned
     from recurlm.files import write_whole
     from recurlm.interface import load
@@ -109,6 +109,8 @@ def rescore(
         tuning = tuned(rescored, file, said, combination)
         rescored, combination = recombined(rescored, tuning.combination), tuning.combination
     result = report(rescored, file, combination, said, carry=carry, rule=rule)
+    if (warning := rule.warning(*unknown_tokens(rescored))) is not None:
+        message(warning)
     if json:
         print_json(result.to_json() | {"tuned": None if tuning is None else tuning.to_json()})
     else:

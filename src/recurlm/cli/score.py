@@ -30,7 +30,8 @@ def score(
         str | None,
         typer.Option(
             "--format",
-            help="text; jsonl, an object a line; tsv, a row a token, for R and pandas; srilm, its -debug 2; sentence, "
+            help="text; jsonl, an object a line; tsv, a row a token, for R and pandas; lines, a row a "
+            "line, with mean and perplexity; srilm, its -debug 2; sentence, "
             "one total a line; kaldi, utterance id and cost. [default: text]",
             show_default=False,
         ),
@@ -111,8 +112,14 @@ def score(
 
 
 def _report(scorer: "Scorer", digest: str) -> None:
-    """The perplexity of it all, and what was counted."""
+    """The perplexity of it all, what was counted, and a warning where many words are unknown."""
     totals = scorer.totals
+    warning = scorer.options.unknown.warning(totals.oov, totals.all_tokens)
+    if warning is not None:
+        message(warning)
+    if not totals.tokens:
+        message("# no lines to score" if not totals.lines else "# no token counts, so there is no perplexity")
+        return
     without = "" if totals.without_oov is None else f", {totals.without_oov:.3f} without oov"
     message(f"# perplexity {totals.perplexity:.3f}{without}")
     message(f"# {scorer.signature(digest)}")

@@ -22,6 +22,7 @@ from recurlm.measurement.contenders import Contender, Measurement
 from recurlm.text.codec import closed_blocks
 from recurlm.text.sources import Text
 from recurlm.text.tokenization import LINE_FEED, Tokenization
+from recurlm.text.unknown import many
 from recurlm.text.vocabulary import EOS
 
 FEW_SENTENCES = 30
@@ -107,7 +108,7 @@ def compare(contenders: Sequence[Contender], text: Text, *, protocol: str = "str
         )
         for (first, second), test, p in zip(places, tests, adjusted, strict=True)
     ]
-    warnings = _warnings(contenders, len(ends))
+    warnings = [*_warnings(contenders, len(ends)), *_unknown_warnings(measurements)]
     return Comparison(text, protocol, seed, len(ends), measurements, intervals, pairs, warnings)
 
 
@@ -125,6 +126,16 @@ def _check_finite(measurement: Measurement, tokens: Sequence[str]) -> None:
             f"{measurement.name} gives probability zero to {len(zero):,} tokens, first to {tokens[zero[0]]!r} in line "
             f"{line}: its perplexity is infinite and cannot be compared"
         )
+
+
+def _unknown_warnings(measurements: Sequence[Measurement]) -> list[str]:
+    return [
+        f"{each.name} lacks {each.perplexity.oov:,} of {each.perplexity.tokens:,} tokens "
+        f"({each.perplexity.oov / each.perplexity.tokens:.1%}), which count as <unk> and are easy to predict; "
+        f"`recurlm vocabulary {each.name} --extend FILE --out NEW` adds words"
+        for each in measurements
+        if many(each.perplexity.oov, each.perplexity.tokens)
+    ]
 
 
 def _warnings(contenders: Sequence[Contender], sentences: int) -> list[str]:
