@@ -14,6 +14,7 @@ LEVELS = {
     "config": 0,
     "version": 0,
     "files": 0,
+    "terminal": 0,
     "capacity": 1,
     "documents": 0,
     "text": 1,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from recurlm.files import write_whole
+from recurlm.terminal import escaped, unescaped
 
 
 class Mirror(Protocol):
@@ -116,7 +117,7 @@ class LiveLine(Silent):
             BarColumn(bar_width=24),
             TaskProgressColumn(),
             TextColumn("{task.description}", markup=False),
-            console=Console(stderr=True),
+            console=Console(file=unescaped(sys.stderr)),
             transient=True,
             refresh_per_second=8,
         )
@@ -124,12 +125,12 @@ class LiveLine(Silent):
         self._progress.start()
 
     def say(self, text: str) -> None:
-        self._progress.console.print(text, markup=False, highlight=False)
+        self._progress.console.print(escaped(text), markup=False, highlight=False)
 
     def tick(self, done: float | None, text: str) -> None:
         if done is not None:
             self._progress.update(self._task, completed=done, total=1.0)
-        self._progress.update(self._task, description=text)
+        self._progress.update(self._task, description=escaped(text))
 
     def close(self) -> None:
         self._progress.stop()
