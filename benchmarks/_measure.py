@@ -29,11 +29,15 @@ class ContestantError(RuntimeError):
 
 @dataclass(frozen=True)
 class Contestant:
-    """A name for the table, the command of its process, and what is set in its environment."""
+    """A name for the table, the command of its process, and what is set in its environment.
+
+    `unable` is the reason why it cannot run on this machine, empty where it can.
+    """
 
     name: str
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
+    unable: str = ""
 
 
 @dataclass(frozen=True)

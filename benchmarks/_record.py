@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from recurlm.devices import bf16_is_fast
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -24,7 +26,7 @@ def circumstances() -> dict[str, Any]:
         "commit": _git("rev-parse", "--short", "HEAD") + ("+changes" if _git("status", "--porcelain") else ""),
         "processor": capabilities.get("cpu_name", platform.processor()),
         "cores": torch.get_num_threads(),
-        "bf16": [name for name in ("amx_bf16", "avx512_bf16") if capabilities.get(name)],
+        "bf16": [name for name in ("amx_bf16", "avx512_bf16") if capabilities.get(name)] if bf16_is_fast() else [],
         "load": os.getloadavg()[0],
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "python": platform.python_version(),

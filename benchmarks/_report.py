@@ -71,13 +71,17 @@ class Check:
 
 @dataclass(frozen=True)
 class Result:
-    """A job as it was measured: its description, the table's rows, the checks, and every raw value."""
+    """A job as it was measured: its description, the table's rows, the checks, and every raw value.
+
+    left_out: contestants that cannot run on this machine, each with the reason.
+    """
 
     job: str
     description: str
     rows: Sequence[Row]
     checks: Sequence[Check] = ()
     raw: Mapping[str, Any] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The object that a record keeps."""
@@ -100,7 +104,9 @@ def show(result: Result) -> None:
 
 
 def show_checks(result: Result) -> None:
-    """Print whether the contestants did the same work."""
+    """Print who was left out, and whether the contestants did the same work."""
+    for name, reason in result.left_out.items():
+        print(f"  left out: {name}: {reason}", flush=True)
     for check in result.checks:
         values = ", ".join(f"{name} {value:.4f}" for name, value in check.values.items())
         print(f"  {'agreed' if check.passed else 'NOT AGREED'}: {check.what} ({values})", flush=True)

@@ -1,7 +1,7 @@
 """Training jobs: rounds of steps in turn, speeds and losses."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks._job import Job
@@ -44,10 +44,11 @@ def requests(warm_up: int, rounds: int, steps: int) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Trained:
-    """Every contestant's answers, the warm-up's first, and its peak memory in megabytes."""
+    """Every contestant's answers, the warm-up's first, and its peak memory in megabytes; who was left out, and why."""
 
     answers: Mapping[str, Sequence[Answer]]
     peaks: Mapping[str, float]
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     def speeds(self, name: str, unit: str = "sentences") -> list[float]:
         """Sentences or tokens a second of each round."""
@@ -68,7 +69,8 @@ class Trained:
         return float(answer["nats"][0]) / max(answer["counted"][0], 1)
 
     def agreements(self, names: Sequence[str], reference: str) -> list[Check]:
-        """Whether these contestants had the same loss at the first step and over the last round."""
+        """Whether those of these contestants that ran had the same loss at the first step and over the last round."""
+        names = [name for name in names if name in self.answers]
         return [
             agreement("loss of the first step", {name: self.first_loss(name) for name in names}, reference),
             agreement(
@@ -94,7 +96,7 @@ class Trained:
                 target.aim,
             )
             for target in targets
-            if target.against in speeds
+            if {target.contestant, target.against} <= speeds.keys()
         ]
 
     def memory_rows(self, job: str, targets: Sequence[Target]) -> list[Row]:
@@ -113,6 +115,7 @@ class Trained:
                 target.aim,
             )
             for target in targets
+            if {target.contestant, target.against} <= figures.keys()
         ]
 
     def raw(self) -> dict[str, Any]:
@@ -121,11 +124,12 @@ class Trained:
 
 
 def train(contestants: Sequence[Contestant], requests: Sequence[Mapping[str, Any]]) -> Trained:
-    """Let the contestants train in turn, the first request to warm up, and ask for their peak memory."""
-    with running(contestants) as processes:
+    """Let those contestants that can train in turn, the first request to warm up, and ask for their peak memory."""
+    left_out = {contestant.name: contestant.unable for contestant in contestants if contestant.unable}
+    with running([contestant for contestant in contestants if not contestant.unable]) as processes:
         answers = take_turns(processes, requests)
         peaks = {name: float(process.ask(do="peak")["megabytes"]) for name, process in processes.items()}
-    return Trained(answers, peaks)
+    return Trained(answers, peaks, left_out)
 
 
 def described(options: Options, text: str, rounds: int, steps: int) -> str:

@@ -13,6 +13,7 @@ from benchmarks._peers import Idiomatic
 from benchmarks._products import Products
 from benchmarks._recurlm import EachAlone, ListAtOnce, Recurlm, RecurlmOnPadding, RecurlmWithLogprobs
 from recurlm.cli.threads import THREAD_SETTINGS
+from recurlm.devices import bf16_is_fast, runs
 
 PROGRAMS: dict[str, Any] = {
     "recurlm": Recurlm,
@@ -29,7 +30,18 @@ def contestant(name: str, job: Job, program: str, precision: str, device: str) -
     """A contestant that runs one of `PROGRAMS`; recurlm with its command line's settings, others with torch's own."""
     environment = THREAD_SETTINGS if program.startswith("recurlm") else {}
     command = (sys.executable, "-m", "benchmarks._worker", str(job.folder), program, precision, device)
-    return Contestant(name, command, environment)
+    return Contestant(name, command, environment, _unable(program, precision, device))
+
+
+def _unable(program: str, precision: str, device: str) -> str:
+    """Why a program other than recurlm, which finds a path everywhere, cannot run here; empty where it can."""
+    if device != "cpu" or precision != "bf16":
+        return ""
+    if program == "idiomatic" and not runs("lstm bf16"):
+        return "oneDNN has no LSTM in bfloat16 for this processor"
+    if program == "products" and not bf16_is_fast():
+        return "this processor does not multiply bfloat16 in hardware"
+    return ""
 
 
 class Worker:

@@ -11,7 +11,7 @@ from torch import Tensor
 from benchmarks._measure import Spread
 from benchmarks._report import Options, Result, Row, run
 from recurlm.config import ModelOptions
-from recurlm.devices import keep_freed_memory
+from recurlm.devices import keep_freed_memory, runs
 from recurlm.kernels import linear_cross_entropy as loss_module
 from recurlm.kernels.embedding import looked_up, teach_rows
 from recurlm.kernels.linear import draw_native, draw_plain
@@ -75,12 +75,10 @@ def _lstm() -> dict[str, Work]:
 
         return work
 
-    works = {
-        "torch.lstm (oneDNN), bf16": sweep(
-            lambda: torch.lstm(sequence, stacked, cell.weights, True, 1, 0.0, True, False, False)[0]
-        ),
-        "equations step by step, bf16": sweep(lambda: step_by_step(cell, sequence, state)[0]),
-    }
+    works = {"equations step by step, bf16": sweep(lambda: step_by_step(cell, sequence, state)[0])}
+    if runs("lstm bf16"):
+        library = sweep(lambda: torch.lstm(sequence, stacked, cell.weights, True, 1, 0.0, True, False, False)[0])
+        works = {"torch.lstm (oneDNN), bf16": library} | works
     tiles = {"tiles": sweep(lambda: lstm_tiles(cell.weights, sequence, state)[0])}
     return tiles | works if has_bfloat16_tiles() else works
 

@@ -27,10 +27,10 @@ def measure(options: Options) -> Result:
             sum(operations(job, batch) for batch in batches[round["first"] :][: round["steps"]]) for round in asked[1:]
         ]
     rows = trained.speed_rows(JOB, ())
-    for name in names:
+    for name in trained.answers:
         rates = [count / seconds / 1e12 for count, seconds in zip(counts, trained.seconds(name), strict=True)]
         rows.append(Row(f"{JOB}: arithmetic", name, Spread.of(rates), "TFLOP/s"))
-    return Result(JOB, described(options, text.name, rounds, steps), rows, (), trained.raw())
+    return Result(JOB, described(options, text.name, rounds, steps), rows, (), trained.raw(), trained.left_out)
 
 
 def main() -> None:

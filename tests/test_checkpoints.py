@@ -3,10 +3,12 @@ import json
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
 
+from recurlm import checkpoints as checkpoints_module
 from recurlm import files as files_module
 from recurlm.checkpoints import (
     CONFIG_FILE,
@@ -15,16 +17,17 @@ from recurlm.checkpoints import (
     RunFolder,
     digest,
     sync_folder,
-    tensor_bytes,
-    tensors,
-    write_whole,
 )
 from recurlm.config import ModelOptions, Recipe
-from recurlm.errors import CorruptFileError, InputError
+from recurlm.errors import CorruptFileError, InputError, UsageError
+from recurlm.files import write_whole
 from recurlm.models.language_model import LanguageModel
+from recurlm.plots.figure import save
+from recurlm.tensor_files import tensor_bytes, tensors
 from recurlm.text.codec import TOKENIZER_FILE, VOCABULARY_FILE, Codec
 from recurlm.text.tokenization import BytePairs, Words
 from recurlm.text.vocabulary import Vocabulary
+from recurlm.training.progress import Journal
 
 CODEC = Codec(Words(), Vocabulary(("<eos>", "<unk>", "a", "é")))
 RECIPE = Recipe(model=ModelOptions(embedding_size=3, hidden_sizes=(4,)))
@@ -228,6 +231,47 @@ class TestRunFolder:
         with pytest.raises(CorruptFileError, match=rf"{MODEL_FILE}: not a whole safetensors file"):
             run.load_model(CODEC)
 
+    def test_weights_that_are_not_finite_are_refused(self, run):
+        model = made_model()
+        model.embedding.weight.data[1, 2] = float("nan")
+        run.save_model(tensor_bytes(model.weights()))
+        with pytest.raises(CorruptFileError, match=r"embedding\.weight holds numbers that are not finite"):
+            run.load_model(CODEC)
+
+    @pytest.mark.parametrize("sizes", [(20_000,), (60_000,) * 9])
+    def test_a_configuration_of_a_giant_is_refused_before_anything_is_allocated(self, run, sizes, monkeypatch):
+        giant = Recipe(model=ModelOptions(embedding_size=3, hidden_sizes=sizes))
+        run.write({CONFIG_FILE: json.dumps({"recipe": giant.model_dump(mode="json")}).encode()})
+        monkeypatch.setattr(checkpoints_module, "LanguageModel", None)
+        with pytest.raises((CorruptFileError, InputError), match=r"does not fit config\.json|needs at least"):
+            run.load_model(CODEC)
+
+    @pytest.mark.parametrize("name", [MODEL_FILE, CONFIG_FILE, VOCABULARY_FILE, MANIFEST_FILE])
+    @pytest.mark.parametrize("kind", ["a pipe", "a link to a device", "a folder"])
+    def test_what_is_no_regular_file_is_refused_at_once(self, run, name, kind):
+        path = run.path / name
+        path.unlink()
+        if kind == "a pipe":
+            os.mkfifo(path)
+        elif kind == "a folder":
+            path.mkdir()
+        else:
+            path.symlink_to("/dev/zero")
+        with pytest.raises((CorruptFileError, InputError), match=r"not a regular file|is a folder|not a run folder"):
+            read_everything(run)
+
+    def test_a_file_much_larger_than_the_model_is_not_read(self, run):
+        with (run.path / MODEL_FILE).open("r+b") as file:
+            file.truncate(1 << 40)  # takes no room on the disk
+        with pytest.raises(CorruptFileError, match="is larger than"):
+            run.load_model(CODEC)
+
+    @pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "..", "a/b"])
+    def test_a_manifest_names_files_beside_it_only(self, run, name):
+        (run.path / MANIFEST_FILE).write_text(json.dumps({"sha256": {name: digest(b"")}}))
+        with pytest.raises(CorruptFileError, match="not a manifest"):
+            run.config()
+
     def test_tensors_that_are_no_model_are_refused(self, run):
         run.save_model(tensor_bytes({"x": torch.zeros(2)}))
         with pytest.raises(CorruptFileError, match=rf"{MODEL_FILE}: holds no embedding"):
@@ -286,6 +330,99 @@ def read_everything(run: RunFolder) -> None:
     run.load_model(run.codec())
 
 
+class TestLinks:
+    """Whoever hands over a run folder may have put links into it."""
+
+    @pytest.fixture
+    def outside(self, tmp_path) -> Path:
+        (tmp_path / "outside").write_text("mine")
+        return tmp_path / "outside"
+
+    @pytest.mark.parametrize("name", ["training.svg", MODEL_FILE, CONFIG_FILE, VOCABULARY_FILE, MANIFEST_FILE])
+    @pytest.mark.parametrize("dangling", [False, True])
+    def test_a_link_in_the_place_of_a_file_is_replaced(self, run, outside, name, dangling):
+        content = (run.path / name).read_bytes() if (run.path / name).exists() else b"new"
+        target = outside if name != MANIFEST_FILE else outside.with_name("copy")
+        if name == MANIFEST_FILE:
+            target.write_bytes(content)
+        if dangling:
+            target = outside.with_name("nothing")
+        if name == MANIFEST_FILE and dangling:
+            pytest.skip("a run without its manifest is refused")
+        before = target.read_bytes() if not dangling else None
+        (run.path / name).unlink(missing_ok=True)
+        (run.path / name).symlink_to(target)
+        if name == MANIFEST_FILE:
+            run.write({"training.svg": b"new"})
+        elif name == CONFIG_FILE:
+            run.create({"recipe": RECIPE.model_dump(mode="json")}, CODEC)
+        else:
+            run.write({name: content})
+        assert not (run.path / name).is_symlink()
+        assert target.exists() != dangling
+        assert dangling or target.read_bytes() == before
+
+    def test_a_picture_is_not_drawn_through_a_link(self, run, outside):
+        (run.path / "training.svg").symlink_to(outside)
+        save(run.path / "training.svg", b"<svg/>")
+        assert outside.read_text() == "mine"
+        assert (run.path / "training.svg").read_bytes() == b"<svg/>"
+
+    def test_metrics_are_not_appended_through_a_link(self, run, outside):
+        (run.path / "metrics.jsonl").symlink_to(outside)
+        journal = Journal(run.path / "metrics.jsonl", step=0, epochs=0)
+        journal.write({"step": 1})
+        journal.close()
+        assert outside.read_text() == "mine"
+        assert (run.path / "metrics.jsonl").read_text() == '{"step": 1}\n'
+
+    @pytest.mark.parametrize("device", ["/dev/zero", "pipe"])
+    def test_metrics_that_are_no_regular_file_are_refused(self, run, tmp_path, device):
+        if device == "pipe":
+            os.mkfifo(tmp_path / "pipe")
+        (run.path / "metrics.jsonl").symlink_to(tmp_path / device)
+        with pytest.raises(CorruptFileError, match="not a regular file"):
+            Journal(run.path / "metrics.jsonl", step=0, epochs=0)
+
+    def test_a_link_in_the_place_of_the_checkpoints_is_refused(self, run, tmp_path):
+        (run.path / "checkpoints").rmdir()
+        (tmp_path / "elsewhere").mkdir()
+        (run.path / "checkpoints").symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(CorruptFileError, match="checkpoints is a link"), run.claimed():
+            pass
+        with pytest.raises(CorruptFileError, match="checkpoints is a link"):
+            run.save_checkpoint(1, {"weights": b"w"})
+        assert names(tmp_path / "elsewhere") == set()
+
+    def test_a_link_in_the_place_of_a_checkpoint_is_replaced(self, run, tmp_path):
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "elsewhere" / "weights").write_text("mine")
+        (run.path / "checkpoints" / "step-00000005").symlink_to(tmp_path / "elsewhere")
+        run.save_checkpoint(5, {"weights": b"w"})
+        run.discard_unfinished()
+        assert run.latest_checkpoint() == {"weights": b"w"}
+        assert (tmp_path / "elsewhere" / "weights").read_text() == "mine"
+        assert names(run.path / "checkpoints") == {"step-00000005"}
+
+    @pytest.mark.parametrize("name", [MODEL_FILE, CONFIG_FILE, MANIFEST_FILE])
+    def test_the_outputs_of_other_commands_do_not_replace_a_file_of_a_run(self, run, name):
+        before = (run.path / name).read_bytes()
+        with pytest.raises(UsageError, match="is a file of a run folder; name another"):
+            write_whole(run.path / name, b"output")
+        assert (run.path / name).read_bytes() == before
+        write_whole(run.path / "of-my-own.txt", b"output")
+
+
+def damage_checkpoint(folder: Path, damage: str) -> None:
+    path = folder / ("manifest.json" if "manifest" in damage else "weights")
+    if damage in ("missing", "no manifest", "a pipe"):
+        path.unlink()
+    else:
+        path.write_bytes({"truncated": b"newe", "altered": b"never", "damaged manifest": b"{}"}[damage])
+    if damage == "a pipe":
+        os.mkfifo(path)
+
+
 class TestCheckpoints:
     def test_the_newest_is_read_back(self, run):
         assert run.latest_checkpoint() is None
@@ -304,27 +441,38 @@ class TestCheckpoints:
         assert run.latest_checkpoint() == {"counters.json": b"after"}
         assert names(run.path / "checkpoints") == {"step-00000005"}
 
-    @pytest.mark.parametrize("damage", ["altered", "truncated", "missing"])
-    def test_a_damaged_checkpoint_is_named_with_the_way_out(self, run, damage):
+    @pytest.mark.parametrize("damage", ["altered", "truncated", "missing", "a pipe", "no manifest", "damaged manifest"])
+    def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(self, run, damage):
         run.save_checkpoint(4, {"weights": b"older"})
         run.save_checkpoint(5, {"weights": b"newer", "counters.json": b"{}"})
-        path = run.path / "checkpoints" / "step-00000005" / "weights"
-        if damage == "missing":
-            path.unlink()
-        else:
-            path.write_bytes(b"newe" if damage == "truncated" else b"never")
-        with pytest.raises(CorruptFileError, match=r"weights: .*\nremove .*step-00000005 to go on"):
-            run.latest_checkpoint()
-        shutil.rmtree(path.parent)
-        assert run.latest_checkpoint() == {"weights": b"older"}
+        damage_checkpoint(run.path / "checkpoints" / "step-00000005", damage)
+        told = []
+        assert run.latest_checkpoint(told.append) == {"weights": b"older"}
+        [line] = told
+        assert "step-00000005 is damaged; going on from the checkpoint before it, step-00000004" in line
+        # what is saved from now on counts as newer, and the damaged files stay
+        run.save_checkpoint(5, {"weights": b"again"})
+        assert run.latest_checkpoint(told.append) == {"weights": b"again"}
+        assert len(told) == 1
+        assert "damaged-step-00000005" in names(run.path / "checkpoints")
 
-    @pytest.mark.parametrize("content", [None, b"", b"{}"])
-    def test_a_checkpoint_without_its_manifest_is_named_with_the_way_out(self, run, content):
-        run.save_checkpoint(5, {"weights": b"w"})
-        path = run.path / "checkpoints" / "step-00000005" / MANIFEST_FILE
-        path.unlink() if content is None else path.write_bytes(content)
-        with pytest.raises(CorruptFileError, match=rf"{MANIFEST_FILE}: .*\nremove .*step-00000005 to go on"):
+    def test_weights_that_are_not_finite_are_damage(self, run):
+        good, bad = (tensor_bytes({"x": torch.tensor([1.0, value])}) for value in (2.0, float("nan")))
+        run.save_checkpoint(4, {"weights.safetensors": good})
+        run.save_checkpoint(5, {"weights.safetensors": bad})
+        told = []
+        assert run.latest_checkpoint(told.append) == {"weights.safetensors": good}
+        assert "x holds numbers that are not finite" in told[0]
+
+    def test_where_no_checkpoint_is_whole_the_way_out_is_named(self, run):
+        for step in (4, 5):
+            run.save_checkpoint(step, {"weights": b"w"})
+            damage_checkpoint(run.path / "checkpoints" / f"step-0000000{step}", "altered")
+        with pytest.raises(CorruptFileError, match=r"no checkpoint is whole; to begin again, remove .*checkpoints and"):
             run.latest_checkpoint()
+        assert len(run.checkpoints()) == 2
+        shutil.rmtree(run.path / "checkpoints")
+        assert run.latest_checkpoint() is None
 
     def test_a_full_disk_leaves_the_checkpoints_that_were_there(self, run, monkeypatch):
         run.save_checkpoint(5, {"weights": b"good"})

@@ -7,7 +7,7 @@ import pytest
 
 from recurlm import files
 from recurlm.errors import CorruptFileError, InputError, UsageError
-from recurlm.files import gunzipped, opened, raw_lines, read_bounded
+from recurlm.files import check_output, gunzipped, opened, raw_lines, read_bounded
 
 
 def test_a_regular_file_is_read_whole(tmp_path: Path) -> None:
@@ -86,3 +86,14 @@ def test_a_gzip_file_that_holds_too_much_is_refused(monkeypatch: pytest.MonkeyPa
 def test_a_damaged_gzip_file_is_refused(damage) -> None:
     with pytest.raises(CorruptFileError, match="f is not a whole gzip file"):
         gunzipped(io.BytesIO(damage(gzip.compress(b"some text" * 100))), "f").read()
+
+
+def test_no_output_replaces_what_the_command_reads(tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("a\n")
+    (tmp_path / "link").symlink_to(text)
+    (tmp_path / "hard").hardlink_to(text)
+    for name in ("text.txt", "link", "hard"):
+        with pytest.raises(UsageError, match="is read by this command"):
+            check_output(tmp_path / name, ["-", None, "\0", str(text)])
+    check_output(tmp_path / "other.txt", ["-", None, "\0", str(text)])

@@ -8,12 +8,13 @@ import pytest
 import torch
 
 import recurlm
-from recurlm.checkpoints import RunFolder, tensor_bytes, tensors
+from recurlm.checkpoints import RunFolder
 from recurlm.config import Recipe, parse_recipe
 from recurlm.errors import InputError, UsageError
 from recurlm.growth import extend_vocabulary
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
+from recurlm.tensor_files import tensor_bytes, tensors
 from recurlm.text.codec import Codec
 from recurlm.text.sources import Text
 from recurlm.text.store import PreparedCorpus

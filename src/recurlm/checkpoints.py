@@ -2,21 +2,33 @@
 
 import hashlib
 import json
+import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
-from torch import Tensor
-
-from recurlm.config import Recipe, parse_recipe
+from recurlm.capacity import machine_memory
+from recurlm.config import Recipe, parse_recorded_recipe
+from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError, InputError
-from recurlm.files import locked, remove_partial, sync_folder, temporary_folder, write_whole
+from recurlm.files import (
+    LARGEST_DOCUMENT,
+    digest_of,
+    locked,
+    read_bounded,
+    refuse_link,
+    remove_partial,
+    sync_folder,
+    temporary_folder,
+    write_within,
+)
 from recurlm.models.language_model import LanguageModel
+from recurlm.models.memory_estimate import check_model_fits, model_shapes
+from recurlm.tensor_files import ITEM_BYTES, LARGEST_HEADER, check_shapes, finite_tensors, read_header
 from recurlm.text.codec import TOKENIZER_FILE, VOCABULARY_FILE, Codec
 
 CONFIG_FILE = "config.json"
@@ -24,6 +36,7 @@ MODEL_FILE = "model.safetensors"
 METRICS_FILE = "metrics.jsonl"
 MANIFEST_FILE = "manifest.json"
 CHECKPOINTS_FOLDER = "checkpoints"
+WEIGHTS_FILE = "weights.safetensors"
 KEPT_CHECKPOINTS = 2
 
 Entries = dict[str, str | list[str]]
@@ -60,6 +73,7 @@ class RunFolder:
 
     def _make(self) -> Path:
         folder = self.path / CHECKPOINTS_FOLDER
+        refuse_link(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
@@ -71,48 +85,51 @@ class RunFolder:
         self._make()
         self.write({name: content.encode() for name, content in codec.files().items()})
         content = json.dumps(config, indent=2, ensure_ascii=False).encode()
-        self._write_manifest({**self._manifest(), CONFIG_FILE: digest(content)})
+        self._write_manifest({**self._entries(), CONFIG_FILE: digest(content)})
         # the configuration comes last: a folder that has one has the rest, its manifest too
-        write_whole(self.path / CONFIG_FILE, content)
+        write_within(self.path, CONFIG_FILE, content)
 
     def write(self, files: Mapping[str, bytes]) -> None:
         """Write files at the top of the folder and enter them in the manifest."""
         digests = {name: digest(content) for name, content in files.items()}
         self.path.mkdir(parents=True, exist_ok=True)
         with locked(self.path):
-            before = self._manifest()
+            before = self._entries()
             announced: Entries = {
                 name: [*_accepted(before[name]), new] for name, new in digests.items() if before.get(name, new) != new
             }
             if announced:  # until a file is replaced its old content is right, whenever a reader or a kill may come
                 self._write_manifest({**before, **announced})
             for name, content in files.items():
-                write_whole(self.path / name, content)
+                write_within(self.path, name, content)
             self._write_manifest({**before, **digests})
 
     def seal(self, names: list[str]) -> None:
         """Enter files that grew while the run went on in the manifest."""
         with locked(self.path):
-            grown: Entries = {name: digest((self.path / name).read_bytes()) for name in names}
-            self._write_manifest(self._manifest() | grown)
+            grown: Entries = {name: digest_of(self.path / name).removeprefix("sha256:") for name in names}
+            self._write_manifest(self._entries() | grown)
 
-    def read(self, name: str) -> bytes:
-        """A file's content, held to the manifest. Raises CorruptFileError where it is missing or altered."""
+    def read(self, name: str, largest: int = LARGEST_DOCUMENT) -> bytes:
+        """A file's content, held to the manifest.
+
+        Raises CorruptFileError where it is missing, altered, larger than `largest` bytes, or not a regular file.
+        """
         try:
-            return _verified(self.path, name, self._manifest(required=True))
+            return _verified(self.path, name, self.manifest(), largest)
         except CorruptFileError:
             # a run in progress may have replaced the file since the manifest was read
-            return _verified(self.path, name, self._manifest(required=True))
+            return _verified(self.path, name, self.manifest(), largest)
 
     def config(self) -> dict[str, Any]:
         """What config.json says."""
         if not self.holds_run():
             raise InputError(f"{self.path}: not a run folder (no {CONFIG_FILE}); `recurlm train --out` writes one")
-        return _json_object(self.read(CONFIG_FILE), self.path / CONFIG_FILE)
+        return parse_json_object(self.read(CONFIG_FILE), str(self.path / CONFIG_FILE))
 
     def recipe(self) -> Recipe:
         """The recipe the run was made with."""
-        return parse_recipe(self.config()["recipe"], str(self.path / CONFIG_FILE))
+        return parse_recorded_recipe(self.config()["recipe"], str(self.path / CONFIG_FILE))
 
     def codec(self) -> Codec:
         """The run's tokenization and vocabulary."""
@@ -127,32 +144,45 @@ class RunFolder:
 
     def load_model(self, codec: Codec) -> LanguageModel:
         """The run's model, ready to evaluate. Raises InputError where weights and vocabulary do not fit."""
-        if MODEL_FILE not in self._manifest(required=True):
+        if MODEL_FILE not in self.manifest():
             raise InputError(f"{self.path}: has no model yet; let `recurlm train --resume` finish an epoch first")
-        weights = tensors(self.read(MODEL_FILE), self.path / MODEL_FILE)
-        if "embedding.weight" not in weights:
-            raise CorruptFileError(f"{self.path / MODEL_FILE}: holds no embedding.weight, so it is not a model")
-        rows = len(weights["embedding.weight"])
-        if rows != len(codec.vocabulary):
+        place, options = self.path / MODEL_FILE, self.recipe().model
+        check_model_fits(options, len(codec.vocabulary), str(self.path / CONFIG_FILE))
+        content = self.read_model(codec)
+        model = LanguageModel(options, len(codec.vocabulary))
+        try:
+            model.load_weights(finite_tensors(content, place))
+        except (RuntimeError, KeyError) as error:
+            raise CorruptFileError(f"{place}: does not fit config.json: {error}") from error
+        return model.eval()
+
+    def read_model(self, codec: Codec) -> bytes:
+        """The content of the run's model, its shapes held to config.json and the vocabulary before it is loaded."""
+        place, size = self.path / MODEL_FILE, len(codec.vocabulary)
+        expected = model_shapes(self.recipe().model, size)
+        content = self.read(
+            MODEL_FILE, LARGEST_HEADER + max(ITEM_BYTES.values()) * sum(map(math.prod, expected.values()))
+        )
+        header = read_header(content, place)
+        if "embedding.weight" not in header.tensors:
+            raise CorruptFileError(f"{place}: holds no embedding.weight, so it is not a model")
+        rows = header.shapes["embedding.weight"][:1]
+        if rows != (size,):
             raise InputError(
-                f"{self.path}: the vocabulary has {len(codec.vocabulary):,} tokens but the model {rows:,}; "
+                f"{self.path}: the vocabulary has {size:,} tokens but the model {rows[0] if rows else 0:,}; "
                 f"bring back the {VOCABULARY_FILE} that belongs to it"
             )
-        model = LanguageModel(self.recipe().model, rows)
-        try:
-            model.load_weights(weights)
-        except (RuntimeError, KeyError) as error:
-            raise CorruptFileError(f"{self.path / MODEL_FILE}: does not fit config.json: {error}") from error
-        return model.eval()
+        check_shapes(header, expected, place, "config.json")
+        return content
 
     def save_checkpoint(self, step: int, files: Mapping[str, bytes]) -> None:
         """Write a checkpoint whole or not at all, and forget all but the newest."""
-        folder = self.path / CHECKPOINTS_FOLDER
+        folder = self._make()
         target = folder / f"step-{step:08d}"
         entries: Entries = {name: digest(content) for name, content in files.items()}
         with temporary_folder(folder) as unfinished:
             for name, content in {**files, MANIFEST_FILE: _manifest_bytes(entries)}.items():
-                write_whole(unfinished / name, content)
+                write_within(unfinished, name, content)
             # the same step comes again after its epoch was validated
             before = _set_aside(target) if target.exists() else None
             os.replace(unfinished, target)
@@ -163,19 +193,32 @@ class RunFolder:
 
     def has_checkpoint(self) -> bool:
         """Whether training has written one yet."""
-        return bool(self._checkpoints())
+        return bool(self.checkpoints())
 
-    def latest_checkpoint(self) -> dict[str, bytes] | None:
-        """The newest checkpoint's files, verified; None where there is none yet."""
-        found = self._checkpoints()
-        if not found:
+    def latest_checkpoint(self, tell: Callable[[str], None] = lambda _: None) -> dict[str, bytes] | None:
+        """The files of the newest checkpoint that is whole; None where there is none yet.
+
+        Damaged ones after it are renamed to ``damaged-step-…``, and `tell` gets a line about each. Raises
+        CorruptFileError where all are damaged.
+        """
+        damages: dict[Path, CorruptFileError] = {}
+        for folder in reversed(self.checkpoints()):
+            try:
+                files = read_checkpoint(folder)
+            except CorruptFileError as error:
+                damages[folder] = error
+                continue
+            for damaged, damage in damages.items():
+                _put_away(damaged)
+                tell(f"{damage}\n{damaged.name} is damaged; going on from the checkpoint before it, {folder.name}")
+            return files
+        if not damages:
             return None
-        folder = found[-1]
-        try:
-            entries = _read_manifest(folder / MANIFEST_FILE)
-            return {name: _verified(folder, name, entries) for name in entries}
-        except CorruptFileError as error:
-            raise CorruptFileError(f"{error}\nremove {folder} to go on from the checkpoint before it") from error
+        newest, damage = next(iter(damages.items()))
+        raise CorruptFileError(
+            f"{damage}\nno checkpoint is whole; to begin again, remove {newest.parent} and run the command "
+            "with --resume"
+        )
 
     def discard_checkpoints(self) -> None:
         """Remove them all: nobody will go on with this run."""
@@ -186,19 +229,24 @@ class RunFolder:
         remove_partial(self.path)
         remove_partial(self.path / CHECKPOINTS_FOLDER)
 
-    def _checkpoints(self) -> list[Path]:
+    def checkpoints(self) -> list[Path]:
+        """Their folders, oldest first."""
         return sorted((self.path / CHECKPOINTS_FOLDER).glob("step-*"))
 
     def _forget_old_checkpoints(self) -> None:
-        for old in self._checkpoints()[:-KEPT_CHECKPOINTS]:
+        for old in self.checkpoints()[:-KEPT_CHECKPOINTS]:
             shutil.rmtree(_set_aside(old), ignore_errors=True)
 
-    def _manifest(self, *, required: bool = False) -> Entries:
-        path = self.path / MANIFEST_FILE
-        return _read_manifest(path) if required or path.is_file() else {}
+    def manifest(self) -> Entries:
+        """What the manifest lists. Raises CorruptFileError where it is missing or damaged."""
+        return _read_manifest(self.path / MANIFEST_FILE)
+
+    def _entries(self) -> Entries:
+        """The same, or nothing before the first file is written."""
+        return self.manifest() if (self.path / MANIFEST_FILE).exists() else {}
 
     def _write_manifest(self, entries: Entries) -> None:
-        write_whole(self.path / MANIFEST_FILE, _manifest_bytes(entries))
+        write_within(self.path, MANIFEST_FILE, _manifest_bytes(entries))
 
 
 def free_folder(out: Path) -> RunFolder:
@@ -219,17 +267,23 @@ def _set_aside(folder: Path) -> Path:
     return aside
 
 
-def tensors(content: bytes, place: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file. Raises CorruptFileError naming `place`."""
-    try:
-        return safetensors.torch.load(content)
-    except Exception as error:
-        raise CorruptFileError(f"{place}: not a whole safetensors file: {error}") from error
+def _put_away(damaged: Path) -> None:
+    """Give a damaged checkpoint a name that no checkpoint has; its files stay for whoever wants to look at them."""
+    target = damaged.with_name(f"damaged-{damaged.name}")
+    shutil.rmtree(target, ignore_errors=True)
+    os.replace(damaged, target)
 
 
-def tensor_bytes(values: Mapping[str, Tensor]) -> bytes:
-    """Tensors in the safetensors format."""
-    return safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in values.items()})
+def read_checkpoint(folder: Path) -> dict[str, bytes]:
+    """A checkpoint's files. Raises CorruptFileError where one is missing or altered, or weights are not finite."""
+    entries = _read_manifest(folder / MANIFEST_FILE)
+    files = {name: _verified(folder, name, entries, machine_memory()) for name in entries}
+    for name, content in files.items():
+        if name.endswith(".safetensors"):
+            read_header(content, folder / name)
+    if WEIGHTS_FILE in files:
+        finite_tensors(files[WEIGHTS_FILE], folder / WEIGHTS_FILE)
+    return files
 
 
 def _manifest_bytes(entries: Entries) -> bytes:
@@ -237,37 +291,32 @@ def _manifest_bytes(entries: Entries) -> bytes:
 
 
 def _read_manifest(path: Path) -> Entries:
-    try:
-        entries = _json_object(path.read_bytes(), path).get("sha256")
-    except FileNotFoundError as error:
-        raise CorruptFileError(f"{path}: missing, so the files beside it cannot be verified") from error
-    if not isinstance(entries, dict):
+    if not path.exists():
+        raise CorruptFileError(f"{path}: missing, so the files beside it cannot be verified")
+    entries = parse_json_object(read_bounded(path, error=CorruptFileError), str(path)).get("sha256")
+    if not isinstance(entries, dict) or not all(map(_is_entry, entries, entries.values())):
         raise CorruptFileError(f"{path}: not a manifest")
     return entries
+
+
+def _is_entry(name: str, accepted: Any) -> bool:
+    """Whether this is the plain name of a file, with its digest or two of them."""
+    plain = name not in ("", ".", "..") and not set(name) & set("/\\\0")
+    digests = [accepted] if isinstance(accepted, str) else accepted
+    return plain and isinstance(digests, list) and all(isinstance(each, str) for each in digests)
 
 
 def _accepted(entry: str | list[str]) -> list[str]:
     return [entry] if isinstance(entry, str) else entry
 
 
-def _verified(folder: Path, name: str, entries: Entries) -> bytes:
+def _verified(folder: Path, name: str, entries: Entries, largest: int) -> bytes:
     path = folder / name
     if name not in entries:
         raise CorruptFileError(f"{path}: the manifest does not know this file")
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError as error:
-        raise CorruptFileError(f"{path}: missing, though the manifest lists it") from error
+    if not path.exists():
+        raise CorruptFileError(f"{path}: missing, though the manifest lists it")
+    content = read_bounded(path, largest, error=CorruptFileError)
     if digest(content) not in _accepted(entries[name]):
         raise CorruptFileError(f"{path}: altered or truncated since it was written (its SHA-256 is another)")
     return content
-
-
-def _json_object(content: bytes, place: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(content)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CorruptFileError(f"{place}: not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise CorruptFileError(f"{place}: not a JSON object")
-    return value

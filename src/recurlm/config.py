@@ -3,7 +3,6 @@
 import difflib
 import itertools
 import json
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
@@ -20,7 +19,9 @@ from pydantic import (
     model_validator,
 )
 
+from recurlm.documents import DEEPEST, parse_toml, toml_value, utf8_text
 from recurlm.errors import InputError
+from recurlm.files import read_bounded
 
 Probability = Annotated[float, Field(ge=0, lt=1)]
 LARGEST_NUMBER = 1e9
@@ -587,6 +588,11 @@ class Validation(Section):
         16,
         description="columns read side by side while training; 1 is the exact stream, which the end of the run uses",
     )
+    warm_up: Annotated[int, Field(ge=0)] = Field(
+        64,
+        description="tokens before each column that are read after `<eos>` and not counted, so that the column begins "
+        "in a state that the exact stream could have; 0 begins from zeros. Of several columns only",
+    )
     full_batches: BatchSize | None = Field(None, description="drop remainders of batches this large, as MXNet does")
     keep: Literal["best", "last"] = Field("best", description="which weights the run folder keeps")
 
@@ -603,6 +609,10 @@ Schedule = Annotated[
 
 
 Average = Annotated[NoAverage | ExponentialAverage | TailAverage | NonMonotoneAverage, Field(discriminator="kind")]
+
+
+VALUES_BEFORE: dict[str, Any] = {"validation": {"warm_up": 0}}
+"""Keys that version 0.1.0 did not have, with the values that stand for what it did."""
 
 
 class Recipe(Section):
@@ -635,6 +645,10 @@ def recipe_names() -> list[str]:
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
+LARGEST_RECIPE = 1 << 20
+"""Bytes of a recipe."""
+
+
 def recipe_text(name_or_path: str) -> tuple[str, str]:
     """The TOML of a shipped recipe or of a file, and where it stands.
 
@@ -644,11 +658,8 @@ def recipe_text(name_or_path: str) -> tuple[str, str]:
         entry = resources.files("recurlm") / "recipes" / f"{name_or_path}.toml"
         return entry.read_text(encoding="utf-8"), f"recipe {name_or_path}"
     path = Path(name_or_path)
-    if path.is_file():
-        try:
-            return path.read_text(encoding="utf-8"), str(path)
-        except UnicodeDecodeError as error:
-            raise InputError(f"{path}: not UTF-8 at byte {error.start}; a recipe is a TOML text") from error
+    if path.exists() and not path.is_dir():
+        return utf8_text(read_bounded(path, LARGEST_RECIPE, pipes=True), str(path)), str(path)
     hint = _nearest(name_or_path, recipe_names()) or "`recurlm recipes` lists those that ship"
     raise InputError(f"no recipe and no file named {name_or_path!r}; {hint}")
 
@@ -659,10 +670,7 @@ def load_recipe(name_or_path: str, changes: Iterable[str] = ()) -> Recipe:
     Raises InputError with file and key for anything that does not fit the schema.
     """
     text, place = recipe_text(name_or_path)
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{place}: not TOML: {error}") from error
+    values = parse_toml(text, place)
     changes = list(changes)
     apply_changes(values, changes)
     return parse_recipe(values, place + "".join(f" --set {change}" for change in changes))
@@ -676,6 +684,44 @@ def parse_recipe(values: Mapping[str, Any], place: str) -> Recipe:
     except ValidationError as error:
         lines = [_explain(detail) for detail in error.errors()[:5]]
         raise InputError(f"{place}: " + "; ".join(lines)) from error
+
+
+def parse_recorded_recipe(values: Mapping[str, Any], place: str) -> Recipe:
+    """The recipe that a file of a run or a search keeps, of whatever version; `place` is named in the error."""
+    return parse_recipe(_merged(VALUES_BEFORE, values), place)
+
+
+def differing_keys(asked: Recipe, recorded: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Keys in which a recipe differs from the values that a run or a search keeps: what is asked and what is kept.
+
+    A key that the version which kept them did not have differs only where another value than the default is asked.
+    """
+    wanted = _flat(asked.model_dump(mode="json"))
+    kept = _flat(parse_recorded_recipe(recorded, "recorded recipe").model_dump(mode="json"))
+    defaults = _flat(Recipe().model_dump(mode="json"))
+    unknown_then = _flat(VALUES_BEFORE).keys() - _flat(recorded).keys()
+    keys = [key for key in wanted | kept if wanted.get(key) != kept.get(key)]
+    return {
+        key: (wanted.get(key), kept.get(key))
+        for key in keys
+        if key not in unknown_then or wanted.get(key) != defaults.get(key)
+    }
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = {**below, **above}
+    for key in below.keys() & above.keys():
+        if isinstance(below[key], Mapping) and isinstance(above[key], Mapping):
+            merged[key] = _merged(below[key], above[key])
+    return merged
+
+
+def _flat(values: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Plain values by their whole key, such as training.epochs."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{path}{key}.") if isinstance(value, Mapping) else {path + key: value}
+    return flat
 
 
 def apply_changes(values: dict[str, Any], changes: Iterable[str]) -> None:
@@ -697,7 +743,7 @@ def apply_change(values: dict[str, Any], change: str) -> None:
     """
     path, equals, raw = change.partition("=")
     keys = path.strip().split(".")
-    if not equals or not all(keys):
+    if not equals or not all(keys) or len(keys) > DEEPEST:
         raise InputError(f"--set {change}: write it as section.key=value, such as --set training.epochs=3")
     section = values
     for key in keys[:-1]:
@@ -705,18 +751,10 @@ def apply_change(values: dict[str, Any], change: str) -> None:
         if not isinstance(below, dict):
             raise InputError(f"--set {change}: {key} is a value, not a section")
         section = below
-    value = toml_value(raw.strip())
+    value = toml_value(raw.strip(), f"--set {change:.60}")
     if keys[-1] == "kind" and section.get("kind") != value:
         section.clear()
     section[keys[-1]] = value
-
-
-def toml_value(raw: str) -> Any:
-    """A value written as in TOML; what is not TOML is a string, so bare words need no quotes."""
-    try:
-        return tomllib.loads(f"value = {raw}")["value"]
-    except tomllib.TOMLDecodeError:
-        return raw
 
 
 def recipe_toml(recipe: Recipe) -> str:

@@ -1,8 +1,16 @@
-"""Where to compute and in which type: detected, not assumed."""
+"""Where to compute, in which type and by which operations: tried on this machine, not assumed.
+
+A library may be built with an operation that this processor cannot run, and environment variables such as
+ONEDNN_MAX_CPU_ISA and ATEN_CPU_CAPABILITY hide parts of a processor from some libraries and not from others. Flags of
+the processor therefore do not tell what runs. `runs` tries one small operation of each kind once and keeps the answer.
+"""
 
 import ctypes
+import functools
 import sys
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from typing import Literal
 
 import torch
 
@@ -14,10 +22,77 @@ LARGEST_KEPT_BLOCK = 32 << 20
 """glibc allows no more."""
 
 
+Operation = Literal["lstm fp32", "lstm bf16", "product bf16", "onednn product fp32"]
+"""What `runs` can be asked. Each LSTM is tried forward, forward for training, and backward."""
+
+
+@functools.cache
+def runs(operation: Operation) -> bool:
+    """Whether torch computes this operation on the CPU here: tried once with small tensors."""
+    try:
+        _TRIALS[operation]()
+    except (RuntimeError, AttributeError, NotImplementedError):
+        return False
+    return True
+
+
+def _try_lstm(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(1)
+    shapes = (32, 8), (32, 8), (32,), (32,)
+    weights = [torch.randn(shape, generator=generator).requires_grad_() for shape in shapes]
+    input, state = torch.ones(2, 3, 8), (torch.zeros(1, 3, 8), torch.zeros(1, 3, 8))
+    # the first caller may stand inside no_grad or autocast
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        for learning in (False, True):
+            with torch.set_grad_enabled(learning):
+                output = torch.lstm(input, state, weights, True, 1, 0.0, learning, False, False)[0]
+    with torch.enable_grad():
+        torch.autograd.grad(output.float().sum(), weights)
+
+
+def _try_bf16_product() -> None:
+    torch.ones(8, 8, dtype=torch.bfloat16) @ torch.ones(8, 8, dtype=torch.bfloat16)
+
+
+def _try_onednn_product() -> None:
+    matrix = torch.ones(8, 8)
+    torch.ops.mkldnn._linear_pointwise(matrix, matrix, None, "none", [], "")
+
+
+_TRIALS: Mapping[Operation, Callable[[], None]] = {
+    "lstm fp32": functools.partial(_try_lstm, torch.float32),
+    "lstm bf16": functools.partial(_try_lstm, torch.bfloat16),
+    "product bf16": _try_bf16_product,
+    "onednn product fp32": _try_onednn_product,
+}
+
+
+@functools.cache
 def bf16_is_fast() -> bool:
-    """Whether this processor multiplies bfloat16 matrices in hardware (AMX or AVX-512 BF16)."""
+    """Whether torch multiplies bfloat16 matrices in this processor's bfloat16 units (AMX or AVX-512 BF16).
+
+    Where it has none, or may not use them, a product in bfloat16 takes several times as long as one in float32.
+    """
     capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+    there = capabilities.get("amx_bf16") or capabilities.get("avx512_bf16")
+    return bool(there) and runs("product bf16") and _products_flush_denormals()
+
+
+def _products_flush_denormals() -> bool:
+    """The units of both kinds take denormal products as zero; a product that widens to float32 first keeps them.
+
+    Intel 64 and IA-32 Architectures Software Developer's Manual, VDPBF16PS and TDPBF16PS.
+    """
+    tiny = torch.full((64, 64), 2.0**-66).bfloat16()
+    return not bool((tiny @ tiny).any())
+
+
+@functools.cache
+def prefers_onednn_products() -> bool:
+    """Whether float32 products go through oneDNN: MKL, torch's own BLAS, leaves AMD's processors half idle."""
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    mkl: bool = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
+    return "AMD" in str(capabilities.get("cpu_name")) and mkl and runs("onednn product fp32")
 
 
 def keep_freed_memory() -> None:
@@ -53,6 +128,13 @@ def resolve_precision(name: str, device: torch.device) -> str:
         return name
     fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else bf16_is_fast()
     return "bf16" if fast else "fp32"
+
+
+def slower_than_fp32(precision: str, device: torch.device) -> str | None:
+    """A sentence for a user whose choice of bf16 costs time on this device; None where it does not."""
+    if precision == "bf16" and device.type == "cpu" and not bf16_is_fast():
+        return "bf16 is slower than fp32 on this processor, which does not multiply bfloat16 in hardware"
+    return None
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[None]:

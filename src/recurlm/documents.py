@@ -4,13 +4,17 @@ Both refuse what Python would read and nobody means: duplicate keys, numbers tha
 pairs, text that is not UTF-8.
 """
 
+import dataclasses
 import itertools
 import json
 import math
+import re
 import tomllib
 from collections import Counter
-from collections.abc import Iterable
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn, TypeVar, cast
+
+from pydantic import TypeAdapter, ValidationError
 
 from recurlm.errors import CorruptFileError, InputError, RecurlmError
 
@@ -20,20 +24,34 @@ MOST_DIGITS = 400
 """Digits of a whole number; the largest float has 309."""
 
 
-def parse_json(content: bytes | str, place: str, *, error: type[RecurlmError] = CorruptFileError) -> Any:
-    """The value of a JSON document in UTF-8. Raises `error`, naming `place`, for everything else."""
+Pairs = list[tuple[str, Any]]
+
+
+def parse_json(
+    content: bytes | str,
+    place: str,
+    *,
+    error: type[RecurlmError] = CorruptFileError,
+    file_names: bool = False,
+    finite: bool = True,
+    as_object: Callable[[Pairs], Any] | None = None,
+) -> Any:
+    """The value of a JSON document in UTF-8. Raises `error`, naming `place`, for everything else.
+
+    file_names: texts may hold bytes that are not UTF-8 as `json_text` writes them · finite: without it numbers may be
+    infinite or none, as Python writes them · as_object: makes a value of an
+    object's keys and values; without it a dict, and an error where a key stands twice.
+    """
+    text = utf8_text(content, place, error=error)
     try:
-        text = content if isinstance(content, str) else content.decode("utf-8-sig")
         value = json.loads(
             text,
-            object_pairs_hook=_object,
+            object_pairs_hook=as_object or _object,
             parse_int=_integer,
-            parse_float=_number,
-            parse_constant=_refuse_constant,
+            parse_float=_number if finite else float,
+            parse_constant=_refuse_constant if finite else float,
         )
-        check_value(value)
-    except UnicodeDecodeError as failure:
-        raise error(f"{place}: not UTF-8 at byte {failure.start}") from failure
+        check_value(value, file_names=file_names, finite=finite)
     except json.JSONDecodeError as failure:
         raise error(f"{place}: not JSON at line {failure.lineno}, column {failure.colno}: {failure.msg}") from failure
     except RecursionError as failure:
@@ -44,23 +62,88 @@ def parse_json(content: bytes | str, place: str, *, error: type[RecurlmError] = 
 
 
 def parse_json_object(
-    content: bytes | str, place: str, *, error: type[RecurlmError] = CorruptFileError
+    content: bytes | str,
+    place: str,
+    *,
+    error: type[RecurlmError] = CorruptFileError,
+    file_names: bool = False,
+    finite: bool = True,
 ) -> dict[str, Any]:
     """The same where the document must be an object."""
-    value = parse_json(content, place, error=error)
+    value = parse_json(content, place, error=error, file_names=file_names, finite=finite)
     if not isinstance(value, dict):
         raise error(f"{place}: not a JSON object")
     return value
 
 
+def utf8_text(content: bytes | str, place: str, *, error: type[RecurlmError] = InputError) -> str:
+    """The text of a document, without its byte order mark. Raises `error` where it is not UTF-8."""
+    try:
+        return content if isinstance(content, str) else content.decode("utf-8-sig")
+    except UnicodeDecodeError as failure:
+        raise error(f"{place}: not UTF-8 at byte {failure.start}") from failure
+
+
+def json_text(value: Any, *, indent: int | None = None) -> str:
+    """A value as JSON that UTF-8 can hold: a byte of a file name that is not UTF-8 is written as \\udc80 to \\udcff.
+
+    `os.fsencode` gives the file name back. Raises ValueError for numbers that are not finite.
+    """
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
+    return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def toml_value(written: str, place: str) -> Any:
+    """A value as TOML writes it; what is not TOML is a string, so a bare word needs no quotes.
+
+    Raises InputError, naming `place`, where the value cannot be used.
+    """
+    try:
+        values = tomllib.loads(f"value = {written}")
+        value = values["value"] if len(values) == 1 else written
+    except tomllib.TOMLDecodeError:
+        return written
+    except RecursionError as failure:
+        raise InputError(f"{place}: {_TOO_DEEP}") from failure
+    except ValueError as failure:
+        raise InputError(f"{place}: {failure}") from failure
+    try:
+        check_value(value, file_names=True)
+    except ValueError as failure:
+        raise InputError(f"{place}: {failure}") from failure
+    return value
+
+
+_Record = TypeVar("_Record")
+
+
+def parse_record(kind: type[_Record], content: bytes | str, place: str) -> _Record:
+    """An object of a dataclass, from JSON with no fields but its own, each of its type.
+
+    A field that has a default may be missing: an older version did not write it. Raises CorruptFileError, naming
+    `place`, for everything else.
+    """
+    values = parse_json_object(content, place)
+    unknown = values.keys() - {each.name for each in dataclasses.fields(cast(Any, kind))}
+    if unknown:
+        raise CorruptFileError(f"{place}: the key {min(unknown)!r:.60} is unknown to this version of recurlm")
+    try:
+        return TypeAdapter(kind).validate_json(json.dumps(values), strict=True)
+    except ValidationError as failure:
+        first = failure.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise CorruptFileError(f"{place}: {key}: {first['msg']}") from failure
+
+
 def parse_toml(content: bytes | str, place: str, *, error: type[RecurlmError] = InputError) -> dict[str, Any]:
     """The tables of a TOML document in UTF-8. Raises `error`, naming `place`, for everything else."""
+    text = utf8_text(content, place, error=error)
     try:
-        text = content if isinstance(content, str) else content.decode("utf-8-sig")
         value = tomllib.loads(text)
         check_value(value)
-    except UnicodeDecodeError as failure:
-        raise error(f"{place}: not UTF-8 at byte {failure.start}; a recipe is a TOML text") from failure
     except tomllib.TOMLDecodeError as failure:
         raise error(f"{place}: not TOML: {failure}") from failure
     except RecursionError as failure:
@@ -73,37 +156,38 @@ def parse_toml(content: bytes | str, place: str, *, error: type[RecurlmError] = 
 _TOO_DEEP = f"lists or objects lie more than {DEEPEST} deep inside each other"
 
 
-def check_value(value: Any) -> None:
+def check_value(value: Any, *, file_names: bool = False, finite: bool = True) -> None:
     """Raises ValueError for a parsed value that is too deep, or holds a number or text that cannot be used."""
+    errors = "surrogateescape" if file_names else "strict"
     level: list[Any] = [value]
     for depth in itertools.count(1):
-        level = [inner for outer in level for inner in _inner(outer)]
+        level = [inner for outer in level for inner in _inner(outer, errors, finite)]
         if not level:
             return
         if depth >= DEEPEST and any(isinstance(inner, dict | list) for inner in level):
             raise ValueError(_TOO_DEEP)
 
 
-def _inner(value: Any) -> Iterable[Any]:
+def _inner(value: Any, errors: str, finite: bool) -> Iterable[Any]:
     """What a list or an object holds; other values hold nothing and are checked."""
     if isinstance(value, dict):
         for key in value:
-            _check_text(key)
+            _check_text(key, errors)
         return value.values()
     if isinstance(value, list):
         return value
     if isinstance(value, str):
-        _check_text(value)
-    elif isinstance(value, float) and not math.isfinite(value):
+        _check_text(value, errors)
+    elif isinstance(value, float) and finite and not math.isfinite(value):
         raise ValueError(f"{value} is not a finite number")
     elif isinstance(value, int) and abs(value) >= _FIRST_TOO_LONG:
         raise ValueError(_TOO_LONG)
     return ()
 
 
-def _check_text(text: str) -> None:
+def _check_text(text: str, errors: str) -> None:
     try:
-        text.encode()
+        text.encode(errors=errors)
     except UnicodeEncodeError as failure:
         raise ValueError(
             f"half of a surrogate pair (U+{ord(text[failure.start]):04X}) in the text {text!r:.60}"
@@ -131,7 +215,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a number of JSON")
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(pairs: Pairs) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
         counts = Counter(key for key, _ in pairs)

@@ -38,3 +38,7 @@ class StoppedError(RecurlmError):
     """Training stopped on request; a checkpoint was written and ``--resume`` goes on from it."""
 
     exit_code = 75
+
+
+class RecurlmWarning(UserWarning):
+    """Something to know about a file or a figure; the command line prints it as one line on stderr."""

@@ -6,31 +6,42 @@ limit is multiplied by the environment variable RECURLM_LIMITS, 1 where it is no
 
 import contextlib
 import errno
+import functools
 import gzip
 import hashlib
 import itertools
 import os
+import platform
+import re
 import secrets
 import shutil
 import stat
+import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from io import BufferedIOBase, BufferedRandom, BufferedReader, BufferedWriter, RawIOBase
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
+from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError, InputError, RecurlmError, UsageError
 
+ABANDONED_SECONDS = 24 * 3600
 LIMITS_VARIABLE = "RECURLM_LIMITS"
 LARGEST_DOCUMENT = 256 << 20
 """Bytes of a file that is held in memory whole: JSON, TOML, a vocabulary, a manifest."""
 LONGEST_LINE = 64 << 20
-"""Bytes of one line."""
+"""Bytes of one line of a text."""
+LONGEST_ENTRY = 1 << 20
+"""Bytes of one line of a list, a lattice, an ARPA file or references."""
+LARGEST_LIST = 1 << 30
+"""Bytes of a list, a lattice or references, unpacked."""
 LARGEST_EXPANDED = 64 << 30
 """Bytes that a gzip file may hold."""
 LARGEST_EXPANSION = 200
 """How many times as large as a gzip file its content may be, once that is larger than `FREE_EXPANSION`."""
 FREE_EXPANSION = 64 << 20
+ABANDONED_SECONDS = 24 * 3600
 
 
 @contextlib.contextmanager
@@ -39,7 +50,7 @@ def temporary_file(folder: Path) -> Iterator[BufferedRandom]:
     folder.mkdir(parents=True, exist_ok=True)
     path = _partial(folder)
     try:
-        with path.open("x+b") as file:
+        with named_errors(folder), path.open("x+b") as file:
             yield file
     finally:
         path.unlink(missing_ok=True)
@@ -61,9 +72,21 @@ def temporary_folder(folder: Path) -> Iterator[Path]:
     path = _partial(folder)
     path.mkdir()
     try:
-        yield path
+        with named_errors(folder):
+            yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def named_errors(path: Path) -> Iterator[None]:
+    """Give an error of the system that names no file, such as one of writing, the name of this file or folder."""
+    try:
+        yield
+    except OSError as failure:
+        if failure.filename is None and failure.errno is not None:
+            failure.filename = str(path)
+        raise
 
 
 def sync_folder(folder: Path) -> None:
@@ -79,32 +102,91 @@ def sync_folder(folder: Path) -> None:
 def remove_partial(folder: Path) -> None:
     """Remove what killed processes left half written in a folder that no other process uses."""
     for path in folder.glob(".*.partial"):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        _remove(path)
+
+
+def discard(path: Path) -> None:
+    """Remove a file, folder or link: its name is free at once, and a process that has it open keeps what it reads."""
+    aside = _partial(path.parent)
+    os.replace(path, aside)
+    _remove(aside)
 
 
 @contextlib.contextmanager
 def new_content(target: Path) -> Iterator[BufferedWriter | BufferedRandom]:
     """A file to write that becomes ``target`` at the end, whole, and not at all after an error.
 
-    A link stays and what it leads to is replaced; a device or a pipe is written as it is.
+    A link stays and what it leads to is replaced; a device or a pipe is written as it is. Raises UsageError where
+    ``target`` is a file of a run folder, which only this program's own commands write.
     """
     target = target.resolve()
-    if target.exists() and not target.is_file():
-        with target.open("wb") as file:
-            yield file
+    with named_errors(target):
+        check_output(target)
+        if target.exists() and not target.is_file():
+            with target.open("wb") as file:
+                yield file
+            return
+        with temporary_file(target.parent) as unfinished, named_errors(target):
+            yield unfinished
+            keep(unfinished, target)
+
+
+def check_output(target: Path, inputs: Iterable[str | Path | None] = ()) -> None:
+    """Raises UsageError for a manifest, a file that the manifest beside it lists, and a file among `inputs`."""
+    for given in inputs:
+        if given is not None and _is_same_file(target, Path(given)):
+            raise UsageError(f"{target} is read by this command; name another file to write")
+    target = target.resolve()
+    manifest = target.with_name("manifest.json")
+    if not target.is_file() or not manifest.is_file():
         return
-    with temporary_file(target.parent) as unfinished:
-        yield unfinished
-        keep(unfinished, target)
+    try:
+        listed = parse_json_object(read_bounded(manifest, error=CorruptFileError), str(manifest)).get("sha256")
+    except CorruptFileError:
+        return  # a manifest of something else
+    if isinstance(listed, dict) and target.name in (*listed, manifest.name, "metrics.jsonl"):
+        raise UsageError(f"{target} is a file of a run folder; name another file to write")
+
+
+def _is_same_file(one: Path, other: Path) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except (OSError, ValueError):
+        return False
 
 
 def write_whole(target: Path, content: bytes) -> None:
     """Write a file whole or not at all."""
     with new_content(target) as file:
         file.write(content)
+
+
+def write_within(folder: Path, name: str, content: bytes) -> None:
+    """Write a file of a folder that this program keeps, whole or not at all.
+
+    A link in its place is replaced, never followed: whoever handed the folder over may have set it.
+    """
+    with temporary_file(folder) as file:
+        file.write(content)
+        keep(file, folder / name)
+
+
+def append_within(folder: Path, name: str) -> TextIO:
+    """A text file of such a folder, open for appending. Raises CorruptFileError where it is a link or no file."""
+    path = folder / name
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | _NONBLOCK
+    refuse_link(path)
+    descriptor = os.open(path, flags, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise CorruptFileError(f"{path} is a pipe or a device, to which nothing is written; remove it")
+    return open(descriptor, "a", encoding="utf-8")
+
+
+def refuse_link(path: Path) -> None:
+    """Raises CorruptFileError for a link in a folder that this program writes to."""
+    if path.is_symlink():
+        raise CorruptFileError(f"{path} is a link, and nothing is written through links here; remove it")
 
 
 @contextlib.contextmanager
@@ -132,13 +214,67 @@ def locked(place: Path, *, wait: bool = True) -> Iterator[None]:
 
 
 def digest_of(path: Path, algorithm: str = "sha256") -> str:
-    """``algorithm:hex`` of a file's bytes."""
-    with path.open("rb") as file:
+    """``algorithm:hex`` of a file's bytes. Raises CorruptFileError where it is missing or no regular file."""
+    with opened(path, error=CorruptFileError) as file:
         return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
 
 
 def _partial(folder: Path) -> Path:
-    return folder / f".{os.getpid()}-{secrets.token_hex(6)}.partial"
+    return folder / f".{os.getpid()}-{_this_system()}-{secrets.token_hex(6)}.partial"
+
+
+@functools.cache
+def _this_system() -> str:
+    """A name for where a process number means a process: a machine since it was started, and a container in it."""
+    parts = [platform.node()]
+    with contextlib.suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8"))
+    with contextlib.suppress(OSError):
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove what processes that are no more left half written in a folder that several use, and in those below it.
+
+    Whether a process of this system lives is asked; what another one left, such as a second machine with the same
+    cache, must not have been written to for a day.
+    """
+    for pattern in (".*.partial", "*/.*.partial", "*/*/.*.partial"):
+        for path in folder.glob(pattern):
+            if _is_abandoned(path):
+                _remove(path)
+
+
+def _is_abandoned(path: Path) -> bool:
+    match = re.fullmatch(r"\.(\d+)-(?:([0-9a-f]{8})-)?[0-9a-f]{12}\.partial", path.name)
+    if match is None:
+        return False
+    if match[2] == _this_system():
+        return not _lives(int(match[1]))
+    try:
+        newest: float = max(each.stat().st_mtime for each in (path, *(path.iterdir() if path.is_dir() else ())))
+    except OSError:
+        return False  # another process removes it now
+    return time.time() - newest > ABANDONED_SECONDS
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        pass  # of another user
+    return True
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def raised(limit: int) -> int:
@@ -192,12 +328,14 @@ def _cannot_open(path: Path, failure: OSError | ValueError) -> str:
     return f"cannot open {path}: {reason}"
 
 
-def read_bounded(path: Path, largest: int = LARGEST_DOCUMENT, *, error: type[RecurlmError] = InputError) -> bytes:
-    """The whole content of a regular file. Raises `error` as `opened` does, and where it is larger than `largest`."""
+def read_bounded(
+    path: Path, largest: int = LARGEST_DOCUMENT, *, pipes: bool = False, error: type[RecurlmError] = InputError
+) -> bytes:
+    """The whole content of a file. Raises `error` as `opened` does, and where it is larger than `largest`."""
     largest = raised(largest)
-    with opened(path, error=error) as file:
+    with opened(path, pipes=pipes, error=error) as file:
         try:
-            content = file.read(largest + 1)
+            content = _read_up_to(file, largest + 1)
         except OSError as failure:
             raise error(f"cannot read {path}: {failure.strerror}") from failure
     if len(content) > largest:
@@ -205,15 +343,29 @@ def read_bounded(path: Path, largest: int = LARGEST_DOCUMENT, *, error: type[Rec
     return content
 
 
-def raw_lines(file: BinaryIO | BufferedIOBase, name: str, longest: int = LONGEST_LINE) -> Iterator[bytes]:
-    """Lines with their line feeds. Raises InputError naming file and line where one is longer than `longest` bytes."""
+def _read_up_to(file: BufferedReader, most: int) -> bytes:
+    """At most so many bytes. Python sets aside all that one call may return, so calls are as large as the file."""
+    content = file.read(min(os.fstat(file.fileno()).st_size + 1, most))
+    while len(content) < most and (piece := file.read(min(most - len(content), 1 << 16))):
+        content += piece
+    return content
+
+
+def raw_lines(
+    file: BinaryIO | BufferedIOBase,
+    name: str,
+    longest: int = LONGEST_LINE,
+    *,
+    error: type[RecurlmError] = InputError,
+) -> Iterator[bytes]:
+    """Lines with their line feeds. Raises `error` naming file and line where one is longer than `longest` bytes."""
     longest = raised(longest)
     for number in itertools.count(1):
         line = file.readline(longest + 1)
         if not line:
             return
         if len(line) > longest:
-            raise InputError(f"{name}, line {number}: longer than {longest:,} bytes, the limit{how_to_raise()}")
+            raise error(f"{name}, line {number}: longer than {longest:,} bytes, the limit{how_to_raise()}")
         yield line
 
 
@@ -258,6 +410,54 @@ class _Gunzipped(RawIOBase):
             )
 
 
+def bounded(pieces: Iterable[bytes], name: str, largest: int = LARGEST_EXPANDED) -> Iterator[bytes]:
+    """The same pieces. Raises InputError once they are more than `largest` bytes together."""
+    largest = raised(largest)
+    total = 0
+    for piece in pieces:
+        total += len(piece)
+        if total > largest:
+            raise InputError(f"{name} holds more than {largest:,} bytes, the limit{how_to_raise()}")
+        yield piece
+
+
+def shown_name(name: str | Path) -> str:
+    """A file name as text: a byte that is not UTF-8 becomes its value, such as \\xe9."""
+    return _ESCAPED_BYTE.sub(lambda found: f"\\x{ord(found[0]) - 0xDC00:02x}", str(name))
+
+
+_ESCAPED_BYTE = re.compile("[\udc80-\udcff]")
+"""How Python holds a byte of a file name that is not UTF-8 (PEP 383)."""
+
+
 def how_to_raise() -> str:
     """The end of a message about a limit."""
     return f"\nif the file is right, raise the limits: {LIMITS_VARIABLE}=10 makes every one ten times larger"
+
+
+SYSTEM_FAILURES = {
+    errno.ENOSPC: ("the disk is full", "free some room and run the command again"),
+    errno.EDQUOT: ("the quota of this user is used up", "remove some files, or choose a folder on another disk"),
+    errno.EFBIG: (
+        "the file would be larger than the system allows",
+        "raise the limit (ulimit -f), or choose another disk",
+    ),
+    errno.EROFS: ("the file system is read-only", "choose a folder that can be written"),
+    errno.EACCES: ("no permission", "choose a folder that you may write, or change its permissions"),
+    errno.EPERM: ("no permission", "choose a folder that you may write, or change its permissions"),
+    errno.EMFILE: ("too many open files in this process", "raise the limit (ulimit -n)"),
+    errno.ENFILE: ("too many open files on this machine", "close some programs, or ask for a higher limit"),
+    errno.EIO: ("the disk or the connection to it fails", "check it (dmesg), or choose a folder on another disk"),
+    errno.ENAMETOOLONG: ("the name is too long", "choose a shorter one"),
+    errno.ENOTDIR: ("a part of the path is a file, not a folder", "choose another path"),
+    errno.EISDIR: ("is a folder, not a file", "name a file"),
+    errno.ENOENT: ("no such file or folder", "check the name"),
+}
+"""What an error of the system means, and what to do, by its number."""
+
+
+def explained(failure: OSError) -> str:
+    """A plain line for an error of the system: what is wrong, the file where it names one, what to do."""
+    place = f": {os.fsdecode(failure.filename)}" if isinstance(failure.filename, str | bytes) else ""
+    what, remedy = SYSTEM_FAILURES.get(failure.errno or 0, (failure.strerror or str(failure), ""))
+    return f"{what}{place}{f'; {remedy}' if remedy else ''}"

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recurlm.checkpoints import MODEL_FILE, RunFolder, digest, free_folder, tensor_bytes, tensors
+from recurlm.checkpoints import MODEL_FILE, RunFolder, digest, free_folder
 from recurlm.errors import InputError, UsageError
+from recurlm.tensor_files import tensor_bytes, tensors
 from recurlm.text.codec import Codec
 from recurlm.text.sources import Text
 from recurlm.text.store import PreparedCorpus

@@ -204,7 +204,7 @@ class Model:
     def _checked(self, state: State | None) -> State | None:
         """The state itself; the digest is costly, so it is asked for only where there is one."""
         if state is not None:
-            check_state(state, self.digest)
+            check_state(state, self.network, self.digest)
         return state
 
     def _ids(self, text: str) -> tuple[list[int], list[str]]:

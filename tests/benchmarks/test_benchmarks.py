@@ -1,6 +1,7 @@
 import json
 import math
 import os
+import platform
 import stat
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -18,6 +20,7 @@ from benchmarks._products import operations, targets
 from benchmarks._record import ROOT, circumstances
 from benchmarks._recurlm import EachAlone, ListAtOnce, Recurlm, RecurlmWithLogprobs
 from benchmarks._report import Options, Result, Row, agreement
+from benchmarks._training import train
 from benchmarks.rescore_nbest import distinct_prefixes, made_lists
 from benchmarks.score_sentences import same_scores
 
@@ -195,18 +198,39 @@ def test_a_record_names_no_folder_of_this_machine(monkeypatch):
     assert circumstances()["command"] == "benchmarks all --mxnet-python python --out=y"
 
 
-def test_a_measurement_in_processes_of_its_own_leaves_a_record(tmp_path):
-    command = [sys.executable, "-m", "benchmarks", "train_seed_job", "--tiny", "--out", str(tmp_path)]
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=300
-    )
+def measured_in_processes(folder: Path, **environment: str) -> tuple[dict[str, Any], str]:
+    """The record and the report of a tiny measurement."""
+    command = [sys.executable, "-m", "benchmarks", "train_seed_job", "--tiny", "--out", str(folder)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert "NOT AGREED" not in done.stdout
-    (result,) = json.loads((tmp_path / "train-seed-job.json").read_text())["results"]
+    (result,) = json.loads((folder / "train-seed-job.json").read_text())["results"]
+    return result, done.stdout
+
+
+def test_a_measurement_in_processes_of_its_own_leaves_a_record(tmp_path):
+    result, report = measured_in_processes(tmp_path)
+    assert "NOT AGREED" not in report
     assert all(check["passed"] for check in result["checks"])
     compared = {(row["contestant"], row["against"]) for row in result["rows"] if row["ratio"]}
-    assert ("recurlm auto", "idiomatic bf16") in compared
-    assert ("recurlm auto", "products bf16") in compared
+    others = {"idiomatic fp32", "idiomatic bf16", "products bf16"} - result["left_out"].keys()
+    assert {("recurlm auto", other) for other in others} <= compared
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the variable hides instructions of x86")
+def test_a_contestant_that_cannot_run_on_this_processor_is_left_out_with_its_reason(tmp_path):
+    result, report = measured_in_processes(tmp_path, ONEDNN_MAX_CPU_ISA="AVX2", ATEN_CPU_CAPABILITY="avx2")
+    assert set(result["left_out"]) == {"idiomatic bf16", "products bf16"}
+    assert "  left out: idiomatic bf16: oneDNN has no LSTM in bfloat16 for this processor\n" in report
+    assert all(check["passed"] for check in result["checks"])
+    ran = {row["contestant"] for row in result["rows"]}
+    assert ran == {"recurlm auto", "recurlm fp32", "idiomatic fp32", "products fp32"}
+
+
+def test_a_reason_keeps_a_contestant_from_being_started():
+    contestants = [Contestant("absent", ("/no/such/program",), unable="is not made for this processor")]
+    trained = train(contestants, [])
+    assert trained.left_out == {"absent": "is not made for this processor"}
 
 
 def test_the_whole_run_goes_on_when_one_measurement_fails(monkeypatch, tmp_path, capsys):

@@ -11,11 +11,12 @@ import torch
 from recurlm.bridges.mxnet.exporting import export_model
 from recurlm.bridges.mxnet.importing import import_model
 from recurlm.bridges.mxnet.params import read_params
-from recurlm.checkpoints import RunFolder, tensor_bytes
+from recurlm.checkpoints import RunFolder
 from recurlm.config import parse_recipe
 from recurlm.errors import InputError
 from recurlm.interface import load
 from recurlm.models.language_model import LanguageModel
+from recurlm.tensor_files import tensor_bytes
 from recurlm.text.codec import Codec
 from recurlm.text.tokenization import Words
 from recurlm.text.vocabulary import Vocabulary

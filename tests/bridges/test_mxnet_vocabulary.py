@@ -79,7 +79,7 @@ def test_json_that_is_no_vocabulary(tmp_path: Path, content: str, message: str) 
 
 @pytest.mark.parametrize("content", [b"", b'{"a": 0', b'{"a": ' * 100_000, b'{"\xff": 0}', b'{"a": ' + b"9" * 5000])
 def test_damaged_json(tmp_path: Path, content: bytes) -> None:
-    with pytest.raises(CorruptFileError, match="not valid JSON"):
+    with pytest.raises(CorruptFileError, match=r"not JSON|not UTF-8|deep inside|400 digits"):
         read_vocabulary(stored(tmp_path, content, "words.json"))
 
 
@@ -91,7 +91,7 @@ def test_text_that_is_no_vocabulary(tmp_path: Path, content: bytes, message: str
 
 def test_missing_file(tmp_path: Path) -> None:
     for path in (tmp_path / "absent", tmp_path / "absent.json", tmp_path):
-        with pytest.raises(InputError, match="no such file"):
+        with pytest.raises(InputError, match=r"no such file|is a folder"):
             read_vocabulary(path)
 
 

@@ -77,7 +77,7 @@ def test_packed_files_and_blank_lines(tmp_path):
     path.write_bytes(gzip.compress("\ufeffu eins\r\n\nu zwei drei\n".encode()))
     assert [each.text for each in read_nbest([str(path)]).hypotheses] == ["eins", "zwei drei"]
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(CorruptFileError, match=r"list\.gz: cannot be unpacked"):
+    with pytest.raises(CorruptFileError, match=r"list\.gz is not a whole gzip file"):
         read_nbest([str(path)])
 
 
@@ -90,7 +90,7 @@ def test_packed_files_and_blank_lines(tmp_path):
         ("jsonl", '{"utterance": "u", "text": "a"}\n{"utterance": "u"\n', "line 2: not JSON"),
         ("jsonl", '{"utterance": "u"}\n', 'line 1: needs "utterance"'),
         ("jsonl", "[1]\n", "line 1: not a JSON object"),
-        ("jsonl", '{"utterance": "u", "text": "a", "acoustic": NaN}\n', 'line 1: "acoustic" should be a number'),
+        ("jsonl", '{"utterance": "u", "text": "a", "acoustic": NaN}\n', "line 1: NaN is not a number of JSON"),
         (
             "jsonl",
             '{"utterance": "u", "text": "a", "acoustic": 1}\n{"utterance": "u", "text": "a"}\n',

@@ -94,6 +94,77 @@ def test_columns_are_pieces_that_each_start_from_zero_state(model, sentences, en
     assert result.nats != pytest.approx(stream_perplexity(model, text).nats, rel=1e-6)
 
 
+@pytest.mark.parametrize("warm_up", [1, 8, 1000])
+def test_warm_columns_begin_after_eos_and_the_tokens_before_them(model, sentences, encoded, warm_up):
+    text = encoded(sentences)
+    ids = text.ids.tolist()
+    columns = 5
+    rows = -(-len(ids) // columns)
+    read = min(warm_up, rows - 1)
+    nats = []
+    for start in range(0, len(ids), rows):
+        before = [] if start == 0 else [0, *ids[start - 1 - read : start - 1]]
+        column = ids[start : start + rows]
+        targets = [*before[1:], ids[start - 1], *column] if start else column
+        nats += step_by_step_nats(model, [*before, *([0, *ids][start : start + len(column)])], targets)[-len(column) :]
+    result = stream_perplexity(model, text, columns=columns, warm_up=warm_up, chunk=50)
+    assert result.tokens == len(ids)
+    assert result.nats == pytest.approx(sum(nats), rel=1e-6)
+    assert f"|columns=5|warm-up={read}|" in result.signature
+
+
+def test_warm_columns_come_near_the_exact_stream(model, sentences, encoded):
+    text = encoded(sentences)
+    exact = stream_perplexity(model, text)
+    cold = stream_perplexity(model, text, columns=7)
+    warm = stream_perplexity(model, text, columns=7, warm_up=32)
+    assert abs(warm.nats - exact.nats) < abs(cold.nats - exact.nats) / 100
+    assert stream_perplexity(model, text, warm_up=32).signature == exact.signature
+
+
+class Trap(LanguageModel):
+    """Falls into a state that it never leaves where it reads any token but ``<eos>`` after zeros."""
+
+    def hidden(self, tokens, state):
+        hidden, after = super().hidden(tokens, state)
+        fresh = torch.stack([layer.abs().sum(1) == 0 for layer in state[0]]).all(0)
+        trapped = (fresh & (tokens[0] != 0)) | (state[0][0][:, 0] > 50)
+        after[0][0][trapped, 0] = 100.0
+        return torch.where(trapped[None, :, None], 100.0, hidden), after
+
+
+def test_no_column_falls_into_a_state_that_the_exact_stream_never_has(sentences, encoded):
+    torch.manual_seed(0)
+    trap = Trap(ModelOptions(embedding_size=8, hidden_sizes=(8,)), VOCABULARY).eval()
+    initialise(trap, UniformInitialisation(scale=0.3))
+    text = encoded(sentences)
+    exact = stream_perplexity(trap, text).value
+    assert stream_perplexity(trap, text, columns=7).value > 1.5 * exact
+    assert stream_perplexity(trap, text, columns=7, warm_up=64).value == pytest.approx(exact, rel=0.01)
+
+
+def test_a_part_of_a_text_is_its_first_tokens_and_says_so(model, sentences, encoded):
+    text = encoded(sentences)
+    part = text.first(100, None)
+    nats = step_by_step_nats(model, [0, *text.ids[:99].tolist()], text.ids[:100].tolist())
+    result = stream_perplexity(model, part)
+    assert (result.tokens, result.nats) == (100, pytest.approx(sum(nats), rel=1e-6))
+    assert "|tokens=100|" in result.signature
+    assert "|part=first:100|text=sha256:01234567|" in result.signature
+    assert result.bits_per_character is None
+    ends = text.first(100, None, whole_sentences=True)
+    assert ends.part == max(end for end in text.ends if end <= 100) == len(ends.ids)
+    assert text.first(0, None, whole_sentences=True).part == text.ends[0]
+
+
+def test_a_part_counts_its_own_unknown_tokens(encoded):
+    sentences = [[3, 1], [2, 1], [4]]
+    assert encoded(sentences, oov=2).first(3, 1).oov == 1
+    assert encoded(sentences, oov=0).first(3, 1).oov == 0
+    mixed = encoded(sentences, oov=1).first(6, 1)  # one of both was written <unk>
+    assert (mixed.oov, mixed.oov_is_bound) == (1, True)
+
+
 def test_more_columns_than_tokens(model, encoded):
     text = encoded([[1, 2]])
     nats = sum(step_by_step_nats(model, [token], [after])[0] for token, after in [(0, 1), (1, 2), (2, 0)])

@@ -2,11 +2,12 @@ import copy
 import math
 
 import pytest
+import safetensors.torch
 import torch
 
 from recurlm.config import ModelOptions, UniformInitialisation
-from recurlm.errors import CorruptFileError, InputError
-from recurlm.evaluation.reading import State, begin, initial_state, model_digest, read
+from recurlm.errors import CorruptFileError, InputError, RecurlmWarning
+from recurlm.evaluation.reading import State, begin, check_state, initial_state, model_digest, read
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
 from recurlm.text.vocabulary import Vocabulary
@@ -82,11 +83,86 @@ def test_other_files_are_refused(tmp_path, content):
 
 
 def test_other_tensors_are_refused(tmp_path):
-    import safetensors.torch
-
     safetensors.torch.save_file({"0.0": torch.zeros(1, 2)}, tmp_path / "state")
     with pytest.raises(CorruptFileError, match="not a state"):
         State.load(tmp_path / "state")
+
+
+@pytest.mark.parametrize("bit", [0, 3, 6])
+def test_one_flipped_bit_anywhere_is_noticed(model, tmp_path, bit):
+    path = tmp_path / "state"
+    read(model, [1, 2, 3], initial_state(model, "digest")).save(path)
+    content = path.read_bytes()
+    for place in range(len(content)):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :])
+        with pytest.raises(CorruptFileError):
+            State.load(path)
+
+
+@pytest.mark.parametrize("length", [0, 7, 100, -1])
+def test_a_state_cut_short_is_refused(model, tmp_path, length):
+    path = tmp_path / "state"
+    initial_state(model, "digest").save(path)
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(CorruptFileError):
+        State.load(path)
+
+
+def write_old_state(path, tensors, last="3", model="d"):
+    """A file as version 0.1.0 wrote it: without a digest."""
+    safetensors.torch.save_file(tensors, path, {"format": "recurlm state 1", "last": last, "model": model})
+
+
+def test_a_file_of_version_0_1_0_is_read_with_a_warning(tmp_path):
+    write_old_state(tmp_path / "state", {"0.0": torch.ones(1, 2)})
+    with pytest.warns(RecurlmWarning, match="without a digest, so not verified"):
+        assert State.load(tmp_path / "state") == State(((torch.ones(1, 2),),), 3, "d")
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {"0.1": torch.ones(1, 2)},
+        {"1.0": torch.ones(1, 2)},
+        {"0.0": torch.ones(1, 2), "0.0 ": torch.ones(1, 2)},
+        {"0.0": torch.ones(1, 2), "99999999999.0": torch.ones(1, 2)},
+        {"weights": torch.ones(1, 2)},
+        {"0.0": torch.ones(2)},
+        {"0.0": torch.tensor(1.0)},
+        {"0.0": torch.ones(2, 2)},
+        {"0.0": torch.ones(1, 2, dtype=torch.int64)},
+        {"0.0": torch.tensor([[1.0, float("nan")]])},
+        {"0.0": torch.tensor([[1.0, float("inf")]])},
+    ],
+    ids=range(11),
+)
+def test_what_cannot_be_the_layers_of_a_model_is_refused(tmp_path, tensors):
+    write_old_state(tmp_path / "state", tensors)
+    with pytest.raises(CorruptFileError, match=r"not a state|not finite"):
+        State.load(tmp_path / "state")
+
+
+@pytest.mark.parametrize("last", ["", "-1", "x", "1e3", "9" * 5000, "³"])
+def test_a_last_token_that_is_no_number_is_refused(tmp_path, last):
+    write_old_state(tmp_path / "state", {"0.0": torch.ones(1, 2)}, last=last)
+    with pytest.raises(CorruptFileError, match="last token is no number"):
+        State.load(tmp_path / "state")
+
+
+def test_a_state_that_does_not_fit_its_model_is_refused_before_it_is_used(model):
+    layers = model.initial_state(1)
+    check_state(State(layers, 9, "d"), model, "d")
+    for state in (
+        State(layers, 10, "d"),
+        State(layers[:1], 1, "d"),
+        State((*layers, *layers), 1, "d"),
+        State(tuple(tuple(tensor[:, :-1] for tensor in layer) for layer in layers), 1, "d"),
+        State((), 1, "d"),
+    ):
+        with pytest.raises(InputError, match="read its text again"):
+            check_state(state, model, "d")
+    with pytest.raises(InputError, match="belongs to the model"):
+        check_state(State(layers, 9, "e"), model, "d")
 
 
 def test_a_missing_file_is_named(tmp_path):

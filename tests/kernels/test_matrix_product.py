@@ -22,7 +22,7 @@ LAYOUTS = {
 def test_products_agree_with_double_precision(monkeypatch, onednn, shape, left, right):
     if onednn and not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
         pytest.skip("torch without oneDNN")
-    monkeypatch.setattr(module, "_prefers_onednn", lambda: onednn)
+    monkeypatch.setattr(module, "prefers_onednn_products", lambda: onednn)
     generator = torch.Generator().manual_seed(sum(shape))
     rows, inner, columns = shape
     a: Tensor = LAYOUTS[left](torch.randn(rows, inner, generator=generator))

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from recurlm.checkpoints import RunFolder, tensor_bytes
+from recurlm.checkpoints import RunFolder
 from recurlm.config import ModelOptions, Recipe, UniformInitialisation
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
+from recurlm.tensor_files import tensor_bytes
 from recurlm.text.codec import Codec
 from recurlm.text.tokenization import Characters, Words
 from recurlm.text.vocabulary import Vocabulary

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 from torch.backends.cudnn import rnn
 
-from recurlm.checkpoints import tensor_bytes, tensors
 from recurlm.config import ModelOptions
 from recurlm.kernels import recurrent_sweep
 from recurlm.kernels.linear_scan import parallel_scan
@@ -25,6 +24,7 @@ from recurlm.models.cells import (
     TanhCell,
     build_cells,
 )
+from recurlm.tensor_files import tensor_bytes, tensors
 
 
 def sigmoid(x: float) -> float:

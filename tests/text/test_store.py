@@ -1,4 +1,7 @@
+import hashlib
+import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -10,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recurlm.config import TextOptions
-from recurlm.errors import CorruptFileError, InputError
+from recurlm.errors import InputError, RecurlmWarning
+from recurlm.text import store as store_module
 from recurlm.text.sources import Corpus, Text
 from recurlm.text.store import prepare
 
@@ -139,15 +143,6 @@ def test_a_broken_preparation_leaves_nothing_and_the_next_one_succeeds(write_cor
     assert len(prepare(corpus, SEED_OPTIONS, cache)["train"].ends) == 6
 
 
-def test_a_half_written_folder_is_replaced(write_corpus, small_text, tmp_path):
-    corpus = write_corpus(small_text)
-    prepare(corpus, SEED_OPTIONS, tmp_path)
-    (description,) = (tmp_path / "prepared").rglob("store.json")
-    description.unlink()
-    (description.parent / "train.ids").write_bytes(b"\x01")
-    assert len(prepare(corpus, SEED_OPTIONS, tmp_path)["train"].ends) == 6
-
-
 def test_every_file_reaches_the_disk_before_the_folder_gets_its_name(write_corpus, small_text, tmp_path, monkeypatch):
     synced: set[int] = set()
     fsync, replace = os.fsync, os.replace
@@ -273,13 +268,129 @@ def test_penn_treebank_has_the_ids_that_the_seed_document_prints(shared_data, tm
     assert [prepared[split].oov for split in ("train", "valid", "test")] == [0, 0, 0]
 
 
-def test_a_prepared_text_that_was_shortened_is_refused(write_corpus, tmp_path):
+def ones(path: Path) -> None:
+    path.write_bytes(np.ones(path.stat().st_size // 2, "<u2").tobytes())
+
+
+def retouched(path: Path) -> None:
+    """The same, with the time and size that the file had."""
+    status = path.stat()
+    ones(path)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def another_figure(path: Path) -> None:
+    path.write_text(path.read_text().replace('"oov": 0', '"oov": 3'))
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("test.ids", ones),
+        ("train.ids", ones),
+        ("valid.ids", retouched),
+        ("train.ids", lambda path: path.write_bytes(path.read_bytes()[:-2])),
+        ("train.ids", lambda path: path.write_bytes(path.read_bytes() + b"\0\0")),
+        ("train.ids", Path.unlink),
+        ("vocabulary.json", lambda path: path.write_text(path.read_text().replace('"b"', '"d"'))),
+        ("store.json", another_figure),
+        ("store.json", lambda path: path.write_text("{}")),
+        ("store.json", lambda path: path.write_text('{"a":' * 10_000)),
+        ("store.json", Path.unlink),
+    ],
+    ids=range(11),
+)
+def test_an_altered_folder_is_prepared_again(write_corpus, tmp_path, name, damage):
+    corpus = write_corpus("a b c\n" * 20, "a b\n", "b c\n")
+    before = prepare(corpus, TextOptions(), tmp_path / "cache")
+    kept = {split: text.ids.tolist() for split, text in before.splits.items()}
+    (path,) = (tmp_path / "cache").rglob(name)
+    content = path.read_bytes()
+    damage(path)
+    with pytest.warns(RecurlmWarning, match="preparing the text again"):
+        again = prepare(corpus, TextOptions(), tmp_path / "cache")
+    assert {split: text.ids.tolist() for split, text in again.splits.items()} == kept
+    assert again.codec.vocabulary == before.codec.vocabulary
+    assert path.read_bytes() == content
+    assert len(list((tmp_path / "cache" / "prepared").iterdir())) == 1
+
+
+def test_a_folder_that_is_mapped_can_be_prepared_again(write_corpus, tmp_path):
+    corpus = write_corpus("a b c\n" * 20)
+    mapped = prepare(corpus, TextOptions(), tmp_path)["train"].ids
+    (path,) = tmp_path.rglob("vocabulary.json")
+    path.unlink()
+    with pytest.warns(RecurlmWarning):
+        again = prepare(corpus, TextOptions(), tmp_path)["train"].ids
+    assert again.tolist() == mapped.tolist()
+
+
+def sealed(path: Path, **changes) -> None:
+    """Changes what store.json says, and its digest with it."""
+    values = json.loads(path.read_text())["store"] | changes
+    content = json.dumps(values, sort_keys=True).encode()
+    path.write_text(json.dumps({"store": values, "sha256": hashlib.sha256(content).hexdigest()}))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"format": "recurlm store 3"},
+        {"dtype": "object"},
+        {"files": {}},
+        {"files": {"../../train.txt": "sha256:0"}},
+        {"splits": {"train": 1}},
+        {"splits": {"train": {"name": "t"}}},
+    ],
+    ids=range(6),
+)
+def test_a_description_with_a_fitting_digest_must_still_describe_a_text(write_corpus, tmp_path, changes):
+    corpus = write_corpus("a b c\n" * 20)
+    prepare(corpus, TextOptions(), tmp_path)
+    (path,) = tmp_path.rglob("store.json")
+    sealed(path, **changes)
+    with pytest.warns(RecurlmWarning, match="preparing the text again"):
+        prepare(corpus, TextOptions(), tmp_path)
+
+
+def test_ids_beyond_the_vocabulary_are_noticed(write_corpus, tmp_path):
+    corpus = write_corpus("a b c\n" * 20)
+    expected = prepare(corpus, TextOptions(), tmp_path)["train"].ids.tolist()
+    (path,) = tmp_path.rglob("store.json")
+    ids = path.with_name("train.ids")
+    ids.write_bytes(np.full(80, 5, "<u2").tobytes())
+    files = json.loads(path.read_text())["store"]["files"]
+    sealed(path, files=files | {"train.ids": f"sha256:{hashlib.sha256(ids.read_bytes()).hexdigest()}"})
+    with pytest.warns(RecurlmWarning, match="ids beyond the 5 tokens"):
+        assert prepare(corpus, TextOptions(), tmp_path)["train"].ids.tolist() == expected
+
+
+def test_a_link_in_the_place_of_a_folder_is_replaced(write_corpus, tmp_path):
     corpus = write_corpus("a b c\n" * 20)
     prepare(corpus, TextOptions(), tmp_path / "cache")
-    (path,) = (tmp_path / "cache").rglob("train.ids")
-    path.write_bytes(path.read_bytes()[:-2])
-    with pytest.raises(CorruptFileError, match=r"train\.ids: shortened .* remove"):
+    (folder,) = (tmp_path / "cache" / "prepared").iterdir()
+    shutil.rmtree(folder)
+    (tmp_path / "elsewhere").mkdir()
+    folder.symlink_to(tmp_path / "elsewhere")
+    with pytest.warns(RecurlmWarning):
         prepare(corpus, TextOptions(), tmp_path / "cache")
+    assert folder.is_dir()
+    assert not folder.is_symlink()
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_each_file_is_hashed_once_in_a_process(write_corpus, tmp_path, monkeypatch):
+    corpus = write_corpus("a b c\n" * 20)
+    prepare(corpus, TextOptions(), tmp_path)
+    hashed = []
+    digest_of = store_module.digest_of
+    monkeypatch.setattr(store_module, "digest_of", lambda path: hashed.append(path.name) or digest_of(path))
+    prepare(corpus, TextOptions(), tmp_path)
+    assert hashed == []
+    (path,) = tmp_path.rglob("train.ids")
+    os.utime(path)
+    prepare(corpus, TextOptions(), tmp_path)
+    assert hashed == ["train.ids"]
 
 
 def test_a_text_that_holds_unk_keeps_its_rare_words(write_corpus, tmp_path):

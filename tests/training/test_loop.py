@@ -9,15 +9,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import recurlm.training.clock as clock_module
 from recurlm.checkpoints import MODEL_FILE
 from recurlm.config import ModelOptions, Training
 from recurlm.errors import InputError, StoppedError, UsageError
 from recurlm.models.language_model import LanguageModel
 from recurlm.text.batching import Batch
-from recurlm.training import loop
-from recurlm.training.loop import DivergedError, Reserve, Trainer, train_step
+from recurlm.training.loop import DivergedError, Trainer, train_step
 from recurlm.training.request import TrainingRequest, new_config
 from recurlm.training.stopping import StopRequest
+from recurlm.training.validation import Validator
 
 OpenTrainer = Callable[..., Trainer]
 
@@ -239,7 +240,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
-        monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: self.now))
+        monkeypatch.setattr(clock_module, "time", SimpleNamespace(monotonic=lambda: self.now))
 
     def charge(self, trainer: Trainer, *, step: float, validation: float, evaluation: float) -> None:
         """Let a trainer's work take so many seconds."""
@@ -255,6 +256,12 @@ class Clock:
         return timed
 
 
+def foresee(monkeypatch: pytest.MonkeyPatch, *, validation: float, evaluation: float) -> None:
+    """Estimate that one validation and the measuring at the end take so many seconds."""
+    monkeypatch.setattr(Validator, "estimate_validation", lambda _: validation)
+    monkeypatch.setattr(Validator, "estimate", lambda _, exact: evaluation if exact else validation)
+
+
 def entries_of(trainer: Trainer, event: str) -> list[dict]:
     lines = (trainer.folder.path / "metrics.jsonl").read_text().splitlines()
     return [entry for entry in map(json.loads, lines) if entry["event"] == event]
@@ -263,17 +270,18 @@ def entries_of(trainer: Trainer, event: str) -> list[dict]:
 UNTIL_TIME = {"training": {"epochs": 1, "until": "time", "log_every": 1}, "schedule": {"kind": "one-cycle"}}
 
 
-@pytest.mark.parametrize("known", [True, False], ids=["validation is foreseen", "validation is measured"])
+@pytest.mark.parametrize("known", [True, False], ids=["work is foreseen", "work is measured"])
 def test_a_schedule_by_the_clock_ends_with_all_its_work_within_the_limit(
     open_trainer: OpenTrainer, monkeypatch: pytest.MonkeyPatch, known: bool
 ) -> None:
     """Steps take 1 s, validation 7, the exact evaluation 11: with 500 s there is room for some epochs of 43 steps."""
     clock = Clock(monkeypatch)
     trainer = open_trainer("run", time_limit="500s", **UNTIL_TIME)
-    trainer.reserve = Reserve(7.0 if known else 0.0, 11.0)
+    if known:
+        foresee(monkeypatch, validation=7, evaluation=11)
     clock.charge(trainer, step=1, validation=7, evaluation=11)
     result = trainer.fit(StopRequest())
-    assert 500 - 8 < clock.now <= 501  # no more than a step late, no more than a validation early
+    assert 500 - 8 < clock.now <= (501 if known else 501 + 11)  # a step late, a validation early
     assert result.epochs > 5  # whatever training.epochs says
     steps = entries_of(trainer, "step")
     assert max(entry["lr"] for entry in steps) == pytest.approx(0.01, rel=0.01)
@@ -321,7 +329,6 @@ def test_a_schedule_in_steps_is_pulled_together_by_the_clock(
     schedule = {"kind": "step", "after": 4, "every": 4, "divisor": 2.0}
     training = {"epochs": 20, "log_every": 1}
     trainer = open_trainer("run", time_limit="100s", training=training, schedule=schedule)
-    trainer.reserve = Reserve(0.0, 0.0)
     clock.charge(trainer, step=1, validation=0, evaluation=0)
     result = trainer.fit(StopRequest())
     assert result.epochs < 4

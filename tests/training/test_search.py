@@ -182,7 +182,7 @@ def test_another_command_does_not_go_on(opened: Search, request_for: Callable[..
         open_search(request_for("search"))
     for others, key in (
         ({"seed": 2}, "seed"),
-        ({"changes": ("training.epochs=7",)}, "recipe"),
+        ({"changes": ("training.epochs=7",)}, "training.epochs"),
         ({"vary": (f"{RATE}=log:1e-4..0.1",)}, "vary"),
     ):
         with pytest.raises(InputError, match=f"begun with another {key}"):
@@ -238,7 +238,7 @@ def test_the_best_recipe_trains_to_the_same_model(request_for: Callable[..., Sea
 def test_the_test_text_is_never_read(
     request_for: Callable[..., SearchRequest], corpus_folder: Path, tmp_path: Path
 ) -> None:
-    (corpus_folder / "test.txt").write_bytes(b"\xff\xfe is no UTF-8\n")
+    (corpus_folder / "test.txt").write_bytes(b"this \xff is no UTF-8\n")
     request = replace(request_for("search"), trials=1)
     search(request, Silent())
     run = tmp_path / "search" / "trials" / "001"

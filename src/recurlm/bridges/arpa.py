@@ -7,23 +7,27 @@ n-gram: log10 of its probability, its words, and log10 of its back-off weight (0
 
 import gzip
 import math
+import os
 import re
-import zlib
 from collections.abc import Iterator
-from io import BufferedRandom, BufferedWriter
+from io import BufferedRandom, BufferedReader, BufferedWriter
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
 from recurlm.errors import CorruptFileError, InputError
-from recurlm.files import new_content
+from recurlm.files import LONGEST_ENTRY, gunzipped, how_to_raise, new_content, opened, raised, raw_lines
 from recurlm.models.ngram import SENTENCE_END, SENTENCE_START, Floats, NGramModel, Section
-from recurlm.text.sources import open_binary
+from recurlm.text.lines import decoded_lines, fields_of
+from recurlm.text.vocabulary import EOS
 
 LOG_ZERO = -99.0
 NEPERS = math.log(10)
-SEPARATORS = re.compile(r"[ \t]+")
+HIGHEST_ORDER = 32
+MOST_NGRAMS = 500_000_000
+"""N-grams of one order."""
+SHORTEST_LINE = 4
+"""Bytes of an n-gram in a file: a digit, a separator, a letter and the line feed."""
 
 
 def read_arpa(path: Path) -> NGramModel:
@@ -31,18 +35,23 @@ def read_arpa(path: Path) -> NGramModel:
 
     Raises InputError where there is no such file, CorruptFileError naming file and line where it is not in the format.
     """
-    with open_binary(path) as file:
+    with opened(path, pipes=True) as file:
         return _Reader(path, file).model()
 
 
 class _Reader:
     """Reads one file and knows at which line it is."""
 
-    def __init__(self, path: Path, file: BinaryIO) -> None:
+    def __init__(self, path: Path, file: BufferedReader) -> None:
         self.path = path
         self.number = 0
         self.ids: dict[str, int] = {}
-        self._lines = self._read(gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file)
+        packed = path.suffix == ".gz"
+        self._size = None if packed else os.fstat(file.fileno()).st_size or None
+        raw = raw_lines(
+            gunzipped(file, str(path)) if packed else file, str(path), LONGEST_ENTRY, error=CorruptFileError
+        )
+        self._lines = self._counted(decoded_lines(raw, str(path), error=CorruptFileError))
 
     def model(self) -> NGramModel:
         counts = self._counts()
@@ -55,14 +64,9 @@ class _Reader:
         except InputError as error:
             raise CorruptFileError(f"{self.path}: {error}") from error
 
-    def _read(self, file: BinaryIO | gzip.GzipFile) -> Iterator[str]:
-        try:
-            for self.number, line in enumerate(file, 1):
-                yield line.decode("utf-8").rstrip("\r\n")
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise CorruptFileError(f"{self.path} is not a whole gzip file: {error}; fetch or make it again") from error
-        except UnicodeDecodeError as error:
-            raise CorruptFileError(f"{self.path}, line {self.number}: not UTF-8") from error
+    def _counted(self, lines: Iterator[str]) -> Iterator[str]:
+        for self.number, line in enumerate(lines, 1):
+            yield line
 
     def _error(self, reason: str) -> CorruptFileError:
         return CorruptFileError(f"{self.path}, line {self.number}: {reason}")
@@ -75,27 +79,36 @@ class _Reader:
 
     def _counts(self) -> list[int]:
         """Numbers of n-grams by order, from the head; the line after it is the first section's."""
-        if not any(line.strip() == "\\data\\" for line in self._lines):
+        if not any(line.strip(" \t") == "\\data\\" for line in self._lines):
             raise CorruptFileError(f"{self.path}: not an ARPA file (no line \\data\\)")
         counts: list[int] = []
-        while match := re.fullmatch(r"ngram +(\d+) *= *(\d+)", line := self._filled_line()):
-            if int(match[1]) != len(counts) + 1:
+        while match := re.fullmatch(r"ngram[ \t]+([0-9]+)[ \t]*=[ \t]*([0-9]{1,18})", line := self._filled_line()):
+            if match[1] != str(len(counts) + 1):
                 raise self._error(f"the count of {len(counts) + 1}-grams is expected here")
             counts.append(int(match[2]))
+            self._check_count(counts)
         if not counts:
             raise self._error("a count such as 'ngram 1=5000' is expected here")
         self._expect(line, "\\1-grams:")
         return counts
 
+    def _check_count(self, counts: list[int]) -> None:
+        if len(counts) > HIGHEST_ORDER:
+            raise self._error(f"n-grams of more than {HIGHEST_ORDER} words")
+        if self._size is not None and counts[-1] * SHORTEST_LINE > self._size:
+            raise self._error(f"{counts[-1]:,} n-grams are announced, more than {self._size:,} bytes can hold")
+        if counts[-1] > raised(MOST_NGRAMS):
+            raise self._error(f"more than {raised(MOST_NGRAMS):,} n-grams of one order, the limit{how_to_raise()}")
+
     def _section(self, order: int, count: int, highest: int) -> Section:
         ids: list[int] = []
         values: list[float] = []
         for _ in range(count):
-            fields = SEPARATORS.split(self._filled_line())
+            fields = fields_of(self._filled_line())
             if len(fields) not in (order + 1, order + 2):
                 raise self._error(f"one of {count:,} {order}-grams is expected here, with its log10 probability")
             if order == 1:
-                self.ids.setdefault(fields[1], len(self.ids))
+                self._add_word(fields[1])
             try:
                 ids += [self.ids[word] for word in fields[1 : order + 1]]
             except KeyError as error:
@@ -105,12 +118,20 @@ class _Reader:
         probabilities, back_offs = (_nats(column) for column in np.array(values).reshape(-1, 2).T)
         return Section(np.array(ids, np.int64).reshape(-1, order), probabilities, back_offs)
 
+    def _add_word(self, word: str) -> None:
+        if word == EOS:
+            raise self._error(
+                f"the word {EOS} is among the 1-grams; here {EOS} is the end of a sentence, which ARPA files call "
+                f"{SENTENCE_END}: remove {EOS} from the text and estimate again"
+            )
+        self.ids.setdefault(word, len(self.ids))
+
     def _values(self, probability: str, back_off: str) -> tuple[float, float]:
         try:
             values = float(probability), float(back_off)
         except ValueError as error:
             raise self._error(f"{probability!r} and {back_off!r} should be log10 values") from error
-        if not values[0] <= 0 or not values[1] < math.inf:
+        if not values[0] <= 0 or not values[1] < math.inf or "_" in probability or "_" in back_off:
             raise self._error(f"{probability} is not the log10 of a probability, or {back_off} not that of a weight")
         return values
 

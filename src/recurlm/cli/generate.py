@@ -83,6 +83,7 @@ def generate(
     from recurlm.evaluation.endings import Ending
     from recurlm.evaluation.reading import State
     from recurlm.evaluation.sampling import SamplingOptions
+    from recurlm.files import check_output
     from recurlm.interface import load
     from recurlm.text.vocabulary import UNK
 
@@ -95,6 +96,8 @@ def generate(
         )
     if beam is None and length_penalty is not None:
         raise UsageError("--length-penalty belongs to --beam N")
+    if state_out is not None:
+        check_output(state_out)
     if state_out is not None and count > 1:
         raise UsageError(f"--state-out keeps the state after one text, not after {count}; leave --count out")
     model = load(run, device=resolve_device(device).type)

@@ -1,12 +1,12 @@
 """Entry point: the commands, and errors turned into plain lines and exit codes."""
 
 import contextlib
-import errno
 import io
 import os
 import sys
 import traceback
-from typing import Annotated
+import warnings
+from typing import Annotated, Any
 
 import typer
 
@@ -29,7 +29,8 @@ from recurlm.cli.search import search
 from recurlm.cli.threads import settle_threads
 from recurlm.cli.train import train
 from recurlm.cli.vocabulary import vocabulary
-from recurlm.errors import RecurlmError
+from recurlm.errors import RecurlmError, RecurlmWarning
+from recurlm.files import explained
 from recurlm.terminal import for_terminal
 from recurlm.version import VERSION
 
@@ -82,15 +83,6 @@ def options(
     """Options that stand before the command."""
 
 
-def _explain(error: OSError) -> str:
-    place = f" {error.filename}" if error.filename else ""
-    if error.errno == errno.ENOSPC:
-        return f"the disk is full{place and ':' + place}; free some room and run the command again"
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"no permission:{place}; choose a folder that you may write, or change its permissions"
-    return f"{error.strerror or error}:{place}" if place else str(error)
-
-
 def _unexpected(error: Exception) -> str:
     reason = next(iter(str(error).splitlines()), "") or "no reason given"
     if isinstance(error, MemoryError) or "memory" in reason:
@@ -107,8 +99,21 @@ def _give_up_what_cannot_be_written() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _show_warning(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+    """This program's own warnings as one plain line, those of libraries as Python prints them."""
+    if issubclass(category, RecurlmWarning):
+        print(f"recurlm: warning: {message}", file=sys.stderr, flush=True)
+    else:
+        _show_any_warning(message, category, *place, **more)
+
+
+_show_any_warning = warnings.showwarning
+
+
 def main() -> None:
     """Run the command line; every failure leaves one or two plain lines and its exit code."""
+    warnings.showwarning = _show_warning
+    warnings.simplefilter("always", RecurlmWarning)
     debug = "--debug" in sys.argv or bool(os.environ.get("RECURLM_DEBUG"))
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")  # as every text that is read
@@ -126,7 +131,7 @@ def main() -> None:
     except OSError as error:
         if debug:
             traceback.print_exc()
-        print(f"recurlm: {_explain(error)}", file=sys.stderr)
+        print(f"recurlm: {explained(error)}", file=sys.stderr)
         _give_up_what_cannot_be_written()
         sys.exit(1)
     except KeyboardInterrupt:

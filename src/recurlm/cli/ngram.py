@@ -38,9 +38,11 @@ def ngram(
     """
     from recurlm.bridges.arpa import write_arpa
     from recurlm.checkpoints import RunFolder
+    from recurlm.files import check_output
     from recurlm.text.corpora import is_single_file, open_part
     from recurlm.training.kneser_ney import kneser_ney, text_codec
 
+    check_output(out, [text])
     part = split if is_single_file(text) else split or "train"
     learned = open_part(text, part, data_directory=data_directory, cache_directory=cache_directory, offline=offline)
     codec = text_codec(learned) if vocabulary is None else RunFolder(vocabulary).codec()

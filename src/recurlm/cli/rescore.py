@@ -78,7 +78,7 @@ def rescore(
     from recurlm.errors import UsageError
     from recurlm.evaluation.rescoring import combination_for, recombined, report, unknown_tokens
     from recurlm.evaluation.tuning import tune as tuned
-    from recurlm.files import write_whole
+    from recurlm.files import check_output, write_whole
     from recurlm.interface import load
     from recurlm.text.unknown import UnknownRule
 
@@ -87,6 +87,8 @@ def rescore(
             "--tune needs --references; it goes neither with --carry, where scores change with the options, "
             "nor with --out, for it prints options and no list"
         )
+    if out is not None:
+        check_output(out, [*nbest, acoustic_costs, language_costs, graph_costs, references])
     rule, lines = UnknownRule.parse(oov), writer(output_format)
     said = None if references is None else read_references(references)
     file = read_nbest(

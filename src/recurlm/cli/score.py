@@ -71,13 +71,16 @@ def score(
     from recurlm.evaluation.reading import State
     from recurlm.evaluation.score_formats import open_writer
     from recurlm.evaluation.scoring import scoring_options
+    from recurlm.files import check_output, raw_lines
     from recurlm.interface import load
     from recurlm.text.corpora import open_text
-    from recurlm.text.sources import decoded_lines
+    from recurlm.text.lines import decoded_lines
     from recurlm.training.progress import open_watcher
 
     if json and format not in (None, "jsonl"):
         raise UsageError(f"--json is --format jsonl; leave out one of it and --format {format}")
+    if state_out is not None:
+        check_output(state_out, [file])
     if state_out is not None and context != "carry":
         raise UsageError("--state-out belongs to --context carry; otherwise every line has a state of its own")
     writer = open_writer(format or ("jsonl" if json else "text"), log_base)
@@ -90,7 +93,7 @@ def score(
     scorer = model.scorer(state=state, options=options)
     if file == "-":
         # piped lines are scored as they come; open_text would wait for the last one
-        lines = decoded_lines(sys.stdin.buffer, "standard input")
+        lines = decoded_lines(raw_lines(sys.stdin.buffer, "standard input"), "standard input")
         size, digest = None, ""
     else:
         text = open_text(file, cache_directory=cache_directory)

@@ -18,6 +18,7 @@ from recurlm.cli.console import (
     print_json,
     recipe_changes,
 )
+from recurlm.cli.process import process_began
 
 
 def train(
@@ -70,7 +71,11 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
     time_limit: Annotated[
         str | None,
-        typer.Option("--time-limit", metavar="TIME", help="Fit the whole run into 90s, 10m or 1h30m."),
+        typer.Option(
+            "--time-limit",
+            metavar="TIME",
+            help="Fit the whole run, from the start of the process to its exit, into 90s, 10m or 1h30m.",
+        ),
     ] = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write RUN/tensorboard too (needs the extra).")
@@ -109,16 +114,20 @@ def train(
         data_directory=data_directory,
         cache_directory=cache_directory,
         offline=offline,
+        began=process_began(),
     )
     watcher = open_watcher(quiet=quiet)
     try:
         trainer = prepare_training(request, watcher)
         with StopRequest() as stop:
             result = trainer.fit(stop)
+        watcher.tick(None, "drawing the curves")
+        write_training_pictures(RunFolder(Path(result.run)))
     finally:
         watcher.close()
-    write_training_pictures(RunFolder(Path(result.run)))
     if json:
+        if result.advice:
+            message(result.advice)
         print_json(result.to_json())
         return
     message(result.summary())

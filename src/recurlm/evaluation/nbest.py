@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from recurlm.text.lines import words_of
+
 
 @dataclass(frozen=True)
 class Hypothesis:
@@ -29,7 +31,7 @@ class Hypothesis:
     @property
     def words(self) -> tuple[str, ...]:
         """Its words, as word error rate counts them."""
-        return tuple(self.text.split())
+        return tuple(words_of(self.text))
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from recurlm.config import SentenceBatches, StreamBatches
 from recurlm.devices import autocast
 from recurlm.errors import InputError, UsageError
 from recurlm.models.language_model import LanguageModel, evaluating
-from recurlm.models.state import State
+from recurlm.models.state import State, restart
 from recurlm.text.batching import (
     IGNORED,
     given_first_word_batch,
@@ -127,17 +127,18 @@ def perplexity(
     protocol: str = "stream",
     *,
     columns: int = 1,
+    warm_up: int = 0,
     buckets: Sequence[int] = SEED_BUCKETS,
     full_batches: int | None = None,
     tick: Tick | None = None,
 ) -> Perplexity:
-    """Measure by a protocol's name; `columns` belongs to stream, `buckets` and `full_batches` to mxnet.
+    """Measure by a protocol's name; `columns` and `warm_up` belong to stream, the next two to mxnet.
 
     Raises UsageError for a name that no protocol has.
     """
     check_protocol(protocol)
     if protocol == "stream":
-        return stream_perplexity(model, text, columns=columns, tick=tick)
+        return stream_perplexity(model, text, columns=columns, warm_up=warm_up, tick=tick)
     if protocol == "sentence":
         return sentence_perplexity(model, text, tick=tick)
     return mxnet_perplexity(model, text, buckets=buckets, full_batches=full_batches, tick=tick)
@@ -154,18 +155,22 @@ def stream_perplexity(
     text: EncodedText,
     *,
     columns: int = 1,
+    warm_up: int = 0,
     chunk: int = STREAM_CHUNK,
     tick: Tick | None = None,
 ) -> Perplexity:
     """The literature's: one stream, state carried from the first token to the last, every token predicted once.
 
-    With `columns` > 1 the stream is cut into that many pieces read side by side, each from a zero state: quicker,
-    slightly worse, and named in the signature. The result does not depend on `chunk`, the steps computed at once.
+    With `columns` > 1 the stream is cut into that many pieces, read side by side: faster, slightly worse, and named in
+    the signature. Each piece but the first begins with the state after ``<eos>`` and the `warm_up` tokens before it,
+    which are read and not counted. The result does not depend on `chunk`, the steps computed at once.
     """
     tally = _Tally(text)
-    for positions, losses in _stream_losses(model, text, columns, chunk):
+    warm_up = min(warm_up, column_rows(text, columns) - 1) if columns > 1 else 0
+    for positions, losses in _stream_losses(model, text, columns, chunk, warm_up):
         tally.add(positions, losses, tick)
     extra = {"columns": columns} if columns > 1 else {}
+    extra |= {"warm-up": warm_up} if warm_up else {}
     return _result(tally, "stream", text.characters, "counted", STATES["stream"], extra)
 
 
@@ -275,11 +280,16 @@ def losses_of(model: LanguageModel, hidden: Tensor, target: Tensor) -> Tensor:
     return losses.double()
 
 
+def column_rows(text: EncodedText, columns: int) -> int:
+    """Tokens in each of so many columns of a text; the last column may have fewer."""
+    return -(-len(text.ids) // columns)
+
+
 def _stream_losses(
-    model: LanguageModel, text: EncodedText, columns: int = 1, chunk: int = STREAM_CHUNK
+    model: LanguageModel, text: EncodedText, columns: int = 1, chunk: int = STREAM_CHUNK, warm_up: int = 0
 ) -> Iterator[Losses]:
-    state = model.initial_state(columns)
     streams = plain_stream(text, chunk, columns)
+    state = _warm_state(model, text, columns, warm_up)
     first = 0
     for batch in streams.batches(0):
         losses, state = token_losses(model, batch.input, batch.target, state)
@@ -288,6 +298,24 @@ def _stream_losses(
         counted = batch.counted.numpy()
         yield positions[counted], losses.numpy()[counted]
         first += len(batch.input)
+
+
+@torch.no_grad()
+def _warm_state(model: LanguageModel, text: EncodedText, columns: int, warm_up: int) -> State:
+    """The state in which each column begins: zeros for the first, for the others that after the tokens before it.
+
+    They read `warm_up` tokens, fewer than a column has. Each begins as the whole stream does, with ``<eos>`` after
+    zeros: after zeros, other tokens can lead to states from which a model does not come back for hundreds of tokens.
+    """
+    state = model.initial_state(columns)
+    if not warm_up:
+        return state
+    starts = np.arange(columns) * column_rows(text, columns)
+    positions = np.clip(starts + np.arange(-1 - warm_up, -1)[:, None], 0, len(text.ids) - 1)
+    input_ = np.concatenate([np.full((1, columns), EOS_ID), text.ids[positions].astype(np.int64)])
+    with evaluating(model), autocast("fp32", model.device):
+        _, state = model.hidden(torch.from_numpy(input_).to(model.device), state)
+    return restart(state, torch.from_numpy(starts == 0))
 
 
 def _sentence_losses(model: LanguageModel, text: EncodedText, budget: int = SENTENCE_BUDGET) -> Iterator[Losses]:
@@ -359,9 +387,12 @@ def _result(
     nats, tokens = tally.total()
     if not tokens:
         raise InputError(f"{text.name}: the vocabulary has none of its tokens, so none is left to count")
-    fields = {"tokens": tokens, "eos": eos, "state": state, "oov": text.rule.label(text.oov)}
+    oov = text.rule.label(text.oov)
+    fields = {"tokens": tokens, "eos": eos, "state": state, "oov": f"at-most:{oov}" if text.oov_is_bound else oov}
+    if text.part is not None:
+        extra = extra | {"part": f"first:{text.part}"}
     fields |= extra | {"text": f"sha256:{text.digest[:8]}", "recurlm": VERSION}
-    if text.rule.kind == "skip" and text.oov:
+    if text.part is not None or (text.rule.kind == "skip" and text.oov):
         characters = None
     known = None if text.missing is None else (tally.known_nats, tally.known_tokens)
     return Perplexity(nats, tokens, text.oov, characters, protocol, signature_of(protocol, fields), known)

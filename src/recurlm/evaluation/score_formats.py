@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from recurlm.errors import InputError, UsageError
 from recurlm.evaluation.scores import LineScore, TokenScore, Totals
+from recurlm.text.lines import first_field
 from recurlm.text.vocabulary import EOS
 
 LOG_BASES = {"e": 1.0, "2": 1 / math.log(2), "10": 1 / math.log(10)}
@@ -171,7 +172,7 @@ class Kaldi(Writer):
 
     def read(self, lines: Iterable[str]) -> Iterator[str]:
         for number, line in enumerate(lines, 1):
-            utterance, _, words = line.strip(" ").replace("\t", " ").partition(" ")
+            utterance, words = first_field(line)
             if not utterance:
                 raise InputError(f"line {number}: empty; the format kaldi needs an utterance id, then the words")
             self.utterances.append(utterance)

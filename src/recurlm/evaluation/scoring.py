@@ -115,7 +115,7 @@ class Scorer:
 
     def __post_init__(self) -> None:
         if self.start is not None:
-            check_state(self.start, self.digest)
+            check_state(self.start, self.model, self.digest)
         self.options.unknown.check(self.codec.vocabulary.unknown_id)
         self.state = self.start or self._nothing_read()
 

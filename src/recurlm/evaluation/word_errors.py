@@ -1,15 +1,21 @@
 """Word error rate: the fewest substitutions, deletions and insertions between what was said and what was heard.
 
 The distance is Levenshtein's (1966), every error at the same cost. Where several alignments have equally few errors,
-the one with the fewest substitutions counts, which keeps the most words right.
+the one with the fewest substitutions counts, which keeps the most words right. The time grows with the product of the
+two lengths between the words that both share at their ends, so those lengths have a limit.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-ERROR = 1 << 32
-"""An error's cost; a substitution costs one more, which only decides between alignments with as many errors."""
+from rapidfuzz.distance import Levenshtein
+
+from recurlm.errors import InputError
+from recurlm.files import how_to_raise, raised
+
+MOST_WORDS = 10_000
+"""Words of a reference or a hypothesis, without those that both share at their ends."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +65,16 @@ class WordErrors:
 
 
 def word_errors(reference: Sequence[str], hypothesis: Sequence[str]) -> WordErrors:
-    """What separates a hypothesis from its reference."""
+    """What separates a hypothesis from its reference. Raises InputError where one is longer than `MOST_WORDS`."""
     start, stop = _common_ends(reference, hypothesis)
     missed, heard = reference[start : len(reference) - stop], hypothesis[start : len(hypothesis) - stop]
-    total, substitutions = divmod(_cost(missed, heard), ERROR)
+    most = raised(MOST_WORDS)
+    if max(len(missed), len(heard)) > most:
+        raise InputError(
+            f"a reference or hypothesis of {max(len(reference), len(hypothesis)):,} words; word errors of more than "
+            f"{most:,} words are not counted{how_to_raise()}"
+        )
+    total, substitutions = _fewest(missed, heard)
     # the difference in length is that of deletions and insertions
     deletions = (total - substitutions + len(missed) - len(heard)) // 2
     return WordErrors(substitutions, deletions, total - substitutions - deletions, len(reference))
@@ -76,13 +88,11 @@ def _common_ends(one: Sequence[str], other: Sequence[str]) -> tuple[int, int]:
     return start, stop
 
 
-def _cost(reference: Sequence[str], hypothesis: Sequence[str]) -> int:
-    """The lowest cost of an alignment, row by row of the table (Wagner and Fischer 1974)."""
-    above = [ERROR * column for column in range(len(hypothesis) + 1)]
-    for number, word in enumerate(reference, 1):
-        row = [ERROR * number]
-        for column, heard in enumerate(hypothesis):
-            kept = above[column] if word == heard else above[column] + ERROR + 1
-            row.append(min(kept, above[column + 1] + ERROR, row[column] + ERROR))
-        above = row
-    return above[-1]
+def _fewest(reference: Sequence[str], hypothesis: Sequence[str]) -> tuple[int, int]:
+    """Errors of the best alignment, and the substitutions among them."""
+    # the library compares hashes, and small numbers are their own
+    numbers: dict[str, int] = {}
+    one, other = ([numbers.setdefault(word, len(numbers)) for word in words] for words in (reference, hypothesis))
+    # a substitution costs one more than another error, which only decides between alignments with as many errors
+    error = min(len(one), len(other)) + 1
+    return divmod(Levenshtein.distance(one, other, weights=(error, error, error + 1)), error)

@@ -4,14 +4,16 @@ Each fast path takes and gives what its plain twin, `step_by_step`, takes and gi
 input (T, B, I) and a state of (B, H) tensors in; outputs (T, B, H) and the state after the last step out.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor
 from torch.backends.cudnn import rnn
 
+from recurlm.devices import runs
 from recurlm.kernels.lstm_sweep import lstm_tiles
-from recurlm.kernels.native import has_bfloat16_tiles
+from recurlm.kernels.native import has_bfloat16_tiles, has_tiles
 
 LayerState = tuple[Tensor, ...]
 Weights = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -45,15 +47,42 @@ def flatten(weights: Weights, mode: str) -> None:
 def lstm(weights: Weights, input: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
     """LSTM through oneDNN or cuDNN, under bf16 autocast through the project's own tiles where the processor has them.
 
-    Weights are weight_ih, weight_hh, bias_ih, bias_hh.
+    Weights are weight_ih, weight_hh, bias_ih, bias_hh. Where oneDNN has no bf16 LSTM for this processor, the tiles are
+    widened to float32, and without the native library the layer is computed in float32.
     """
     hidden, cell = state
-    if _in_bf16(input) and has_bfloat16_tiles():
+    if not _in_bf16(input):
+        return _library_lstm(weights, input, (hidden, cell))
+    if has_bfloat16_tiles():
         return lstm_tiles(weights, input, (hidden, cell))
-    output, hidden, cell = torch.lstm(
-        input, (hidden[None], cell[None]), weights, True, 1, 0.0, torch.is_grad_enabled(), False, False
-    )
+    if runs("lstm bf16"):
+        return _library_lstm(weights, input, (hidden, cell))
+    if has_tiles():
+        return lstm_tiles(weights, input, (hidden, cell))
+    with torch.autocast("cpu", enabled=False):
+        return _library_lstm(weights, input.float(), (hidden.float(), cell.float()))
+
+
+def _library_lstm(weights: Weights, input: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
+    """torch's LSTM; without oneDNN, torch computes it step by step, where oneDNN has none for this processor."""
+    hidden, cell = state
+    there = input.device.type != "cpu" or runs("lstm fp32")
+    with nullcontext() if there else _without_onednn():
+        output, hidden, cell = torch.lstm(
+            input, (hidden[None], cell[None]), weights, True, 1, 0.0, torch.is_grad_enabled(), False, False
+        )
     return output, (hidden[0], cell[0])
+
+
+@contextmanager
+def _without_onednn() -> Iterator[None]:
+    """torch.backends.mkldnn.flags would set TF32 too, which torch answers with a warning on a CPU."""
+    before = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(False)
+    try:
+        yield
+    finally:
+        torch._C._set_mkldnn_enabled(before)
 
 
 def gru(weights: Weights, input: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:

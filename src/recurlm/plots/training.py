@@ -1,6 +1,5 @@
 """Training curves of one or several runs, from their metrics.jsonl."""
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from recurlm.checkpoints import METRICS_FILE, RunFolder
+from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError, InputError
+from recurlm.files import read_bounded
 from recurlm.plots.figure import COLOURS, INK, QUIET, PictureFormat, picture_style, render, save
 from recurlm.plots.layers import network_name
 
@@ -37,10 +38,9 @@ def read_metrics(run: Path) -> list[Metric]:
     Raises InputError where there is no such file, CorruptFileError with the line for a damaged line before the last.
     """
     path = run / METRICS_FILE
-    try:
-        lines = path.read_bytes().splitlines(keepends=True)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputError(f"{path}: missing; name a run folder that `recurlm train --out` wrote") from error
+    if not path.exists():
+        raise InputError(f"{path}: missing; name a run folder that `recurlm train --out` wrote")
+    lines = read_bounded(path, error=CorruptFileError).splitlines(keepends=True)
     metrics = []
     for number, line in enumerate(lines, start=1):
         metric = _parsed(line)
@@ -156,10 +156,9 @@ class RunLog:
 
 def _parsed(line: bytes) -> Metric | None:
     try:
-        value = json.loads(line)
-    except ValueError:
+        return parse_json_object(line, METRICS_FILE, finite=False)
+    except CorruptFileError:
         return None
-    return value if isinstance(value, dict) else None
 
 
 def _is_number(value: Any) -> bool:

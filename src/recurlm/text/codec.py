@@ -1,14 +1,16 @@
 """Text <-> ids: a tokenization and a vocabulary that belong together."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError, InputError, RecurlmError
+from recurlm.files import read_bounded, shown_name
 from recurlm.text.sources import Text
 from recurlm.text.tokenization import LINE_FEED, BytePairs, Characters, Tokenization, Words
 from recurlm.text.unknown import AS_UNK, UnknownRule
@@ -29,7 +31,9 @@ class EncodedText:
     `characters` counts Unicode code points with line feeds; `oov` counts tokens that became ``<unk>``
     because the vocabulary lacks them (an ``<unk>`` that stands in the text itself is a word like any other).
     `missing` holds their positions in ids, where whoever encoded kept them; `left_out` counts those among them that
-    have no place in ids, for want of an ``<unk>``. `rule` is what they count.
+    have no place in ids, for want of an ``<unk>``. `rule` is what they count. `part` is None, or the number of tokens
+    where the ids are only the first ones of the text that `digest` and `characters` belong to; `oov_is_bound` says
+    that a part has at most `oov` of these tokens.
     """
 
     ids: Ids
@@ -40,6 +44,22 @@ class EncodedText:
     missing: NDArray[np.int64] | None = None
     left_out: int = 0
     rule: UnknownRule = AS_UNK
+    part: int | None = None
+    oov_is_bound: bool = False
+
+    def first(self, tokens: int, unknown_id: int | None, *, whole_sentences: bool = False) -> "EncodedText":
+        """The first tokens of the text, with `whole_sentences` up to the end of a sentence, the first at least."""
+        if whole_sentences:
+            fitting = self.ends[self.ends <= tokens]
+            tokens = int(fitting[-1] if len(fitting) else self.ends[0])
+        ids = self.ids[:tokens]
+        if self.missing is not None:
+            missing = self.missing[self.missing < tokens]
+            return replace(self, ids=ids, missing=missing, oov=len(missing), part=tokens)
+        written = 0 if unknown_id is None else int((np.asarray(self.ids) == unknown_id).sum())
+        here = 0 if unknown_id is None else int((np.asarray(ids) == unknown_id).sum())
+        # where the text itself holds <unk>, nothing tells one from the other
+        return replace(self, ids=ids, oov=min(here, self.oov), part=tokens, oov_is_bound=0 < self.oov < written)
 
     @cached_property
     def ends(self) -> NDArray[np.int64]:
@@ -60,6 +80,7 @@ class Codec:
         An unknown token has the id of ``<unk>``, or `LEFT_OUT` where there is none and the rule needs none. Raises
         InputError where a token is unknown and the rule needs the ``<unk>`` that is not there, or is ``<eos>`` itself.
         """
+        _check_characters(text)
         tokens = [token for token in self.tokenization.split(text) if token != LINE_FEED]
         if EOS in tokens:
             raise self.refusal(EOS)
@@ -188,6 +209,14 @@ class _Lookup(dict[str, int]):
         return self.absent
 
 
+def _check_characters(text: str) -> None:
+    """Raises InputError for what UTF-8 cannot hold, such as an argument of the command line in another encoding."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"not UTF-8 at character {error.start + 1} of the text {shown_name(text)!r:.60}") from None
+
+
 def closed_blocks(text: Text) -> Iterator[str]:
     """Blocks of the text with a line feed after the last line, whether the file has one or not."""
     block = ""
@@ -198,19 +227,17 @@ def closed_blocks(text: Text) -> Iterator[str]:
             yield block + LINE_FEED
 
 
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise CorruptFileError(f"{path}: missing; the folder is not whole") from error
-    except UnicodeDecodeError as error:
-        raise CorruptFileError(f"{path}: not UTF-8 at byte {error.start}") from error
+def _read(path: Path) -> bytes:
+    if not path.exists():
+        raise CorruptFileError(f"{path}: missing; the folder is not whole")
+    return read_bounded(path, error=CorruptFileError)
 
 
 def _byte_pairs(path: Path) -> BytePairs:
-    serialized = _read(path)
+    content = _read(path)
+    parse_json_object(content, str(path))
     try:
-        return BytePairs(serialized)
+        return BytePairs(content.decode())
     except RecurlmError:
         raise
     except Exception as error:

@@ -1,12 +1,9 @@
 """Where texts come from: named corpora, folders, files, gzip files and standard input."""
 
 import difflib
-import gzip
 import hashlib
 import re
 import sys
-import tomllib
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -16,11 +13,12 @@ from typing import Any, BinaryIO
 
 from platformdirs import user_cache_path
 
+from recurlm.documents import parse_toml
 from recurlm.errors import CorruptFileError, InputError
-from recurlm.files import digest_of, keep, temporary_file, write_whole
+from recurlm.files import bounded, digest_of, gunzipped, keep, opened, shown_name, temporary_file, write_within
 from recurlm.text.download import download, matches
 from recurlm.text.python_docs import python_docs
-from recurlm.text.sources import BLOCK_BYTES, Corpus, Text, cut, open_binary, whole_text
+from recurlm.text.sources import BLOCK_BYTES, Corpus, Text, cut, whole_text
 
 EMBEDDED = "python-docs"
 STANDARD_INPUT = "standard-input"
@@ -52,7 +50,7 @@ class NamedCorpus:
 @cache
 def named_corpora() -> dict[str, NamedCorpus]:
     """The table of named corpora, by name."""
-    table = tomllib.loads(resources.files("recurlm.text").joinpath("corpora.toml").read_text("utf-8"))
+    table = parse_toml(resources.files("recurlm.text").joinpath("corpora.toml").read_bytes(), "corpora.toml")
     return {name: _named_corpus(name, **row) for name, row in table.items()}
 
 
@@ -102,14 +100,14 @@ def open_text(specification: str | Path, *, cache_directory: Path | None = None)
     """
     cache_directory = cache_directory or default_cache_directory()
     if str(specification) == "-":
-        return whole_text(_spool(sys.stdin.buffer, cache_directory), STANDARD_INPUT)
+        return whole_text(_spool(sys.stdin.buffer, "standard input", cache_directory), STANDARD_INPUT)
     path = Path(specification)
     if is_read_once(path):
-        with open_binary(path) as pipe:
-            return whole_text(_spool(pipe, cache_directory), STANDARD_INPUT)
+        with opened(path, pipes=True) as pipe:
+            return whole_text(_spool(pipe, str(path), cache_directory), STANDARD_INPUT)
     if path.suffix == ".gz":
-        return whole_text(_decompressed(path, cache_directory), Path(path.stem).stem)
-    return whole_text(path, path.stem)
+        return whole_text(_decompressed(path, cache_directory), shown_name(Path(path.stem).stem))
+    return whole_text(path, shown_name(path.stem))
 
 
 def is_read_once(specification: str | Path) -> bool:
@@ -208,12 +206,12 @@ def _embedded_files(cache_directory: Path) -> dict[str, Path]:
     paths = {part: folder / f"{part}.txt" for part in contents}
     for part, path in paths.items():
         if not matches(path, f"sha256:{digests[part]}"):
-            write_whole(path, contents[part])
+            write_within(path.parent, path.name, contents[part])
     return paths
 
 
 def _open_folder(folder: Path, cache_directory: Path) -> Corpus:
-    name = folder.resolve().name
+    name = shown_name(folder.resolve().name)
     paths = {split: _split_file(folder, split, alternatives) for split, alternatives in SPLIT_NAMES.items()}
     train, valid, test = (
         Text(f"{name}/{split}", text.path)
@@ -238,12 +236,12 @@ def _split_file(folder: Path, split: str, alternatives: str) -> Path | None:
     return found[0] if found else None
 
 
-def _spool(stream: BinaryIO, cache_directory: Path) -> Path:
+def _spool(stream: BinaryIO, name: str, cache_directory: Path) -> Path:
     """Keep what a stream brings under its digest, so that a later run finds it again."""
     folder = cache_directory / STANDARD_INPUT
     digest = hashlib.sha256()
     with temporary_file(folder) as file:
-        while piece := stream.read(BLOCK_BYTES):
+        for piece in bounded(_pieces(stream), name):
             digest.update(piece)
             file.write(piece)
         target = folder / f"{digest.hexdigest()}.txt"
@@ -251,28 +249,23 @@ def _spool(stream: BinaryIO, cache_directory: Path) -> Path:
     return target
 
 
+def _pieces(stream: BinaryIO) -> Iterator[bytes]:
+    while piece := stream.read(BLOCK_BYTES):
+        yield piece
+
+
 def _decompressed(path: Path, cache_directory: Path) -> Path:
-    with open_binary(path) as file:
-        digest = hashlib.sha256()
-        while piece := file.read(BLOCK_BYTES):
-            digest.update(piece)
-    target = cache_directory / "decompressed" / digest.hexdigest() / path.stem
-    if target.is_file():
-        return target
-    with temporary_file(target.parent) as file:
-        for piece in _gunzipped(path):
-            file.write(piece)
-        keep(file, target)
+    with opened(path) as packed:
+        digest = hashlib.file_digest(packed, "sha256").hexdigest()
+        target = cache_directory / "decompressed" / digest / path.stem
+        if target.is_file():
+            return target
+        packed.seek(0)
+        with temporary_file(target.parent) as file:
+            for piece in _pieces(gunzipped(packed, str(path))):
+                file.write(piece)
+            keep(file, target)
     return target
-
-
-def _gunzipped(path: Path) -> Iterator[bytes]:
-    try:
-        with gzip.open(path) as file:
-            while piece := file.read(BLOCK_BYTES):
-                yield piece
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise CorruptFileError(f"{path} is not a whole gzip file: {error}\nfetch or make it again") from error
 
 
 def _nearest(name: str) -> str:

@@ -1,46 +1,17 @@
 """Texts as byte ranges of UTF-8 files, read block by block and never loaded whole."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
 from recurlm.errors import InputError
+from recurlm.files import LONGEST_LINE, how_to_raise, opened, raised
+from recurlm.text.lines import BYTE_ORDER_MARK, conversion_advice, encoding_advice
 
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 BLOCK_BYTES = 1 << 20
-
-
-@contextmanager
-def open_binary(path: Path) -> Iterator[BinaryIO]:
-    """A file open for reading bytes; InputError if it is missing, a folder, or may not be read."""
-    try:
-        file = path.open("rb")
-    except FileNotFoundError:
-        raise InputError(f"no such file: {path}") from None
-    except IsADirectoryError:
-        raise InputError(f"{path} is a folder; a text file is needed here") from None
-    except PermissionError:
-        raise InputError(f"no permission to read {path}; change its permissions or copy it") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot open {path}: {error}") from error
-    with file:
-        yield file
-
-
-def decoded_lines(raw: Iterable[bytes], name: str) -> Iterator[str]:
-    """Lines of UTF-8 without their ends, as they come; a byte order mark at the very start is skipped.
-
-    Raises InputError naming the line that is not UTF-8.
-    """
-    for number, line in enumerate(raw, 1):
-        try:
-            yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            raise InputError(f"{name}, line {number}: not UTF-8 at byte {error.start + 1} of the line") from error
 
 
 @dataclass(frozen=True)
@@ -69,19 +40,27 @@ class Text:
         r"""Decoded blocks of about ``size`` bytes, each cut after a line feed.
 
         A longer line makes a longer block; the last block may lack the line feed. A byte order mark at the
-        file's start is skipped and ``\r\n`` becomes ``\n``. InputError at bytes that are not UTF-8.
+        file's start is skipped and ``\r\n`` becomes ``\n``. InputError at bytes that are not UTF-8, and for a line
+        that is longer than `LONGEST_LINE`.
         """
         position = self.start
         pending: list[bytes] = []
+        waiting, longest = 0, raised(LONGEST_LINE)
         for piece in self._pieces(size):
             end = piece.rfind(b"\n") + 1
             if end:
                 block = b"".join([*pending, piece[:end]])
-                pending = []
+                pending, waiting = [], 0
                 yield self._decode(block, position)
                 position += len(block)
             if end < len(piece):
                 pending.append(piece[end:])
+                waiting += len(piece) - end
+            if waiting > longest:
+                raise InputError(
+                    f"{self.path}: the line at offset {position:,} is longer than {longest:,} bytes, the limit"
+                    f"{how_to_raise()}"
+                )
         if pending:
             yield self._decode(b"".join(pending), position)
 
@@ -103,12 +82,12 @@ class Text:
     def _stop(self) -> int:
         if self.stop is not None:
             return self.stop
-        with open_binary(self.path) as file:
+        with opened(self.path) as file:
             return file.seek(0, 2)
 
     def _pieces(self, size: int) -> Iterator[bytes]:
         left = self.size
-        with open_binary(self.path) as file:
+        with opened(self.path) as file:
             file.seek(self.start)
             while left:
                 piece = file.read(min(size, left))
@@ -118,6 +97,8 @@ class Text:
                 yield piece
 
     def _decode(self, block: bytes, position: int) -> str:
+        if position == 0:
+            _check_encoding(self.path, block)
         skipped = len(BYTE_ORDER_MARK) if position == 0 and block.startswith(BYTE_ORDER_MARK) else 0
         try:
             return block[skipped:].decode("utf-8").replace("\r\n", "\n")
@@ -126,7 +107,7 @@ class Text:
             value = block[skipped + error.start]
             raise InputError(
                 f"{self.path} is not UTF-8: byte 0x{value:02x} at offset {offset:,}\n"
-                f"convert it first, for example: iconv -f LATIN1 -t UTF-8 {self.path.name} > converted.txt"
+                f"{conversion_advice(block, self.path.name)}"
             ) from None
 
 
@@ -154,11 +135,21 @@ class Corpus:
 def whole_text(path: Path, name: str | None = None) -> Text:
     """The whole file as one text; InputError if it cannot be read or is empty."""
     text = Text(name or path.name, path)
-    with open_binary(path) as file:
-        head = file.read(len(BYTE_ORDER_MARK) + 1)
+    with opened(path) as file:
+        head = file.read(_HEAD_BYTES)
+    _check_encoding(path, head)
     if head in (b"", BYTE_ORDER_MARK):
         raise InputError(f"{path} is empty; a text with at least one line is needed")
     return text
+
+
+_HEAD_BYTES = 1 << 12
+
+
+def _check_encoding(path: Path, head: bytes) -> None:
+    """Raises InputError for a file that its first bytes show to be packed, or in another encoding."""
+    if advice := encoding_advice(head, path.name):
+        raise InputError(f"{path} is not UTF-8 text: {advice}")
 
 
 def cut(text: Text, shares: tuple[int, int, int] = (90, 5, 5)) -> tuple[Text, Text, Text]:
@@ -167,17 +158,13 @@ def cut(text: Text, shares: tuple[int, int, int] = (90, 5, 5)) -> tuple[Text, Te
     A boundary that falls inside a line moves to the end of that line. InputError if a part would get no line.
     """
     start, stop = text.start, text.start + text.size
-    with open_binary(text.path) as file:
+    with opened(text.path) as file:
         first, second = (
             min(_next_line(file, start + text.size * share // sum(shares)), stop)
             for share in (shares[0], shares[0] + shares[1])
         )
     if not start < first < second < stop:
-        count = sum(1 for _ in text.lines())
-        raise InputError(
-            f"{text.path} is too small to be cut in three (number of lines: {count})\n"
-            "give a longer text, or a folder with the files train.txt, valid.txt and test.txt"
-        )
+        raise InputError(_too_few_lines(text))
     return (
         Text(f"{text.name}/train", text.path, start, first),
         Text(f"{text.name}/valid", text.path, first, second),
@@ -185,7 +172,25 @@ def cut(text: Text, shares: tuple[int, int, int] = (90, 5, 5)) -> tuple[Text, Te
     )
 
 
+def _too_few_lines(text: Text) -> str:
+    count = sum(1 for _ in text.lines())
+    if count > 1:
+        return (
+            f"{text.path} is too small to be cut in three (number of lines: {count})\n"
+            "give a longer text, or a folder with the files train.txt, valid.txt and test.txt"
+        )
+    return (
+        f"{text.path} has one line, and a text is cut in three at ends of lines (number of lines: 1)\n"
+        f"break it into lines, such as: fold -s -w 1000 {text.path.name} > lines.txt; or give a folder with the files "
+        "train.txt, valid.txt and test.txt"
+    )
+
+
 def _next_line(file: BinaryIO, offset: int) -> int:
-    file.seek(max(offset - 1, 0))
-    file.readline()
-    return file.tell()
+    """The first end of a line at or after the byte before an offset; the end of the file where there is none."""
+    place = file.seek(max(offset - 1, 0))
+    while piece := file.read(BLOCK_BYTES):
+        if end := piece.find(b"\n") + 1:
+            return place + end
+        place += len(piece)
+    return place

@@ -4,11 +4,13 @@ import hashlib
 import itertools
 import json
 import os
-import shutil
 import tempfile
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,15 +18,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recurlm.config import TextOptions
-from recurlm.errors import CorruptFileError, InputError
-from recurlm.files import sync_folder, temporary_folder
+from recurlm.documents import parse_json_object
+from recurlm.errors import CorruptFileError, InputError, RecurlmWarning
+from recurlm.files import digest_of, discard, locked, read_bounded, remove_abandoned, sync_folder, temporary_folder
 from recurlm.text.codec import Codec, EncodedText, Encoder, closed_blocks, train_tokenization
 from recurlm.text.sources import Corpus, Text
 from recurlm.text.tokenization import LINE_FEED, BytePairs, Tokenization
 from recurlm.text.vocabulary import EOS, EOS_ID, UNK, Vocabulary
 
-FORMAT = "recurlm store 3"
+FORMAT = "recurlm store 4"
+STORE_FILE = "store.json"
 _CHUNK = 1 << 20
+_REMEMBERED = 256
+"""Files whose digests one process keeps in mind."""
 
 Report = Callable[[int], None]
 Array = NDArray[Any]
@@ -57,12 +63,17 @@ def prepare(
     words get provisional ids by first appearance, and are renumbered when their counts are known. With `codec`
     nothing is built: every split is encoded with it.
     """
+    remove_abandoned(cache_directory)
     folder = cache_directory / "prepared" / _key(corpus, options, codec)
-    if not (folder / "store.json").is_file():
-        with temporary_folder(folder.parent) as unfinished:
-            _write(corpus, options, codec, unfinished, report or (lambda _: None))
-            _sync_files(unfinished)
-            _move_into_place(unfinished, folder)
+    if folder.exists() or folder.is_symlink():
+        try:
+            return _read(corpus.name, folder)
+        except CorruptFileError as error:
+            warnings.warn(f"{error}; preparing the text again", RecurlmWarning, stacklevel=2)
+    with temporary_folder(folder.parent) as unfinished:
+        _write(corpus, options, codec, unfinished, report or (lambda _: None))
+        _sync_files(unfinished)
+        _move_into_place(unfinished, folder)
     return _read(corpus.name, folder)
 
 
@@ -79,14 +90,15 @@ def _texts(corpus: Corpus) -> list[tuple[str, Text]]:
 
 
 def _move_into_place(unfinished: Path, folder: Path) -> None:
-    try:
+    """Give a finished folder its name; what is there already stays if it is whole, for others may be reading it."""
+    with locked(folder.parent):
+        if folder.exists() or folder.is_symlink():
+            with suppress(CorruptFileError):
+                _read("", folder)
+                return
+            discard(folder)
         os.replace(unfinished, folder)
-    except OSError:
-        # another process finished the same work first, or left a folder without its last file
-        if not (folder / "store.json").is_file():
-            shutil.rmtree(folder, ignore_errors=True)
-            os.replace(unfinished, folder)
-    sync_folder(folder.parent)
+        sync_folder(folder.parent)
 
 
 def _sync_files(folder: Path) -> None:
@@ -107,9 +119,14 @@ def _write(corpus: Corpus, options: TextOptions, codec: Codec | None, folder: Pa
             description[split] = _write_text(text, codec, folder / f"{split}.ids")
     for name, content in codec.files().items():
         (folder / name).write_text(content, encoding="utf-8")
-    sizes = {split: (folder / f"{split}.ids").stat().st_size for split in description}
-    values = {"format": FORMAT, "dtype": _dtype(codec.vocabulary).name, "bytes": sizes, "splits": description}
-    (folder / "store.json").write_text(json.dumps(values, indent=2), encoding="utf-8")
+    digests = {path.name: digest_of(path) for path in sorted(folder.iterdir())}
+    values = {"format": FORMAT, "dtype": _dtype(codec.vocabulary).name, "files": digests, "splits": description}
+    sealed = {"store": values, "sha256": _digest_of(values)}
+    (folder / STORE_FILE).write_text(json.dumps(sealed, indent=2), encoding="utf-8")
+
+
+def _digest_of(values: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _write_text(text: Text, codec: Codec, path: Path) -> dict[str, Any]:
@@ -206,14 +223,63 @@ def _chunks(file: BinaryIO) -> Iterator[Array]:
 
 
 def _read(name: str, folder: Path) -> PreparedCorpus:
-    values = json.loads((folder / "store.json").read_text(encoding="utf-8"))
-    dtype = np.dtype(values["dtype"])
+    """The corpus of a folder in which every file is as it was written. Raises CorruptFileError.
+
+    Files that this process verified before and that have not changed since are not read again.
+    """
+    values = _read_description(folder / STORE_FILE)
+    for file, digest in values["files"].items():
+        _verify_file(folder / file, digest, _fingerprint(folder / file))
+    codec = Codec.load(folder)
     splits = {}
     for split, description in values["splits"].items():
         path = folder / f"{split}.ids"
-        if not path.is_file() or path.stat().st_size != values["bytes"][split]:
-            raise CorruptFileError(
-                f"{path}: shortened or missing since it was prepared; remove {folder} to prepare anew"
-            )
-        splits[split] = EncodedText(np.memmap(path, dtype, "r"), **description)
-    return PreparedCorpus(name, Codec.load(folder), splits)
+        _verify_ids(path, values["dtype"], len(codec.vocabulary), _fingerprint(path))
+        splits[split] = EncodedText(np.memmap(path, values["dtype"], "r"), **description)
+    return PreparedCorpus(name, codec, splits)
+
+
+def _read_description(place: Path) -> dict[str, Any]:
+    content = parse_json_object(read_bounded(place, error=CorruptFileError), str(place))
+    values = content.get("store")
+    if not isinstance(values, dict) or content.get("sha256") != _digest_of(values) or values.get("format") != FORMAT:
+        raise CorruptFileError(f"{place}: altered since the text was prepared")
+    match values:
+        case {"dtype": "uint16" | "uint32", "files": dict(files), "splits": dict(splits)} if all(
+            isinstance(digest, str) and Path(name).name == name for name, digest in files.items()
+        ) and all(f"{split}.ids" in files and _is_description(each) for split, each in splits.items()):
+            return values
+    raise CorruptFileError(f"{place}: describes no prepared text")
+
+
+def _is_description(value: Any) -> bool:
+    match value:
+        case {"name": str(), "digest": str(), "characters": int(), "oov": int()}:
+            return len(value) == 4
+    return False
+
+
+def _fingerprint(path: Path) -> tuple[int, ...]:
+    """What changes when a file is replaced or written. Raises CorruptFileError where it is missing."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise CorruptFileError(f"{path}: missing since the text was prepared") from error
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+@lru_cache(_REMEMBERED)
+def _verify_file(path: Path, digest: str, fingerprint: tuple[int, ...]) -> None:
+    """`fingerprint` is there so that a file that was written since is read again."""
+    if digest_of(path) != digest:
+        raise CorruptFileError(f"{path}: altered since the text was prepared")
+
+
+@lru_cache(_REMEMBERED)
+def _verify_ids(path: Path, dtype: str, size: int, fingerprint: tuple[int, ...]) -> None:
+    try:
+        ids = np.memmap(path, dtype, "r")
+    except ValueError as error:
+        raise CorruptFileError(f"{path}: not a file of {dtype} ids") from error
+    if any(int(ids[start : start + _CHUNK].max()) >= size for start in range(0, len(ids), _CHUNK)):
+        raise CorruptFileError(f"{path}: holds ids beyond the {size:,} tokens of the vocabulary")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError, InputError
 
 EOS = "<eos>"
@@ -88,13 +89,10 @@ class Vocabulary:
         return "{\n" + ",\n".join(fields) + ',\n  "tokens": [\n    ' + tokens + "\n  ]\n}\n"
 
     @classmethod
-    def from_json(cls, text: str, place: str) -> tuple["Vocabulary", str]:
+    def from_json(cls, content: bytes | str, place: str) -> tuple["Vocabulary", str]:
         """The vocabulary and its unit ('word', 'character', 'bpe'). Raises CorruptFileError naming `place`."""
-        try:
-            value = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise CorruptFileError(f"{place}: not JSON at line {error.lineno}: {error.msg}") from error
-        if not isinstance(value, dict) or value.get("format") != FORMAT:
+        value = parse_json_object(content, place)
+        if value.get("format") != FORMAT:
             raise CorruptFileError(f'{place}: not a vocabulary of this program (no "format": {FORMAT!r})')
         tokens, unit = value.get("tokens"), value.get("unit")
         if (

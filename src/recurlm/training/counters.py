@@ -1,12 +1,14 @@
 """Where a run stands, and what it reports at its end."""
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from recurlm.documents import parse_record
 from recurlm.errors import CorruptFileError
 from recurlm.evaluation.perplexity import Perplexity
 from recurlm.training.progress import clock
+from recurlm.wording import counted
 
 
 @dataclass
@@ -15,7 +17,10 @@ class Counters:
 
     epoch: whole epochs done · index: batches done in this one · seconds: of training, over all restarts ·
     epoch_nats, epoch_tokens: counted since the epoch began · window_*: since the last log line ·
-    validations: nats of each validation · longest_validation: seconds of the one that took longest.
+    validations: nats of each validation · longest_validation: seconds of the one that took longest ·
+    validation_seconds: of all of them · validated_at: `seconds` after the last one · start_up: seconds before
+    training, of all processes of the run · part: tokens that a validation reads, None for all · exact: whether the
+    end of the run measures exactly.
     """
 
     epoch: int = 0
@@ -36,14 +41,19 @@ class Counters:
     validations: list[float] = field(default_factory=list)
     longest_validation: float = 0.0
     finished: bool = False
+    validation_seconds: float = 0.0
+    validated_at: float = 0.0
+    start_up: float = 0.0
+    part: int | None = None
+    exact: bool = True
 
     @classmethod
     def from_json(cls, content: bytes) -> "Counters":
         """Read back a checkpoint's counters. Raises CorruptFileError."""
-        values = json.loads(content)
-        if set(values) != {each.name for each in fields(cls)}:
-            raise CorruptFileError("checkpoint: its counters are those of another version; train anew")
-        return cls(**values)
+        try:
+            return parse_record(cls, content, "checkpoint: its counters")
+        except CorruptFileError as error:
+            raise CorruptFileError(f"{error}; start the training again") from error
 
     def to_json(self) -> bytes:
         """The counters as a checkpoint keeps them."""
@@ -60,6 +70,7 @@ class Result:
     seconds: float
     valid: Perplexity
     test: Perplexity | None
+    advice: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The last line of `train --json`."""
@@ -76,9 +87,12 @@ class Result:
 
     def summary(self) -> str:
         """What a person wants to know at the end, and what to type next."""
-        lines = [f"done   {self.epochs} epochs, {self.steps:,} steps in {clock(self.seconds)}"]
+        epochs, steps = counted(self.epochs, "epoch"), counted(self.steps, "step")
+        lines = [f"done   {epochs}, {steps} in {clock(self.seconds)}"]
         lines.append(f"valid  perplexity {self.valid.value:.2f}  [{self.valid.signature}]")
         if self.test is not None:
             lines.append(f"test   perplexity {self.test.value:.2f}  [{self.test.signature}]")
+        if self.advice:
+            lines.append(f"note   {self.advice}")
         lines.append(f"next   recurlm generate {self.run}     recurlm eval {self.run}     recurlm plot {self.run}")
         return "\n".join(lines)

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -11,26 +10,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recurlm.checkpoints import METRICS_FILE, RunFolder, tensor_bytes, tensors
+from recurlm.checkpoints import METRICS_FILE, RunFolder
 from recurlm.config import Recipe, Training
 from recurlm.devices import autocast
 from recurlm.errors import RecurlmError, StoppedError
-from recurlm.evaluation.perplexity import Perplexity, given_buckets, perplexity
+from recurlm.evaluation.perplexity import Perplexity
 from recurlm.evaluation.sampling import SamplingOptions, sample
 from recurlm.kernels.embedding import looked_up, teach_rows
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.outputs import sample_size
 from recurlm.models.state import State, detach, restart
+from recurlm.tensor_files import tensor_bytes, tensors
 from recurlm.text.batching import IGNORED, Batch, BatchSource
 from recurlm.text.store import PreparedCorpus
+from recurlm.training.advice import advice, validation_warnings
 from recurlm.training.averaging import average_begins, open_average
 from recurlm.training.captured import open_captured_steps
+from recurlm.training.clock import Clock, now
 from recurlm.training.counters import Counters, Result
 from recurlm.training.optimizers import build_optimizer, optimizer_tensors, restore_optimizer, set_rate
 from recurlm.training.penalties import minimised, output_penalty
-from recurlm.training.progress import Journal, Mirror, Watcher, clock, perplexity_name
+from recurlm.training.progress import Journal, Mirror, Watcher, clock, perplexity_name, say_all
 from recurlm.training.schedules import rate_factor
 from recurlm.training.stopping import StopRequest
+from recurlm.training.validation import Validator, plan_measuring
 
 SPECIMEN_TEMPERATURE = 0.8
 SPECIMEN_TOKENS = {"word": 20, "bpe": 30, "character": 100}
@@ -94,17 +97,6 @@ def train_step(
     return result, detach(state)
 
 
-@dataclass(frozen=True)
-class Reserve:
-    """Seconds of the time limit that training leaves to the last validation and to the exact evaluation after it."""
-
-    validation: float = 0.0
-    evaluation: float = 0.0
-
-
-NOTHING_RESERVED = Reserve()
-
-
 class Trainer:
     """A run in progress: model, optimizer, data, counters, folder."""
 
@@ -118,23 +110,24 @@ class Trainer:
         watcher: Watcher,
         *,
         precision: str = "fp32",
-        time_limit: float | None = None,
-        reserve: Reserve = NOTHING_RESERVED,
+        clock: Clock | None = None,
         mirror: Mirror | None = None,
         after_validation: AfterValidation | None = None,
         claim: AbstractContextManager[object] | None = None,
     ) -> None:
-        """`time_limit` is the whole run's, in seconds; `mirror` gets what the journal gets; `claim` ends with `fit`."""
+        """`clock` has the time limit, if there is one; `mirror` gets what the journal gets; `claim` ends with `fit`."""
         self.claim = claim or nullcontext()
         self.mirror, self.after_validation = mirror, after_validation
         self.recipe, self.model, self.source, self.corpus = recipe, model, source, corpus
         self.folder, self.watcher = folder, watcher
         self.precision = precision
-        self.time_limit, self.reserve = time_limit, reserve
+        self.validator = Validator(model, corpus, recipe)
         self.optimizer = build_optimizer(recipe.optimizer, model)
         self.captured = open_captured_steps(model, self.optimizer, recipe.training, precision, watcher.say)
         self.average = open_average(recipe.average, model)
         self.counters = Counters()
+        self.clock = clock or Clock()
+        self.clock.counters = self.counters
         self.state: State | None = None
         self._uncounted_steps = 0
         self.total_steps = source.total_length(recipe.training.epochs)
@@ -145,15 +138,16 @@ class Trainer:
             return self._fit(stop)
 
     def _fit(self, stop: StopRequest) -> Result:
-        self._resume()
+        begins = not self._resume()
+        self._plan(begins)
         self.journal = Journal(
             self.folder.path / METRICS_FILE,
             step=self.counters.step,
             epochs=self.counters.epoch,
             mirror=self.mirror,
         )
-        self._clock = time.monotonic()
-        self._saved = self._clock
+        self.clock.start(self.counters)
+        self._saved = now()
         try:
             while not self.counters.finished:
                 self._epoch(stop)
@@ -169,34 +163,28 @@ class Trainer:
     def share(self) -> float:
         """How much of the run is done: in steps, or in time where that ends first or alone counts."""
         by_steps = self.counters.step / self.total_steps if self.recipe.training.until == "epochs" else 0.0
-        return min(max(by_steps, self._share_of_time), 1.0)
+        return min(max(by_steps, self.clock.share), 1.0)
 
-    @property
-    def _share_of_time(self) -> float:
-        """Seconds of training by those that there are; 0 without a limit, above 1 beyond it."""
-        limit = self.training_limit
-        return 0.0 if limit is None else self.counters.seconds / limit
-
-    @property
-    def training_limit(self) -> float | None:
-        """Seconds until the last step; the rest of the time limit belongs to validation and evaluation."""
-        if self.time_limit is None:
-            return None
-        validation = max(self.reserve.validation, self.counters.longest_validation)
-        return max(self.time_limit - self.reserve.evaluation - validation, 1.0)
+    def _plan(self, begins: bool) -> None:
+        """Decide how held-out text is measured, and say what the user must know about the time that it takes."""
+        if self.clock.limit is None:
+            say_all(self.watcher, validation_warnings(self.corpus, self.recipe))
+            return
+        saved = sum(tensor.numel() * tensor.element_size() for tensor in self.model.weights().values())
+        say_all(self.watcher, plan_measuring(self.clock, self.validator, self.counters, begins=begins, saved=saved))
 
     def _epoch(self, stop: StopRequest) -> None:
         self.model.train()
         batches = self.source.batches(self.counters.epoch, self.counters.index)
         for batch in batches:
-            if self._time_is_up():
+            if self.clock.is_up:
                 break
             self._step(batch)
-            self._lap()
+            self.clock.lap()
             self._tell()
             if stop.requested:
                 self._stop()
-            if time.monotonic() - self._saved > self.recipe.training.checkpoint_seconds:
+            if now() - self._saved > self.recipe.training.checkpoint_seconds:
                 self.save()
 
     def _step(self, batch: Batch) -> None:
@@ -271,18 +259,8 @@ class Trainer:
     def _epochs_gone(self) -> int:
         """Whole epochs done, or by the time that has gone where a time limit will end the run before its epochs."""
         training = self.recipe.training
-        by_time = 0.0 if training.until == "time" else self._share_of_time
+        by_time = 0.0 if training.until == "time" else self.clock.share
         return max(self.counters.epoch, min(int(by_time * training.epochs), training.epochs - 1))
-
-    def _lap(self) -> None:
-        now = time.monotonic()
-        self.counters.seconds += now - self._clock
-        self.counters.window_seconds += now - self._clock
-        self._clock = now
-
-    def _time_is_up(self) -> bool:
-        limit = self.training_limit
-        return limit is not None and self.counters.seconds >= limit
 
     def _tell(self) -> None:
         counters = self.counters
@@ -311,9 +289,14 @@ class Trainer:
             "lr": self._rate(),
             "tokens_per_second": _per_second(counters.window_tokens, counters.window_seconds),
             "sentences_per_second": _per_second(counters.window_sentences, counters.window_seconds),
-            "seconds_left": counters.seconds * (1 - share) / share if share else None,
+            "seconds_left": self._seconds_left(share),
             **({} if sample_size(self.model.decoder) is None else {"estimated": True}),
         }
+
+    def _seconds_left(self, share: float) -> float | None:
+        if self.clock.left is not None:
+            return max(self.clock.left, 0.0)
+        return self.counters.seconds * (1 - share) / share if share else None
 
     def _new_window(self) -> None:
         counters = self.counters
@@ -321,27 +304,47 @@ class Trainer:
         counters.window_tokens, counters.window_sentences = 0, 0
 
     def _is_validated(self) -> bool:
-        """Whether this epoch is: each so many-th, and the run's last."""
+        """Whether this epoch is: each so many-th for which there is time, and the run's last."""
         epoch = self.counters.epoch + 1
-        return epoch % self.recipe.validation.every == 0 or self._is_last(epoch)
+        due = epoch % self.recipe.validation.every == 0 and self.clock.validation_is_due
+        return due or self._is_last(epoch)
 
     def _is_last(self, epoch: int) -> bool:
         training = self.recipe.training
-        return self._time_is_up() or (training.until == "epochs" and epoch >= training.epochs)
+        return self.clock.is_up or (training.until == "epochs" and epoch >= training.epochs)
 
     def _validate(self, stop: StopRequest) -> None:
         """Measure, keep the model if it is the best, close the epoch."""
-        began = self.counters.seconds
+        counters, began = self.counters, self.counters.seconds
         self.save()
+        self.clock.lap()
+        saving = counters.seconds - began
         with nullcontext() if self.average is None else self.average.in_model():
             self._judge(stop)
-        self._lap()
-        self.counters.longest_validation = max(self.counters.longest_validation, self.counters.seconds - began)
+        self._foresee_the_end()
+        self.clock.lap()
+        seconds = counters.seconds - began + saving  # it is saved once more below
+        counters.longest_validation = max(counters.longest_validation, seconds)
+        counters.validation_seconds += seconds
+        counters.validated_at = counters.seconds
         self._close_epoch()
+        self._decide_the_end()
         self.save()
 
+    def _foresee_the_end(self) -> None:
+        """Renew the estimate of the time that the exact evaluation takes."""
+        if self.clock.limit is not None and self.counters.exact:
+            self.validator.time(exact=True)
+            self.clock.evaluation = max(self.clock.evaluation, self.validator.estimate(exact=True))
+
+    def _decide_the_end(self) -> None:
+        counters = self.counters
+        if counters.finished and counters.exact and not self.clock.evaluation_fits:
+            counters.exact = False
+            self.watcher.say("the exact evaluation no longer fits into the time limit: the end measures as validation")
+
     def _judge(self, stop: StopRequest) -> None:
-        result = self._measure(self.recipe.validation.split, stop, columns=self.recipe.validation.columns)
+        result = self._measure(self.recipe.validation.split, stop, "validating")
         counters = self.counters
         better = counters.best_nats is None or result.nats < counters.best_nats
         counters.waited = 0 if better else counters.waited + 1
@@ -351,7 +354,7 @@ class Trainer:
             counters.best_nats = result.nats
         if better or self.recipe.validation.keep == "last":
             self.folder.save_model(tensor_bytes(self.model.weights()))
-        self._lap()
+        self.clock.lap()
         entry = self._entry("epoch") | {"valid_perplexity": result.value, "signature": result.signature}
         entry["loss"] = counters.epoch_nats / max(counters.epoch_tokens, 1)
         if self.average is not None:
@@ -387,29 +390,23 @@ class Trainer:
         tired = training.patience is not None and counters.validations_without_gain >= training.patience
         counters.finished = tired or self._is_last(counters.epoch)
 
-    def _measure(self, split: str, stop: StopRequest, *, columns: int = 1) -> Perplexity:
-        def tick(_: int) -> None:
+    def _measure(self, split: str, stop: StopRequest, doing: str, *, exact: bool = False) -> Perplexity:
+        def done(part: float) -> None:
+            self.watcher.tick(self.share, f"{doing} {part:.0%}")
             if stop.requested:
                 self._stop(save=False)
 
-        validation = self.recipe.validation
-        return perplexity(
-            self.model,
-            self.corpus[split],
-            validation.protocol,
-            columns=columns,
-            buckets=given_buckets(self.recipe.batches),
-            full_batches=validation.full_batches,
-            tick=tick,
-        )
+        return self.validator.measure(split, exact=exact, done=done)
 
     def _finish(self, stop: StopRequest) -> Result:
-        """Measure the model that was kept, by the exact protocol, on every held-out text."""
+        """Measure the model that was kept, on every held-out text."""
         self.model.load_weights(tensors(self.folder.read("model.safetensors"), self.folder.path))
-        splits = [split for split in ("valid", "test") if split in self.corpus.splits]
-        measured = {split: self._measure(split, stop) for split in splits}
-        counters = self.counters
-        self._lap()
+        counters, exact = self.counters, self.counters.exact
+        measured = {
+            split: self._measure(split, stop, f"final evaluation of {split}", exact=exact)
+            for split in self.validator.held_out
+        }
+        self.clock.lap()
         result = Result(
             str(self.folder.path),
             counters.epoch,
@@ -418,6 +415,7 @@ class Trainer:
             measured.get("valid") or measured["test"],
             measured.get("test"),
         )
+        result.advice = advice(result.valid, counters, self.validator, self.recipe.training.epochs, self.clock.limit)
         self.journal.write({"event": "final", "step": counters.step} | result.to_json())
         self.folder.seal([METRICS_FILE])
         return result
@@ -448,14 +446,14 @@ class Trainer:
         if self.average is not None:
             files["average.safetensors"] = tensor_bytes(self.average.tensors())
         self.folder.save_checkpoint(self.counters.step, files)
-        self._saved = time.monotonic()
+        self._saved = now()
 
-    def _resume(self) -> None:
-        """Go on from the newest checkpoint, where there is one."""
+    def _resume(self) -> bool:
+        """Go on from the newest checkpoint; returns whether there is one."""
         self.folder.discard_unfinished()
-        files = self.folder.latest_checkpoint()
+        files = self.folder.latest_checkpoint(self.watcher.say)
         if files is None:
-            return
+            return False
         place = self.folder.path
         self.counters = Counters.from_json(files["counters.json"])
         self.model.load_weights(tensors(files["weights.safetensors"], place))
@@ -468,6 +466,7 @@ class Trainer:
         if "random.cuda" in saved:
             torch.cuda.set_rng_state(saved["random.cuda"])
         self.watcher.say(f"going on after step {self.counters.step:,}")
+        return True
 
 
 def _state_tensors(state: State | None) -> dict[str, Tensor]:

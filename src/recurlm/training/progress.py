@@ -7,8 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any, Protocol
 
-from recurlm.files import write_whole
+from recurlm.documents import parse_json_object
+from recurlm.errors import CorruptFileError
+from recurlm.files import append_within, named_errors, opened, raw_lines, write_within
 from recurlm.terminal import escaped, unescaped
+
+LARGEST_SHOWN = 0.99
 
 
 class Mirror(Protocol):
@@ -29,17 +33,19 @@ class Journal:
 
         `mirror` gets every entry too.
         """
-        self.mirror = mirror
-        if path.is_file():
-            kept = [line for line in path.read_bytes().splitlines(keepends=True) if _belongs(line, step, epochs)]
-            write_whole(path, b"".join(kept))
-        self._file = path.open("a", encoding="utf-8")
+        self.path, self.mirror = path, mirror
+        if path.exists() or path.is_symlink():
+            with opened(path, error=CorruptFileError) as file:
+                kept = [line for line in raw_lines(file, str(path)) if _belongs(line, step, epochs)]
+            write_within(path.parent, path.name, b"".join(kept))
+        self._file = append_within(path.parent, path.name)
 
     def write(self, entry: dict[str, Any]) -> None:
         """Append one object; numbers that JSON cannot hold become null."""
         cleaned = {key: _finite(value) for key, value in entry.items()}
-        self._file.write(json.dumps(cleaned, allow_nan=False) + "\n")
-        self._file.flush()
+        with named_errors(self.path):
+            self._file.write(json.dumps(cleaned, allow_nan=False) + "\n")
+            self._file.flush()
         if self.mirror is not None:
             self.mirror.write(entry)
 
@@ -52,12 +58,12 @@ class Journal:
 
 def _belongs(line: bytes, step: int, epochs: int) -> bool:
     try:
-        entry = json.loads(line)
-    except ValueError:
+        entry = parse_json_object(line, "metrics")
+        if entry.get("event") == "final":
+            return False
+        return bool(entry["epoch"] <= epochs if entry.get("event") == "epoch" else entry.get("step", 0) <= step)
+    except (CorruptFileError, KeyError, TypeError):
         return False
-    if not isinstance(entry, dict) or entry.get("event") == "final":
-        return False
-    return bool(entry["epoch"] <= epochs if entry.get("event") == "epoch" else entry.get("step", 0) <= step)
 
 
 def _finite(value: Any) -> Any:
@@ -129,7 +135,8 @@ class LiveLine(Silent):
 
     def tick(self, done: float | None, text: str) -> None:
         if done is not None:
-            self._progress.update(self._task, completed=done, total=1.0)
+            # work goes on for as long as the line is there
+            self._progress.update(self._task, completed=min(done, LARGEST_SHOWN), total=1.0)
         self._progress.update(self._task, description=escaped(text))
 
     def close(self) -> None:
@@ -158,6 +165,21 @@ def describe(entry: dict[str, Any]) -> str:
 def perplexity_name(entry: dict[str, Any]) -> str:
     """What a training perplexity is called, which may come from samples of the tokens."""
     return "perplexity (estimated)" if entry.get("estimated") else "perplexity"
+
+
+def say_all(watcher: Watcher, lines: list[str]) -> None:
+    """Say several lines."""
+    for line in lines:
+        watcher.say(line)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as `--time-limit` takes them, such as 45s, 12m or 1h30m; from ten minutes on in whole minutes."""
+    if seconds < 600:
+        minutes, rest = divmod(max(math.ceil(seconds), 0), 60)
+        return f"{minutes}m{rest:02d}s" if minutes and rest else f"{minutes}m" if minutes else f"{rest}s"
+    hours, minutes = divmod(math.ceil(seconds / 60), 60)
+    return f"{hours}h{minutes:02d}m" if hours and minutes else f"{hours}h" if hours else f"{minutes}m"
 
 
 def clock(seconds: float | None) -> str:

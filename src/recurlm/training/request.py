@@ -1,6 +1,7 @@
 """What the user asked for, and the run that it begins or goes on with."""
 
 import datetime
+import json
 import platform
 import re
 from dataclasses import asdict, dataclass
@@ -11,21 +12,33 @@ import numpy as np
 import torch
 
 from recurlm.checkpoints import MODEL_FILE, RunFolder, digest
-from recurlm.config import Recipe, apply_changes, changed_key, load_recipe, parse_recipe
+from recurlm.config import (
+    Recipe,
+    apply_changes,
+    changed_key,
+    differing_keys,
+    load_recipe,
+    parse_recipe,
+    parse_recorded_recipe,
+)
 from recurlm.devices import resolve_device, resolve_precision
 from recurlm.errors import InputError, UsageError
 from recurlm.text.corpora import STANDARD_INPUT, is_read_once, named_corpora
 from recurlm.text.store import PreparedCorpus
 from recurlm.version import VERSION
+from recurlm.wording import counted
 
 RUN_FORMAT = "recurlm run 1"
+DESCRIPTIVE_KEYS = ("description", "source", "result", "corpus")
+"""What a recipe says about itself, which decides nothing in a run that has its text."""
 
 
 @dataclass(frozen=True)
 class TrainingRequest:
     """What the command line or a notebook asks for; None means the recipe's or the program's own choice.
 
-    without_test: leave the corpus's test text unread.
+    without_test: leave the corpus's test text unread · began: when the process began, by `time.monotonic`; the time
+    limit counts from then, or from the call where it is None.
     """
 
     text: str | None = None
@@ -43,6 +56,7 @@ class TrainingRequest:
     cache_directory: Path | None = None
     offline: bool = False
     without_test: bool = False
+    began: float | None = None
 
 
 @dataclass(frozen=True)
@@ -102,10 +116,19 @@ def open_run(request: TrainingRequest) -> tuple[RunFolder, RunConfig]:
     if config.recipe.training.until == "time" and config.time_limit is None:
         raise UsageError("the recipe trains until a time is up; say which with --time-limit, such as --time-limit 10m")
     folder = RunFolder(request.out or default_folder(config))
+    if request.resume and not folder.holds_run() and not _names_a_run(request):
+        raise InputError(
+            f"nothing to resume: {folder.path} holds no run; name the run with --out, or begin one with: recurlm train"
+        )
     if folder.holds_run() and request.resume:
         return folder, _resumed_config(folder, request)
     refuse_held(folder)
     return folder, config
+
+
+def _names_a_run(request: TrainingRequest) -> bool:
+    """Whether the request says which run to begin where there is none to resume."""
+    return any(each is not None for each in (request.text, request.recipe, request.start, request.out))
 
 
 def refuse_held(folder: RunFolder) -> None:
@@ -198,7 +221,7 @@ def _resumed_config(folder: RunFolder, request: TrainingRequest) -> RunConfig:
             f"{folder.path}: was {made}, not trained here, so there is nothing to go on with\n"
             f"train it further with: recurlm train TEXT --from {folder.path} --out NEW"
         )
-    recipe = parse_recipe(values["recipe"], str(folder.path / "config.json"))
+    recipe = parse_recorded_recipe(values["recipe"], str(folder.path / "config.json"))
     config = RunConfig(
         recipe,
         values["recipe_name"],
@@ -222,10 +245,27 @@ def _resumed_config(folder: RunFolder, request: TrainingRequest) -> RunConfig:
             raise InputError(f"{folder.path}: was begun with {name} {recorded}, not {wanted}; leave it out to go on")
     if request.start is not None and _start(request.start) != config.start:
         raise InputError(f"{folder.path}: was not begun with --from {request.start}; leave it out to go on")
-    if (request.recipe or request.changes) and _asked_recipe(request) != recipe:
-        raise InputError(f"{folder.path}: was begun with another recipe; leave --recipe and --set out to go on")
+    if request.recipe or request.changes:
+        _refuse_other_recipe(folder, differing_keys(_asked_recipe(request), values["recipe"]))
     resolve_device(config.device)
     return config
+
+
+def _refuse_other_recipe(folder: RunFolder, differing: dict[str, tuple[Any, Any]]) -> None:
+    """Raises InputError with the keys that the command would change in a run that was begun."""
+    deciding = [key for key in differing if key not in DESCRIPTIVE_KEYS]
+    if not deciding:
+        return
+    shown = ", ".join(f"{key}={_toml(differing[key][1])}, not {_toml(differing[key][0])}" for key in deciding[:3])
+    more = f" (and {counted(len(deciding) - 3, 'other key')})" if len(deciding) > 3 else ""
+    raise InputError(
+        f"{folder.path}: was begun with {shown}{more}; leave --recipe, --set and --epochs out to go on\n"
+        f"to train its model further: recurlm train TEXT --from {folder.path} --out NEW"
+    )
+
+
+def _toml(value: Any) -> str:
+    return "nothing" if value is None else json.dumps(value)
 
 
 def parse_duration(text: str, option: str = "--time-limit") -> float:

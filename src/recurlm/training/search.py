@@ -11,10 +11,19 @@ from typing import Any
 import torch
 
 from recurlm.checkpoints import RunFolder
-from recurlm.config import Recipe, apply_changes, changed_key, parse_recipe, recipe_toml
+from recurlm.config import (
+    Recipe,
+    apply_changes,
+    changed_key,
+    differing_keys,
+    parse_recipe,
+    parse_recorded_recipe,
+    recipe_toml,
+)
+from recurlm.documents import json_text, parse_json_object
 from recurlm.errors import CorruptFileError, InputError, RecurlmError, StoppedError, UsageError
 from recurlm.evaluation.perplexity import Perplexity
-from recurlm.files import write_whole
+from recurlm.files import read_bounded, write_within
 from recurlm.text.corpora import is_read_once, open_source
 from recurlm.training.counters import Result
 from recurlm.training.loop import AfterValidation, DivergedError
@@ -174,7 +183,7 @@ class Search:
             trial.state, trial.note = "failed", str(error)
         trial.seconds = before + time.monotonic() - began
         if trial is self.study.best:
-            write_whole(self.folder / BEST_FILE, recipe_toml(self._best_recipe(trial)).encode())
+            write_within(self.folder, BEST_FILE, recipe_toml(self._best_recipe(trial)).encode())
         self.study.save()
         if trial.state != "unfinished":
             RunFolder(self._place(trial)).discard_checkpoints()
@@ -183,7 +192,7 @@ class Search:
         def train(trial: Trial, judge: AfterValidation, stop: StopRequest) -> Result:
             place = self._place(trial)
             recipe = place.with_suffix(".toml")
-            write_whole(recipe, recipe_toml(self._recipe_of(trial)).encode())
+            write_within(recipe.parent, recipe.name, recipe_toml(self._recipe_of(trial)).encode())
             request = replace(self.request, recipe=str(recipe), out=place)
             return prepare_training(request, TrialWatcher(watcher, trial), judge).fit(stop)
 
@@ -264,10 +273,12 @@ def open_search(request: SearchRequest) -> Search:
             raise UsageError(f"--set {change}: --vary has the same key; leave one of them out")
     folder = training.out or default_folder(config).with_name(f"{default_folder(config).name}-search")
     description = _description(config, space, _text_digests(config, training))
+    recipe = config.recipe
     if (folder / SEARCH_FILE).is_file():
-        _check_same(folder, description, resume=training.resume)
+        recipe = _resumed_recipe(folder, description, resume=training.resume)
+        description["recipe"] = recipe.model_dump(mode="json")
     study = Study(folder / TRIALS_FILE, space, config.seed)
-    write_whole(folder / SEARCH_FILE, json.dumps(description, indent=2, ensure_ascii=False).encode())
+    write_within(folder, SEARCH_FILE, json_text(description, indent=2).encode())
     own = replace(
         training,
         text=config.source,
@@ -277,7 +288,7 @@ def open_search(request: SearchRequest) -> Search:
         resume=True,
         without_test=True,
     )
-    return Search(folder, own, config.recipe, study)
+    return Search(folder, own, recipe, study)
 
 
 def _text_digests(config: RunConfig, request: TrainingRequest) -> dict[str, str]:
@@ -310,18 +321,23 @@ def _description(config: RunConfig, space: tuple[Dimension, ...], texts: dict[st
     }
 
 
-def _check_same(folder: Path, asked: dict[str, Any], *, resume: bool) -> None:
-    """Raises InputError where the folder holds another search, or this one and nobody asked to go on."""
+def _resumed_recipe(folder: Path, asked: dict[str, Any], *, resume: bool) -> Recipe:
+    """The recipe that a search was begun with.
+
+    Raises InputError where the folder holds another search than the one asked for, or `resume` was not asked for.
+    """
     path = folder / SEARCH_FILE
     if not resume:
         raise InputError(f"{folder} already holds a search; add --resume to go on with it, or name another --out")
-    try:
-        recorded = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise CorruptFileError(f"{path}: not JSON; begin the search anew in another folder") from error
-    for key, value in asked.items():
-        if recorded.get(key) != value:
-            raise InputError(f"{folder}: was begun with another {key}; give the same command, or name another --out")
+    recorded = parse_json_object(read_bounded(path, error=CorruptFileError), str(path), file_names=True)
+    recipe = parse_recorded_recipe(recorded.get("recipe", {}), str(path))
+    differing = [key for key, value in asked.items() if key != "recipe" and recorded.get(key) != value]
+    differing += differing_keys(parse_recipe(asked["recipe"], "the command"), recorded.get("recipe", {}))
+    if differing:
+        raise InputError(
+            f"{folder}: was begun with another {differing[0]}; give the same command, or name another --out"
+        )
+    return recipe
 
 
 def _bounded(perplexity: float) -> float:

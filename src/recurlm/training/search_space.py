@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from recurlm.config import MixtureOutput, Recipe, apply_changes, parse_recipe, toml_value
+from recurlm.config import MixtureOutput, Recipe, apply_changes, parse_recipe
+from recurlm.documents import toml_value
 from recurlm.errors import UsageError
 
 SECTIONS = ("batches", "model", "initialisation", "optimizer", "schedule", "average", "training")
@@ -66,7 +67,7 @@ def parse_variation(text: str) -> Dimension:
         raise UsageError(f"--vary {text}: trials that differ in it cannot be compared; vary {', '.join(SECTIONS)}")
     if ".." in written:
         return _range(text, key, written)
-    values = tuple(toml_value(part.strip()) for part in written.split("|"))
+    values = tuple(toml_value(part.strip(), f"--vary {text:.60}") for part in written.split("|"))
     if len(values) < 2 or any(value in values[:place] for place, value in enumerate(values)):
         raise UsageError(f"--vary {text}: needs two different values at least, such as {key}=16|32|64")
     return Choice(key, values)
@@ -75,7 +76,7 @@ def parse_variation(text: str) -> Dimension:
 def _range(text: str, key: str, written: str) -> Range:
     numbers = written.removeprefix("log:")
     logarithmic = numbers != written
-    low, high = (toml_value(part.strip()) for part in numbers.split("..", 1))
+    low, high = (toml_value(part.strip(), f"--vary {text:.60}") for part in numbers.split("..", 1))
     if not all(isinstance(end, int | float) and not isinstance(end, bool) for end in (low, high)):
         raise UsageError(f"--vary {text}: the ends of a range are numbers, such as 0.1..0.6 or log:1e-3..2e-2")
     if not low < high:

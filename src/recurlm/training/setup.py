@@ -1,32 +1,31 @@
 """From what the user asked to a trainer that is ready to fit."""
 
-import time
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from recurlm.checkpoints import MODEL_FILE, RunFolder, digest, tensors
-from recurlm.config import Validation
+from recurlm.checkpoints import MODEL_FILE, RunFolder, digest
 from recurlm.errors import InputError
-from recurlm.evaluation.perplexity import stream_perplexity
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.memory_estimate import check_training_fits
 from recurlm.models.outputs import sample_size
+from recurlm.tensor_files import tensors
 from recurlm.text.batching import BatchSource, open_batches
 from recurlm.text.codec import EncodedText
 from recurlm.text.corpora import default_cache_directory, is_read_once, open_source
 from recurlm.text.sources import Corpus
 from recurlm.text.store import PreparedCorpus, prepare
-from recurlm.training.loop import AfterValidation, Reserve, Trainer
-from recurlm.training.progress import Watcher, clock
+from recurlm.training.clock import Clock, now
+from recurlm.training.loop import AfterValidation, Trainer
+from recurlm.training.progress import Watcher, duration
 from recurlm.training.request import RunConfig, Start, TrainingRequest, open_run, refuse_held
 from recurlm.training.tensorboard import TensorBoard
+from recurlm.wording import counted
 
 TENSORBOARD_FOLDER = "tensorboard"
-TIMING_TOKENS = 256
 
 
 def prepare_training(
@@ -36,7 +35,9 @@ def prepare_training(
 
     Raises UsageError or InputError for what cannot be, before anything is written.
     """
+    loaded = now()
     folder, config = open_run(request)
+    clock = Clock(config.time_limit, began=loaded if request.began is None else request.began, loaded=loaded)
     begins = not folder.holds_run()
     torch.set_num_threads(config.threads)
     source_text = _open_source(config, request)
@@ -63,7 +64,6 @@ def prepare_training(
         else:
             _check_same_texts(folder, corpus)
         _introduce(watcher, config, corpus, source, model, folder)
-        reserve = Reserve() if config.time_limit is None else _reserve(model, corpus, config.recipe.validation)
         return Trainer(
             config.recipe,
             model,
@@ -72,8 +72,7 @@ def prepare_training(
             folder,
             watcher,
             precision=config.precision,
-            time_limit=config.time_limit,
-            reserve=reserve,
+            clock=clock,
             mirror=TensorBoard(folder.path / TENSORBOARD_FOLDER) if request.tensorboard else None,
             after_validation=after_validation,
             claim=claim.pop_all(),
@@ -147,9 +146,9 @@ def _introduce(
     estimated_from = sample_size(model.decoder)
     if estimated_from is not None:
         watcher.say(f"       training losses are estimates from {estimated_from:,} {unit} a step")
-    limit = "" if config.time_limit is None else f", {clock(config.time_limit)} at most"
+    limit = "" if config.time_limit is None else f", {duration(config.time_limit)} at most"
     training = config.recipe.training
-    length = f"{training.epochs} epochs" if training.until == "epochs" else "as many epochs as fit"
+    length = counted(training.epochs, "epoch") if training.until == "epochs" else "as many epochs as fit"
     watcher.say(f"run    {folder.path}: {length}{limit}, {config.device}, {config.precision}, seed {config.seed}")
     if not config.repeatable:
         watcher.say("       the clock has a say in it, so it cannot be repeated bit for bit")
@@ -157,20 +156,3 @@ def _introduce(
 
 def _size(text: EncodedText) -> str:
     return f"{len(text.ends):,} sentences, {len(text.ids):,} tokens with <eos>"
-
-
-def _reserve(model: LanguageModel, corpus: PreparedCorpus, options: Validation) -> Reserve:
-    """How long evaluations at the end will take, from small pieces of them."""
-    held_out = [corpus[split] for split in ("valid", "test") if split in corpus.splits]
-    return Reserve(
-        _seconds_a_token(model, held_out[0], options.columns) * len(corpus[options.split].ids),
-        _seconds_a_token(model, held_out[0], 1) * sum(len(text.ids) for text in held_out),
-    )
-
-
-def _seconds_a_token(model: LanguageModel, text: EncodedText, columns: int) -> float:
-    piece = EncodedText(text.ids[: TIMING_TOKENS * columns], "", "", 0)
-    stream_perplexity(model, piece, columns=columns)
-    start = time.monotonic()
-    stream_perplexity(model, piece, columns=columns)
-    return (time.monotonic() - start) / len(piece.ids)

@@ -1,8 +1,17 @@
-"""Ctrl-C and SIGTERM: the first asks to stop at the next step, the second ends at once."""
+"""Ctrl-C, SIGTERM and SIGHUP: the first asks to stop at the next step, the second ends at once."""
 
+import os
 import signal
+import sys
 from types import FrameType, TracebackType
 from typing import Any, Self
+
+
+def stopping_signals() -> list[int]:
+    """The signals that ask to stop. SIGHUP is left alone where it is ignored, as under nohup."""
+    hangup = getattr(signal, "SIGHUP", None)
+    heard = hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN
+    return [signal.SIGINT, signal.SIGTERM, *([hangup] if heard and hangup is not None else [])]
 
 
 class StopRequest:
@@ -13,7 +22,7 @@ class StopRequest:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in stopping_signals():
             self._before[number] = signal.signal(number, self._handle)
         return self
 
@@ -24,9 +33,20 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if number == getattr(signal, "SIGHUP", None):
+            leave_terminal()
         if not self.requested:
             self.requested = True
             return
         if number == signal.SIGINT:
             raise KeyboardInterrupt
         raise SystemExit(128 + number)
+
+
+def leave_terminal() -> None:
+    """Write no more to a terminal that has hung up: each word to it would fail, before the checkpoint is written."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and stream.isatty():
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)

@@ -5,15 +5,16 @@ al. 2017). It is asked anew each time with all trials so far, so an interrupted 
 """
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from recurlm.documents import parse_record
 from recurlm.errors import CorruptFileError, UsageError
-from recurlm.files import write_whole
+from recurlm.files import read_bounded, write_within
 from recurlm.training.search_space import Choice, Dimension, Range
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Study:
     def __init__(self, path: Path, space: tuple[Dimension, ...], seed: int) -> None:
         """Read what an earlier search left in the file. Raises UsageError without optuna, CorruptFileError."""
         self.path, self.space, self.seed = path, space, seed
-        self.trials = _read(path) if path.is_file() else []
+        self.trials = _read(path, space) if path.is_file() else []
         self._optuna = load_optuna()
 
     @property
@@ -117,7 +118,7 @@ class Study:
     def save(self) -> None:
         """Write the file."""
         lines = (json.dumps(asdict(trial), ensure_ascii=False, allow_nan=False) + "\n" for trial in self.trials)
-        write_whole(self.path, "".join(lines).encode())
+        write_within(self.path.parent, self.path.name, "".join(lines).encode())
 
     def _draw(self, number: int, draw: int) -> dict[str, Any]:
         """Values for a trial, which follow from the seed, the number and the trials before."""
@@ -173,17 +174,29 @@ def _rounded(dimension: Range, number: float) -> float:
     return min(max(float(f"{number:.{DIGITS}g}"), float(dimension.low)), float(dimension.high))
 
 
-def _read(path: Path) -> list[Trial]:
-    names = {each.name for each in fields(Trial)}
-    trials = []
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
-        try:
-            values = json.loads(line)
-        except ValueError as error:
+def _read(path: Path, space: tuple[Dimension, ...]) -> list[Trial]:
+    lines = read_bounded(path, error=CorruptFileError).split(b"\n")
+    try:
+        trials = [parse_record(Trial, line, f"{path}, line {at}") for at, line in enumerate(lines, 1) if line.strip()]
+    except CorruptFileError as error:
+        raise CorruptFileError(f"{error}; start the search again in another folder") from error
+    for number, trial in enumerate(trials, 1):
+        if trial.number != number or not _is_of(trial, space):
             raise CorruptFileError(
-                f"{path}, line {number}: not JSON; begin the search anew in another folder"
-            ) from error
-        if not isinstance(values, dict) or set(values) != names:
-            raise CorruptFileError(f"{path}, line {number}: not a trial; begin the search anew in another folder")
-        trials.append(Trial(**values))
+                f"{path}, line {number}: not trial {number} of this search; start it again in another folder"
+            )
     return trials
+
+
+def _is_of(trial: Trial, space: tuple[Dimension, ...]) -> bool:
+    """Whether a search over this space can have made the trial."""
+    values = trial.values
+    if (trial.state == "complete") != (trial.perplexity is not None) or set(values) != {each.key for each in space}:
+        return False
+    return all(_is_in(values[each.key], each) for each in space)
+
+
+def _is_in(value: Any, dimension: Dimension) -> bool:
+    if isinstance(dimension, Choice):
+        return value in dimension.values
+    return type(value) in (int, float) and dimension.low <= value <= dimension.high

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from recurlm.errors import UsageError
+from recurlm.files import refuse_link
 
 SHOWN = ("loss", "perplexity", "valid_perplexity", "test_perplexity", "lr", "tokens_per_second")
 
@@ -13,7 +14,7 @@ class TensorBoard:
     """Writes event files into a folder; `tensorboard --logdir` shows them."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises UsageError with the install command where tensorboard is absent."""
+        """Raises UsageError with the install command where tensorboard is absent, CorruptFileError for a link."""
         try:
             with warnings.catch_warnings():
                 # its own dependencies warn about themselves on import
@@ -23,6 +24,7 @@ class TensorBoard:
             raise UsageError(
                 "--tensorboard needs the tensorboard library: pip install 'recurlm[tensorboard]'"
             ) from error
+        refuse_link(folder)
         self._writer = SummaryWriter(str(folder))
 
     def write(self, entry: dict[str, Any]) -> None:

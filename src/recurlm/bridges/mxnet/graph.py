@@ -1,6 +1,5 @@
 """MXNet's ``symbol.json``: a graph of named operators, read as untrusted text."""
 
-import json
 import math
 import re
 from collections.abc import Iterable
@@ -8,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from recurlm.bridges.mxnet.reading import opened
+from recurlm.documents import parse_json
 from recurlm.errors import CorruptFileError, InputError
+from recurlm.files import opened
 
 # parsed JSON needs up to a hundred bytes an element: these keep a graph under 64 MB
 _MAXIMUM_BYTES = 8 << 20
@@ -123,10 +123,7 @@ def _parse(path: Path) -> Any:
         raise CorruptFileError(f"{path}: larger than {_MAXIMUM_BYTES} bytes, which no language model needs")
     if sum(content.count(mark) for mark in (b"[", b"{", b",")) > _MAXIMUM_ELEMENTS:
         raise CorruptFileError(f"{path}: more than {_MAXIMUM_ELEMENTS} elements, which no language model needs")
-    try:
-        return json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise CorruptFileError(f"{path}: not valid JSON: {error}") from error
+    return parse_json(content, str(path))
 
 
 def _node(path: Path, number: int, value: Any) -> Node:

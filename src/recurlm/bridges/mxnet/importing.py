@@ -14,10 +14,11 @@ from recurlm.bridges.mxnet.params import read_params
 from recurlm.bridges.mxnet.symbol import read_symbol
 from recurlm.bridges.mxnet.vocabulary import LINE_FEED, check_vocabulary_size, read_vocabulary
 from recurlm.bridges.mxnet.weights import model_weights, unused_params
-from recurlm.checkpoints import RunFolder, free_folder, tensor_bytes
+from recurlm.checkpoints import RunFolder, free_folder
 from recurlm.config import ModelOptions, Recipe, load_recipe, parse_recipe
 from recurlm.errors import InputError
 from recurlm.files import digest_of
+from recurlm.tensor_files import tensor_bytes
 from recurlm.text.codec import Codec
 from recurlm.text.store import PreparedCorpus
 from recurlm.text.tokenization import Words

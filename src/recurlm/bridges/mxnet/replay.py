@@ -23,7 +23,9 @@ from recurlm.bridges.mxnet.params import read_params
 from recurlm.bridges.mxnet.symbol import read_symbol
 from recurlm.bridges.mxnet.weights import model_weights
 from recurlm.config import ModelOptions, Training
+from recurlm.documents import parse_json_object
 from recurlm.evaluation.perplexity import SMALLEST_MXNET_PROBABILITY, token_losses
+from recurlm.files import read_bounded
 from recurlm.models.language_model import LanguageModel
 from recurlm.text.batching import Batch
 from recurlm.training.loop import train_step
@@ -68,7 +70,7 @@ def compare_with_recording(folder: Path, model: LanguageModel | None = None) -> 
 
     ``model`` is trained instead of the recorded one before training, to see what other first weights bring.
     """
-    truth = json.loads((folder / "truth.json").read_text())
+    truth = parse_json_object(read_bounded(folder / "truth.json"), str(folder / "truth.json"))
     model, after = model or recorded_model(folder, BEFORE), recorded_model(folder, AFTER)
     perplexities = replay(model, folder, truth["args"])
     recorded = after.weights()

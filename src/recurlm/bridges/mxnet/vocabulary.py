@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from recurlm.bridges.mxnet.reading import opened
+from recurlm.documents import parse_json
 from recurlm.errors import CorruptFileError, InputError
-from recurlm.files import write_whole
+from recurlm.files import LARGEST_DOCUMENT, opened, raised, raw_lines, read_bounded, write_whole
+from recurlm.text.lines import decoded_lines
 
 LINE_FEED = "\n"
 
@@ -28,10 +29,11 @@ def read_vocabulary(path: Path) -> dict[str, int]:
        feed 0. Where no space stands before the line feed MXNet makes it part of the word, so ``"end"`` and
        ``"end\\n"`` are two words; this is reproduced.
 
-    Text is UTF-8. Raises InputError for a file that is absent, is not UTF-8 or gives no vocabulary,
+    Text is UTF-8; a byte order mark at its start is skipped.
+    Raises InputError for a file that is absent, is not UTF-8 or gives no vocabulary,
     CorruptFileError for damaged JSON.
     """
-    if path.suffix == ".json" or _starts_with_brace(path):
+    if _may_be_json(path):
         try:
             return _from_json(path)
         except CorruptFileError:
@@ -57,38 +59,34 @@ def write_vocabulary(path: Path, vocabulary: Mapping[str, int]) -> None:
     write_whole(path, json.dumps(dict(vocabulary)).encode())
 
 
-def _starts_with_brace(path: Path) -> bool:
-    with opened(path) as file:
-        for line in file:
-            if line.strip():
-                return line.lstrip().startswith(b"{")
-    return False
+def _may_be_json(path: Path) -> bool:
+    if path.suffix == ".json":
+        return True
+    first = next((line for line in _lines(path) if line.strip()), "")
+    return first.lstrip().startswith("{") and path.stat().st_size <= raised(LARGEST_DOCUMENT)
 
 
 def _from_json(path: Path) -> dict[str, int]:
-    with opened(path) as file:
-        content = file.read()
-    try:
-        pairs = json.loads(content, object_pairs_hook=lambda pairs: pairs)
-    except (ValueError, RecursionError) as error:
-        raise CorruptFileError(f"{path}: not valid JSON: {error}") from error
-    return _checked(path, pairs)
-
-
-def _checked(path: Path, pairs: Any) -> dict[str, int]:
-    if not isinstance(pairs, list) or not all(isinstance(pair, tuple) for pair in pairs):
+    """Raises CorruptFileError for what is not JSON, InputError for another object than word → id."""
+    content = read_bounded(path)
+    value = parse_json(content, str(path), as_object=lambda pairs: _words(path, pairs))
+    if not isinstance(value, dict):
         raise InputError(f"{path}: a JSON object word → id is expected")
+    if not value:
+        raise InputError(f"{path}: holds no words")
+    if sorted(value.values()) != list(range(len(value))):
+        raise InputError(f"{path}: ids are not 0 to {len(value) - 1}, each once")
+    return value
+
+
+def _words(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, int]:
     vocabulary: dict[str, int] = {}
     for word, number in pairs:
         if type(number) is not int or not _is_text(word):
-            raise InputError(f"{path}: word {word!r}: an id is expected, not {str(number)[:40]!r}")
+            raise InputError(f"{path}: word {word!r:.60}: an id is expected, not {str(number)[:40]!r}")
         if word in vocabulary:
-            raise InputError(f"{path}: word {word!r} occurs twice")
+            raise InputError(f"{path}: word {word!r:.60} occurs twice")
         vocabulary[word] = number
-    if not vocabulary:
-        raise InputError(f"{path}: holds no words")
-    if sorted(vocabulary.values()) != list(range(len(vocabulary))):
-        raise InputError(f"{path}: ids are not 0 to {len(vocabulary) - 1}, each once")
     return vocabulary
 
 
@@ -97,13 +95,18 @@ def _is_text(word: str) -> bool:
 
 
 def _lines(path: Path) -> Iterator[str]:
-    with opened(path):
-        pass
-    try:
-        with path.open(encoding="utf-8") as file:
-            yield from file
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8: {error.reason} at byte {error.start}") from error
+    """Lines, each with a line feed for its end; the last one may lack it."""
+    last = b""
+
+    def remembered(lines: Iterator[bytes]) -> Iterator[bytes]:
+        nonlocal last
+        for line in lines:
+            last = line
+            yield line
+
+    with opened(path) as file:
+        for line in decoded_lines(remembered(raw_lines(file, str(path))), str(path)):
+            yield f"{line}\n" if last.endswith(b"\n") else line
 
 
 def _from_list(path: Path) -> dict[str, int] | None:

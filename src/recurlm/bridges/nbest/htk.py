@@ -11,18 +11,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from recurlm.bridges.nbest.lines import Line, lines_of, number
+from recurlm.bridges.nbest.lines import Line, lines_of, number, shortened
 from recurlm.errors import InputError
+from recurlm.files import how_to_raise, raised
 
 NO_WORDS = frozenset({"", "!NULL", "<s>", "</s>", "!SENT_START", "!SENT_END", "!ENTER", "!EXIT", "<eps>"})
 """What stands in a lattice and is no word: nothing, or an end of the sentence."""
 
 SUFFIXES = (".lat", ".slf", ".lat.gz", ".slf.gz")
-FIELD = re.compile(r"""([^\s=]+)=("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|(?:\\.|[^\s\\])*)""")
+FIELD = re.compile(
+    r"""[ \t]*([^ \t=]+)=(?:"((?:\\.|[^"\\])*)"|'((?:\\.|[^'\\])*)'|((?:\\.|[^ \t\\])*))(?![^ \t])""",
+    re.DOTALL,
+)
+"""A name, and its value in double quotes, in single quotes or bare; a backslash protects the character after it."""
+ESCAPE = re.compile(rb"\\(?:([0-3][0-7]{2})|([^0-9]))", re.DOTALL)
+"""In the value: a byte in three octal digits, or a character as it is."""
 SHORT = {"NODES": "N", "LINKS": "L", "START": "S", "END": "E", "WORD": "W", "acoustic": "a", "language": "l"}
 """Long names of fields, and the short ones that mean the same."""
 
 SCALES = ("acscale", "lmscale", "prscale", "wdpenalty")
+
+MOST_ARCS = 2_000_000
+"""Arcs of a lattice, and nodes."""
 
 Fields = dict[str, str]
 
@@ -87,13 +97,16 @@ def read_lattice(path: Path) -> Lattice:
     words: dict[str, str] = {}
     arcs: list[tuple[Line, Fields]] = []
     places: dict[str, str] = {}
+    most = raised(MOST_ARCS)
     for line in lines_of(path):
-        if line.text.lstrip().startswith("#"):
+        if line.text.lstrip(" \t").startswith("#"):
             continue
         found = _fields(line)
         if "I" in found:
             _refuse_parts(found, line)
-            words[found["I"]] = _word(found)
+            if found["I"] in words:
+                raise InputError(f"{line.place}: a second node I={shortened(found['I'])}")
+            words[found["I"]] = _word(found, line)
         elif "J" in found:
             arcs.append((line, found))
         elif words or arcs:
@@ -101,6 +114,8 @@ def read_lattice(path: Path) -> Lattice:
         else:
             head |= found
             places |= dict.fromkeys(found, line.place)
+        if len(words) > most or len(arcs) > most:
+            raise InputError(f"{line.place}: more than {most:,} nodes or arcs, the limit{how_to_raise()}")
     _check_counts(path, head, words, arcs)
     settled = _head(path, head, places)
     made = tuple(_arc(line, found, words, settled) for line, found in arcs)
@@ -111,20 +126,54 @@ def read_lattice(path: Path) -> Lattice:
 
 
 def _fields(line: Line) -> Fields:
-    found = {SHORT.get(name, name): _unquoted(value) for name, value in FIELD.findall(line.text)}
-    if not found:
-        raise InputError(f"{line.place}: not of a lattice, which has fields such as I=0 or J=0: {line.text!r}")
+    """Every field of a line. Raises InputError for what is no field, and for a field that stands there twice."""
+    found: Fields = {}
+    text = line.text.rstrip(" \t")
+    place = 0
+    while place < len(text):
+        match = FIELD.match(text, place)
+        if match is None or _is_quoted_in_part(match[4] or ""):
+            raise InputError(_no_field(line, text[place:].lstrip(" \t")))
+        name = SHORT.get(match[1], match[1])
+        if name in found:
+            raise InputError(f"{line.place}: the field {shortened(match[1])}= stands there twice")
+        found[name] = _unescaped(match[2] or match[3] or match[4] or "", line)
+        place = match.end()
     return found
 
 
-def _unquoted(value: str) -> str:
-    quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
-    inner = value[1:-1] if quoted else value
-    return re.sub(r"\\(.)", r"\1", inner)
+def _is_quoted_in_part(bare: str) -> bool:
+    """Whether a quote ends inside a value; a bare word may begin with one, such as 'tis."""
+    return bare[:1] in ("'", '"') and bare[0] in bare[1:]
 
 
-def _word(found: Mapping[str, str]) -> str:
+def _no_field(line: Line, rest: str) -> str:
+    return (
+        f"{line.place}: {shortened(rest)!r} is not a field of a lattice, such as I=0 or W=word; "
+        "a value with spaces stands in quotes"
+    )
+
+
+def _unescaped(value: str, line: Line) -> str:
+    if "\\" not in value:
+        return value
+    content = value.encode()
+    if b"\\" in ESCAPE.sub(b"", content):
+        raise InputError(f"{line.place}: after a backslash stand three octal digits from 000 to 377, or no digit")
+    try:
+        return ESCAPE.sub(_byte, content).decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{line.place}: the bytes of {shortened(value)!r} are not UTF-8") from error
+
+
+def _byte(match: re.Match[bytes]) -> bytes:
+    return match[2] if match[1] is None else bytes([int(match[1], 8)])
+
+
+def _word(found: Mapping[str, str], line: Line) -> str:
     word = found.get("W", "")
+    if "\n" in word:
+        raise InputError(f"{line.place}: the word {shortened(word)!r} holds a line feed")
     return "" if word in NO_WORDS else word
 
 
@@ -136,7 +185,9 @@ def _refuse_parts(found: Fields, line: Line) -> None:
 def _check_counts(path: Path, head: Fields, words: Mapping[str, str], arcs: list[tuple[Line, Fields]]) -> None:
     for name, what, present in (("N", "nodes", len(words)), ("L", "arcs", len(arcs))):
         if name in head and head[name] != str(present):
-            raise InputError(f"{path}: announces {head[name]} {what} ({name}=) and has {present}; is it whole?")
+            raise InputError(
+                f"{path}: announces {shortened(head[name])} {what} ({name}=) and has {present}; is it whole?"
+            )
     if not words or not arcs:
         raise InputError(f"{path}: a lattice needs nodes (I=) and arcs (J=), and this has none")
 
@@ -176,7 +227,9 @@ def _log(probability: float, place: str) -> float:
 def _arc(line: Line, found: Fields, words: Mapping[str, str], head: Head) -> Arc:
     for name in ("S", "E"):
         if found.get(name) not in words:
-            raise InputError(f"{line.place}: the arc needs {name}= with the number of a node, not {found.get(name)!r}")
+            raise InputError(
+                f"{line.place}: the arc needs {name}= with the number of a node, not {shortened(found.get(name, ''))!r}"
+            )
     scores = {
         name: head.to_nats(number(found[name], f"{name}=", line.place), line.place)
         for name in ("a", "l", "r")
@@ -185,7 +238,7 @@ def _arc(line: Line, found: Fields, words: Mapping[str, str], head: Head) -> Arc
     acoustic = scores.get("a", 0.0)
     if "r" in scores and head.scales.acoustic_scale:
         acoustic += head.pronunciation_scale / head.scales.acoustic_scale * scores["r"]
-    word = _word(found) if "W" in found else words[found["E"]]
+    word = _word(found, line) if "W" in found else words[found["E"]]
     return Arc(found["S"], found["E"], word, acoustic, scores.get("l", 0.0))
 
 

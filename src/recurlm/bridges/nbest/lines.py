@@ -1,21 +1,24 @@
 """Lines of a file with their place, for messages; ``.gz`` files and standard input too."""
 
-import gzip
 import math
+import re
 import sys
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from recurlm.errors import CorruptFileError, InputError
-from recurlm.text.sources import decoded_lines, open_binary
+from recurlm.errors import InputError
+from recurlm.files import LARGEST_LIST, LONGEST_ENTRY, bounded, gunzipped, opened, raw_lines
+from recurlm.text.lines import decoded_lines
 
 STANDARD_INPUT = "-"
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_SHOWN = 40
+"""Characters of a wrong value in a message."""
 
 
 class Line(NamedTuple):
-    """A line without its line feed, and where it stands."""
+    """A line without its end, and where it stands."""
 
     text: str
     place: str
@@ -27,34 +30,33 @@ def name_of(path: str | Path) -> str:
 
 
 def lines_of(path: str | Path) -> Iterator[Line]:
-    """Lines that are not blank. Raises InputError (missing, not UTF-8) or CorruptFileError (a broken ``.gz`` file)."""
+    """Lines that are not blank.
+
+    Raises InputError (missing, not UTF-8, a line too long) or CorruptFileError (a broken ``.gz`` file).
+    """
     name = name_of(path)
-    for number, text in enumerate(decoded_lines(_raw_lines(path), name), 1):
-        if text.strip():
+    for number, text in enumerate(decoded_lines(_raw_lines(path, name), name), 1):
+        if text.strip(" \t"):
             yield Line(text, f"{name}, line {number}")
 
 
-def _raw_lines(path: str | Path) -> Iterator[bytes]:
+def _raw_lines(path: str | Path, name: str) -> Iterator[bytes]:
     if str(path) == STANDARD_INPUT:
-        yield from sys.stdin.buffer
+        yield from bounded(raw_lines(sys.stdin.buffer, name, LONGEST_ENTRY), name, LARGEST_LIST)
         return
-    with open_binary(Path(path)) as file:
-        if Path(path).suffix != ".gz":
-            yield from file
-            return
-        try:
-            with gzip.open(file) as unpacked:
-                yield from unpacked
-        except (OSError, EOFError, zlib.error) as error:
-            raise CorruptFileError(f"{path}: cannot be unpacked ({error}); copy it again") from error
+    with opened(Path(path), pipes=True) as file:
+        content = gunzipped(file, name) if Path(path).suffix == ".gz" else file
+        yield from bounded(raw_lines(content, name, LONGEST_ENTRY), name, LARGEST_LIST)
 
 
 def number(text: str, what: str, place: str) -> float:
-    """A finite number. Raises InputError that says what it should have been."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    """A finite number, in decimal digits. Raises InputError that says what it should have been."""
+    value = float(text) if _NUMBER.fullmatch(text) else math.nan
     if not math.isfinite(value):
-        raise InputError(f"{place}: {what} should be a number, not {text!r}")
+        raise InputError(f"{place}: {what} should be a number, not {shortened(text)!r}")
     return value
+
+
+def shortened(text: str) -> str:
+    """A value as messages show it."""
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"

@@ -19,6 +19,7 @@ from recurlm.bridges.nbest.text_lists import (
 from recurlm.errors import InputError, UsageError
 from recurlm.evaluation.nbest import Hypothesis, NBestFile, group
 from recurlm.text.corpora import is_read_once
+from recurlm.text.lines import first_field
 
 FORMATS = ("auto", "kaldi", "mikolov", "jsonl", "htk")
 PATHS = 100
@@ -81,9 +82,9 @@ def recognise(paths: Sequence[str]) -> str:
     if is_read_once(first):
         raise UsageError(f"{name_of(first)} can be read once, so say what it holds: --format kaldi, mikolov or jsonl")
     beginning = list(itertools.islice(lines_of(first), 1000))
-    if beginning and beginning[0].text.lstrip().startswith("{"):
+    if beginning and beginning[0].text.lstrip(" \t").startswith("{"):
         return "jsonl"
-    keys = [line.text.split(maxsplit=1)[0] for line in beginning]
+    keys = [first_field(line.text)[0] for line in beginning]
     return "kaldi" if len(set(keys)) == len(keys) and all(map(NUMBERED.fullmatch, keys)) else "mikolov"
 
 
@@ -122,7 +123,7 @@ def _lattice_paths(paths: Sequence[str]) -> list[Path]:
 
 
 def _lattices_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.name.endswith(SUFFIXES))
+    return sorted(path for path in folder.iterdir() if path.name.endswith(SUFFIXES) and path.is_file())
 
 
 def _scales(heads: Sequence[Head], given: Sequence[float | None]) -> Scales:

@@ -1,6 +1,5 @@
 """N-best lists as text: Kaldi's (`utt-1 words`), Mikolov's (`utt words`, one id for all hypotheses), JSON lines."""
 
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -8,11 +7,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from recurlm.bridges.nbest.lines import Line, lines_of, number
+from recurlm.bridges.nbest.lines import Line, lines_of, number, shortened
+from recurlm.documents import parse_json_object
 from recurlm.errors import InputError, UsageError
 from recurlm.evaluation.nbest import Hypothesis
+from recurlm.text.lines import fields_of, first_field, words_of
 
-NUMBERED = re.compile(r"(.+)-(\d+)")
+NUMBERED = re.compile(r"(.+)-([0-9]{1,18})")
 KALDI_TEXTS = ("words_text", "text")
 
 
@@ -36,7 +37,7 @@ def kaldi_folder(folder: Path, costs: CostFiles) -> tuple[Path, CostFiles]:
     `lmwt.lmonly` is the cost of the language model alone and `lmwt.nolm` that of the rest of the graph; `lm_cost`
     is the language model's. Raises InputError where there is no text.
     """
-    present = {path.name: path for path in folder.iterdir()}
+    present = {path.name: path for path in folder.iterdir() if path.is_file()}
     text = next((present[name] for name in KALDI_TEXTS if name in present), None)
     if text is None:
         raise InputError(f"{folder}: an n-best folder of Kaldi has a file words_text or text, and this one has none")
@@ -54,16 +55,19 @@ def read_kaldi(text: str | Path, costs: CostFiles) -> list[Hypothesis]:
     """`utt-1 words` lines, and `utt-1 cost` lines in any order; the utterance is the id up to the last hyphen."""
     found: dict[str, Hypothesis] = {}
     for line in lines_of(text):
-        key, *words = line.text.split()
+        key, words = first_field(line.text)
         matched = NUMBERED.fullmatch(key)
         if matched is None:
             raise InputError(
-                f"{line.place}: the id {key!r} does not end with the number of a hypothesis, such as {key}-1\n"
+                f"{line.place}: the id {shortened(key)!r} does not end with the number of a hypothesis, "
+                f"such as {key:.40}-1\n"
                 "where each hypothesis repeats the id of its utterance, use --format mikolov"
             )
         if key in found:
-            raise InputError(f"{line.place}: {key!r} stands there for the second time (first: {found[key].place})")
-        found[key] = Hypothesis(matched[1], int(matched[2]), " ".join(words), place=line.place)
+            raise InputError(
+                f"{line.place}: {shortened(key)!r} stands there for the second time (first: {found[key].place})"
+            )
+        found[key] = Hypothesis(matched[1], int(matched[2]), _spaced(words), place=line.place)
     return _with_costs(list(found.values()), list(found), costs, _keyed_costs)
 
 
@@ -72,14 +76,14 @@ def read_mikolov(text: str | Path, costs: CostFiles) -> list[Hypothesis]:
     hypotheses: list[Hypothesis] = []
     counts: Counter[str] = Counter()
     for line in lines_of(text):
-        utterance, *words = line.text.split()
+        utterance, words = first_field(line.text)
         if utterance in counts and hypotheses[-1].utterance != utterance:
             raise InputError(
-                f"{line.place}: {utterance!r} comes again after another utterance; "
+                f"{line.place}: {shortened(utterance)!r} comes again after another utterance; "
                 "the hypotheses of an utterance must follow one another"
             )
         counts[utterance] += 1
-        hypotheses.append(Hypothesis(utterance, counts[utterance], " ".join(words), place=line.place))
+        hypotheses.append(Hypothesis(utterance, counts[utterance], _spaced(words), place=line.place))
     return _with_costs(hypotheses, [each.utterance for each in hypotheses], costs, _costs_in_order)
 
 
@@ -91,15 +95,17 @@ def read_json_lines(text: str | Path, costs: CostFiles) -> list[Hypothesis]:
     hypotheses: list[Hypothesis] = []
     counts: Counter[str] = Counter()
     for line in lines_of(text):
-        value = _json_object(line)
+        value = parse_json_object(line.text, line.place, error=InputError)
         utterance = value.get("utterance")
         words = value.get("text", value.get("words"))
-        words = words.split() if isinstance(words, str) else words
-        if not isinstance(utterance, str) or not isinstance(words, list) or not all(isinstance(w, str) for w in words):
+        if not isinstance(utterance, str) or not isinstance(words, str | list):
             raise InputError(f'{line.place}: needs "utterance", a text, and "text" or "words"')
+        written = _spaced(words) if isinstance(words, str) else _joined(words, line.place)
+        if "\n" in written:
+            raise InputError(f"{line.place}: a line feed stands in the words; a hypothesis is one line")
         counts[utterance] += 1
         scores = {f"{name}_cost": _json_cost(value, name, line.place) for name in ("acoustic", "language", "graph")}
-        hypotheses.append(Hypothesis(utterance, counts[utterance], " ".join(words), **scores, place=line.place))
+        hypotheses.append(Hypothesis(utterance, counts[utterance], written, **scores, place=line.place))
     return hypotheses
 
 
@@ -107,23 +113,31 @@ def read_references(path: Path) -> dict[str, tuple[str, ...]]:
     """Kaldi's text: `utt words`, once for each utterance."""
     references: dict[str, tuple[str, ...]] = {}
     for line in lines_of(path):
-        utterance, *words = line.text.split()
+        utterance, words = first_field(line.text)
         if utterance in references:
-            raise InputError(f"{line.place}: a second reference for the utterance {utterance!r}")
-        references[utterance] = tuple(words)
+            raise InputError(f"{line.place}: a second reference for the utterance {shortened(utterance)!r}")
+        references[utterance] = tuple(words_of(words))
     if not references:
         raise InputError(f"{path}: no references")
     return references
 
 
-def _json_object(line: Line) -> dict[str, Any]:
-    try:
-        value = json.loads(line.text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{line.place}: not JSON: {error.msg} at character {error.colno}") from error
-    if not isinstance(value, dict):
-        raise InputError(f"{line.place}: not a JSON object")
-    return value
+def _spaced(words: str) -> str:
+    """Words with one space between them."""
+    return " ".join(words_of(words))
+
+
+def _joined(words: list[Any], place: str) -> str:
+    """A list of words as a text. Raises InputError where a member is no word."""
+    for word in words:
+        if not isinstance(word, str):
+            raise InputError(f'{place}: "words" holds something that is not a text')
+        if not word or " " in word:
+            raise InputError(
+                f'{place}: {shortened(word)!r} in "words" is not one word, for spaces separate words; '
+                'split it, or give the whole as "text"'
+            )
+    return " ".join(words)
 
 
 def _json_cost(value: dict[str, Any], name: str, place: str) -> float | None:
@@ -174,7 +188,7 @@ def _costs_in_order(path: Path, keys: Sequence[str]) -> list[float]:
 
 
 def _fields(line: Line, counts: Iterable[int]) -> list[str]:
-    parts = line.text.split()
+    parts = fields_of(line.text)
     if len(parts) not in counts:
-        raise InputError(f"{line.place}: should be an id and a cost, not {line.text!r}")
+        raise InputError(f"{line.place}: should be an id and a cost, not {shortened(line.text)!r}")
     return parts

@@ -1,37 +1,44 @@
 """The project's C++, compiled on first use with the system's compiler and kept in the cache folder.
 
-Whoever asks gets the library or None, and takes a plain path on None: no compiler, no cache folder, a compiler that
-fails, RECURLM_NATIVE=0. `native_status` tells which.
+`native_library` returns the library, or None; callers then use the plain path. Reasons for None are a missing compiler
+or cache folder, a compiler that fails, a library that another user could have written, and RECURLM_NATIVE=0;
+`native_status` says which. `building.py` compiles and checks.
 """
 
 import ctypes
 import functools
-import hashlib
 import os
-import shlex
-import shutil
-import subprocess
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch  # the library borrows its OpenMP threads, which must be there when it is loaded
-from platformdirs import user_cache_path
 from torch import Tensor
 
-from recurlm.files import keep, temporary_file
+from recurlm.kernels.native.building import Library, UnusableError, load_library
 
-SOURCES = sorted(Path(__file__).parent.glob("*.cpp"))
-HEADERS = sorted(Path(__file__).parent.glob("*.h"))
-COMPILERS = ("g++", "c++", "clang++")
-OPTIONS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi")
-COMPILING_SECONDS = 120
 SLACK_ROWS = 48  # a tile reads up to 15 rows and 31 columns too far, and a row may be one number
 TILE_COLUMNS, TILE_DEPTH, TILE_SIZE = 16, 32, 16 * 32
 
 
 def native_library() -> ctypes.CDLL | None:
     """The compiled functions of this room, or None where they cannot be had."""
-    return _outcome()[0]
+    library = _outcome()[0]
+    return None if library is None else library.functions
+
+
+def native_digest() -> str | None:
+    """SHA-256 of the library's file, in hexadecimal, or None where there is no library."""
+    library = _outcome()[0]
+    return None if library is None else library.digest
+
+
+def native_instructions() -> str | None:
+    """The widest instructions that the library was compiled for; None where there is no library."""
+    library = native_library()
+    if library is None:
+        return None
+    library.recurlm_instructions.restype = ctypes.c_char_p
+    name: bytes = library.recurlm_instructions()
+    return name.decode()
 
 
 def native_status() -> str:
@@ -77,49 +84,13 @@ def with_slack(rows: int, columns: int) -> Tensor:
 
 
 @functools.cache
-def _outcome() -> tuple[ctypes.CDLL | None, str]:
+def _outcome() -> tuple[Library | None, str]:
     if os.environ.get("RECURLM_NATIVE") == "0":
         return None, "switched off by RECURLM_NATIVE=0"
     try:
-        compiler = _compiler()
-        if compiler is None:
-            return None, f"no C++ compiler: none of {', '.join(COMPILERS)} is installed, and CXX names none"
-        path = _compiled(compiler)
-        return ctypes.CDLL(str(path)), str(path)
-    except subprocess.CalledProcessError as error:
-        told = error.stderr.decode(errors="replace").strip() or f"exit code {error.returncode}"
-        return None, f"{error.cmd[0]} fails: {told.splitlines()[0]}"
-    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        library = load_library()
+    except UnusableError as error:
+        return None, str(error)
+    except OSError as error:
         return None, f"cannot be built or loaded: {error}"
-
-
-def _compiler() -> list[str] | None:
-    """The words that start a C++ compiler: CXX's, or the first that is installed."""
-    chosen = shlex.split(os.environ.get("CXX", ""))
-    if chosen:
-        return chosen if shutil.which(chosen[0]) else None
-    return next(([path] for name in COMPILERS if (path := shutil.which(name))), None)
-
-
-def _compiled(compiler: list[str]) -> Path:
-    """The library's file, compiled unless the same source, compiler and processor have been met before."""
-    macros = _run(compiler, "-dM", "-E", "-x", "c++", os.devnull)  # they tell the compiler's version and the processor
-    sources = [path.read_bytes() for path in (*SOURCES, *HEADERS)]
-    key = hashlib.sha256(b"\0".join([*sources, shlex.join((*compiler, *OPTIONS)).encode(), macros])).hexdigest()[:24]
-    target = user_cache_path("recurlm", appauthor=False) / "native" / f"{key}.so"
-    if not target.exists():
-        with temporary_file(target.parent) as file:
-            _run(compiler, "-shared", "-fPIC", *map(str, SOURCES), "-o", file.name)
-            with open(file.name, "r+b") as written:  # a linker may replace the file instead of filling it
-                keep(written, target)
-    return target
-
-
-def _run(compiler: list[str], *arguments: str) -> bytes:
-    return subprocess.run(
-        [*compiler, *OPTIONS, *arguments],
-        check=True,
-        capture_output=True,
-        stdin=subprocess.DEVNULL,
-        timeout=COMPILING_SECONDS,
-    ).stdout
+    return library, str(library.path)

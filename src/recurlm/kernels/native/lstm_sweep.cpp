@@ -113,6 +113,25 @@ extern "C" int32_t recurlm_has_bfloat16_tiles() {
 #endif
 }
 
+// The widest instructions that the compiler was allowed to use.
+extern "C" const char* recurlm_instructions() {
+#if defined(RECURLM_HAS_BFLOAT16) && defined(__AMX_BF16__)
+    return "amx-bf16";
+#elif defined(RECURLM_HAS_BFLOAT16)
+    return "avx512-bf16";
+#elif defined(__AVX512F__)
+    return "avx512";
+#elif defined(__AVX2__)
+    return "avx2";
+#elif defined(__AVX__)
+    return "avx";
+#elif defined(__SSE2__)
+    return "sse2";
+#else
+    return "baseline";
+#endif
+}
+
 // A weight matrix (4 units, depth) as tiles of B: [16 units][depth in tiles][gate].
 extern "C" void recurlm_lstm_pack(const float* weight, uint16_t* packed, int64_t units, int64_t depth,
                                   int64_t threads) {

@@ -1,0 +1,254 @@
+"""Compiles the project's C++, keeps the library in a folder of its own, and trusts only what this user or root wrote.
+
+The folder is `compiled` in the user's cache folder, with mode 0700. Beside a library NAME.so lies NAME.json: the
+SHA-256 of the library and the command that built it. NAME is made from the sources, the compiler's files, the options
+and the processor's features, so that a library built for one processor is never loaded on another, and no compiler
+starts where the library is there already. A library without its digest, or with another one, is built again.
+"""
+
+import contextlib
+import ctypes
+import hashlib
+import json
+import os
+import platform
+import shlex
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+from recurlm.files import keep, locked, remove_partial, temporary_file
+
+SOURCES = sorted(Path(__file__).parent.glob("*.cpp"))
+HEADERS = sorted(Path(__file__).parent.glob("*.h"))
+TRIAL = Path(__file__).with_name("trial.py")
+COMPILERS = ("g++", "c++", "clang++")
+OPTIONS = ("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi")
+COMPILING_SECONDS = 120
+USUAL_SECONDS = 10
+TARGET = "RECURLM_NATIVE_TARGET"
+WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+LARGEST_LIBRARY = 64 << 20
+
+
+class UnusableError(Exception):
+    """Why there is no library, in a line for people."""
+
+
+class UntrustedError(UnusableError):
+    """A file or folder that another user could have written."""
+
+
+@dataclass(frozen=True)
+class Library:
+    """A library that was loaded, its file and the SHA-256 of its bytes."""
+
+    functions: ctypes.CDLL
+    path: Path
+    digest: str
+
+
+def load_library() -> Library:
+    """The library from the cache, compiled first where it is not there. Raises UnusableError or OSError."""
+    compiler = find_compiler()
+    options = [*OPTIONS, f"-march={os.environ.get(TARGET) or 'native'}"]
+    name = _name(compiler, options)
+    folder = user_cache_path("recurlm", appauthor=False) / "compiled"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    with _opened(folder) as place:
+        return _loaded(place, folder, name) or _built(place, folder, name, [*compiler, *options])
+
+
+def find_compiler() -> list[str]:
+    """The words that start a C++ compiler: CXX's, or the first that is installed. Raises UnusableError."""
+    try:
+        chosen = shlex.split(os.environ.get("CXX", ""))
+    except ValueError as error:
+        raise UnusableError(f"CXX cannot be read as a command: {error}") from error
+    if chosen and shutil.which(chosen[0]):
+        return chosen
+    found = None if chosen else next(filter(None, map(shutil.which, COMPILERS)), None)
+    if found is None:
+        raise UnusableError(f"no C++ compiler: none of {', '.join(COMPILERS)} is installed, and CXX names none")
+    return [found]
+
+
+def run_compiler(command: Sequence[str], seconds: float = COMPILING_SECONDS) -> None:
+    """Run a command in a process group of its own, which ends with it: in time, too late, or interrupted.
+
+    Raises UnusableError with the first line of its complaint.
+    """
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        complaint = process.communicate(timeout=seconds)[1].decode(errors="replace").strip()
+    except subprocess.TimeoutExpired as error:
+        raise UnusableError(f"{command[0]} did not finish within {seconds:g} seconds and was ended") from error
+    finally:
+        _end(process)
+    if process.returncode:
+        reason = complaint.splitlines()[0] if complaint else f"exit code {process.returncode}"
+        raise UnusableError(f"{command[0]} fails: {reason}")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End what is left of a process and of its children."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if os.name == "posix":
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+    process.wait()
+    if process.stderr is not None:
+        process.stderr.close()
+
+
+def _name(compiler: Sequence[str], options: Sequence[str]) -> str:
+    """What decides the library: its sources, the compiler's files, the words of its command, the processor."""
+    sources = [path.read_bytes() for path in (*SOURCES, *HEADERS)]
+    programs = [_described(found) for word in compiler if (found := shutil.which(word))]
+    words = [shlex.join([*compiler, *options]), *programs, _processor_features()]
+    return hashlib.sha256(b"\0".join([*sources, *(word.encode() for word in words)])).hexdigest()[:24]
+
+
+def _described(program: str) -> str:
+    """A program's own file, its size and when it changed: another version differs in one of them."""
+    path = os.path.realpath(program)
+    facts = os.stat(path)
+    return f"{path} {facts.st_size} {facts.st_mtime_ns}"
+
+
+def _processor_features() -> str:
+    """All that the system tells of the processor's instructions."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    features = [line.partition(":")[2] for line in lines if line.lower().startswith(("flags", "features"))]
+    first = " ".join(sorted(features[0].split())) if features else platform.processor()
+    return f"{platform.machine()} {first}"
+
+
+@contextlib.contextmanager
+def _opened(folder: Path) -> Iterator[int | None]:
+    """A descriptor of the folder, so that what was checked is what is used; None where the system has no such thing."""
+    if not hasattr(os, "O_DIRECTORY"):
+        yield None
+        return
+    try:
+        place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except NotADirectoryError as error:
+        raise UntrustedError(f"{folder}: is not a folder or is a link; remove it") from error
+    try:
+        _refuse_foreign(os.fstat(place), folder)
+        yield place
+    finally:
+        os.close(place)
+
+
+def _refuse_foreign(facts: os.stat_result, path: Path) -> None:
+    """Raises UntrustedError where anybody but this user and root could have written a file or folder."""
+    if not hasattr(os, "getuid"):
+        return
+    if facts.st_uid not in (0, os.getuid()):
+        raise UntrustedError(f"{path}: belongs to another user (number {facts.st_uid}); remove it")
+    if facts.st_mode & WRITABLE_BY_OTHERS:
+        raise UntrustedError(f"{path}: can be written by other users; remove it")
+
+
+def _loaded(place: int | None, folder: Path, name: str) -> Library | None:
+    """The library where it is there and has its digest. Raises UntrustedError."""
+    try:
+        record = json.loads(_read(place, folder, f"{name}.json"))
+        digest = hashlib.sha256(_read(place, folder, f"{name}.so")).hexdigest()
+    except (FileNotFoundError, ValueError):
+        return None
+    if not isinstance(record, dict) or record.get("sha256") != digest:
+        return None
+    # through the descriptor: the folder that was checked, whatever its path leads to by now
+    inside = Path(f"/proc/self/fd/{place}")
+    return Library(
+        ctypes.CDLL(str((inside if inside.exists() else folder) / f"{name}.so")), folder / f"{name}.so", digest
+    )
+
+
+def _read(place: int | None, folder: Path, file: str) -> bytes:
+    """The bytes of a regular file that only this user or root can have written. Raises UntrustedError."""
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        descriptor = os.open(file if place is not None else folder / file, flags, dir_fd=place)
+    except OSError as error:
+        if (folder / file).is_symlink():
+            raise UntrustedError(f"{folder / file}: is a link; remove it") from error
+        raise
+    with os.fdopen(descriptor, "rb") as opened:
+        facts = os.fstat(descriptor)
+        _refuse_foreign(facts, folder / file)
+        if not stat.S_ISREG(facts.st_mode):
+            raise UntrustedError(f"{folder / file}: is not a regular file; remove it")
+        return opened.read(LARGEST_LIBRARY)
+
+
+def _built(place: int | None, folder: Path, name: str, command: Sequence[str]) -> Library:
+    """Compile the library, try it in a process of its own, and keep it. Raises UnusableError."""
+    with locked(folder):
+        found = _loaded(place, folder, name)  # another process may have been quicker
+        if found is not None:
+            return found
+        remove_partial(folder)
+        print(
+            f"recurlm: compiling its C++ library once, about {USUAL_SECONDS} seconds (RECURLM_NATIVE=0 does without)",
+            file=sys.stderr,
+            flush=True,
+        )
+        with temporary_file(folder) as file:
+            run_compiler([*command, "-shared", "-fPIC", *map(str, SOURCES), "-o", file.name])
+            _try(file.name)
+            content = Path(file.name).read_bytes()
+        record = {"sha256": hashlib.sha256(content).hexdigest(), "command": shlex.join(command)}
+        _write(folder / f"{name}.json", (json.dumps(record) + "\n").encode())
+        _write(folder / f"{name}.so", content)
+        library = _loaded(place, folder, name)
+    if library is None:
+        raise UnusableError(f"{folder / name}.so: was written, but reads back differently")
+    return library
+
+
+def _write(target: Path, content: bytes) -> None:
+    """A file that only this user reads and writes, whatever the umask."""
+    with temporary_file(target.parent) as file:
+        os.chmod(file.name, 0o600)
+        file.write(content)
+        keep(file, target)
+
+
+def _try(library: str) -> None:
+    """One small operation of each kind, where an instruction that the processor lacks ends only that process."""
+    try:
+        subprocess.run(
+            [sys.executable, "-I", str(TRIAL), library],
+            check=True,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=COMPILING_SECONDS,
+        )
+    except subprocess.CalledProcessError as error:
+        complaint = error.stderr.decode(errors="replace").strip().splitlines()
+        reason = complaint[-1] if complaint else f"ended by signal {-error.returncode}"
+        raise UnusableError(f"the compiled library does not run on this processor: {reason}") from error
+    except subprocess.TimeoutExpired as error:
+        raise UnusableError("the compiled library hangs when it is tried") from error

@@ -1,0 +1,80 @@
+"""What a user must know who trains too short, or on a text that is smaller than the one it is measured on."""
+
+import itertools
+
+import numpy as np
+
+from recurlm.config import Recipe
+from recurlm.evaluation.perplexity import Perplexity, exponential
+from recurlm.text.codec import EncodedText
+from recurlm.text.store import PreparedCorpus
+from recurlm.text.vocabulary import EOS_ID
+from recurlm.training.counters import Counters
+from recurlm.training.progress import duration
+from recurlm.training.validation import Validator
+from recurlm.wording import counted
+
+LEAST_EPOCHS = 0.1
+COUNTED_TOKENS = 10_000_000
+"""Tokens of the training text from which word frequencies are taken, at most."""
+BLOCK = 1 << 20
+
+
+def validation_warnings(corpus: PreparedCorpus, recipe: Recipe) -> list[str]:
+    """A line where validation reads more text than training does."""
+    split = recipe.validation.split
+    validated, trained = len(corpus[split].ids), len(corpus["train"].ids)
+    if validated <= trained * recipe.validation.every:
+        return []
+    return [
+        f"       each validation reads {validated:,} tokens, more than an epoch of training with its {trained:,}\n"
+        "       --time-limit TIME validates on a part of them; --set validation.every=N validates less often"
+    ]
+
+
+def advice(measured: Perplexity, counters: Counters, validator: Validator, epochs: int, limit: float | None) -> str:
+    """A sentence where a run has learned next to nothing, with the time that it needs; else empty.
+
+    That is where it read less than a tenth of its text, or where its perplexity is not below that of the frequencies
+    of the tokens in the training text. `measured` is of the first of the held-out texts, `epochs` the recipe's.
+    """
+    train = validator.corpus["train"]
+    read = counters.tokens / len(train.ids)
+    text = validator.text(validator.held_out[0], exact=counters.exact)
+    by_frequency = unigram_perplexity(train, text, eos=validator.options.protocol != "mxnet")
+    worse = not measured.value < by_frequency
+    if read >= LEAST_EPOCHS and not worse:
+        return ""
+    said = f"the model has learned next to nothing in {counted(counters.step, 'step')}, {read:.2g} epochs"
+    if worse:
+        said += (
+            f"; its perplexity of {measured.value:,.5g} is no better than word frequencies alone: {by_frequency:,.5g}"
+        )
+    return f"{said}\n       {_remedy(counters, read, epochs, limit)}"
+
+
+def _remedy(counters: Counters, read: float, epochs: int, limit: float | None) -> str:
+    seconds = (counters.seconds - counters.validation_seconds) / max(read, 1e-9)
+    needed = (
+        f"one epoch takes {duration(seconds)} at this speed, the recipe's {epochs:,} take {duration(epochs * seconds)}"
+    )
+    if limit is None or read >= epochs:
+        return f"{needed}: train for more epochs, or with another optimizer.learning_rate"
+    return f"{needed}: give a longer --time-limit, or a smaller recipe, such as --recipe demo"
+
+
+def unigram_perplexity(train: EncodedText, text: EncodedText, *, eos: bool = True) -> float:
+    """The perplexity of a text under the frequencies of tokens in another, each counted once more than it is there.
+
+    Without `eos` the ends of sentences are not counted.
+    """
+    ids = np.asarray(text.ids)
+    ids = ids if eos else ids[ids != EOS_ID]
+    size = 1 + max(int(ids.max(initial=0)), *(int(block.max()) for block in _blocks(train)))
+    counts = sum((np.bincount(block, minlength=size) for block in _blocks(train)), np.ones(size, np.int64))
+    return exponential(float(-np.log(counts[ids] / counts.sum()).sum()), max(len(ids), 1))
+
+
+def _blocks(text: EncodedText) -> list[np.ndarray]:
+    ids = text.ids[:COUNTED_TOKENS]
+    return [np.asarray(ids[start : start + BLOCK]) for start in itertools.chain(range(0, len(ids), BLOCK))]
