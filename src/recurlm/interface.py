@@ -37,7 +37,7 @@ from recurlm.evaluation.nbest import NBestList
 from recurlm.evaluation.perplexity import Perplexity, Tick, given_buckets, perplexity
 from recurlm.evaluation.reading import State, check_state, initial_state, model_digest, read
 from recurlm.evaluation.rescoring import Combination, RescoredList, rescore
-from recurlm.evaluation.sampling import SamplingOptions, prompt_logprob, sample, summed_logprobs
+from recurlm.evaluation.sampling import SamplingOptions, check_samples_fit, prompt_logprob, sample, summed_logprobs
 from recurlm.evaluation.scores import LineScore
 from recurlm.evaluation.scoring import Scorer, ScoringOptions
 from recurlm.models.language_model import LanguageModel
@@ -274,6 +274,7 @@ class Model:
         with a token that the vocabulary lacks, and for a state of another model.
         """
         options = self._drawable(_sampling_options(options, temperature, top_k, top_p), allow_unk)
+        check_samples_fit(count, tokens, self.network.vocabulary_size)
         draws = itertools.islice(self._sample(prompt, options, ending, count, seed, state), tokens)
         samples = collect(draws, count, self.codec, ending)
         rows = [sample.ids for sample in samples]

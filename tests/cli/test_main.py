@@ -1,4 +1,5 @@
 import pytest
+from typer.testing import CliRunner
 
 from recurlm.cli import main as program
 
@@ -44,3 +45,24 @@ def test_texts_of_any_language_can_be_printed_wherever_output_goes(recurlm, trai
     done = recurlm("score", trained, "-", stdin="你好 é\n", PYTHONIOENCODING="ascii")
     assert done.returncode == 0, done.stderr
     assert "你好" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["generate", "R", "--beam", "1000000000000"],
+        ["generate", "R", "--count", "10000000000000000000"],
+        ["generate", "R", "--tokens", "1000000000000"],
+        ["generate", "R", "--top-k", "1000000000000"],
+        ["train", "--epochs", "1000000000"],
+        ["search", "--trials", "1000000000000"],
+        ["rescore", "R", "list", "--nbest", "1000000000000"],
+        ["graph", "default", "--vocabulary", "1000000000000"],
+        ["eval", "R", "--full-batches", "1000000000000"],
+        ["adapt", "R", "--method", "cache", "--tune", "valid", "--tune-tokens", "1000000000000"],
+    ],
+)
+def test_numbers_that_no_machine_has_room_or_time_for_are_refused_before_work(arguments):
+    result = CliRunner().invoke(program.app, arguments)
+    assert result.exit_code == 2
+    assert "less than or equal to" in result.output

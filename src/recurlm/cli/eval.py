@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from recurlm.cli.console import (
+    MOST_AT_ONCE,
     CacheDirectoryOption,
     DataDirectoryOption,
     DeviceOption,
@@ -31,7 +32,13 @@ def evaluate(
     protocol: Annotated[str, typer.Option("--protocol", help="stream, sentence or mxnet.")] = "stream",
     full_batches: Annotated[
         int | None,
-        typer.Option("--full-batches", min=1, metavar="N", help="mxnet only: drop rows that do not fill a batch of N."),
+        typer.Option(
+            "--full-batches",
+            min=1,
+            max=MOST_AT_ONCE,
+            metavar="N",
+            help="mxnet only: drop rows that do not fill a batch of N.",
+        ),
     ] = None,
     oov: UnknownOption = "unk",
     with_: Annotated[

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from recurlm.cli.console import DeviceOption, JsonOption, RunArgument, UnknownOption, message, print_json
+from recurlm.cli.console import MOST_AT_ONCE, DeviceOption, JsonOption, RunArgument, UnknownOption, message, print_json
 
 
 def rescore(
@@ -42,7 +42,13 @@ def rescore(
     ] = None,
     paths: Annotated[
         int | None,
-        typer.Option("--nbest", min=1, metavar="N", help="How many word sequences a lattice gives. [default: 100]"),
+        typer.Option(
+            "--nbest",
+            min=1,
+            max=MOST_AT_ONCE,
+            metavar="N",
+            help="How many word sequences a lattice gives. [default: 100]",
+        ),
     ] = None,
     carry: Annotated[
         bool, typer.Option("--carry", help="Read each list after the best hypotheses before it, as one text.")
