@@ -81,3 +81,10 @@ def test_bytes_in_words() -> None:
         "4.2 GB",
         "100 PB",
     ]
+
+
+def test_columns_of_a_validation_that_cannot_fit_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = recipe(model={"hidden_sizes": [1000]}, validation={"columns": 1_000_000})
+    monkeypatch.setattr(capacity, "machine_memory", lambda: 7 * 10**9)
+    with pytest.raises(InputError, match=r"validation would take at least 8.0 GB"):
+        check_training_fits(values, 10, tokens=100)
