@@ -1,6 +1,7 @@
 """`recurlm score`: the log-probability of every token of every line."""
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -95,6 +96,8 @@ def score(
         # piped lines are scored as they come; open_text would wait for the last one
         lines = decoded_lines(raw_lines(sys.stdin.buffer, "standard input"), "standard input")
         size, digest = None, ""
+    elif _is_empty(Path(file)):
+        lines, size, digest = iter(()), 0, ""
     else:
         text = open_text(file, cache_directory=cache_directory)
         lines, size, digest = text.lines(), text.size, text.sha256
@@ -112,6 +115,10 @@ def score(
     if state_out is not None:
         scorer.state.save(state_out)
     _report(scorer, digest)
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_file() and not path.stat().st_size
 
 
 def _report(scorer: "Scorer", digest: str) -> None:
