@@ -26,6 +26,7 @@ LEVELS = {
     "evaluation": 3,
     "checkpoints": 3,
     "interface": 4,
+    "verification": 4,
     "diagnosis": 4,
     "training": 4,
     "bridges": 5,

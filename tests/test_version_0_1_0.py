@@ -83,8 +83,12 @@ def test_a_run_stopped_in_the_middle_of_an_epoch_ends_as_an_undisturbed_one(tmp_
     counters = json.loads(next(run.glob("checkpoints/step-*/counters.json")).read_text())
     assert counters["index"] > 0
     request = TrainingRequest(out=run, resume=True, cache_directory=tmp_path / "cache", offline=True)
+    heard: list[str] = []
+    watcher = Silent()
+    watcher.say = heard.append  # type: ignore[method-assign]
     with StopRequest() as stop:
-        prepare_training(request, Silent()).fit(stop)
+        prepare_training(request, watcher).fit(stop)
+    assert any("which kernels began this run is not recorded" in line or "not bit for bit" in line for line in heard)
     undisturbed = safetensors.torch.load_file(FIXTURES / "run" / "model.safetensors")
     resumed = safetensors.torch.load_file(run / "model.safetensors")
     assert undisturbed.keys() == resumed.keys()

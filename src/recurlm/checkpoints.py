@@ -30,6 +30,7 @@ from recurlm.models.language_model import LanguageModel
 from recurlm.models.memory_estimate import check_model_fits, model_shapes
 from recurlm.tensor_files import ITEM_BYTES, LARGEST_HEADER, check_shapes, finite_tensors, read_header
 from recurlm.text.codec import TOKENIZER_FILE, VOCABULARY_FILE, Codec
+from recurlm.text.recorded import RecordedCorpus
 
 CONFIG_FILE = "config.json"
 MODEL_FILE = "model.safetensors"
@@ -130,6 +131,10 @@ class RunFolder:
     def recipe(self) -> Recipe:
         """The recipe the run was made with."""
         return parse_recorded_recipe(self.config()["recipe"], str(self.path / CONFIG_FILE))
+
+    def corpus(self) -> RecordedCorpus:
+        """The texts that the run learned from."""
+        return RecordedCorpus.from_config(self.config(), str(self.path))
 
     def codec(self) -> Codec:
         """The run's tokenization and vocabulary."""

@@ -7,9 +7,11 @@ the processor therefore do not tell what runs. `runs` tries one small operation 
 
 import ctypes
 import functools
+import platform
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -93,6 +95,17 @@ def prefers_onednn_products() -> bool:
     capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     mkl: bool = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
     return "AMD" in str(capabilities.get("cpu_name")) and mkl and runs("onednn product fp32")
+
+
+def processor_name() -> str:
+    """What the system calls the processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    told = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return told or str(capabilities.get("cpu_name") or platform.processor() or platform.machine())
 
 
 def keep_freed_memory() -> None:

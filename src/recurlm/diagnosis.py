@@ -14,9 +14,24 @@ import torch
 import torch.nn.functional as F
 
 from recurlm.config import ModelOptions, XavierInitialisation
-from recurlm.devices import bf16_is_fast
+from recurlm.devices import (
+    bf16_is_fast,
+    processor_name,
+    resolve_device,
+    resolve_precision,
+    runs,
+    slower_than_fp32,
+)
 from recurlm.errors import CorruptFileError, RecurlmError
-from recurlm.kernels.native import has_bfloat16_tiles, has_tiles, native_library, native_status
+from recurlm.kernels.linear_cross_entropy import loss_in_tiles
+from recurlm.kernels.native import (
+    has_bfloat16_tiles,
+    has_tiles,
+    native_instructions,
+    native_library,
+    native_status,
+)
+from recurlm.kernels.recurrent_sweep import LSTMPath, lstm_path
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
 from recurlm.text.corpora import default_cache_directory, local_file, named_corpora
@@ -28,6 +43,15 @@ TOLERANCE = {"cpu": 1e-4, "cuda": 5e-3}
 """Largest relative difference; cuDNN multiplies with ten bits of mantissa (TF32)."""
 
 
+LSTM_PATHS: dict[LSTMPath, str] = {
+    "tiles": "in bfloat16 tiles of the compiled library",
+    "onednn bf16": "through oneDNN in bfloat16",
+    "widened tiles": "in bfloat16 tiles of the compiled library, widened to float32",
+    "onednn fp32": "through oneDNN in float32",
+    "torch fp32": "step by step through torch in float32",
+}
+
+
 def diagnose(data_directory: Path | None, cache_directory: Path | None) -> dict[str, Any]:
     """Versions, processor, devices, fast paths, extras, cache, corpora, and the self-test of each device."""
     return {
@@ -35,6 +59,7 @@ def diagnose(data_directory: Path | None, cache_directory: Path | None) -> dict[
         "processor": _processor(),
         "devices": _devices(),
         "fast_paths": _fast_paths(),
+        "jobs": _jobs(),
         "native_library": native_status(),
         "extras": _extras(),
         "cache": _cache(cache_directory),
@@ -58,20 +83,11 @@ def _processor() -> dict[str, Any]:
 
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return {
-        "name": _model_name() or capabilities.get("cpu_name") or platform.processor() or platform.machine(),
+        "name": processor_name(),
         "features": {feature: capabilities[feature] for feature in FEATURES if feature in capabilities},
         "vector_code": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
     }
-
-
-def _model_name() -> str | None:
-    """What Linux calls the processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return None
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)
 
 
 def _devices() -> list[str]:
@@ -87,7 +103,8 @@ def _fast_paths() -> dict[str, bool]:
     onednn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     mkl: bool = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
     return {
-        "onednn_lstm": onednn and bool(torch.backends.mkldnn.enabled),
+        "onednn_lstm": onednn and bool(torch.backends.mkldnn.enabled) and runs("lstm fp32"),
+        "onednn_lstm_bf16": onednn and bool(torch.backends.mkldnn.enabled) and runs("lstm bf16"),
         "mkl": mkl,
         "bf16": bf16_is_fast(),
         "native": native_library() is not None,
@@ -95,6 +112,35 @@ def _fast_paths() -> dict[str, bool]:
         "bf16_tiles": has_bfloat16_tiles(),
         "cudnn": torch.cuda.is_available() and torch.backends.cudnn.enabled,
     }
+
+
+def _jobs() -> dict[str, dict[str, str]]:
+    """For each job what computes it without --precision, and what `--precision bf16` would choose where it is taken."""
+    device = resolve_device("auto")
+    training = {name: _precision_in_words(name, device) for name in ("auto", "bf16")}
+    return {
+        "training": training,
+        "scoring": {"auto": training["auto"], "bf16": training["bf16"], "default": _precision_in_words("fp32", device)},
+        "evaluation": {"default": _precision_in_words("fp32", device)},
+        "generation": {"default": _generation_in_words(device)},
+    }
+
+
+def _precision_in_words(name: str, device: torch.device) -> str:
+    """The precision that a name stands for, and the paths of LSTM and softmax loss in it."""
+    precision = resolve_precision(name, device)
+    if device.type != "cpu":
+        return f"{precision} through cuDNN"
+    bf16 = precision == "bf16"
+    loss = "in tiles" if loss_in_tiles(bf16) else "in chunks"
+    slower = slower_than_fp32(precision, device)
+    return f"{precision}; LSTM {LSTM_PATHS[lstm_path(bf16)]}; softmax loss {loss}" + (f"; {slower}" if slower else "")
+
+
+def _generation_in_words(device: torch.device) -> str:
+    if device.type == "cpu" and has_tiles():
+        return f"LSTM and softmax in bfloat16 tiles of the compiled library ({native_instructions()}); else fp32"
+    return "fp32, step by step from the equations"
 
 
 def _extras() -> dict[str, str | None]:

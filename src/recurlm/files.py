@@ -41,7 +41,6 @@ LARGEST_EXPANDED = 64 << 30
 LARGEST_EXPANSION = 200
 """How many times as large as a gzip file its content may be, once that is larger than `FREE_EXPANSION`."""
 FREE_EXPANSION = 64 << 20
-ABANDONED_SECONDS = 24 * 3600
 
 
 @contextlib.contextmanager
@@ -166,7 +165,7 @@ def write_within(folder: Path, name: str, content: bytes) -> None:
 
     A link in its place is replaced, never followed: whoever handed the folder over may have set it.
     """
-    with temporary_file(folder) as file:
+    with named_errors(folder / name), temporary_file(folder) as file:
         file.write(content)
         keep(file, folder / name)
 
@@ -270,7 +269,7 @@ def _lives(process: int) -> bool:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
         with contextlib.suppress(OSError):

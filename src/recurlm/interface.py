@@ -8,6 +8,7 @@ model.generate("the", tokens=20, temperature=0.8, seed=1)
 """
 
 import itertools
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,7 +21,7 @@ from torch import Tensor
 from recurlm.checkpoints import RunFolder
 from recurlm.config import Recipe
 from recurlm.devices import resolve_precision
-from recurlm.errors import InputError, UsageError
+from recurlm.errors import InputError, RecurlmWarning, UsageError
 from recurlm.evaluation.adaptation import (
     TUNING_TOKENS,
     Adaptation,
@@ -43,12 +44,15 @@ from recurlm.evaluation.scoring import Scorer, ScoringOptions
 from recurlm.models.language_model import LanguageModel
 from recurlm.text.codec import Codec, EncodedText
 from recurlm.text.corpora import open_part
+from recurlm.text.recorded import RecordedCorpus
 from recurlm.text.sources import Text
 from recurlm.text.unknown import UnknownRule
 from recurlm.text.vocabulary import EOS, EOS_ID
 
 _Options = TypeVar("_Options", SamplingOptions, BeamOptions)
 UNTIL_LAST_TOKEN = Ending()
+SEEN = "training"
+"""What a signature says of a text that the model learned from."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +91,11 @@ class Generation:
 class Model:
     """A trained recurrent language model with its vocabulary."""
 
-    def __init__(self, network: LanguageModel, codec: Codec, recipe: Recipe, source: str = "") -> None:
-        self.network, self.codec, self.recipe, self.source = network, codec, recipe, source
+    def __init__(
+        self, network: LanguageModel, codec: Codec, recipe: Recipe, corpus: RecordedCorpus | None = None
+    ) -> None:
+        """`corpus` is what the model learned from, where that is known."""
+        self.network, self.codec, self.recipe, self.corpus = network, codec, recipe, corpus
 
     def perplexity(
         self,
@@ -108,19 +115,22 @@ class Model:
         A corpus is measured on its test split unless `split` says otherwise; a file is measured whole unless
         `split` asks for the part that training would hold out. `oov` says what unknown tokens count: unk, skip,
         floor:LOGPROB or share:N (see `UnknownRule`). Raises InputError for a text that cannot be read or, where the
-        vocabulary has no ``<unk>`` and the rule needs it, holds an unknown token.
+        vocabulary has no ``<unk>`` and the rule needs it, holds an unknown token; CorruptFileError where the corpus
+        that the model learned from was altered. A text that the model learned from gives a RecurlmWarning and is
+        marked in the signature.
         """
         rule = UnknownRule.parse(oov)
         where = {"data_directory": data_directory, "cache_directory": cache_directory, "offline": offline}
-        encoded = self.codec.encode(self._text(text, split, where), rule)
-        return perplexity(
+        measured = self._text(text, split, where)
+        result = perplexity(
             self.network,
-            encoded,
+            self.codec.encode(measured, rule),
             protocol,
             buckets=given_buckets(self.recipe.batches),
             full_batches=full_batches,
             tick=tick,
         )
+        return result.seen_by(SEEN) if self.learned_from(measured) else result
 
     def adapt(
         self,
@@ -145,23 +155,48 @@ class Model:
             refuse_test(tune_on)
         roots = None
         if isinstance(options, DynamicRMS):
-            roots = gathered_roots(self.network, self._encoded(None, "train", where), options, tick=tick)
+            roots = gathered_roots(self.network, self._encoded("train", where), options, tick=tick)
         tuning = None
         if tune_on is not None:
-            chosen_by = self._encoded(None, tune_on, where)
+            chosen_by = self._encoded(tune_on, where)
             tuning = tune(self.network, chosen_by, options, tune_on, roots=roots, tokens=tuning_tokens, tick=tick)
             options = tuning.best
-        encoded = self._encoded(text, split, where)
-        return adapted_perplexity(self.network, encoded, options, roots=roots, tuning=tuning, tick=tick)
+        measured = self._text(text, split, where)
+        encoded = self.codec.encode(measured)
+        result = adapted_perplexity(self.network, encoded, options, roots=roots, tuning=tuning, tick=tick)
+        if self.learned_from(measured):
+            return replace(result, static=result.static.seen_by(SEEN), adapted=result.adapted.seen_by(SEEN))
+        return result
 
-    def _encoded(self, text: str | Path | None, split: str | None, where: dict[str, Any]) -> EncodedText:
-        return self.codec.encode(self._text(text, split, where))
+    def learned_from(self, text: Text) -> bool:
+        """Whether the model learned from a text or from a part of it, which then gives a RecurlmWarning."""
+        learned = self.corpus is not None and self.corpus.learned_from(text)
+        if learned:
+            warnings.warn(
+                f"the model learned from {text.name} or a part of it: figures on it say nothing about new text",
+                RecurlmWarning,
+                stacklevel=3,
+            )
+        return learned
+
+    def _encoded(self, split: str, where: dict[str, Any]) -> EncodedText:
+        """A split of the corpus that the model learned from."""
+        return self.codec.encode(self._text(None, split, where))
 
     def _text(self, text: str | Path | None, split: str | None, where: dict[str, Any]) -> Text:
-        specification = self.source if text is None else str(text)
-        if not specification:
-            raise InputError("name a text: this model does not say which corpus it learned from")
-        return open_part(specification, "test" if text is None and split is None else split, **where)
+        if text is None:
+            if self.corpus is None:
+                raise InputError("name a text: this model does not say which corpus it learned from")
+            return self.corpus.part(split or "test", **where)
+        measured = open_part(str(text), split, **where)
+        if self.corpus is not None and self.corpus.is_altered(str(text), measured):
+            warnings.warn(
+                f"{text} is no longer the text that {self.corpus.place} learned from: figures on it may be of lines "
+                "that the model has learned",
+                RecurlmWarning,
+                stacklevel=3,
+            )
+        return measured
 
     @cached_property
     def digest(self) -> str:
@@ -406,7 +441,6 @@ def load(path: str | Path, *, device: str = "cpu") -> Model:
     Raises InputError where there is no run, CorruptFileError where a file was altered.
     """
     folder = RunFolder(Path(path))
-    config = folder.config()
-    codec = folder.codec()
+    corpus, codec = folder.corpus(), folder.codec()
     network = folder.load_model(codec).to(torch.device(device))
-    return Model(network, codec, folder.recipe(), config["corpus"]["source"])
+    return Model(network, codec, folder.recipe(), corpus)

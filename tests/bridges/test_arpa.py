@@ -1,12 +1,15 @@
 import gzip
+import hashlib
 import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from recurlm.bridges.arpa import read_arpa, write_arpa
+from recurlm.bridges.arpa import COMMENT, read_arpa, write_arpa
 from recurlm.errors import CorruptFileError, InputError
+from recurlm.text.recorded import LearnedText
+from recurlm.training.kneser_ney import kneser_ney, text_codec
 
 ARPA = """made by hand
 
@@ -118,3 +121,30 @@ def test_files_that_cannot_be_read_are_refused(tmp_path):
     end.write_text("\\data\\\nngram 1=1\n\\1-grams:\n-1\t<s>\n\\end\\\n")
     with pytest.raises(CorruptFileError, match="lack </s>"):
         read_arpa(end)
+
+
+@pytest.mark.parametrize("name", ["model.arpa", "model.arpa.gz"])
+def test_a_written_file_says_which_text_it_was_estimated_from(write_text, tmp_path, name):
+    text = write_text("a b c\nb c a\nc a b b\n" * 5)
+    model, _ = kneser_ney(text, text_codec(text), 2)
+    write_arpa(model, tmp_path / name)
+    assert read_arpa(tmp_path / name).learned == (LearnedText.of(text),)
+    content = (tmp_path / name).read_bytes()
+    head = (gzip.decompress(content) if name.endswith(".gz") else content).partition(b"\\data\\")[0].splitlines()
+    assert hashlib.sha256(text.path.read_bytes()).hexdigest().encode() in head[0]
+    assert all(not line or line.startswith(b"#") for line in head)  # what KenLM asks of lines before the head
+
+
+def test_files_of_other_programs_say_nothing_of_their_text(path):
+    assert read_arpa(path).learned == ()
+    path.write_text("# made by hand\n" + ARPA)
+    assert read_arpa(path).learned == ()
+
+
+@pytest.mark.parametrize(
+    "value", ["", "{}", '{"learned": 1}', '{"learned": [{}]}', '{"learned": [{"digest": 1}]}', "[" * 999]
+)
+def test_a_comment_that_was_altered_is_refused_with_its_line(path, value):
+    path.write_text(f"\n{COMMENT}{value}\n{ARPA}")
+    with pytest.raises(CorruptFileError, match=r"model\.arpa, line 2: "):
+        read_arpa(path)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from recurlm.kernels.native import native_library
+
 SENTENCES = ["the red fruit is a cherry", "the yellow fruit is a lemon", "the green fruit is a lime", "it is sweet"]
 SMALL = [
     "text.minimum_count=1",
@@ -22,8 +24,9 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """A clean environment with a cache of its own and no network."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("RECURLM_")}
+    """A clean environment with a cache of its own and no network; the library is compiled before a command needs it."""
+    native_library()
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("RECURLM_") or "NATIVE" in key}
     cache = tmp_path_factory.mktemp("cache")
     return kept | {"RECURLM_CACHE_DIR": str(cache), "RECURLM_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 

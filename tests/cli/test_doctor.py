@@ -89,3 +89,46 @@ def test_wrong_folders_are_told(invoke, tmp_path):
     assert result.exit_code == 0
     assert "NOT writable; choose another with --cache-dir" in result.stdout
     assert "absent is missing" in result.stdout
+
+
+def test_each_job_tells_what_computes_it(invoke, monkeypatch):
+    monkeypatch.setattr("recurlm.diagnosis.has_tiles", lambda: False)
+    jobs = json.loads(invoke("--json").stdout)["jobs"]
+    assert set(jobs) == {"training", "scoring", "evaluation", "generation"}
+    assert set(jobs["training"]) == {"auto", "bf16"}
+    assert jobs["evaluation"]["default"].startswith("fp32; LSTM ")
+    assert jobs["generation"] == {"default": "fp32, step by step from the equations"}
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_bf16_is_chosen_where_it_is_fast_and_said_to_be_slow_where_not(invoke, monkeypatch, fast):
+    monkeypatch.setattr("recurlm.devices.bf16_is_fast", lambda: fast)
+    training = json.loads(invoke("--json").stdout)["jobs"]["training"]
+    assert training["auto"].split(";")[0] == ("bf16" if fast else "fp32")
+    assert training["bf16"].startswith("bf16; LSTM ")
+    assert training["bf16"].endswith("does not multiply bfloat16 in hardware") != fast
+
+
+PATHS = [
+    ({"has_bfloat16_tiles": True, "has_tiles": True, "onednn": True}, "in bfloat16 tiles of the compiled library"),
+    ({"has_bfloat16_tiles": False, "has_tiles": True, "onednn": True}, "through oneDNN in bfloat16"),
+    (
+        {"has_bfloat16_tiles": False, "has_tiles": True, "onednn": False},
+        "in bfloat16 tiles of the compiled library, widened to float32",
+    ),
+    ({"has_bfloat16_tiles": False, "has_tiles": False, "onednn": False}, "through oneDNN in float32"),
+]
+
+
+@pytest.mark.parametrize(("there", "path"), PATHS)
+def test_the_path_of_an_lstm_is_the_first_that_can_be_had(invoke, monkeypatch, there, path):
+    monkeypatch.setattr(recurrent_sweep, "has_bfloat16_tiles", lambda: there["has_bfloat16_tiles"])
+    monkeypatch.setattr(recurrent_sweep, "has_tiles", lambda: there["has_tiles"])
+    monkeypatch.setattr(recurrent_sweep, "runs", lambda operation: operation == "lstm fp32" or there["onednn"])
+    report = invoke()
+    assert f"training    --precision bf16: bf16; LSTM {path}; " in report.stdout
+
+
+def test_a_missing_library_has_its_reason(invoke, monkeypatch):
+    monkeypatch.setattr("recurlm.diagnosis.native_status", lambda: "no C++ compiler: none of g++ is installed")
+    assert "library     no C++ compiler: none of g++ is installed" in invoke().stdout

@@ -2,6 +2,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -239,3 +240,27 @@ def test_log_lines_say_where_the_run_is(
     line = next(line for line in done.stderr.splitlines() if "step 10 " in line)
     assert re.search(r"epoch 1 .*loss \d.*perplexity \d.*lr \d.*tokens/s.*sentences/s.*left \d+:\d\d", line)
     assert done.stdout.strip() == str(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "why", ["a compiler that fails", "no compiler", "a cache that cannot be written", "switched off"]
+)
+def test_a_run_that_goes_on_without_its_library_says_that_it_is_not_bit_for_bit(
+    recurlm: Command, trained: Path, tmp_path: Path, why: str
+) -> None:
+    if json.loads((trained / "config.json").read_text())["kernels"]["library"] == "none":
+        pytest.skip("there is no library here")
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    (tmp_path / "file").write_text("")
+    variables = {
+        "a compiler that fails": {"CXX": "/bin/false", "XDG_CACHE_HOME": str(tmp_path)},
+        "no compiler": {"CXX": "", "PATH": str(tmp_path)},
+        "a cache that cannot be written": {"XDG_CACHE_HOME": str(tmp_path / "file")},
+        "switched off": {"RECURLM_NATIVE": "0"},
+    }[why]
+    done = recurlm("train", "--out", run, "--resume", **variables)
+    assert done.returncode == 0, done.stderr
+    assert "goes on, but not bit for bit as the undisturbed run: compiled library none (was " in done.stderr
+    events = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [event["kernels"]["library"] for event in events if event["event"] == "resume"] == ["none"]

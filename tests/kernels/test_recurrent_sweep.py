@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from marks import needs_tiles
+from recurlm.kernels import recurrent_sweep
 from recurlm.kernels.recurrent_sweep import step_by_step
 from recurlm.models.cells import CELLS, Cell
 
@@ -115,3 +117,24 @@ def test_a_sweep_under_bf16_autocast_is_close_and_can_be_carried_and_learnt(kind
     torch.testing.assert_close(rounded, exact, rtol=0.05, atol=0.05)
     rounded.sum().backward()
     assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in cell.parameters())
+
+
+@pytest.mark.parametrize("there", [set(), {"lstm fp32"}, {"lstm fp32", "lstm bf16"}])
+@pytest.mark.parametrize("tiles", [False, pytest.param(True, marks=needs_tiles)])
+def test_where_a_path_cannot_be_had_the_next_one_computes_the_same(monkeypatch, there, tiles):
+    """oneDNN without an LSTM for a processor, in either precision, with the compiled library and without it."""
+    cell = drawn_cell("lstm", torch.float32)
+    sequence, state = drawn_input(torch.float32, cell)
+    leaves = [sequence, *state, *cell.weights]
+    expected = values_and_gradients(lambda: [(swept := step_by_step(cell, sequence, state))[0], *swept[1]], leaves)
+    if "lstm bf16" in there and not recurrent_sweep.runs("lstm bf16"):
+        pytest.skip("oneDNN has no LSTM in bfloat16 for this processor")
+    monkeypatch.setattr(recurrent_sweep, "runs", lambda operation: operation in there)
+    monkeypatch.setattr(recurrent_sweep, "has_bfloat16_tiles", lambda: False)
+    monkeypatch.setattr(recurrent_sweep, "has_tiles", lambda: tiles)
+    for bf16, tolerance in ((False, 2e-5), (True, 0.05)):
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            output, last = cell.sweep(sequence, state)
+        ours = values_and_gradients(lambda: [output.float(), *(part.float() for part in last)], leaves)  # noqa: B023
+        for one, other in zip(ours, expected, strict=True):
+            torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance)

@@ -11,6 +11,8 @@ from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
 from recurlm.tensor_files import tensor_bytes
 from recurlm.text.codec import Codec
+from recurlm.text.corpora import open_source
+from recurlm.text.recorded import describe
 from recurlm.text.tokenization import Characters, Words
 from recurlm.text.vocabulary import Vocabulary
 
@@ -30,6 +32,8 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         folder = RunFolder(tmp_path / name)
         folder.save_model(tensor_bytes(network.weights()))
         source = {"source": str(tmp_path / "corpus")}
+        if (tmp_path / "corpus").exists():
+            source |= describe(open_source(str(tmp_path / "corpus")))
         folder.create({"recipe": recipe.model_dump(mode="json"), "corpus": source}, codec)
         return folder.path
 

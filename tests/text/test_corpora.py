@@ -157,6 +157,38 @@ def test_a_gzip_file_is_unpacked_once(tmp_path, monkeypatch):
     assert open_text(tmp_path / "book.txt.gz", cache_directory=tmp_path / "cache").path == corpus.train.path
 
 
+@pytest.mark.parametrize("damage", ["altered", "cut short", "missing", "no digest", "another digest", "a link"])
+def test_an_altered_copy_of_the_content_of_a_gzip_file_is_made_again(tmp_path, damage):
+    path = tmp_path / "book.txt.gz"
+    path.write_bytes(gzip.compress(LINES))
+    copy = open_text(path, cache_directory=tmp_path / "cache").path
+    seal = copy.with_name("book.txt.sha256")
+    assert seal.read_text() == f"sha256:{hashlib.sha256(LINES).hexdigest()}"
+    if damage in ("altered", "cut short"):
+        copy.write_bytes(LINES[::-1] if damage == "altered" else LINES[:-1])
+    elif damage in ("missing", "a link"):
+        copy.unlink()
+        if damage == "a link":
+            (tmp_path / "elsewhere").write_text("mine")
+            copy.symlink_to(tmp_path / "elsewhere")
+    else:
+        seal.write_text("md5:0" if damage == "another digest" else "")
+    assert open_text(path, cache_directory=tmp_path / "cache").path == copy
+    assert copy.read_bytes() == LINES
+    assert not copy.is_symlink()
+    assert damage != "a link" or (tmp_path / "elsewhere").read_text() == "mine"
+
+
+def test_a_link_in_the_place_of_the_embedded_text_is_replaced(tmp_path):
+    path = open_source("python-docs", cache_directory=tmp_path / "cache").train.path
+    content = path.read_bytes()
+    path.unlink()
+    (tmp_path / "mine").write_text("mine")
+    path.symlink_to(tmp_path / "mine")
+    assert open_source("python-docs", cache_directory=tmp_path / "cache").train.path.read_bytes() == content
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
 @pytest.mark.parametrize(
     "content",
     [

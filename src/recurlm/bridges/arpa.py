@@ -2,26 +2,34 @@ r"""ARPA files: back-off n-gram models as text, the format of SRILM, KenLM and o
 
 A head ``\data\`` with the number of n-grams of each order, then a section an order, ``\1-grams:`` and so on, a line an
 n-gram: log10 of its probability, its words, and log10 of its back-off weight (0 where left out); at last ``\end\``.
--99 stands for the logarithm of zero.
+-99 stands for the logarithm of zero. A file written here begins with a comment, which other programs skip: the texts
+that the model was estimated from, so that a figure on one of them can say so.
 """
 
 import gzip
+import json
 import math
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from io import BufferedRandom, BufferedReader, BufferedWriter
 from pathlib import Path
 
 import numpy as np
 
+from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError, InputError
 from recurlm.files import LONGEST_ENTRY, gunzipped, how_to_raise, new_content, opened, raised, raw_lines
 from recurlm.models.ngram import SENTENCE_END, SENTENCE_START, Floats, NGramModel, Section
 from recurlm.text.lines import decoded_lines, fields_of
+from recurlm.text.recorded import LearnedText
 from recurlm.text.vocabulary import EOS
+from recurlm.version import VERSION
 
 LOG_ZERO = -99.0
+COMMENT = "# estimated by recurlm from "
+"""KenLM skips lines before the head that begin with #; SRILM skips all."""
 NEPERS = math.log(10)
 HIGHEST_ORDER = 32
 MOST_NGRAMS = 500_000_000
@@ -46,6 +54,7 @@ class _Reader:
         self.path = path
         self.number = 0
         self.ids: dict[str, int] = {}
+        self.learned: tuple[LearnedText, ...] = ()
         packed = path.suffix == ".gz"
         self._size = None if packed else os.fstat(file.fileno()).st_size or None
         raw = raw_lines(
@@ -60,7 +69,7 @@ class _Reader:
             if name not in self.ids:
                 raise CorruptFileError(f"{self.path}: its 1-grams lack {name}, so no sentence can be measured")
         try:
-            return NGramModel.from_sections(tuple(self.ids), sections)
+            return replace(NGramModel.from_sections(tuple(self.ids), sections), learned=self.learned)
         except InputError as error:
             raise CorruptFileError(f"{self.path}: {error}") from error
 
@@ -79,7 +88,7 @@ class _Reader:
 
     def _counts(self) -> list[int]:
         """Numbers of n-grams by order, from the head; the line after it is the first section's."""
-        if not any(line.strip(" \t") == "\\data\\" for line in self._lines):
+        if not any(self._is_data(line) for line in self._lines):
             raise CorruptFileError(f"{self.path}: not an ARPA file (no line \\data\\)")
         counts: list[int] = []
         while match := re.fullmatch(r"ngram[ \t]+([0-9]+)[ \t]*=[ \t]*([0-9]{1,18})", line := self._filled_line()):
@@ -91,6 +100,16 @@ class _Reader:
             raise self._error("a count such as 'ngram 1=5000' is expected here")
         self._expect(line, "\\1-grams:")
         return counts
+
+    def _is_data(self, line: str) -> bool:
+        """Whether the head begins here; the comment before it is kept."""
+        if line.startswith(COMMENT):
+            place = f"{self.path}, line {self.number}"
+            learned = parse_json_object(line.removeprefix(COMMENT), place).get("learned")
+            if not isinstance(learned, list):
+                raise self._error("the comment says nothing of the texts that the model was estimated from")
+            self.learned = tuple(LearnedText.from_json(value, place) for value in learned)
+        return line.strip(" \t") == "\\data\\"
 
     def _check_count(self, counts: list[int]) -> None:
         if len(counts) > HIGHEST_ORDER:
@@ -153,6 +172,9 @@ def write_arpa(model: NGramModel, path: Path) -> None:
 def _write(model: NGramModel, file: BufferedRandom | BufferedWriter | gzip.GzipFile) -> None:
     listed = [~np.isnan(level.log_probabilities) for level in model.levels]
     head = [f"ngram {order}={marks.sum()}" for order, marks in enumerate(listed, 1)]
+    if model.learned:
+        comment = {"recurlm": VERSION, "learned": [each.to_json() for each in model.learned]}
+        file.write(f"{COMMENT}{json.dumps(comment)}\n\n".encode())
     file.write("\n".join(["\\data\\", *head, ""]).encode())
     ngrams = [""]
     for order, (level, marks) in enumerate(zip(model.levels, listed, strict=True), 1):

@@ -43,6 +43,9 @@ def _lines(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "devices", ", ".join(report["devices"])
     yield "fast paths", _yes_and_no(report["fast_paths"])
     yield "library", report["native_library"]
+    for job, choices in report["jobs"].items():
+        for choice, path in choices.items():
+            yield job, path if choice == "default" else f"--precision {choice}: {path}"
     for package, version in report["extras"].items():
         yield package, version or f"absent; pip install 'recurlm[{EXTRAS[package]}]' brings it"
     writable = "writable" if cache["writable"] else "NOT writable; choose another with --cache-dir or RECURLM_CACHE_DIR"

@@ -124,6 +124,8 @@ def _print_mixture(mixture: "Mixture") -> None:
     for each, weight in zip(mixture.measurements, mixture.weights, strict=True):
         print(f"{each.name:<{width}}  {each.perplexity.value:>10.3f}  {weight:.4f}")
     print(f"{'mixture':<{width}}  {mixture.perplexity.value:>10.3f}")
+    for warning in mixture.warnings:
+        print(f"warning: {warning}")
     print()
     _print(mixture.perplexity)
 

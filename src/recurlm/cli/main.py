@@ -28,6 +28,7 @@ from recurlm.cli.score import score
 from recurlm.cli.search import search
 from recurlm.cli.threads import settle_threads
 from recurlm.cli.train import train
+from recurlm.cli.verify import verify
 from recurlm.cli.vocabulary import vocabulary
 from recurlm.errors import RecurlmError, RecurlmWarning
 from recurlm.files import explained
@@ -57,6 +58,7 @@ app.command("vocabulary")(vocabulary)
 app.command("ngram")(ngram)
 app.command("graph")(graph)
 app.command("plot")(plot)
+app.command("verify")(verify)
 app.command("corpora")(corpora)
 app.command("fetch")(fetch)
 app.command("recipes")(recipes)

@@ -25,8 +25,11 @@ def ngram(
     ] = None,
     split: Annotated[
         str | None,
-        typer.Option("--split", help="train, valid or test. [default: train of a corpus, all of a file]"),
+        typer.Option("--split", help="train, valid or test; a file is cut as `train` cuts it. [default: train]"),
     ] = None,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="All of a file, with the parts that `train` leaves to valid and test.")
+    ] = False,
     data_directory: DataDirectoryOption = None,
     cache_directory: CacheDirectoryOption = None,
     offline: OfflineOption = False,
@@ -34,16 +37,20 @@ def ngram(
 ) -> None:
     """Estimate an n-gram model and write it as an ARPA file.
 
-    Interpolated modified Kneser-Ney smoothing. `compare` and `eval --with` read the file.
+    Interpolated modified Kneser-Ney smoothing. `compare` and `eval --with` read the file, which holds the digest of
+    the text: a figure on text that the model was estimated from says so.
     """
     from recurlm.bridges.arpa import write_arpa
     from recurlm.checkpoints import RunFolder
+    from recurlm.errors import UsageError
     from recurlm.files import check_output
     from recurlm.text.corpora import is_single_file, open_part
     from recurlm.training.kneser_ney import kneser_ney, text_codec
 
     check_output(out, [text])
-    part = split if is_single_file(text) else split or "train"
+    if whole and (split is not None or not is_single_file(text)):
+        raise UsageError("--whole takes all of one file; leave --split out, and name a file")
+    part = None if whole else split or "train"
     learned = open_part(text, part, data_directory=data_directory, cache_directory=cache_directory, offline=offline)
     codec = text_codec(learned) if vocabulary is None else RunFolder(vocabulary).codec()
     model, discounts = kneser_ney(learned, codec, order)

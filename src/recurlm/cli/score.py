@@ -67,7 +67,7 @@ def score(
 
     Every line stands alone unless --context carries the state on; its end <eos> is counted.
     """
-    from recurlm.devices import keep_freed_memory, resolve_device
+    from recurlm.devices import keep_freed_memory, resolve_device, slower_than_fp32
     from recurlm.errors import UsageError
     from recurlm.evaluation.reading import State
     from recurlm.evaluation.score_formats import open_writer
@@ -92,15 +92,18 @@ def score(
     if prompt is not None:
         state = model.read(prompt, state=state)
     scorer = model.scorer(state=state, options=options)
+    slower = slower_than_fp32(scorer.options.precision, model.network.device)
+    if slower is not None:
+        message(f"# {slower}")
     if file == "-":
         # piped lines are scored as they come; open_text would wait for the last one
         lines = decoded_lines(raw_lines(sys.stdin.buffer, "standard input"), "standard input")
-        size, digest = None, ""
+        size, digest, seen = None, "", False
     elif _is_empty(Path(file)):
-        lines, size, digest = iter(()), 0, ""
+        lines, size, digest, seen = iter(()), 0, "", False
     else:
         text = open_text(file, cache_directory=cache_directory)
-        lines, size, digest = text.lines(), text.size, text.sha256
+        lines, size, digest, seen = text.lines(), text.size, text.sha256, model.learned_from(text)
     watcher = open_watcher(quiet=sys.stdout.isatty())
     progress = Progress(watcher, size)
     try:
@@ -114,14 +117,14 @@ def score(
         watcher.close()
     if state_out is not None:
         scorer.state.save(state_out)
-    _report(scorer, digest)
+    _report(scorer, digest, seen)
 
 
 def _is_empty(path: Path) -> bool:
     return path.is_file() and not path.stat().st_size
 
 
-def _report(scorer: "Scorer", digest: str) -> None:
+def _report(scorer: "Scorer", digest: str, seen: bool) -> None:
     """The perplexity of it all, what was counted, and a warning where many words are unknown."""
     totals = scorer.totals
     warning = scorer.options.unknown.warning(totals.oov, totals.all_tokens)
@@ -132,4 +135,4 @@ def _report(scorer: "Scorer", digest: str) -> None:
         return
     without = "" if totals.without_oov is None else f", {totals.without_oov:.3f} without oov"
     message(f"# perplexity {totals.perplexity:.3f}{without}")
-    message(f"# {scorer.signature(digest)}")
+    message(f"# {scorer.signature(digest)}" + ("|seen=training" if seen else ""))

@@ -5,7 +5,7 @@ Perplexity = exp(total negative natural log-probability / tokens counted). See d
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -88,6 +88,10 @@ class Perplexity:
     def bits_per_character(self) -> float | None:
         """Bits for each character of the text, line feeds included."""
         return None if self.characters is None else self.nats / self.characters / math.log(2)
+
+    def seen_by(self, models: str) -> "Perplexity":
+        """The same, saying in its signature that these models learned from the text."""
+        return replace(self, signature=f"{self.signature}|seen={models}")
 
     def to_json(self) -> dict[str, Any]:
         """The object that `eval --json` prints."""

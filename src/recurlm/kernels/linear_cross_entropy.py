@@ -61,10 +61,15 @@ def linear_cross_entropy(
         # inside, `needs_input_grad` knows nothing of no_grad
         input, weight, bias = input.detach(), weight.detach(), None if bias is None else bias.detach()
     tiled = skip_ignored and device == "cpu" and dtype == torch.bfloat16 and weight.dtype == torch.float32
-    loss = _TiledLoss if tiled and has_bfloat16_tiles() else _ChunkedLoss
+    loss = _TiledLoss if loss_in_tiles(tiled) else _ChunkedLoss
     with torch.autocast(device, enabled=False):
         total, losses = loss.apply(input, weight, bias, target, ignored, dtype, skip_ignored)  # type: ignore[no-untyped-call]
     return total, losses
+
+
+def loss_in_tiles(bf16: bool) -> bool:
+    """Whether a loss in this precision is computed on this CPU in the native library's tiles."""
+    return bf16 and has_bfloat16_tiles()
 
 
 class _ChunkedLoss(torch.autograd.Function):

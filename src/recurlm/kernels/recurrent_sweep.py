@@ -4,8 +4,9 @@ Each fast path takes and gives what its plain twin, `step_by_step`, takes and gi
 input (T, B, I) and a state of (B, H) tensors in; outputs (T, B, H) and the state after the last step out.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from recurlm.kernels.native import has_bfloat16_tiles, has_tiles
 
 LayerState = tuple[Tensor, ...]
 Weights = tuple[Tensor, Tensor, Tensor, Tensor]
+LSTMPath = Literal["tiles", "onednn bf16", "widened tiles", "onednn fp32", "torch fp32"]
 Step = Callable[[Tensor, LayerState], tuple[Tensor, LayerState]]
 
 
@@ -44,45 +46,41 @@ def flatten(weights: Weights, mode: str) -> None:
         )
 
 
-def lstm(weights: Weights, input: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
-    """LSTM through oneDNN or cuDNN, under bf16 autocast through the project's own tiles where the processor has them.
+def lstm_path(bf16: bool) -> LSTMPath:
+    """How an LSTM is computed on this CPU, each path where those before it cannot be had."""
+    if bf16 and has_bfloat16_tiles():
+        return "tiles"
+    if bf16 and runs("lstm bf16"):
+        return "onednn bf16"
+    if bf16 and has_tiles():
+        return "widened tiles"
+    return "onednn fp32" if runs("lstm fp32") else "torch fp32"
 
-    Weights are weight_ih, weight_hh, bias_ih, bias_hh. Where oneDNN has no bf16 LSTM for this processor, the tiles are
-    widened to float32, and without the native library the layer is computed in float32.
+
+def lstm(weights: Weights, input: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
+    """LSTM through cuDNN, or on a CPU by `lstm_path`.
+
+    Weights are weight_ih, weight_hh, bias_ih, bias_hh.
     """
     hidden, cell = state
-    if not _in_bf16(input):
+    if input.device.type != "cpu":
         return _library_lstm(weights, input, (hidden, cell))
-    if has_bfloat16_tiles():
+    path = lstm_path(_in_bf16(input))
+    if path in ("tiles", "widened tiles"):
         return lstm_tiles(weights, input, (hidden, cell))
-    if runs("lstm bf16"):
-        return _library_lstm(weights, input, (hidden, cell))
-    if has_tiles():
-        return lstm_tiles(weights, input, (hidden, cell))
+    if path == "onednn bf16" or not _in_bf16(input):
+        with nullcontext() if path != "torch fp32" else torch.backends.mkldnn.flags(enabled=False):
+            return _library_lstm(weights, input, (hidden, cell))
     with torch.autocast("cpu", enabled=False):
-        return _library_lstm(weights, input.float(), (hidden.float(), cell.float()))
+        return lstm(weights, input.float(), (hidden.float(), cell.float()))
 
 
 def _library_lstm(weights: Weights, input: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
-    """torch's LSTM; without oneDNN, torch computes it step by step, where oneDNN has none for this processor."""
     hidden, cell = state
-    there = input.device.type != "cpu" or runs("lstm fp32")
-    with nullcontext() if there else _without_onednn():
-        output, hidden, cell = torch.lstm(
-            input, (hidden[None], cell[None]), weights, True, 1, 0.0, torch.is_grad_enabled(), False, False
-        )
+    output, hidden, cell = torch.lstm(
+        input, (hidden[None], cell[None]), weights, True, 1, 0.0, torch.is_grad_enabled(), False, False
+    )
     return output, (hidden[0], cell[0])
-
-
-@contextmanager
-def _without_onednn() -> Iterator[None]:
-    """torch.backends.mkldnn.flags would set TF32 too, which torch answers with a warning on a CPU."""
-    before = torch._C._get_mkldnn_enabled()
-    torch._C._set_mkldnn_enabled(False)
-    try:
-        yield
-    finally:
-        torch._C._set_mkldnn_enabled(before)
 
 
 def gru(weights: Weights, input: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:

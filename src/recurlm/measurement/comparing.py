@@ -18,7 +18,7 @@ from recurlm.evaluation.comparison import (
     widest_differences,
 )
 from recurlm.evaluation.perplexity import finite
-from recurlm.measurement.contenders import Contender, Measurement
+from recurlm.measurement.contenders import Contender, Measurement, learning_warnings
 from recurlm.text.codec import closed_blocks
 from recurlm.text.sources import Text
 from recurlm.text.tokenization import LINE_FEED, Tokenization
@@ -108,7 +108,11 @@ def compare(contenders: Sequence[Contender], text: Text, *, protocol: str = "str
         )
         for (first, second), test, p in zip(places, tests, adjusted, strict=True)
     ]
-    warnings = [*_warnings(contenders, len(ends)), *_unknown_warnings(measurements)]
+    warnings = [
+        *_warnings(contenders, len(ends)),
+        *_unknown_warnings(measurements),
+        *learning_warnings(contenders, text),
+    ]
     return Comparison(text, protocol, seed, len(ends), measurements, intervals, pairs, warnings)
 
 

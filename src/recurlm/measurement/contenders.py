@@ -15,6 +15,7 @@ from recurlm.interface import load
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.ngram import NGramModel
 from recurlm.text.codec import Codec, EncodedText
+from recurlm.text.recorded import RecordedCorpus
 from recurlm.text.sources import Text
 from recurlm.text.tokenization import BytePairs, Tokenization, Words
 
@@ -36,14 +37,20 @@ class Contender:
     """A model that takes part: a run folder's or an ARPA file's.
 
     digest: ``sha256:`` and the first eight hex digits of a run's model digest, as `score` gives it, or ``arpa:`` and
-    those of the file's SHA-256 · source: the corpus a run learned from, empty for ARPA.
+    those of the file's SHA-256 · corpus: what a run learned from, None for ARPA.
     """
 
     name: str
     digest: str
     codec: Codec
     model: LanguageModel | NGramModel
-    source: str = ""
+    corpus: RecordedCorpus | None = None
+
+    def learned_from(self, text: Text) -> bool:
+        """Whether the model learned from a text or from a part of it, as far as it is recorded."""
+        if isinstance(self.model, NGramModel):
+            return any(each.overlaps(text) for each in self.model.learned)
+        return self.corpus is not None and self.corpus.learned_from(text)
 
     def measure(self, text: Text, protocol: str) -> Measurement:
         """Measure a text under stream or sentence; an n-gram model begins every sentence anew under either."""
@@ -55,6 +62,8 @@ class Contender:
         else:
             nats, extra = token_nats(self.model, encoded, protocol), {}
         result = perplexity_of(encoded, nats, protocol, state=self.state(protocol), model=self.digest, **extra)
+        if self.learned_from(text):
+            result = result.seen_by(self.digest)
         return Measurement(self.name, encoded, nats, result)
 
     def state(self, protocol: str) -> str:
@@ -68,6 +77,15 @@ class Contender:
             if isinstance(self.model, NGramModel) and self.codec.vocabulary.unknown_id is None:
                 raise InputError(f"{error}\n{self.name} lacks it; `recurlm ngram --vocabulary RUN` adds it") from error
             raise
+
+
+def learning_warnings(contenders: Sequence[Contender], text: Text) -> list[str]:
+    """A line for each model that learned from a text that is measured, or on which weights are fitted."""
+    return [
+        f"{contender.name} learned from {text.name} or a part of it: its figure there says nothing about new text"
+        for contender in contenders
+        if contender.learned_from(text)
+    ]
 
 
 def open_contenders(paths: Sequence[Path], device: str = "cpu") -> list[Contender]:
@@ -93,7 +111,7 @@ def _run(path: Path, device: str) -> Contender:
     if not path.exists():
         raise InputError(f"{path}: no such run folder or ARPA file")
     model = load(path, device=device)
-    return Contender(str(path), f"sha256:{model.digest[:8]}", model.codec, model.network, model.source)
+    return Contender(str(path), f"sha256:{model.digest[:8]}", model.codec, model.network, model.corpus)
 
 
 def _arpa(path: Path, tokenization: Tokenization) -> Contender:

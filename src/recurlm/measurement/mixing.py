@@ -10,7 +10,7 @@ import numpy as np
 from recurlm.errors import InputError, UsageError
 from recurlm.evaluation.interpolation import AUTO, fit_weights, mixed_nats, parse_weights
 from recurlm.evaluation.perplexity import Perplexity, perplexity_of
-from recurlm.measurement.contenders import Contender, Measurement, open_contenders
+from recurlm.measurement.contenders import Contender, Measurement, learning_warnings, open_contenders
 from recurlm.text.corpora import is_single_file, open_part, open_source
 from recurlm.text.sources import Text
 
@@ -19,13 +19,15 @@ from recurlm.text.sources import Text
 class Mixture:
     """Models mixed by linear interpolation, each alone beside them.
 
-    held_out: the text on which the weights were fitted, or None where they were given.
+    held_out: the text on which the weights were fitted, or None where they were given · warnings: about texts that
+    one of the models learned from.
     """
 
     measurements: list[Measurement]
     weights: tuple[float, ...]
     held_out: Text | None
     perplexity: Perplexity
+    warnings: list[str]
 
     def to_json(self) -> dict[str, Any]:
         """The object that `eval --with --json` prints: that of `eval`, and the models and their weights."""
@@ -35,6 +37,7 @@ class Mixture:
                 {"model": each.name, "weight": weight} | each.perplexity.to_json()
                 for each, weight in zip(self.measurements, self.weights, strict=True)
             ],
+            "warnings": self.warnings,
             "weights": "given" if held_out is None else "em",
             "held_out": None if held_out is None else {"text": held_out.name, "digest": f"sha256:{held_out.sha256}"},
         }
@@ -62,6 +65,9 @@ def mix(
         fitted = [contender.measure(held_out, protocol).nats for contender in contenders]
         weights = fit_weights(np.stack(fitted)).weights
     measurements = [contender.measure(text, protocol) for contender in contenders]
+    warnings = learning_warnings(contenders, text)
+    if held_out is not None:
+        warnings += [f"weights fitted on it are of no use: {each}" for each in learning_warnings(contenders, held_out)]
     nats = mixed_nats(np.stack([each.nats for each in measurements]), weights)
     result = perplexity_of(
         measurements[0].text,
@@ -70,9 +76,12 @@ def mix(
         state="+".join(dict.fromkeys(contender.state(protocol) for contender in contenders)),
         models=",".join(contender.digest for contender in contenders),
         weights=",".join(f"{weight:.4f}" for weight in weights),
-        chosen="given" if held_out is None else f"em:{held_out.sha256[:8]}",
+        chosen="given" if held_out is None else _chosen(contenders, held_out),
     )
-    return Mixture(measurements, weights, held_out, result)
+    seen = [contender.digest for contender in contenders if contender.learned_from(text)]
+    if seen:
+        result = result.seen_by(",".join(seen))
+    return Mixture(measurements, weights, held_out, result, warnings)
 
 
 def evaluate_mixture(
@@ -96,15 +105,30 @@ def evaluate_mixture(
     if weights is not None and held_out is not None:
         raise UsageError("--held-out belongs to --weight auto; weights that are given are not fitted")
     contenders = open_contenders(paths, device)
-    source = text or contenders[0].source
-    if not source:
-        raise UsageError(f"name a text: {paths[0]} does not say which corpus it learned from")
-    measured, beside = _open(source, split if text else split or "test", where)
+    if text is not None:
+        measured, beside = _open(text, split, where)
+    else:
+        measured, beside = _own_texts(contenders[0], split or "test", where)
     if weights is None:
         beside = beside if held_out is None else _held_out(held_out, where)
         if beside is None:
             raise UsageError("--weight auto needs --held-out TEXT here: weights are never fitted on what is measured")
     return mix(contenders, measured, protocol=protocol, weights=weights, held_out=beside if weights is None else None)
+
+
+def _chosen(contenders: Sequence[Contender], held_out: Text) -> str:
+    """What the signature says of the text on which weights were fitted, and of the models that learned from it."""
+    seen = [contender.digest for contender in contenders if contender.learned_from(held_out)]
+    return f"em:{held_out.sha256[:8]}" + (f"(seen by {','.join(seen)})" if seen else "")
+
+
+def _own_texts(contender: Contender, split: str, where: dict[str, Any]) -> tuple[Text, Text | None]:
+    """The split of the corpus that a run learned from, and the valid split beside it where there is another."""
+    corpus = contender.corpus
+    if corpus is None or not corpus.source:
+        raise UsageError(f"name a text: {contender.name} does not say which corpus it learned from")
+    measured = corpus.part(split, **where)
+    return measured, corpus.part("valid", **where) if split != "valid" and "valid" in corpus.splits else None
 
 
 def _open(source: str, split: str | None, where: dict[str, Any]) -> tuple[Text, Text | None]:

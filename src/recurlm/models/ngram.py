@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recurlm.errors import InputError
+from recurlm.text.recorded import LearnedText
 from recurlm.text.vocabulary import EOS, EOS_ID, UNK, Vocabulary
 
 SENTENCE_START, SENTENCE_END = "<s>", "</s>"
@@ -52,10 +53,14 @@ class Section:
 
 @dataclass(frozen=True)
 class NGramModel:
-    """A back-off model; `words` are its unigrams, ``<s>`` and ``</s>`` among them, and `levels` its orders from 1."""
+    """A back-off model; `words` are its unigrams, ``<s>`` and ``</s>`` among them, and `levels` its orders from 1.
+
+    learned: the texts that it was estimated from, where that is known.
+    """
 
     words: tuple[str, ...]
     levels: tuple[Level, ...]
+    learned: tuple[LearnedText, ...] = ()
 
     @classmethod
     def from_sections(cls, words: Sequence[str], sections: Sequence[Section]) -> "NGramModel":

@@ -15,7 +15,18 @@ from platformdirs import user_cache_path
 
 from recurlm.documents import parse_toml
 from recurlm.errors import CorruptFileError, InputError
-from recurlm.files import bounded, digest_of, gunzipped, keep, opened, shown_name, temporary_file, write_within
+from recurlm.files import (
+    LARGEST_EXPANDED,
+    bounded,
+    digest_of,
+    gunzipped,
+    keep,
+    opened,
+    read_bounded,
+    shown_name,
+    temporary_file,
+    write_within,
+)
 from recurlm.text.download import download, matches
 from recurlm.text.python_docs import python_docs
 from recurlm.text.sources import BLOCK_BYTES, Corpus, Text, cut, whole_text
@@ -93,9 +104,12 @@ def open_source(
     return Corpus(text.name, *cut(text))
 
 
-def open_text(specification: str | Path, *, cache_directory: Path | None = None) -> Text:
+def open_text(
+    specification: str | Path, *, cache_directory: Path | None = None, largest: int = LARGEST_EXPANDED
+) -> Text:
     """The whole of one file as a text, uncut: ``-`` (standard input), a ``.gz`` file or any UTF-8 file.
 
+    A ``.gz`` file with more than `largest` bytes in it is refused.
     Raises InputError (missing, empty) or CorruptFileError (a ``.gz`` file that is cut short or altered).
     """
     cache_directory = cache_directory or default_cache_directory()
@@ -106,7 +120,7 @@ def open_text(specification: str | Path, *, cache_directory: Path | None = None)
         with opened(path, pipes=True) as pipe:
             return whole_text(_spool(pipe, str(path), cache_directory), STANDARD_INPUT)
     if path.suffix == ".gz":
-        return whole_text(_decompressed(path, cache_directory), shown_name(Path(path.stem).stem))
+        return whole_text(_decompressed(path, cache_directory, largest), shown_name(Path(path.stem).stem))
     return whole_text(path, shown_name(path.stem))
 
 
@@ -212,16 +226,22 @@ def _embedded_files(cache_directory: Path) -> dict[str, Path]:
 
 def _open_folder(folder: Path, cache_directory: Path) -> Corpus:
     name = shown_name(folder.resolve().name)
-    paths = {split: _split_file(folder, split, alternatives) for split, alternatives in SPLIT_NAMES.items()}
+    paths = split_files(folder)
     train, valid, test = (
-        Text(f"{name}/{split}", text.path)
-        if path and (text := open_text(path, cache_directory=cache_directory))
+        Text(f"{name}/{split}", open_text(paths[split], cache_directory=cache_directory).path)
+        if split in paths
         else None
-        for split, path in paths.items()
+        for split in SPLIT_NAMES
     )
     if train is None:
         raise InputError(f"{folder} has no training text; name one of its files train.txt (and valid.txt, test.txt)")
     return Corpus(name, train, valid, test)
+
+
+def split_files(folder: Path) -> dict[str, Path]:
+    """The regular files of a folder that are its train, valid and test texts, those that there are."""
+    found = {split: _split_file(folder, split, alternatives) for split, alternatives in SPLIT_NAMES.items()}
+    return {split: path for split, path in found.items() if path is not None}
 
 
 def _split_file(folder: Path, split: str, alternatives: str) -> Path | None:
@@ -254,17 +274,22 @@ def _pieces(stream: BinaryIO) -> Iterator[bytes]:
         yield piece
 
 
-def _decompressed(path: Path, cache_directory: Path) -> Path:
+def _decompressed(path: Path, cache_directory: Path, largest: int) -> Path:
+    """The content of a gzip file, kept under that file's digest and with its own beside it."""
     with opened(path) as packed:
         digest = hashlib.file_digest(packed, "sha256").hexdigest()
         target = cache_directory / "decompressed" / digest / path.stem
-        if target.is_file():
+        seal = target.with_name(f"{target.name}.sha256")
+        if seal.is_file() and target.is_file() and read_bounded(seal).decode("latin-1") == digest_of(target):
             return target
         packed.seek(0)
         with temporary_file(target.parent) as file:
-            for piece in _pieces(gunzipped(packed, str(path))):
+            content = hashlib.sha256()
+            for piece in _pieces(gunzipped(packed, str(path), largest)):
+                content.update(piece)
                 file.write(piece)
             keep(file, target)
+    write_within(seal.parent, seal.name, f"sha256:{content.hexdigest()}".encode())
     return target
 
 

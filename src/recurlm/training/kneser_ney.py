@@ -5,7 +5,7 @@ c counts occurrences at the highest order and for n-grams that begin with ``<s>`
 that stand before the n-gram (Kneser and Ney 1995).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from recurlm.errors import InputError
 from recurlm.models.ngram import SENTENCE_END, SENTENCE_START, Floats, Integers, Level, NGramModel
 from recurlm.text.codec import Codec, closed_blocks
+from recurlm.text.recorded import LearnedText
 from recurlm.text.sources import Text
 from recurlm.text.tokenization import LINE_FEED, Words
 from recurlm.text.vocabulary import EOS_ID, Vocabulary
@@ -94,7 +95,8 @@ def kneser_ney(text: Text, codec: Codec, order: int) -> tuple[NGramModel, list[D
     longest = int(np.diff(encoded.ends, prepend=0).max()) + 1
     if order > longest:
         raise InputError(f"{text.name}: its longest sentence has no n-gram of order {order}; use at most {longest}")
-    return _estimated(words, _counted(encoded.ids.astype(np.int64), words, order))
+    model, discounts = _estimated(words, _counted(encoded.ids.astype(np.int64), words, order))
+    return replace(model, learned=(LearnedText.of(text),)), discounts
 
 
 def _counted(ids: Integers, words: tuple[str, ...], order: int) -> list[Counts]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from recurlm.checkpoints import METRICS_FILE, RunFolder
 from recurlm.config import Recipe, Training
 from recurlm.devices import autocast
-from recurlm.errors import RecurlmError, StoppedError
+from recurlm.errors import CorruptFileError, RecurlmError, StoppedError
 from recurlm.evaluation.perplexity import Perplexity
 from recurlm.evaluation.sampling import SamplingOptions, sample
 from recurlm.kernels.embedding import looked_up, teach_rows
@@ -27,6 +27,7 @@ from recurlm.training.advice import advice, validation_warnings
 from recurlm.training.averaging import average_begins, open_average
 from recurlm.training.captured import open_captured_steps
 from recurlm.training.clock import Clock, now
+from recurlm.training.computation import computation
 from recurlm.training.counters import Counters, Result
 from recurlm.training.optimizers import build_optimizer, optimizer_tensors, restore_optimizer, set_rate
 from recurlm.training.penalties import minimised, output_penalty
@@ -146,6 +147,8 @@ class Trainer:
             epochs=self.counters.epoch,
             mirror=self.mirror,
         )
+        begun = {"event": "resume" if self.counters.step else "begin", "step": self.counters.step}
+        self.journal.write(begun | computation(self.model.device.type))
         self.clock.start(self.counters)
         self._saved = now()
         try:
@@ -454,6 +457,18 @@ class Trainer:
         files = self.folder.latest_checkpoint(self.watcher.say)
         if files is None:
             return False
+        try:
+            self._restore(files)
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise CorruptFileError(
+                f"{self.folder.path}: its newest checkpoint does not fit config.json: {error}; begin again in another "
+                "folder"
+            ) from error
+        self.watcher.say(f"going on after step {self.counters.step:,}")
+        return True
+
+    def _restore(self, files: dict[str, bytes]) -> None:
+        """Take over a checkpoint's files. Raises RuntimeError or KeyError where they belong to another model."""
         place = self.folder.path
         self.counters = Counters.from_json(files["counters.json"])
         self.model.load_weights(tensors(files["weights.safetensors"], place))
@@ -465,8 +480,6 @@ class Trainer:
         torch.set_rng_state(saved["random.cpu"])
         if "random.cuda" in saved:
             torch.cuda.set_rng_state(saved["random.cuda"])
-        self.watcher.say(f"going on after step {self.counters.step:,}")
-        return True
 
 
 def _state_tensors(state: State | None) -> dict[str, Tensor]:

@@ -24,7 +24,10 @@ from recurlm.config import (
 from recurlm.devices import resolve_device, resolve_precision
 from recurlm.errors import InputError, UsageError
 from recurlm.text.corpora import STANDARD_INPUT, is_read_once, named_corpora
+from recurlm.text.recorded import describe
+from recurlm.text.sources import Corpus
 from recurlm.text.store import PreparedCorpus
+from recurlm.training.computation import kernels
 from recurlm.version import VERSION
 from recurlm.wording import counted
 
@@ -86,25 +89,41 @@ class RunConfig:
         """Whether the same command gives the same bits: not where the clock ends the run and moves its schedule."""
         return self.time_limit is None
 
-    def to_json(self, corpus: PreparedCorpus, parameters: int) -> dict[str, Any]:
-        """The whole of config.json."""
+    def to_json(self, corpus: PreparedCorpus, parameters: int, texts: Corpus | None = None) -> dict[str, Any]:
+        """The whole of config.json; `texts` are those that the run learns from."""
         return {
             "format": RUN_FORMAT,
             "recurlm": VERSION,
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
-            "corpus": {"source": self.source, "name": corpus.name, "splits": _describe_splits(corpus)},
+            "corpus": {"source": self.source, "name": corpus.name} | self._describe_texts(corpus, texts),
             "vocabulary": {"size": len(corpus.codec.vocabulary), "digest": corpus.codec.vocabulary.digest},
             "parameters": parameters,
             "seed": self.seed,
             "device": self.device,
             "precision": self.precision,
             "threads": self.threads,
+            "kernels": kernels(self.device),
             "time_limit": self.time_limit,
             "repeatable": self.repeatable,
             "start": None if self.start is None else asdict(self.start),
             "recipe_name": self.recipe_name,
             "recipe": self.recipe.model_dump(mode="json"),
+        }
+
+    def _describe_texts(self, corpus: PreparedCorpus, texts: Corpus | None) -> dict[str, Any]:
+        """What is known of each split, and of all texts that the model learned from, before this run too."""
+        counted = {
+            name: {"digest": text.digest, "tokens": len(text.ids), "sentences": len(text.ends), "oov": text.oov}
+            for name, text in corpus.splits.items()
+        }
+        if texts is None:
+            return {"splits": counted}
+        described = describe(texts)
+        earlier = () if self.start is None else RunFolder(Path(self.start.run)).corpus().learned
+        return described | {
+            "splits": {name: described["splits"][name] | counted[name] for name in counted},
+            "learned": [*described["learned"], *(each.to_json() for each in earlier)],
         }
 
 
@@ -279,10 +298,3 @@ def parse_duration(text: str, option: str = "--time-limit") -> float:
     if total <= 0:
         raise UsageError(f"{option} {text}: write it as 90s, 10m, 1.5h or 1h30m")
     return total
-
-
-def _describe_splits(corpus: PreparedCorpus) -> dict[str, Any]:
-    return {
-        name: {"digest": text.digest, "tokens": len(text.ids), "sentences": len(text.ends), "oov": text.oov}
-        for name, text in corpus.splits.items()
-    }

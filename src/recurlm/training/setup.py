@@ -3,10 +3,12 @@
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from recurlm.checkpoints import MODEL_FILE, RunFolder, digest
+from recurlm.devices import slower_than_fp32
 from recurlm.errors import InputError
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
@@ -20,6 +22,7 @@ from recurlm.text.sources import Corpus
 from recurlm.text.store import PreparedCorpus, prepare
 from recurlm.text.unknown import many
 from recurlm.training.clock import Clock, now
+from recurlm.training.computation import changed_computation
 from recurlm.training.loop import AfterValidation, Trainer
 from recurlm.training.progress import Watcher, duration
 from recurlm.training.request import RunConfig, Start, TrainingRequest, open_run, refuse_held
@@ -41,7 +44,7 @@ def prepare_training(
     clock = Clock(config.time_limit, began=loaded if request.began is None else request.began, loaded=loaded)
     begins = not folder.holds_run()
     torch.set_num_threads(config.threads)
-    source_text = _open_source(config, request)
+    source_text = _open_source(config, request, folder)
     if is_read_once(config.source):
         config = replace(config, source=str(source_text.train.path.resolve()))
     corpus = _prepare(source_text, config, folder, request, watcher)
@@ -61,10 +64,11 @@ def prepare_training(
         claim.enter_context(folder.claimed())
         if begins:
             refuse_held(folder)  # another process may have been quicker
-            folder.create(config.to_json(corpus, model.parameter_count()), corpus.codec)
-        else:
-            _check_same_texts(folder, corpus)
+            folder.create(config.to_json(corpus, model.parameter_count(), source_text), corpus.codec)
         _introduce(watcher, config, corpus, source, model, folder)
+        changed = None if begins else changed_computation(folder, config.device)
+        if changed is not None:
+            watcher.say(f"       {changed}")
         return Trainer(
             config.recipe,
             model,
@@ -93,13 +97,19 @@ def _load_start(model: LanguageModel, start: Start) -> None:
         ) from error
 
 
-def _open_source(config: RunConfig, request: TrainingRequest) -> Corpus:
-    source = open_source(
-        config.source,
-        data_directory=request.data_directory,
-        cache_directory=request.cache_directory,
-        offline=request.offline,
-    )
+def _open_source(config: RunConfig, request: TrainingRequest, folder: RunFolder) -> Corpus:
+    """The corpus; one that no command names but a run folder is held to what that recorded."""
+    places: dict[str, Any] = {
+        "data_directory": request.data_directory,
+        "cache_directory": request.cache_directory,
+        "offline": request.offline,
+    }
+    if folder.holds_run():
+        source = folder.corpus().open(**places)
+    elif request.start is not None and request.text is None:
+        source = RunFolder(request.start).corpus().open(**places)
+    else:
+        source = open_source(config.source, **places)
     return replace(source, test=None) if request.without_test else source
 
 
@@ -119,13 +129,6 @@ def _prepare(
     if config.start is not None:
         codec = (folder if folder.holds_run() else RunFolder(Path(config.start.run))).codec()
     return prepare(source, config.recipe.text, cache, report, codec)
-
-
-def _check_same_texts(folder: RunFolder, corpus: PreparedCorpus) -> None:
-    recorded = folder.config()["corpus"]["splits"]
-    for name, text in corpus.splits.items():
-        if name not in recorded or recorded[name]["digest"] != text.digest:
-            raise InputError(f"{folder.path}: the {name} text is no longer the one it was begun with; bring that back")
 
 
 def _introduce(
@@ -156,6 +159,9 @@ def _introduce(
     training = config.recipe.training
     length = counted(training.epochs, "epoch") if training.until == "epochs" else "as many epochs as fit"
     watcher.say(f"run    {folder.path}: {length}{limit}, {config.device}, {config.precision}, seed {config.seed}")
+    slower = slower_than_fp32(config.precision, torch.device(config.device))
+    if slower is not None:
+        watcher.say(f"       {slower}")
     if not config.repeatable:
         watcher.say("       the clock has a say in it, so it cannot be repeated bit for bit")
 

@@ -1,0 +1,220 @@
+"""The texts that a model learned from, as it records them: recognised when they are measured, opened when unaltered."""
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from recurlm.errors import CorruptFileError, InputError
+from recurlm.files import digest_of
+from recurlm.text.corpora import named_corpora, open_source, open_text, split_files
+from recurlm.text.sources import Corpus, Text, cut
+
+PARTS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True)
+class LearnedText:
+    """A text that a model learned from: a range of the bytes of a file.
+
+    digest: hex SHA-256 of the range · whole: that of the file; it and the range are None where they were not recorded.
+    """
+
+    digest: str
+    whole: str | None = None
+    start: int | None = None
+    size: int | None = None
+
+    @classmethod
+    def of(cls, text: Text) -> "LearnedText":
+        """The record of a text."""
+        return cls(text.sha256, file_digest(text), text.start, text.size)
+
+    def overlaps(self, text: Text) -> bool:
+        """Whether a text is this one, or shares bytes with it in one file, wherever copies of the file lie."""
+        if text.sha256 == self.digest:
+            return True
+        if self.start is None or self.size is None or self.whole is None:
+            return False
+        apart = text.start >= self.start + self.size or self.start >= text.start + text.size
+        return not apart and file_digest(text) == self.whole
+
+    def to_json(self) -> dict[str, Any]:
+        """As config.json and ARPA files hold it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Any, place: str) -> "LearnedText":
+        """Read back what `to_json` gave. Raises CorruptFileError naming `place`."""
+        match value:
+            case {"digest": str(), "whole": str() | None, "start": int() | None, "size": int() | None} if (
+                len(value) == 4
+            ):
+                return cls(**value)
+        raise CorruptFileError(f"{place}: describes no text that a model learned from")
+
+
+def file_digest(text: Text) -> str:
+    """Hex SHA-256 of the whole file that a text is a part of."""
+    whole = text.start == 0 and text.size == os.stat(text.path).st_size
+    return text.sha256 if whole else digest_of(text.path).removeprefix("sha256:")
+
+
+def describe(corpus: Corpus) -> dict[str, Any]:
+    """What config.json keeps of the texts of a corpus, to find them and to know them again."""
+    parts = {name: text for name in PARTS if (text := getattr(corpus, name)) is not None}
+    cut = len({text.path for text in parts.values()}) < len(parts)
+    return {
+        "whole": {"digest": file_digest(corpus.train), "bytes": os.stat(corpus.train.path).st_size} if cut else None,
+        "splits": {name: {"digest": text.sha256, "bytes": text.size} for name, text in parts.items()},
+        "learned": [LearnedText.of(corpus.train).to_json()],
+    }
+
+
+@dataclass(frozen=True)
+class RecordedCorpus:
+    """The corpus of a run, as its config.json records it.
+
+    A run folder may come from anywhere, so what it names is opened only if it is a corpus by name, or a regular file
+    or a folder of them with the recorded sizes and digests.
+    """
+
+    place: str
+    source: str
+    splits: Mapping[str, Mapping[str, Any]]
+    whole: Mapping[str, Any]
+    learned: tuple[LearnedText, ...]
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], place: str) -> "RecordedCorpus":
+        """Read ``corpus`` of a config.json; `place` is the run's. Raises CorruptFileError."""
+        corpus: Any = config.get("corpus")
+        if not isinstance(corpus, dict) or not isinstance(corpus.get("source"), str):
+            raise CorruptFileError(f"{place}: config.json describes no corpus")
+        splits, whole = corpus.get("splits") or {}, corpus.get("whole") or {}
+        if not _are_records(splits) or not _are_records({"whole": whole}):
+            raise CorruptFileError(f"{place}: config.json describes no splits of its corpus")
+        return cls(place, corpus["source"], splits, whole, tuple(_learned(corpus, splits, place)))
+
+    def part(self, name: str, **places: Any) -> Text:
+        """The text of a split. Raises InputError where it is no longer there, CorruptFileError where it was altered.
+
+        places: as for `open_source`.
+        """
+        self._check_recorded(name)
+        text = self._opened(places).split(name)
+        self._check(name, text)
+        return text
+
+    def open(self, **places: Any) -> Corpus:
+        """All texts of the corpus that were recorded; raises as `part` does."""
+        self._check_recorded("train")
+        corpus = self._opened(places)
+        for name in self.splits:
+            self._check(name, corpus.split(name))
+        return corpus
+
+    def learned_from(self, text: Text) -> bool:
+        """Whether the model learned from a text or from a part of it."""
+        return any(each.overlaps(text) for each in self.learned) or self._is_beginning(text)
+
+    def is_altered(self, specification: str, text: Text) -> bool:
+        """Whether a text is taken from the source of the run, which is no longer what it was."""
+        if not self._is_source(Path(specification)):
+            return False
+        known = {record.get("digest") for record in (*self.splits.values(), self.whole)}
+        if not self.whole and text.start == 0 and text.sha256 not in known:
+            with suppress(InputError):  # version 0.1.0 recorded the parts of a file alone
+                return cut(text)[0].sha256 not in known
+        return text.sha256 not in known
+
+    @cached_property
+    def _size(self) -> int | None:
+        """Bytes of the file that was cut in three, None where they were not recorded."""
+        return self.whole.get("bytes")
+
+    def _is_source(self, path: Path) -> bool:
+        return self.source not in ("", *named_corpora()) and Path(self.source).resolve() == path.resolve()
+
+    def _is_beginning(self, text: Text) -> bool:
+        """Version 0.1.0 recorded neither the file nor the range; the training part is where a file begins."""
+        return not self.whole and text.start == 0 and self._is_source(text.path)
+
+    def _opened(self, places: dict[str, Any]) -> Corpus:
+        if not self.source:
+            raise InputError("name a text: this model does not say which corpus it learned from")
+        if self.source not in named_corpora():
+            self._check_files(Path(self.source), places.get("cache_directory"))
+        return open_source(self.source, **places)
+
+    def _check_files(self, path: Path, cache_directory: Path | None) -> None:
+        """Refuse, before a byte is read, what is not regular or has not the recorded size."""
+        try:
+            mode = path.stat().st_mode
+        except (OSError, ValueError) as error:
+            raise InputError(f"{self.place}: its text {path} is not there; {_ADVICE}") from error
+        if stat.S_ISDIR(mode):
+            for name, file in split_files(path).items():
+                self._check_file(file, self.splits.get(name, {}).get("bytes"), cache_directory)
+        elif stat.S_ISREG(mode) and self.source != "-":
+            self._check_file(path, self._size, cache_directory)
+        else:
+            raise CorruptFileError(f"{self.place}: its text {path} is neither a regular file nor a folder; {_ADVICE}")
+
+    def _check_file(self, path: Path, size: int | None, cache_directory: Path | None) -> None:
+        if size is None:
+            return
+        if path.suffix == ".gz":
+            try:
+                open_text(path, cache_directory=cache_directory, largest=size)
+            except InputError as error:
+                raise self._altered(path) from error
+        elif path.stat().st_size != size:
+            raise self._altered(path)
+
+    def _check_recorded(self, name: str) -> None:
+        """Nothing is opened whose digest is not known."""
+        if self.source and not ({"digest"} & {*self.splits.get(name, ()), *self.whole}):
+            raise CorruptFileError(f"{self.place}: config.json has no digest of its {name} text; {_ADVICE}")
+
+    def _check(self, name: str, text: Text) -> None:
+        recorded = self.splits.get(name, {}).get("digest")
+        found, expected = text.sha256, recorded
+        if recorded is None and self.whole:  # a search leaves the test text unread
+            found, expected = file_digest(text), self.whole.get("digest")
+        if found != expected:
+            raise self._altered(text.path)
+
+    def _altered(self, path: Path) -> CorruptFileError:
+        return CorruptFileError(
+            f"{path} is no longer the text that {self.place} learned from; bring it back, or\n{_ADVICE}"
+        )
+
+
+_ADVICE = "name a text on the command line to measure that"
+
+
+def _are_records(splits: Any) -> bool:
+    """Whether this is an object of objects with a text for a digest and a number of bytes, where they have them."""
+    return isinstance(splits, dict) and all(
+        isinstance(record, dict)
+        and isinstance(record.get("digest", ""), str)
+        and isinstance(record.get("bytes", 0), int)
+        for record in splits.values()
+    )
+
+
+def _learned(corpus: Mapping[str, Any], splits: Mapping[str, Any], place: str) -> Iterator[LearnedText]:
+    """What was learned from; of a run of version 0.1.0 only the digest of the training text is known."""
+    if "learned" not in corpus:
+        if "digest" in splits.get("train", {}):
+            yield LearnedText(splits["train"]["digest"])
+        return
+    if not isinstance(corpus["learned"], list):
+        raise CorruptFileError(f"{place}: config.json describes no corpus")
+    for value in corpus["learned"]:
+        yield LearnedText.from_json(value, place)
