@@ -591,7 +591,7 @@ class Validation(Section):
         16,
         description="columns read side by side while training; 1 is the exact stream, which the end of the run uses",
     )
-    warm_up: Annotated[int, Field(ge=0)] = Field(
+    warm_up: Annotated[int, Field(ge=0, le=LARGEST_COUNT)] = Field(
         256,
         description="tokens before each column that are read after `<eos>` and not counted, so that the column begins "
         "in a state that the exact stream could have; 0 begins from zeros. Of several columns only",

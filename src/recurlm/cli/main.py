@@ -32,6 +32,7 @@ from recurlm.cli.verify import verify
 from recurlm.cli.vocabulary import vocabulary
 from recurlm.errors import RecurlmError, RecurlmWarning
 from recurlm.files import explained
+from recurlm.terminal import for_terminal
 from recurlm.version import VERSION
 
 settle_threads()  # before a command loads torch
@@ -118,6 +119,7 @@ def main() -> None:
     debug = "--debug" in sys.argv or bool(os.environ.get("RECURLM_DEBUG"))
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")  # as every text that is read
+    sys.stdout, sys.stderr = for_terminal(sys.stdout), for_terminal(sys.stderr)
     try:
         app()
     except RecurlmError as error:

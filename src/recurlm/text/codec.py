@@ -157,6 +157,7 @@ class Encoder:
         self.oov = 0
         self.left_out = 0
         self._unknown = codec.vocabulary.unknown_id
+        rule.check(self._unknown)
         self._ids = _Lookup(codec.vocabulary, refuse=self._unknown is None and rule.needs_unk)
 
     def blocks(self, text: Text) -> Iterator[NDArray[np.uint32]]:
