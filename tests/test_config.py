@@ -433,3 +433,30 @@ def test_every_number_of_a_recipe_has_an_upper_limit() -> None:
     kinds = [kind for several in (*sections().values(), *model_sections().values()) for kind in several]
     keys = [item for kind in kinds for item in kind.model_json_schema()["properties"].items()]
     assert [found for name, schema in keys for found in unbounded(schema, name)] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (f"training.epochs={'[' * 50_000}", "deep inside each other"),
+        (f"training.epochs={'7' * 5_000}", "digits"),
+        ("training.epochs=nan", "nan is not a finite number"),
+        (f"{'a.' * 50_000}a=1", "write it as section.key=value"),
+    ],
+)
+def test_a_change_that_cannot_be_meant_is_an_input_error(change, said):
+    with pytest.raises(InputError, match=said) as error:
+        load_recipe("demo", [change])
+    assert len(str(error.value)) < 500
+
+
+def test_a_recipe_file_is_read_within_bounds(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + recipe_text("demo")[0].encode())
+    assert load_recipe(str(path)) == load_recipe("demo")
+    path.write_bytes(b"# " + b"x" * (1 << 20))
+    with pytest.raises(InputError, match=r"mine\.toml is larger than 1,048,576 bytes"):
+        load_recipe(str(path))
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match=r"mine\.toml: not UTF-8 at byte 0"):
+        load_recipe(str(path))

@@ -13,7 +13,7 @@ from typing import Any
 
 from recurlm.capacity import machine_memory
 from recurlm.config import Recipe, parse_recorded_recipe
-from recurlm.documents import parse_json_object
+from recurlm.documents import json_text, parse_json_object
 from recurlm.errors import CorruptFileError, InputError
 from recurlm.files import (
     LARGEST_DOCUMENT,
@@ -85,7 +85,7 @@ class RunFolder:
         """Begin a run: the configuration and the vocabulary."""
         self._make()
         self.write({name: content.encode() for name, content in codec.files().items()})
-        content = json.dumps(config, indent=2, ensure_ascii=False).encode()
+        content = json_text(config, indent=2).encode()
         self._write_manifest({**self._entries(), CONFIG_FILE: digest(content)})
         # the configuration comes last: a folder that has one has the rest, its manifest too
         write_within(self.path, CONFIG_FILE, content)
@@ -134,7 +134,7 @@ class RunFolder:
         """What config.json says."""
         if not self.holds_run():
             raise InputError(f"{self.path}: not a run folder (no {CONFIG_FILE}); `recurlm train --out` writes one")
-        return parse_json_object(self.read(CONFIG_FILE), str(self.path / CONFIG_FILE))
+        return parse_json_object(self.read(CONFIG_FILE), str(self.path / CONFIG_FILE), file_names=True)
 
     def recipe(self) -> Recipe:
         """The recipe the run was made with."""

@@ -1,6 +1,5 @@
 """What the commands share: data on stdout, progress and messages on stderr, options met more than once."""
 
-import json
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -9,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from recurlm.documents import json_text
+from recurlm.files import shown_name
 from recurlm.wording import counted
 
 if TYPE_CHECKING:
@@ -71,8 +72,8 @@ DeviceOption = Annotated[str, typer.Option("--device", envvar="RECURLM_DEVICE", 
 
 
 def print_json(value: dict[str, Any] | list[Any]) -> None:
-    """One JSON value on one line of stdout; NaN and infinity are refused by the standard and become null."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+    """One JSON value on one line of stdout."""
+    sys.stdout.write(json_text(value) + "\n")
     sys.stdout.flush()
 
 
@@ -83,7 +84,7 @@ def readable(token: str) -> str:
 
 def message(text: str) -> None:
     """One plain line on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    print(shown_name(text), file=sys.stderr, flush=True)
 
 
 def recipe_changes(changes: list[str] | None, epochs: int | None) -> tuple[str, ...]:

@@ -79,7 +79,7 @@ def rescore(
     """
     from recurlm.bridges.nbest.reading import read_nbest
     from recurlm.bridges.nbest.text_lists import CostFiles, read_references
-    from recurlm.bridges.nbest.writing import writer
+    from recurlm.bridges.nbest.writing import check_utterances, writer
     from recurlm.devices import keep_freed_memory, resolve_device
     from recurlm.errors import UsageError
     from recurlm.evaluation.rescoring import combination_for, recombined, report, unknown_tokens
@@ -106,6 +106,8 @@ def rescore(
         lm_scale=lm_scale,
         length_bonus=length_bonus,
     )
+    if out is not None or not (json or tune):
+        check_utterances(file.lists, output_format)
     combination = combination_for(
         file, weight=weight, acoustic_scale=acoustic_scale, lm_scale=lm_scale, length_bonus=length_bonus
     )

@@ -78,7 +78,7 @@ class Table(Writer):
     def _cells(self, token: TokenScore) -> tuple[str, ...]:
         bits = LOG_BASES["2"]
         return (
-            _quoted(token.token),
+            quoted(token.token),
             "NA" if token.id is None else str(token.id),
             self.number(token.logprob),
             "NA" if token.logprob is None else f"{-token.logprob * bits:.9g}",
@@ -203,7 +203,8 @@ def open_writer(name: str, log_base: str | None) -> Writer:
     return WRITERS[name](log_base)
 
 
-def _quoted(token: str) -> str:
+def quoted(token: str) -> str:
+    """A cell of a table that tabs separate: in quotes where it holds a quote, a tab or an end of a line."""
     if not set(token) & set('"\t\r\n'):
         return token
     return '"' + token.replace('"', '""') + '"'

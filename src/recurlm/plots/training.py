@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from recurlm.checkpoints import METRICS_FILE, RunFolder
 from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError, InputError
-from recurlm.files import read_bounded
+from recurlm.files import read_bounded, shown_name
 from recurlm.plots.figure import COLOURS, INK, QUIET, PictureFormat, picture_style, render, save
 from recurlm.plots.layers import network_name
 from recurlm.wording import counted
@@ -96,7 +96,7 @@ class RunLog:
     @property
     def name(self) -> str:
         """The folder's name."""
-        return self.run.resolve().name
+        return shown_name(self.run.resolve().name)
 
     @cached_property
     def losses(self) -> Points:

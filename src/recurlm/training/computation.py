@@ -1,6 +1,5 @@
 """What computes a run: kernels, threads and torch. They decide its last bits, and are recorded and compared."""
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,6 +7,9 @@ import torch
 
 from recurlm.checkpoints import METRICS_FILE, RunFolder
 from recurlm.devices import bf16_is_fast, processor_name
+from recurlm.documents import parse_json_object
+from recurlm.errors import CorruptFileError
+from recurlm.files import read_bounded
 from recurlm.kernels.native import native_digest, native_instructions
 
 Computation = dict[str, Any]
@@ -61,12 +63,13 @@ def _earlier(folder: RunFolder) -> Iterator[Computation]:
     began = {"kernels": config.get("kernels", {}), "threads": config["threads"]}
     yield _flat(began | {"torch": config["versions"]["torch"]})
     path = folder.path / METRICS_FILE
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+    lines = read_bounded(path, error=CorruptFileError).splitlines() if path.is_file() else ()
+    for line in lines:
         try:
-            entry = json.loads(line)
-        except ValueError:
+            entry = parse_json_object(line, METRICS_FILE, finite=False)
+        except CorruptFileError:
             continue
-        if isinstance(entry, dict) and entry.get("event") in ("begin", "resume"):
+        if entry.get("event") in ("begin", "resume"):
             yield _flat({name: entry.get(name) for name in ("kernels", "threads", "torch")})
 
 

@@ -23,6 +23,7 @@ from recurlm.config import (
 )
 from recurlm.devices import resolve_device, resolve_precision
 from recurlm.errors import InputError, UsageError
+from recurlm.files import shown_name
 from recurlm.text.corpora import STANDARD_INPUT, is_read_once, named_corpora
 from recurlm.text.recorded import describe
 from recurlm.text.sources import Corpus
@@ -168,7 +169,7 @@ def new_config(request: TrainingRequest) -> RunConfig:
     device = resolve_device(request.device)
     return RunConfig(
         recipe,
-        Path(_recipe_name(request)).stem,
+        shown_name(Path(_recipe_name(request)).stem),
         _source_name(request.text or _own_corpus(request, recipe)),
         1 if request.seed is None else request.seed,
         device.type,
