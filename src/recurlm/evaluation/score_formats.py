@@ -104,7 +104,7 @@ class LineTable(Writer):
             self.number(line.logprob),
             self.number(line.mean),
             "NA" if line.perplexity is None else f"{line.perplexity:.9g}",
-            _quoted(line.text),
+            quoted(line.text),
         )
         return "\t".join(cells) + "\n"
 

@@ -4,6 +4,9 @@ Every figure is a lower bound in bytes: what it refuses cannot fit.
 """
 
 import math
+from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
 
 import torch
 
@@ -30,13 +33,14 @@ SMALLER = "use smaller model.hidden_sizes, model.embedding_size or a smaller voc
 FEWER = "use a smaller batches.batch_size or shorter batches.bptt or batches.buckets"
 
 
-def model_shapes(options: ModelOptions, vocabulary_size: int) -> dict[str, tuple[int, ...]]:
+@lru_cache(8)
+def model_shapes(options: ModelOptions, vocabulary_size: int) -> Mapping[str, tuple[int, ...]]:
     """The shape of each tensor that `LanguageModel.weights` holds; no memory is allocated for them."""
     if isinstance(options.output, SampledOutput):  # the same weights, without the sampler's tables
         options = options.model_copy(update={"output": SoftmaxOutput()})
     with torch.device("meta"):
         model = LanguageModel(options, vocabulary_size)
-    return {name: tuple(tensor.shape) for name, tensor in model.weights().items()}
+    return MappingProxyType({name: tuple(tensor.shape) for name, tensor in model.weights().items()})
 
 
 def estimate_memory(options: ModelOptions, vocabulary_size: int) -> int:

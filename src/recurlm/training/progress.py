@@ -36,7 +36,7 @@ class Journal:
         self.path, self.mirror = path, mirror
         if path.exists() or path.is_symlink():
             with opened(path, error=CorruptFileError) as file:
-                kept = [line for line in raw_lines(file, str(path)) if _belongs(line, step, epochs)]
+                kept = [line for line in raw_lines(file, str(path)) if line.strip() and _belongs(line, step, epochs)]
             write_within(path.parent, path.name, b"".join(kept))
         self._file = append_within(path.parent, path.name)
 

@@ -5,6 +5,7 @@ a node cannot be among the K best at the end: the same rest would continue each 
 """
 
 import heapq
+import math
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from typing import NamedTuple
@@ -72,6 +73,8 @@ def best_paths(lattice: Lattice, count: int, scales: Scales) -> list[Hypothesis]
     found = _best([iter(paths[end]) for end in lattice.ends if end in paths], count)
     if not found:
         raise InputError(f"{lattice.path}: no path leads from the first node, {lattice.start}, to the end")
+    if not all(math.isfinite(value) for path in found for value in (path.total, path.acoustic, path.language)):
+        raise InputError(f"{lattice.path}: the scores along a path are too large to be added")
     return [
         Hypothesis(
             lattice.head.utterance,
