@@ -591,7 +591,7 @@ class Validation(Section):
         16,
         description="columns read side by side while training; 1 is the exact stream, which the end of the run uses",
     )
-    warm_up: Annotated[int, Field(ge=0)] = Field(
+    warm_up: Annotated[int, Field(ge=0, le=LARGEST_COUNT)] = Field(
         256,
         description="tokens before each column that are read after `<eos>` and not counted, so that the column begins "
         "in a state that the exact stream could have; 0 begins from zeros. Of several columns only",
@@ -676,7 +676,7 @@ def load_recipe(name_or_path: str, changes: Iterable[str] = ()) -> Recipe:
     values = parse_toml(text, place)
     changes = list(changes)
     apply_changes(values, changes)
-    return parse_recipe(values, place + "".join(f" --set {change}" for change in changes))
+    return parse_recipe(values, place + "".join(f" --set {_shortened(change)}" for change in changes))
 
 
 def parse_recipe(values: Mapping[str, Any], place: str) -> Recipe:
@@ -747,14 +747,14 @@ def apply_change(values: dict[str, Any], change: str) -> None:
     path, equals, raw = change.partition("=")
     keys = path.strip().split(".")
     if not equals or not all(keys) or len(keys) > DEEPEST:
-        raise InputError(f"--set {change}: write it as section.key=value, such as --set training.epochs=3")
+        raise InputError(f"--set {_shortened(change)}: write it as section.key=value, such as --set training.epochs=3")
     section = values
     for key in keys[:-1]:
         below = section.setdefault(key, {})
         if not isinstance(below, dict):
-            raise InputError(f"--set {change}: {key} is a value, not a section")
+            raise InputError(f"--set {_shortened(change)}: {_shortened(key)} is a value, not a section")
         section = below
-    value = toml_value(raw.strip(), f"--set {change:.60}")
+    value = toml_value(raw.strip(), f"--set {_shortened(change)}")
     if keys[-1] == "kind" and section.get("kind") != value:
         section.clear()
     section[keys[-1]] = value

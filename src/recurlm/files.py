@@ -9,7 +9,6 @@ import errno
 import functools
 import gzip
 import hashlib
-import itertools
 import os
 import platform
 import re
@@ -21,7 +20,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from io import BufferedIOBase, BufferedRandom, BufferedReader, BufferedWriter, RawIOBase
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import Any, BinaryIO, TextIO, cast
 
 from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError, InputError, RecurlmError, UsageError
@@ -38,9 +37,10 @@ LARGEST_LIST = 1 << 30
 """Bytes of a list, a lattice or references, unpacked."""
 LARGEST_EXPANDED = 64 << 30
 """Bytes that a gzip file may hold."""
-LARGEST_EXPANSION = 200
+LARGEST_EXPANSION = 64
 """How many times as large as a gzip file its content may be, once that is larger than `FREE_EXPANSION`."""
-FREE_EXPANSION = 64 << 20
+FREE_EXPANSION = 4 << 20
+BLOCK_BYTES = 1 << 16
 
 
 @contextlib.contextmanager
@@ -130,8 +130,11 @@ def new_content(target: Path) -> Iterator[BufferedWriter | BufferedRandom]:
             keep(unfinished, target)
 
 
-def check_output(target: Path) -> None:
-    """Raises UsageError for a manifest, and for a file that the manifest beside it lists."""
+def check_output(target: Path, inputs: Iterable[str | Path | None] = ()) -> None:
+    """Raises UsageError for a manifest, a file that the manifest beside it lists, and a file among `inputs`."""
+    for given in inputs:
+        if given is not None and _is_same_file(target, Path(given)):
+            raise UsageError(f"{target} is read by this command; name another file to write")
     target = target.resolve()
     manifest = target.with_name("manifest.json")
     if not target.is_file() or not manifest.is_file():
@@ -142,6 +145,13 @@ def check_output(target: Path) -> None:
         return  # a manifest of something else
     if isinstance(listed, dict) and target.name in (*listed, manifest.name, "metrics.jsonl"):
         raise UsageError(f"{target} is a file of a run folder; name another file to write")
+
+
+def _is_same_file(one: Path, other: Path) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except (OSError, ValueError):
+        return False
 
 
 def write_whole(target: Path, content: bytes) -> None:
@@ -343,18 +353,37 @@ def raw_lines(
     file: BinaryIO | BufferedIOBase,
     name: str,
     longest: int = LONGEST_LINE,
+    largest: int = LARGEST_EXPANDED,
     *,
     error: type[RecurlmError] = InputError,
 ) -> Iterator[bytes]:
-    """Lines with their line feeds. Raises `error` naming file and line where one is longer than `longest` bytes."""
+    """Lines with their line feeds.
+
+    Raises `error` naming file and line where one is longer than `longest` bytes, InputError where all of them are more
+    than `largest` bytes together.
+    """
     longest = raised(longest)
-    for number in itertools.count(1):
-        line = file.readline(longest + 1)
-        if not line:
-            return
-        if len(line) > longest:
-            raise error(f"{name}, line {number}: longer than {longest:,} bytes, the limit{how_to_raise()}")
-        yield line
+    blocks = iter(lambda: cast(BufferedIOBase, file).read1(BLOCK_BYTES), b"")
+    number, pending = 1, bytearray()
+    # block by block, and of a pipe what has come: a call for each line takes three times as long
+    for block in bounded(blocks, name, largest):
+        *ends, rest = block.split(b"\n")
+        for line in ends:
+            if pending:
+                line, pending = bytes(pending + line), bytearray()
+            if len(line) >= longest:
+                raise _too_long(name, number, longest, error)
+            number += 1
+            yield line + b"\n"
+        pending += rest
+        if len(pending) > longest:
+            raise _too_long(name, number, longest, error)
+    if pending:
+        yield bytes(pending)
+
+
+def _too_long(name: str, number: int, longest: int, error: type[RecurlmError]) -> RecurlmError:
+    return error(f"{name}, line {number}: longer than {longest:,} bytes, the limit{how_to_raise()}")
 
 
 def gunzipped(file: BinaryIO | BufferedReader, name: str, largest: int = LARGEST_EXPANDED) -> BufferedReader:

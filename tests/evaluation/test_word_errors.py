@@ -1,9 +1,11 @@
 import functools
+import random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recurlm.errors import InputError
 from recurlm.evaluation.word_errors import WordErrors, word_errors
 
 WORDS = st.lists(st.sampled_from("abc"), max_size=6)
@@ -64,3 +66,43 @@ def test_a_rate_is_of_all_words():
     assert errors.rate == pytest.approx(4 / 10)
     assert str(errors) == "40.00 %, 4 errors in 10 words: 1 substituted, 1 deleted, 2 inserted"
     assert WordErrors().rate is None
+
+
+def table(reference: list[str], hypothesis: list[str]) -> tuple[int, int]:
+    """Errors and substitutions, by the whole table of Wagner and Fischer."""
+    error = 1 << 32
+    above = [error * column for column in range(len(hypothesis) + 1)]
+    for number, word in enumerate(reference, 1):
+        row = [error * number]
+        for column, heard in enumerate(hypothesis):
+            kept = above[column] if word == heard else above[column] + error + 1
+            row.append(min(kept, above[column + 1] + error, row[column] + error))
+        above = row
+    return divmod(above[-1], error)
+
+
+@pytest.mark.parametrize("words", [2, 5, 40])
+def test_long_sequences_have_the_errors_that_the_whole_table_gives(words):
+    generator = random.Random(words)
+    for _ in range(40):
+        one, other = ([f"w{generator.randrange(words)}" for _ in range(generator.randrange(60))] for _ in range(2))
+        found = word_errors(one, other)
+        assert (found.total, found.substitutions) == table(one, other)
+        assert found.deletions - found.insertions == len(one) - len(other)
+
+
+def test_words_that_hold_other_spaces_are_words():
+    assert word_errors(["10\u00a0000", "men"], ["10", "000", "men"]).total == 2
+
+
+def test_long_words_and_equal_hashes_are_told_apart():
+    # hash(-1) equals hash(-2), and characters are numbers to some libraries
+    assert word_errors(["a", "97", "\x00"], ["97", "a", "\x01"]).total == 3
+
+
+def test_the_words_that_differ_have_a_limit(monkeypatch):
+    monkeypatch.setattr("recurlm.evaluation.word_errors.MOST_WORDS", 3)
+    same = ["the"] * 20
+    assert word_errors(["a", *same, "b"], ["c", *same, "b"]).substitutions == 1
+    with pytest.raises(InputError, match=r"of 5 words; word errors of more than 3 words.*\n.*RECURLM_LIMITS=10"):
+        word_errors(list("abcde"), list("fghi"))

@@ -1,6 +1,5 @@
 """What the commands share: data on stdout, progress and messages on stderr, options met more than once."""
 
-import json
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -9,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from recurlm.documents import json_text
+from recurlm.files import shown_name
 from recurlm.wording import counted
 
 if TYPE_CHECKING:
@@ -32,7 +33,14 @@ SplitOption = Annotated[
     str | None,
     typer.Option("--split", help="train, valid or test. [default: test of a corpus, all of a file]"),
 ]
-EpochsOption = Annotated[int | None, typer.Option("--epochs", min=1, help="Short for --set training.epochs=N.")]
+LARGEST_COUNT = 1_000_000_000
+MOST_AT_ONCE = 1_000_000
+MOST_TOKENS = 100_000_000
+"""These limits only keep nonsense out: what the machine's memory forbids below them is refused with its size."""
+
+EpochsOption = Annotated[
+    int | None, typer.Option("--epochs", min=1, max=MOST_AT_ONCE, help="Short for --set training.epochs=N.")
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 DataDirectoryOption = Annotated[
@@ -49,7 +57,8 @@ UnknownOption = Annotated[
     typer.Option(
         "--oov",
         metavar="RULE",
-        help="Unknown words: unk, counted as <unk>; skip, not counted; floor:LOGPROB, charged that much in nats.",
+        help="Unknown words: unk, counted as <unk>; skip, not counted; floor:LOGPROB, charged that much in nats; "
+        "share:N, P(<unk>) divided among N words.",
     ),
 ]
 StateInOption = Annotated[
@@ -63,8 +72,8 @@ DeviceOption = Annotated[str, typer.Option("--device", envvar="RECURLM_DEVICE", 
 
 
 def print_json(value: dict[str, Any] | list[Any]) -> None:
-    """One JSON value on one line of stdout; NaN and infinity are refused by the standard and become null."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+    """One JSON value on one line of stdout."""
+    sys.stdout.write(json_text(value) + "\n")
     sys.stdout.flush()
 
 
@@ -75,7 +84,7 @@ def readable(token: str) -> str:
 
 def message(text: str) -> None:
     """One plain line on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    print(shown_name(text), file=sys.stderr, flush=True)
 
 
 def recipe_changes(changes: list[str] | None, epochs: int | None) -> tuple[str, ...]:

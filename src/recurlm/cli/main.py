@@ -31,7 +31,8 @@ from recurlm.cli.train import train
 from recurlm.cli.verify import verify
 from recurlm.cli.vocabulary import vocabulary
 from recurlm.errors import RecurlmError, RecurlmWarning
-from recurlm.files import explained
+from recurlm.files import explained, shown_name
+from recurlm.terminal import for_terminal
 from recurlm.version import VERSION
 
 settle_threads()  # before a command loads torch
@@ -117,13 +118,15 @@ def main() -> None:
     warnings.simplefilter("always", RecurlmWarning)
     debug = "--debug" in sys.argv or bool(os.environ.get("RECURLM_DEBUG"))
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8")  # as every text that is read
+        # as every text that is read; bytes of file names that are not UTF-8 are written as they are
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
+    sys.stdout, sys.stderr = for_terminal(sys.stdout), for_terminal(sys.stderr)
     try:
         app()
     except RecurlmError as error:
         if debug:
             traceback.print_exc()
-        print(f"recurlm: {error}", file=sys.stderr)
+        print(shown_name(f"recurlm: {error}"), file=sys.stderr)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         _give_up_what_cannot_be_written()
@@ -131,7 +134,7 @@ def main() -> None:
     except OSError as error:
         if debug:
             traceback.print_exc()
-        print(f"recurlm: {explained(error)}", file=sys.stderr)
+        print(shown_name(f"recurlm: {explained(error)}"), file=sys.stderr)
         _give_up_what_cannot_be_written()
         sys.exit(1)
     except KeyboardInterrupt:

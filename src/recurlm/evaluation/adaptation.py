@@ -4,6 +4,7 @@ Every method predicts the whole text under the protocol `stream`. Its options ar
 or chosen on a split that is not named test.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import itertools
@@ -146,11 +147,11 @@ def parse_adaptation(method: str, changes: Iterable[str] = ()) -> Adaptation:
 
 
 def _number(change: str, written: str, kind: type[int] | type[float]) -> float:
-    try:
+    with contextlib.suppress(ValueError, OverflowError):
         value = kind(written)
-    except ValueError:
-        raise UsageError(f"--set {change}: {'a whole' if kind is int else 'a'} number is needed") from None
-    return value
+        if math.isfinite(value):
+            return value
+    raise UsageError(f"--set {change:.60}: {'a whole' if kind is int else 'a'} number is needed")
 
 
 def adapted_perplexity(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from recurlm.text.lines import words_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Hypothesis:
     """One reading of an utterance, numbered from 1 in the order of its list.
 

@@ -49,11 +49,17 @@ class Counters:
 
     @classmethod
     def from_json(cls, content: bytes) -> "Counters":
-        """Read back a checkpoint's counters. Raises CorruptFileError."""
+        """Read back a checkpoint's counters; one that an older version did not keep has its default.
+
+        Raises CorruptFileError.
+        """
         try:
-            return parse_record(cls, content, "checkpoint: its counters")
+            counters = parse_record(cls, content, "checkpoint: counters.json")
         except CorruptFileError as error:
-            raise CorruptFileError(f"{error}; start the training again") from error
+            raise CorruptFileError(f"{error}; go on with the version that wrote it") from error
+        if min(counters.epoch, counters.index, counters.step, counters.tokens, counters.seconds) < 0:
+            raise CorruptFileError("checkpoint: counters.json: a count is below zero")
+        return counters
 
     def to_json(self) -> bytes:
         """The counters as a checkpoint keeps them."""

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError
 from recurlm.files import append_within, named_errors, opened, raw_lines, write_within
+from recurlm.terminal import escaped, unescaped
 
 LARGEST_SHOWN = 0.99
 
@@ -38,7 +39,7 @@ class Journal:
         self.path, self.mirror = path, mirror
         if path.exists() or path.is_symlink():
             with opened(path, error=CorruptFileError) as file:
-                kept = [line for line in raw_lines(file, str(path)) if _belongs(line, step, epochs)]
+                kept = [line for line in raw_lines(file, str(path)) if line.strip() and _belongs(line, step, epochs)]
             write_within(path.parent, path.name, b"".join(kept))
         self._file = append_within(path.parent, path.name)
 
@@ -135,7 +136,7 @@ class LiveLine(Silent):
             BarColumn(bar_width=24),
             TaskProgressColumn(),
             TextColumn("{task.description}", markup=False),
-            console=Console(stderr=True),
+            console=Console(file=unescaped(sys.stderr)),
             transient=True,
             refresh_per_second=8,
         )
@@ -144,14 +145,14 @@ class LiveLine(Silent):
 
     def say(self, text: str) -> None:
         with perhaps_hung_up():
-            self._progress.console.print(text, markup=False, highlight=False)
+            self._progress.console.print(escaped(text), markup=False, highlight=False)
 
     def tick(self, done: float | None, text: str) -> None:
         with perhaps_hung_up():
             if done is not None:
                 # work goes on for as long as the line is there
                 self._progress.update(self._task, completed=min(done, LARGEST_SHOWN), total=1.0)
-            self._progress.update(self._task, description=text)
+            self._progress.update(self._task, description=escaped(text))
 
     def close(self) -> None:
         with perhaps_hung_up():

@@ -23,6 +23,7 @@ from recurlm.config import (
 )
 from recurlm.devices import resolve_device, resolve_precision
 from recurlm.errors import InputError, UsageError
+from recurlm.files import shown_name
 from recurlm.text.corpora import STANDARD_INPUT, is_read_once, named_corpora
 from recurlm.text.recorded import describe
 from recurlm.text.sources import Corpus
@@ -68,6 +69,10 @@ class Start:
 
     run: str
     model: str
+
+
+CONFIG_KEYS = ("recipe_name", "seed", "device", "precision", "threads", "time_limit", "start")
+"""Of config.json, besides its recipe and corpus, that a run goes on with."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +173,7 @@ def new_config(request: TrainingRequest) -> RunConfig:
     device = resolve_device(request.device)
     return RunConfig(
         recipe,
-        Path(_recipe_name(request)).stem,
+        shown_name(Path(_recipe_name(request)).stem),
         _source_name(request.text or _own_corpus(request, recipe)),
         1 if request.seed is None else request.seed,
         device.type,
@@ -183,7 +188,7 @@ def _own_corpus(request: TrainingRequest, recipe: Recipe) -> str:
     """The text to train on where none is named: the recipe's, or that of the run to start from."""
     if request.start is None:
         return recipe.corpus
-    source: str = RunFolder(request.start).config()["corpus"]["source"]
+    source: str = RunFolder(request.start).config("corpus")["corpus"]["source"]
     if not source:
         raise InputError(f"{request.start}: does not say which corpus it learned from; name a text to train on")
     return source
@@ -233,7 +238,7 @@ def default_folder(config: RunConfig) -> Path:
 
 def _resumed_config(folder: RunFolder, request: TrainingRequest) -> RunConfig:
     """The run's own configuration. Raises InputError where the command asks for another."""
-    values = folder.config()
+    values = folder.config("corpus", "recipe", *CONFIG_KEYS)
     if not values["corpus"]["source"] or "extended" in values:
         made = "imported" if "extended" not in values else "made by adding words"
         raise InputError(

@@ -23,7 +23,7 @@ from recurlm.config import (
 from recurlm.documents import json_text, parse_json_object
 from recurlm.errors import CorruptFileError, InputError, RecurlmError, StoppedError, UsageError
 from recurlm.evaluation.perplexity import Perplexity
-from recurlm.files import read_bounded, write_within
+from recurlm.files import read_bounded, refuse_link, shown_name, write_within
 from recurlm.text.corpora import is_read_once, open_source
 from recurlm.training.counters import Result
 from recurlm.training.loop import AfterValidation, DivergedError
@@ -194,6 +194,8 @@ class Search:
     def _objective(self, watcher: Watcher) -> Objective:
         def train(trial: Trial, judge: AfterValidation, stop: StopRequest) -> Result:
             place = self._place(trial)
+            for folder in (place.parent, place):
+                refuse_link(folder)
             recipe = place.with_suffix(".toml")
             write_within(recipe.parent, recipe.name, recipe_toml(self._recipe_of(trial)).encode())
             request = replace(self.request, recipe=str(recipe), out=place)
@@ -213,7 +215,9 @@ class Search:
 
     def _best_recipe(self, trial: Trial) -> Recipe:
         result = f"valid perplexity {trial.perplexity:.6g} ({trial.signature})"
-        return self._recipe_of(trial).model_copy(update={"result": result, "corpus": self.request.text})
+        return self._recipe_of(trial).model_copy(
+            update={"result": result, "corpus": shown_name(self.request.text or "")}
+        )
 
     def _told(self, trial: Trial) -> str:
         values = "  ".join(f"{key}={_shown(value)}" for key, value in trial.values.items())

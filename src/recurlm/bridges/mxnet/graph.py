@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from recurlm.documents import parse_json
 from recurlm.errors import CorruptFileError, InputError
-from recurlm.files import opened
+from recurlm.files import opened, raised
 
 # parsed JSON needs up to a hundred bytes an element: these keep a graph under 64 MB
 _MAXIMUM_BYTES = 8 << 20
@@ -118,10 +118,10 @@ def read_graph(path: Path) -> Graph:
 
 def _parse(path: Path) -> Any:
     with opened(path) as file:
-        content = file.read(_MAXIMUM_BYTES + 1)
-    if len(content) > _MAXIMUM_BYTES:
+        content = file.read(raised(_MAXIMUM_BYTES) + 1)
+    if len(content) > raised(_MAXIMUM_BYTES):
         raise CorruptFileError(f"{path}: larger than {_MAXIMUM_BYTES} bytes, which no language model needs")
-    if sum(content.count(mark) for mark in (b"[", b"{", b",")) > _MAXIMUM_ELEMENTS:
+    if sum(content.count(mark) for mark in (b"[", b"{", b",")) > raised(_MAXIMUM_ELEMENTS):
         raise CorruptFileError(f"{path}: more than {_MAXIMUM_ELEMENTS} elements, which no language model needs")
     return parse_json(content, str(path))
 

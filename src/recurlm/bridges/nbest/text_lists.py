@@ -61,7 +61,7 @@ def read_kaldi(text: str | Path, costs: CostFiles) -> list[Hypothesis]:
         if matched is None:
             raise InputError(
                 f"{line.place}: the id {shortened(key)!r} does not end with the number of a hypothesis, "
-                f"such as {key:.40}-1\n"
+                f"such as {shortened(key)}-1\n"
                 "where each hypothesis repeats the id of its utterance, use --format mikolov"
             )
         if key in found:

@@ -1,10 +1,13 @@
 """Rescored lists as text, line by line."""
 
-import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 
-from recurlm.errors import UsageError
+from recurlm.documents import json_text
+from recurlm.errors import InputError, UsageError
+from recurlm.evaluation.nbest import NBestList
 from recurlm.evaluation.rescoring import RescoredList
+from recurlm.evaluation.score_formats import quoted
 
 COLUMNS = ("utterance", "rank", "number", "total", "logprob", "acoustic", "language", "graph", "oov", "text")
 
@@ -12,7 +15,8 @@ COLUMNS = ("utterance", "rank", "number", "total", "logprob", "acoustic", "langu
 def best_lines(rescored: Iterable[RescoredList]) -> Iterator[str]:
     """`utt words` of the best hypothesis: Kaldi's text."""
     for each in rescored:
-        yield f"{each.utterance} {each.best.hypothesis.text}".rstrip()
+        text = each.best.hypothesis.text
+        yield f"{each.utterance} {text}" if text else each.utterance
 
 
 def score_lines(rescored: Iterable[RescoredList]) -> Iterator[str]:
@@ -35,13 +39,13 @@ def json_lines(rescored: Iterable[RescoredList]) -> Iterator[str]:
     """An object for each hypothesis in the new order; the format jsonl can be read again."""
     for each in rescored:
         for rank, scored in enumerate(each.ranked, 1):
-            yield json.dumps(scored.to_json(rank), ensure_ascii=False, allow_nan=False)
+            yield json_text(scored.to_json(rank))
 
 
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    return f"{value:.6f}" if isinstance(value, float) else str(value)
+    return f"{value:.6f}" if isinstance(value, float) else quoted(str(value))
 
 
 Writer = Callable[[Iterable[RescoredList]], Iterator[str]]
@@ -51,6 +55,22 @@ WRITERS: dict[str, Writer] = {
     "scores": score_lines,
     "jsonl": json_lines,
 }
+
+
+def check_utterances(lists: Iterable[NBestList], format: str) -> None:
+    """Raises InputError where a list has an id that lines of this output format cannot hold."""
+    if format == "jsonl":
+        return
+    for each in lists:
+        if not each.utterance or _NOT_IN_AN_ID.search(each.utterance):
+            raise InputError(
+                f"{each.hypotheses[0].place}: the utterance id {each.utterance!r:.60} is empty or holds a space or a "
+                f"control character, which the output format {format} cannot hold; "
+                "change the id, or add --output-format jsonl"
+            )
+
+
+_NOT_IN_AN_ID = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029]")
 
 
 def writer(name: str) -> Writer:
