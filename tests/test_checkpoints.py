@@ -175,10 +175,21 @@ class TestRunFolder:
         assert entries[MODEL_FILE] == digest(after)
 
     def test_a_folder_is_claimed_once(self, run):
-        with run.claimed(), pytest.raises(InputError, match="another process is training in it"), run.claimed():
+        with run.claimed(), pytest.raises(InputError, match="another process is writing a run in it"), run.claimed():
             pass
         with run.claimed():
             pass
+
+    def test_a_run_that_is_written_at_once_never_takes_the_place_of_another(self, run, tmp_path):
+        config, model = run.config(), run.read(MODEL_FILE)
+        other = RunFolder(tmp_path / "other")
+        with other.claimed(), pytest.raises(InputError, match="another process is writing a run in it"):
+            other.create_whole(config, run.codec(), model)
+        assert not other.holds_run()
+        other.create_whole(config, run.codec(), model)
+        with pytest.raises(InputError, match="already holds a run"):
+            other.create_whole(config | {"format": "another"}, run.codec(), b"")
+        assert (other.config(), other.read(MODEL_FILE)) == (config, model)
 
     @pytest.mark.parametrize("name", [VOCABULARY_FILE, MODEL_FILE, MANIFEST_FILE])
     def test_a_missing_file_is_named(self, run, name):

@@ -1,13 +1,29 @@
+import errno
 import gzip
 import io
 import os
+import resource
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from recurlm import files
 from recurlm.errors import CorruptFileError, InputError, UsageError
-from recurlm.files import gunzipped, opened, raw_lines, read_bounded
+from recurlm.files import (
+    check_output,
+    explained,
+    gunzipped,
+    new_content,
+    opened,
+    raw_lines,
+    read_bounded,
+    remove_abandoned,
+    temporary_folder,
+    write_whole,
+)
 
 
 def test_a_regular_file_is_read_whole(tmp_path: Path) -> None:
@@ -72,7 +88,7 @@ def test_a_gzip_file_is_read_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_gzip_file_that_holds_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     packed = gzip.compress(b"\0" * (1 << 20))
     monkeypatch.setattr(files, "FREE_EXPANSION", 1 << 19)
-    with pytest.raises(InputError, match="more than 200 times its own size"):
+    with pytest.raises(InputError, match="more than 64 times its own size"):
         gunzipped(io.BytesIO(packed), "f").read()
     with pytest.raises(InputError, match="holds more than 1,000 bytes"):
         gunzipped(io.BytesIO(packed), "f", 1000).read()
@@ -86,3 +102,106 @@ def test_a_gzip_file_that_holds_too_much_is_refused(monkeypatch: pytest.MonkeyPa
 def test_a_damaged_gzip_file_is_refused(damage) -> None:
     with pytest.raises(CorruptFileError, match="f is not a whole gzip file"):
         gunzipped(io.BytesIO(damage(gzip.compress(b"some text" * 100))), "f").read()
+
+
+@pytest.fixture
+def dead_process() -> int:
+    """The number of a process that is no more."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_what_a_dead_process_left_half_written_is_removed(tmp_path: Path, dead_process: int) -> None:
+    here = files._this_system()
+    deep = tmp_path / "decompressed" / "0123"
+    deep.mkdir(parents=True)
+    left = [
+        tmp_path / f".{dead_process}-{here}-0123456789ab.partial",
+        deep / f".{dead_process}-{here}-0123456789ab.partial",
+    ]
+    left[0].mkdir()
+    (left[0] / "train.ids").write_bytes(b"half")
+    left[1].write_bytes(b"half")
+    remove_abandoned(tmp_path)
+    assert not any(path.exists() for path in left)
+
+
+def test_what_may_be_at_work_is_kept(tmp_path: Path, dead_process: int) -> None:
+    here = files._this_system()
+    elsewhere = tmp_path / f".{dead_process}-fedcba98-0123456789ab.partial"
+    before = tmp_path / f".{dead_process}-0123456789ab.partial"  # as version 0.1.0 named them
+    foreign = tmp_path / ".notes.partial"
+    living = tmp_path / f".{os.getpid()}-{here}-0123456789ab.partial"
+    for path in (elsewhere, before, foreign, living):
+        path.write_bytes(b"half")
+    with temporary_folder(tmp_path) as unfinished:
+        remove_abandoned(tmp_path)
+        assert unfinished.is_dir()
+    assert all(path.exists() for path in (elsewhere, before, foreign, living))
+
+    yesterday = time.time() - 25 * 3600
+    for path in (elsewhere, before, foreign, living):
+        os.utime(path, (yesterday, yesterday))
+    remove_abandoned(tmp_path)
+    assert [path.exists() for path in (elsewhere, before, foreign, living)] == [False, False, True, True]
+
+
+def test_a_folder_that_another_machine_still_writes_to_is_kept(tmp_path: Path, dead_process: int) -> None:
+    folder = tmp_path / f".{dead_process}-fedcba98-0123456789ab.partial"
+    folder.mkdir()
+    (folder / "train.ids").write_bytes(b"half")
+    os.utime(folder, (0, 0))
+    remove_abandoned(tmp_path)
+    assert folder.exists()
+
+
+def test_a_file_that_grows_too_large_is_named(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=os.strerror(errno.EFBIG)) as caught:
+            write_whole(tmp_path / "model.safetensors", bytes(5000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert explained(caught.value) == (
+        f"the file would be larger than the system allows: {tmp_path}/model.safetensors; raise the limit "
+        "(ulimit -f), or choose another disk"
+    )
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOSPC, "the disk is full: {}; free some room"),
+        (errno.EDQUOT, "the quota of this user is used up: {}; remove some files"),
+        (errno.EROFS, "the file system is read-only: {}; choose a folder that can be written"),
+    ],
+)
+def test_errors_of_writing_name_the_file_and_what_to_do(tmp_path: Path, number: int, words: str) -> None:
+    target = tmp_path / "f"
+    with pytest.raises(OSError, match=os.strerror(number)) as caught, new_content(target):
+        raise OSError(number, os.strerror(number))
+    assert explained(caught.value).startswith(words.format(target))
+
+
+def test_too_many_open_files_and_other_errors_are_plain(tmp_path: Path) -> None:
+    too_many = explained(OSError(errno.EMFILE, os.strerror(errno.EMFILE), str(tmp_path)))
+    assert too_many == f"too many open files in this process: {tmp_path}; raise the limit (ulimit -n)"
+    assert explained(OSError(errno.ELOOP, os.strerror(errno.ELOOP), b"a")) == f"{os.strerror(errno.ELOOP)}: a"
+    assert explained(OSError("no number")) == "no number"
+    with pytest.raises(ConnectionResetError) as caught, new_content(tmp_path / "f"):
+        raise ConnectionResetError(errno.ECONNRESET, "reset")
+    assert caught.value.filename is None
+
+
+def test_no_output_replaces_what_the_command_reads(tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("a\n")
+    (tmp_path / "link").symlink_to(text)
+    (tmp_path / "hard").hardlink_to(text)
+    for name in ("text.txt", "link", "hard"):
+        with pytest.raises(UsageError, match="is read by this command"):
+            check_output(tmp_path / name, ["-", None, "\0", str(text)])
+    check_output(tmp_path / "other.txt", ["-", None, "\0", str(text)])

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from recurlm.capacity import machine_memory
 from recurlm.config import Recipe, parse_recorded_recipe
@@ -61,14 +63,14 @@ class RunFolder:
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
-        """Make the folder and hold it for one process that trains. Raises InputError where another has it."""
+        """Make the folder and hold it for one process that writes a run. Raises InputError where another has it."""
         place = self._make()
         with ExitStack() as stack:
             try:
                 stack.enter_context(locked(place, wait=False))
             except BlockingIOError as error:
                 raise InputError(
-                    f"{self.path}: another process is training in it; wait for it, or name another folder with --out"
+                    f"{self.path}: another process is writing a run in it; wait, or name another folder with --out"
                 ) from error
             yield
 
@@ -89,6 +91,14 @@ class RunFolder:
         self._write_manifest({**self._entries(), CONFIG_FILE: digest(content)})
         # the configuration comes last: a folder that has one has the rest, its manifest too
         write_within(self.path, CONFIG_FILE, content)
+
+    def create_whole(self, config: Mapping[str, Any], codec: Codec, model: bytes) -> None:
+        """Write a run that is not trained here. Raises InputError where there is one, or another process writes one."""
+        with self.claimed():
+            free_folder(self.path)  # another process may have been quicker
+            self.save_model(model)
+            # the configuration, which makes a folder a run, comes last
+            self.create(config, codec)
 
     def write(self, files: Mapping[str, bytes]) -> None:
         """Write files at the top of the folder and enter them in the manifest."""
@@ -122,15 +132,25 @@ class RunFolder:
             # a run in progress may have replaced the file since the manifest was read
             return _verified(self.path, name, self.manifest(), largest)
 
-    def config(self) -> dict[str, Any]:
-        """What config.json says."""
+    def config(self, *needed: str) -> dict[str, Any]:
+        """What config.json says, its values of the types of `CONFIG_TYPES`.
+
+        Raises InputError where there is no run, CorruptFileError where a value has another type or a needed key is
+        missing.
+        """
         if not self.holds_run():
             raise InputError(f"{self.path}: not a run folder (no {CONFIG_FILE}); `recurlm train --out` writes one")
-        return parse_json_object(self.read(CONFIG_FILE), str(self.path / CONFIG_FILE), file_names=True)
+        place = str(self.path / CONFIG_FILE)
+        values = parse_json_object(self.read(CONFIG_FILE), place, file_names=True)
+        _check_types(values, place)
+        for key in needed:
+            if key not in values:
+                raise CorruptFileError(f"{place}: lacks {key}, which every run of this program has")
+        return values
 
     def recipe(self) -> Recipe:
         """The recipe the run was made with."""
-        return parse_recorded_recipe(self.config()["recipe"], str(self.path / CONFIG_FILE))
+        return parse_recorded_recipe(self.config("recipe")["recipe"], str(self.path / CONFIG_FILE))
 
     def corpus(self) -> RecordedCorpus:
         """The texts that the run learned from."""
@@ -252,6 +272,61 @@ class RunFolder:
 
     def _write_manifest(self, entries: Entries) -> None:
         write_within(self.path, MANIFEST_FILE, _manifest_bytes(entries))
+
+
+class _Recorded(BaseModel):
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+class RecordedStart(_Recorded):
+    """The run that a run began with."""
+
+    model_config = ConfigDict(extra="forbid")
+    run: str
+    model: str
+
+
+class RecordedSource(_Recorded):
+    """Where the text of a run came from; `RecordedCorpus` reads the rest of it."""
+
+    source: str
+    name: str = ""
+
+
+class RecordedGrowth(_Recorded):
+    """The words that a run's vocabulary was given after training."""
+
+    file: str
+    init: str
+    added: list[str]
+
+
+CONFIG_TYPES: dict[str, Any] = {
+    "corpus": RecordedSource,
+    "parameters": int,
+    "seed": Annotated[int, Field(ge=-(1 << 63), lt=1 << 64)],
+    "device": str,
+    "precision": Literal["fp32", "bf16"],
+    "threads": Annotated[int, Field(ge=1, le=1 << 16)],
+    "versions": dict[str, str],
+    "kernels": dict[str, Any],
+    "time_limit": float | None,
+    "start": RecordedStart | None,
+    "recipe_name": str,
+    "recipe": dict[str, Any],
+    "extended": RecordedGrowth,
+}
+"""What this program reads in config.json; docs/run-folder.md lists all that is there."""
+_CONFIG_ADAPTERS = {key: TypeAdapter[Any](kind) for key, kind in CONFIG_TYPES.items()}
+
+
+def _check_types(values: Mapping[str, Any], place: str) -> None:
+    for key in values.keys() & _CONFIG_ADAPTERS.keys():
+        try:
+            _CONFIG_ADAPTERS[key].validate_python(values[key], strict=True)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise CorruptFileError(f"{place}: {'.'.join(map(str, (key, *first['loc'])))}: {first['msg']}") from error
 
 
 def free_folder(out: Path) -> RunFolder:

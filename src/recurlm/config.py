@@ -22,6 +22,7 @@ from pydantic import (
 from recurlm.documents import DEEPEST, parse_toml, toml_value, utf8_text
 from recurlm.errors import InputError
 from recurlm.files import read_bounded
+from recurlm.wording import counted
 
 Probability = Annotated[float, Field(ge=0, lt=1)]
 LARGEST_NUMBER = 1e9
@@ -290,16 +291,18 @@ class ModelOptions(Section):
     @model_validator(mode="after")
     def _one_value_a_layer(self) -> "ModelOptions":
         layers = len(self.hidden_sizes)
-        depth = f"{layers} layer{'s' * (layers > 1)}"
+        depth = counted(layers, "layer")
         each = (("cell", self.cell), ("residual", self.residual), ("qrnn.window", self.qrnn.window))
         for name, value in each:
             if isinstance(value, tuple) and len(value) != layers:
-                raise ValueError(f"{name} has {len(value)} values, but hidden_sizes has {depth}; give one for each")
+                raise ValueError(
+                    f"{name} has {counted(len(value), 'value')}, but hidden_sizes has {depth}; give one for each"
+                )
         between = self.dropout.between
         if isinstance(between, tuple) and len(between) != layers - 1:
             raise ValueError(
-                f"dropout.between has {len(between)} values, but hidden_sizes has {depth}; give {layers - 1}, one for "
-                "each place between two layers"
+                f"dropout.between has {counted(len(between), 'value')}, but hidden_sizes has {depth}; "
+                f"give {layers - 1}, one for each place between two layers"
             )
         return self
 
@@ -588,8 +591,8 @@ class Validation(Section):
         16,
         description="columns read side by side while training; 1 is the exact stream, which the end of the run uses",
     )
-    warm_up: Annotated[int, Field(ge=0)] = Field(
-        64,
+    warm_up: Annotated[int, Field(ge=0, le=LARGEST_COUNT)] = Field(
+        256,
         description="tokens before each column that are read after `<eos>` and not counted, so that the column begins "
         "in a state that the exact stream could have; 0 begins from zeros. Of several columns only",
     )

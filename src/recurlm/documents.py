@@ -12,6 +12,7 @@ import re
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any, NoReturn, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
@@ -102,6 +103,7 @@ def toml_value(written: str, place: str) -> Any:
     Raises InputError, naming `place`, where the value cannot be used.
     """
     try:
+        _refuse_long_keys(written)
         values = tomllib.loads(f"value = {written}")
         value = values["value"] if len(values) == 1 else written
     except tomllib.TOMLDecodeError:
@@ -131,17 +133,23 @@ def parse_record(kind: type[_Record], content: bytes | str, place: str) -> _Reco
     if unknown:
         raise CorruptFileError(f"{place}: the key {min(unknown)!r:.60} is unknown to this version of recurlm")
     try:
-        return TypeAdapter(kind).validate_json(json.dumps(values), strict=True)
+        return cast(_Record, _adapter(cast(Any, kind)).validate_json(json.dumps(values), strict=True))
     except ValidationError as failure:
         first = failure.errors()[0]
         key = ".".join(map(str, first["loc"]))
         raise CorruptFileError(f"{place}: {key}: {first['msg']}") from failure
 
 
+@lru_cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
 def parse_toml(content: bytes | str, place: str, *, error: type[RecurlmError] = InputError) -> dict[str, Any]:
     """The tables of a TOML document in UTF-8. Raises `error`, naming `place`, for everything else."""
     text = utf8_text(content, place, error=error)
     try:
+        _refuse_long_keys(text)
         value = tomllib.loads(text)
         check_value(value)
     except tomllib.TOMLDecodeError as failure:
@@ -153,6 +161,13 @@ def parse_toml(content: bytes | str, place: str, *, error: type[RecurlmError] = 
     return value
 
 
+def _refuse_long_keys(text: str) -> None:
+    """Raises ValueError: Python's parser takes the square of the time for a key of many parts."""
+    if any(line.count(".") > _MOST_DOTS for line in text.split("\n")):
+        raise ValueError(f"a line with more than {_MOST_DOTS} dots, as no recipe has")
+
+
+_MOST_DOTS = 1000
 _TOO_DEEP = f"lists or objects lie more than {DEEPEST} deep inside each other"
 
 

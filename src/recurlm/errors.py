@@ -3,11 +3,26 @@
 A message is one or two plain lines: what is wrong, where (file, line, key), what to do.
 """
 
+LONGEST_LINE = 500
+"""Characters of one line of a message."""
+MOST_LINES = 8
+
 
 class RecurlmError(Exception):
-    """Something failed; base of the family."""
+    """Something failed; base of the family.
+
+    Messages repeat parts of files and commands, so a long line is shortened in its middle, as are many lines, and what
+    UTF-8 cannot hold is written as an escape.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str = "") -> None:
+        printable = message.encode(errors="backslashreplace").decode()
+        lines = printable.split("\n")
+        if len(lines) > MOST_LINES:
+            lines = [*lines[: MOST_LINES // 2], "…", *lines[-MOST_LINES // 2 :]]
+        super().__init__("\n".join(map(_shortened, lines)))
 
 
 class UsageError(RecurlmError):
@@ -42,3 +57,10 @@ class StoppedError(RecurlmError):
 
 class RecurlmWarning(UserWarning):
     """Something to know about a file or a figure; the command line prints it as one line on stderr."""
+
+
+def _shortened(line: str) -> str:
+    if len(line) <= LONGEST_LINE:
+        return line
+    half = LONGEST_LINE // 2
+    return f"{line[:half]} … {line[-half:]}"

@@ -9,7 +9,6 @@ import errno
 import functools
 import gzip
 import hashlib
-import itertools
 import os
 import platform
 import re
@@ -21,7 +20,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from io import BufferedIOBase, BufferedRandom, BufferedReader, BufferedWriter, RawIOBase
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import Any, BinaryIO, TextIO, cast
 
 from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError, InputError, RecurlmError, UsageError
@@ -38,18 +37,19 @@ LARGEST_LIST = 1 << 30
 """Bytes of a list, a lattice or references, unpacked."""
 LARGEST_EXPANDED = 64 << 30
 """Bytes that a gzip file may hold."""
-LARGEST_EXPANSION = 200
+LARGEST_EXPANSION = 64
 """How many times as large as a gzip file its content may be, once that is larger than `FREE_EXPANSION`."""
-FREE_EXPANSION = 64 << 20
+FREE_EXPANSION = 4 << 20
+BLOCK_BYTES = 1 << 16
 
 
 @contextlib.contextmanager
-def temporary_file(folder: Path) -> Iterator[BufferedRandom]:
-    """A new file in ``folder``, removed at the end unless `keep` gave it its name."""
+def temporary_file(folder: Path, target: Path | None = None) -> Iterator[BufferedRandom]:
+    """A new file in ``folder``, removed at the end unless `keep` gave it its name; errors of writing name `target`."""
     folder.mkdir(parents=True, exist_ok=True)
     path = _partial(folder)
     try:
-        with named_errors(folder), path.open("x+b") as file:
+        with named_errors(target or folder), path.open("x+b") as file, locked(path):
             yield file
     finally:
         path.unlink(missing_ok=True)
@@ -71,7 +71,7 @@ def temporary_folder(folder: Path) -> Iterator[Path]:
     path = _partial(folder)
     path.mkdir()
     try:
-        with named_errors(folder):
+        with named_errors(folder), locked(path):
             yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
@@ -79,11 +79,11 @@ def temporary_folder(folder: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def named_errors(path: Path) -> Iterator[None]:
-    """Give an error of the system that names no file, such as one of writing, the name of this file or folder."""
+    """Give an error of writing that names no file the name of this file or folder."""
     try:
         yield
     except OSError as failure:
-        if failure.filename is None and failure.errno is not None:
+        if failure.filename is None and failure.errno in WRITING_FAILURES:
             failure.filename = str(path)
         raise
 
@@ -125,13 +125,16 @@ def new_content(target: Path) -> Iterator[BufferedWriter | BufferedRandom]:
             with target.open("wb") as file:
                 yield file
             return
-        with temporary_file(target.parent) as unfinished, named_errors(target):
+        with temporary_file(target.parent, target) as unfinished:
             yield unfinished
             keep(unfinished, target)
 
 
-def check_output(target: Path) -> None:
-    """Raises UsageError for a manifest, and for a file that the manifest beside it lists."""
+def check_output(target: Path, inputs: Iterable[str | Path | None] = ()) -> None:
+    """Raises UsageError for a manifest, a file that the manifest beside it lists, and a file among `inputs`."""
+    for given in inputs:
+        if given is not None and _is_same_file(target, Path(given)):
+            raise UsageError(f"{target} is read by this command; name another file to write")
     target = target.resolve()
     manifest = target.with_name("manifest.json")
     if not target.is_file() or not manifest.is_file():
@@ -142,6 +145,13 @@ def check_output(target: Path) -> None:
         return  # a manifest of something else
     if isinstance(listed, dict) and target.name in (*listed, manifest.name, "metrics.jsonl"):
         raise UsageError(f"{target} is a file of a run folder; name another file to write")
+
+
+def _is_same_file(one: Path, other: Path) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except (OSError, ValueError):
+        return False
 
 
 def write_whole(target: Path, content: bytes) -> None:
@@ -155,7 +165,7 @@ def write_within(folder: Path, name: str, content: bytes) -> None:
 
     A link in its place is replaced, never followed: whoever handed the folder over may have set it.
     """
-    with named_errors(folder / name), temporary_file(folder) as file:
+    with temporary_file(folder, folder / name) as file:
         file.write(content)
         keep(file, folder / name)
 
@@ -224,15 +234,17 @@ def _this_system() -> str:
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove what processes that are no more left half written in a folder that several use, and in those below it.
+    """Remove what killed processes left half written in a folder that others may use, and in the folders below it.
 
-    Whether a process of this system lives is asked; what another one left, such as a second machine with the same
-    cache, must not have been written to for a day.
+    What is held by a living process stays. A process of this system is asked for by its number; what another system
+    left, such as a second machine with the same cache, must not have been written to for a day.
     """
     for pattern in (".*.partial", "*/.*.partial", "*/*/.*.partial"):
         for path in folder.glob(pattern):
-            if _is_abandoned(path):
-                _remove(path)
+            with contextlib.suppress(OSError):
+                if _is_abandoned(path):
+                    with locked(path, wait=False):
+                        _remove(path)
 
 
 def _is_abandoned(path: Path) -> bool:
@@ -241,10 +253,7 @@ def _is_abandoned(path: Path) -> bool:
         return False
     if match[2] == _this_system():
         return not _lives(int(match[1]))
-    try:
-        newest: float = max(each.stat().st_mtime for each in (path, *(path.iterdir() if path.is_dir() else ())))
-    except OSError:
-        return False  # another process removes it now
+    newest: float = max(each.stat().st_mtime for each in (path, *path.glob("*")))
     return time.time() - newest > ABANDONED_SECONDS
 
 
@@ -344,18 +353,37 @@ def raw_lines(
     file: BinaryIO | BufferedIOBase,
     name: str,
     longest: int = LONGEST_LINE,
+    largest: int = LARGEST_EXPANDED,
     *,
     error: type[RecurlmError] = InputError,
 ) -> Iterator[bytes]:
-    """Lines with their line feeds. Raises `error` naming file and line where one is longer than `longest` bytes."""
+    """Lines with their line feeds.
+
+    Raises `error` naming file and line where one is longer than `longest` bytes, InputError where all of them are more
+    than `largest` bytes together.
+    """
     longest = raised(longest)
-    for number in itertools.count(1):
-        line = file.readline(longest + 1)
-        if not line:
-            return
-        if len(line) > longest:
-            raise error(f"{name}, line {number}: longer than {longest:,} bytes, the limit{how_to_raise()}")
-        yield line
+    blocks = iter(lambda: cast(BufferedIOBase, file).read1(BLOCK_BYTES), b"")
+    number, pending = 1, bytearray()
+    # block by block, and of a pipe what has come: a call for each line takes three times as long
+    for block in bounded(blocks, name, largest):
+        *ends, rest = block.split(b"\n")
+        for line in ends:
+            if pending:
+                line, pending = bytes(pending + line), bytearray()
+            if len(line) >= longest:
+                raise _too_long(name, number, longest, error)
+            number += 1
+            yield line + b"\n"
+        pending += rest
+        if len(pending) > longest:
+            raise _too_long(name, number, longest, error)
+    if pending:
+        yield bytes(pending)
+
+
+def _too_long(name: str, number: int, longest: int, error: type[RecurlmError]) -> RecurlmError:
+    return error(f"{name}, line {number}: longer than {longest:,} bytes, the limit{how_to_raise()}")
 
 
 def gunzipped(file: BinaryIO | BufferedReader, name: str, largest: int = LARGEST_EXPANDED) -> BufferedReader:
@@ -424,6 +452,7 @@ def how_to_raise() -> str:
     return f"\nif the file is right, raise the limits: {LIMITS_VARIABLE}=10 makes every one ten times larger"
 
 
+WRITING_FAILURES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 SYSTEM_FAILURES = {
     errno.ENOSPC: ("the disk is full", "free some room and run the command again"),
     errno.EDQUOT: ("the quota of this user is used up", "remove some files, or choose a folder on another disk"),

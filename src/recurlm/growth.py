@@ -88,9 +88,7 @@ def extend_vocabulary(origin: RunFolder, words: Text, out: Path, *, init: str = 
     content = _config(config, origin, digest(model), grown, sum(tensor.numel() for tensor in weights.values()))
     source = {"file": words.name, "digest": words.sha256}
     said = {key: value for key, value in growth.to_json().items() if key in ("init", "noise", "seed", "added")}
-    # the configuration, which makes a folder a run, comes last
-    folder.save_model(tensor_bytes(weights))
-    folder.create(content | {"extended": source | said}, grown)
+    folder.create_whole(content | {"extended": source | said}, grown, tensor_bytes(weights))
     return growth
 
 

@@ -139,7 +139,7 @@ def test_pictures_enter_the_manifest_of_a_run(tmp_path):
         "recipe_name": "demo",
         "recipe": recipe.model_dump(mode="json"),
         "parameters": 1_234_567,
-        "corpus": {"name": "own"},
+        "corpus": {"name": "own", "source": ""},
     }
     folder.write({"config.json": json.dumps(config).encode()})
     paths = write_training_pictures(folder)

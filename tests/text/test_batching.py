@@ -249,7 +249,7 @@ def test_dropped_remainders_are_counted(encoded, lengths, batch_size, epoch):
     assert len(batches) == source.length(epoch) == full
     assert all(batch.columns == batch_size for batch in batches)
     lost = len(lengths) - full * batch_size
-    said = [line for line in source.report() if "do not fill a batch" in line]
+    said = [line for line in source.report() if "left over by the batches" in line]
     assert [line.split()[0] for line in said] == ([str(lost)] if lost else [])
 
 

@@ -5,6 +5,7 @@ import os
 import threading
 import time
 import zipfile
+import zlib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -17,6 +18,13 @@ from recurlm.version import VERSION
 
 CONTENT = b"a line of text\n" * 20_000
 DIGEST = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
+
+
+def zipped(content: bytes) -> bytes:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("text.txt", content)
+    return archive.getvalue()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -89,6 +97,18 @@ class Handler(BaseHTTPRequestHandler):
 
     def loop(self) -> None:
         self.head(0, 302, Location="/loop")
+
+    def wild_archive(self) -> None:
+        """One that says its directory begins two billion bytes after its start."""
+        self.head(None)
+        self.wfile.write(zipped(CONTENT)[:-6] + b"\xff\xff\xff\x7f\0\0")
+
+    def undeflatable_archive(self) -> None:
+        self.head(None)
+        self.wfile.write(zipped(CONTENT).replace(zlib.compress(CONTENT, wbits=-15)[:4], b"\xff" * 4, 1))
+
+    def blank(self) -> None:
+        self.wfile.write(b"\r\n\r\n")
 
     def rubbish(self) -> None:
         self.wfile.write(b"no protocol at all\r\n\r\n")
@@ -198,6 +218,9 @@ FAULTS = {
     "broken": "HTTP 500",
     "loop": "redirect",
     "rubbish": "no protocol at all",
+    "blank": "blank: BadStatusLine",
+    "wild_archive#text.txt": "not a whole zip archive",
+    "undeflatable_archive#text.txt": "not a whole zip archive",
     "archive#folder/absent.txt": "the archive has no member folder/absent.txt",
     "good#folder/text.txt": "not a whole zip archive",
     "stall": "fewer than 307 bytes came in 0.3 s",

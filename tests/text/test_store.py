@@ -143,6 +143,18 @@ def test_a_broken_preparation_leaves_nothing_and_the_next_one_succeeds(write_cor
     assert len(prepare(corpus, SEED_OPTIONS, cache)["train"].ends) == 6
 
 
+def test_what_a_killed_process_left_is_removed_by_the_next_one(write_corpus, small_text, tmp_path):
+    corpus = write_corpus(small_text)
+    killed = "import os, signal; from recurlm.files import temporary_folder; from pathlib import Path\n"
+    killed += (
+        f"with temporary_folder(Path({str(tmp_path / 'cache' / 'prepared')!r})): os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", killed], check=False)
+    assert list((tmp_path / "cache" / "prepared").glob(".*.partial"))
+    prepare(corpus, TextOptions(), tmp_path / "cache")
+    assert not list((tmp_path / "cache" / "prepared").glob(".*.partial"))
+
+
 def test_every_file_reaches_the_disk_before_the_folder_gets_its_name(write_corpus, small_text, tmp_path, monkeypatch):
     synced: set[int] = set()
     fsync, replace = os.fsync, os.replace

@@ -1,8 +1,10 @@
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recurlm.errors import InputError
+from recurlm.errors import CorruptFileError, InputError
 from recurlm.text.tokenization import BytePairs, Characters, Words
 
 LINES = ["the cat sat on the mat", "the dog sat on the log", "", "naïve café 漢字 \t tab", "12 + 34 = 46!"]
@@ -61,6 +63,50 @@ def test_byte_pairs_never_make_a_special_token(byte_pairs):
 def test_byte_pairs_come_back_from_their_serialized_form(byte_pairs):
     again = BytePairs(byte_pairs.serialized)
     assert again.pieces == byte_pairs.pieces
+    assert list(again.split("the dog, naïve\n")) == list(byte_pairs.split("the dog, naïve\n"))
+
+
+def without_a_byte(value):
+    del value["model"]["vocab"]["!"]
+
+
+def with_a_gap(value):
+    value["model"]["vocab"]["!"] = 4_000_000_000
+
+
+def with_a_strange_merge(value):
+    value["model"]["merges"].append(["qqq", "zzz"])
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"pre_tokenizer": {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated"}}, "pre_tokenizer"),
+        ({"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}}, "normalizer"),
+        ({"padding": {"strategy": {"Fixed": 1_000_000_000}, "pad_id": 0, "pad_token": "x"}}, "padding"),
+        ({"truncation": {"max_length": 0, "stride": 5}}, "truncation"),
+        ({"added_tokens": [{"id": 0, "content": ""}]}, "added_tokens"),
+        ({"model": {"type": "Unigram", "vocab": [["a", -1.0]]}}, "type"),
+        ({"model": None}, "model"),
+        (without_a_byte, "not 0 to"),
+        (with_a_gap, "not 0 to"),
+        (with_a_strange_merge, "qqq"),
+    ],
+)
+def test_a_tokenizer_that_this_program_never_writes_is_refused(byte_pairs, change, reason):
+    value = json.loads(byte_pairs.serialized)
+    if callable(change):
+        change(value)
+    else:
+        value |= change
+    with pytest.raises(CorruptFileError, match=f"my.json: not a tokenizer of this program: .*{reason}"):
+        BytePairs(json.dumps(value), "my.json")
+
+
+def test_merges_of_older_versions_of_the_library_are_read(byte_pairs):
+    value = json.loads(byte_pairs.serialized)
+    value["model"]["merges"] = [" ".join(pair) for pair in value["model"]["merges"]]
+    again = BytePairs(json.dumps(value))
     assert list(again.split("the dog, naïve\n")) == list(byte_pairs.split("the dog, naïve\n"))
 
 

@@ -341,7 +341,7 @@ def test_a_run_has_one_process(open_trainer: OpenTrainer) -> None:
     first = open_trainer("run")
     with pytest.raises(InputError, match="already holds a run"):
         open_trainer("run")
-    with pytest.raises(InputError, match="another process is training in it"):
+    with pytest.raises(InputError, match="another process is writing a run in it"):
         open_trainer("run", resume=True)
     first.fit(StopRequest())
     open_trainer("run", resume=True)

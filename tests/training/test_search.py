@@ -81,6 +81,33 @@ def test_a_known_optimum_is_found(opened: Search) -> None:
     assert recipe.corpus == opened.request.text
 
 
+@pytest.mark.parametrize("name", ["search.json", "trials.jsonl"])
+def test_a_link_in_the_place_of_a_file_is_replaced(
+    opened: Search, request_for: Callable[..., SearchRequest], name: str, tmp_path: Path
+) -> None:
+    opened.run(1, FOREVER, Silent(), bowl)
+    path, outside = opened.folder / name, tmp_path / "outside"
+    path.rename(outside)
+    content = outside.read_bytes()
+    path.symlink_to(outside)
+    open_search(request_for("search", resume=True)).run(2, FOREVER, Silent(), bowl)
+    assert not path.is_symlink()
+    assert outside.read_bytes() == content
+
+
+@pytest.mark.parametrize("name", ["trials", "trials/001"])
+def test_a_link_in_the_place_of_a_folder_of_trials_is_not_written_through(
+    opened: Search, name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "outside").mkdir()
+    (opened.folder / name).parent.mkdir(exist_ok=True)
+    (opened.folder / name).symlink_to(tmp_path / "outside")
+    with pytest.raises(RecurlmError):
+        opened.run(1, FOREVER, Silent())
+    assert "is a link" in opened.study.trials[0].note
+    assert list((tmp_path / "outside").iterdir()) == []
+
+
 def scripted(curves: list[list[float]]) -> Objective:
     """Each trial in turn has these validations."""
 
@@ -166,7 +193,7 @@ def test_a_signal_stops_the_search_which_goes_on_later(
             raise StoppedError("stopped")
         return bowl(trial, judge, stop)
 
-    with pytest.raises(StoppedError, match="2 trials are over; go on with the same command and --resume"):
+    with pytest.raises(StoppedError, match="2 trials done; go on with the same command and --resume"):
         opened.run(5, FOREVER, Silent(), interrupted)
     resumed = open_search(request_for("search", resume=True))
     begun = resumed.study.trials[2].values

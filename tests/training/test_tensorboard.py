@@ -1,12 +1,14 @@
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from recurlm.errors import UsageError
+from recurlm.errors import CorruptFileError, UsageError
 from recurlm.training.loop import Trainer
 from recurlm.training.stopping import StopRequest
+from recurlm.training.tensorboard import TensorBoard
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
@@ -24,6 +26,15 @@ def test_tensorboard_holds_the_journal_s_numbers(open_trainer: Callable[..., Tra
     assert [scalar.step for scalar in events.Scalars("epoch/valid_perplexity")] == [
         entry["step"] for entry in journal if entry["event"] == "epoch"
     ]
+
+
+def test_a_link_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "tensorboard").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CorruptFileError, match="tensorboard is a link"):
+        TensorBoard(tmp_path / "tensorboard")
+    assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 def test_without_the_extra_the_install_command_is_named(

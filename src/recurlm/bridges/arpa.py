@@ -75,7 +75,8 @@ class _Reader:
 
     def _counted(self, lines: Iterator[str]) -> Iterator[str]:
         for self.number, line in enumerate(lines, 1):
-            yield line
+            if line:
+                yield line
 
     def _error(self, reason: str) -> CorruptFileError:
         return CorruptFileError(f"{self.path}, line {self.number}: {reason}")

@@ -17,6 +17,7 @@ from recurlm.cli.console import (
     print_json,
     readable,
 )
+from recurlm.wording import counted
 
 if TYPE_CHECKING:
     from recurlm.evaluation.comparison import TokenDifference
@@ -60,7 +61,7 @@ def compare(
 
 def _print(comparison: "Comparison") -> None:
     first = comparison.measurements[0].perplexity
-    print(f"{comparison.text.name}: {comparison.sentences:,} sentences, {first.tokens:,} tokens")
+    print(f"{comparison.text.name}: {counted(comparison.sentences, 'sentence')}, {counted(first.tokens, 'token')}")
     print()
     width = max(len("model"), *(len(each.name) for each in comparison.measurements))
     print(f"    {'model':<{width}}  perplexity  95 % interval          bits per token     oov")
@@ -82,11 +83,10 @@ def _print(comparison: "Comparison") -> None:
 
 
 def _print_pairs(pairs: list["Pair"]) -> None:
-    kind = "every" if pairs[0].test.exact else "random"
+    test = pairs[0].test
+    patterns = f"all {counted(test.patterns, 'pattern')}" if test.exact else counted(test.patterns, "random pattern")
     print()
-    print(
-        f"paired permutation test over sentences, {pairs[0].test.patterns:,} {kind} patterns; p (Holm) is for all pairs"
-    )
+    print(f"paired permutation test over sentences, {patterns}; p (Holm) is for all pairs")
     print("pair      nats a sentence       p  p (Holm)  better")
     for pair in pairs:
         difference = pair.test.difference

@@ -5,6 +5,7 @@ from typing import Any
 
 from recurlm.cli.console import CacheDirectoryOption, DataDirectoryOption, JsonOption, print_json
 from recurlm.errors import RecurlmError
+from recurlm.wording import counted
 
 
 def doctor(
@@ -37,7 +38,10 @@ def _lines(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for name in ("recurlm", "torch", "numpy"):
         yield name, versions[name]
     yield "Python", f"{versions['python']} on {versions['system']}"
-    yield "processor", f"{processor['name']}, {processor['threads']} threads, vector code {processor['vector_code']}"
+    yield (
+        "processor",
+        f"{processor['name']}, {counted(processor['threads'], 'thread')}, vector code {processor['vector_code']}",
+    )
     if processor["features"]:
         yield "features", _yes_and_no(processor["features"])
     yield "devices", ", ".join(report["devices"])

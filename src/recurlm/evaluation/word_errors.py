@@ -13,6 +13,7 @@ from rapidfuzz.distance import Levenshtein
 
 from recurlm.errors import InputError
 from recurlm.files import how_to_raise, raised
+from recurlm.wording import counted
 
 MOST_WORDS = 10_000
 """Words of a reference or a hypothesis, without those that both share at their ends."""
@@ -48,7 +49,7 @@ class WordErrors:
     def __str__(self) -> str:
         rate = "no words" if self.rate is None else f"{100 * self.rate:.2f} %"
         return (
-            f"{rate}, {self.total} errors in {self.words} words: "
+            f"{rate}, {counted(self.total, 'error')} in {counted(self.words, 'word')}: "
             f"{self.substitutions} substituted, {self.deletions} deleted, {self.insertions} inserted"
         )
 

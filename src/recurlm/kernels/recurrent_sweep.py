@@ -4,8 +4,8 @@ Each fast path takes and gives what its plain twin, `step_by_step`, takes and gi
 input (T, B, I) and a state of (B, H) tensors in; outputs (T, B, H) and the state after the last step out.
 """
 
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Literal
 
 import torch
@@ -69,7 +69,7 @@ def lstm(weights: Weights, input: Tensor, state: LayerState) -> tuple[Tensor, La
     if path in ("tiles", "widened tiles"):
         return lstm_tiles(weights, input, (hidden, cell))
     if path == "onednn bf16" or not _in_bf16(input):
-        with nullcontext() if path != "torch fp32" else torch.backends.mkldnn.flags(enabled=False):
+        with nullcontext() if path != "torch fp32" else _without_onednn():
             return _library_lstm(weights, input, (hidden, cell))
     with torch.autocast("cpu", enabled=False):
         return lstm(weights, input.float(), (hidden.float(), cell.float()))
@@ -81,6 +81,16 @@ def _library_lstm(weights: Weights, input: Tensor, state: LayerState) -> tuple[T
         input, (hidden[None], cell[None]), weights, True, 1, 0.0, torch.is_grad_enabled(), False, False
     )
     return output, (hidden[0], cell[0])
+
+
+@contextmanager
+def _without_onednn() -> Iterator[None]:
+    before = torch.backends.mkldnn.enabled
+    torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        torch.backends.mkldnn.enabled = before
 
 
 def gru(weights: Weights, input: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:

@@ -13,6 +13,7 @@ from recurlm.evaluation.perplexity import Perplexity, perplexity_of
 from recurlm.measurement.contenders import Contender, Measurement, learning_warnings, open_contenders
 from recurlm.text.corpora import is_single_file, open_part, open_source
 from recurlm.text.sources import Text
+from recurlm.wording import counted
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,8 @@ def _check_vocabularies(contenders: Sequence[Contender]) -> None:
         others = set(other.codec.vocabulary.tokens)
         if words != others:
             raise InputError(
-                f"{first.name} and {other.name} have different vocabularies ({len(words - others):,} tokens only in "
-                f"the first, {len(others - words):,} only in the second), so their mixture is no distribution\n"
+                f"{first.name} and {other.name} have different vocabularies "
+                f"({counted(len(words - others), 'token')} only in the first, "
+                f"{len(others - words):,} only in the second), so their mixture is no distribution\n"
                 "`recurlm ngram --vocabulary RUN` estimates n-grams over a run's words"
             )

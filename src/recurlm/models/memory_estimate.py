@@ -4,6 +4,9 @@ Every figure is a lower bound in bytes: what it refuses cannot fit.
 """
 
 import math
+from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
 
 import torch
 
@@ -30,13 +33,14 @@ SMALLER = "use smaller model.hidden_sizes, model.embedding_size or a smaller voc
 FEWER = "use a smaller batches.batch_size or shorter batches.bptt or batches.buckets"
 
 
-def model_shapes(options: ModelOptions, vocabulary_size: int) -> dict[str, tuple[int, ...]]:
+@lru_cache(8)
+def model_shapes(options: ModelOptions, vocabulary_size: int) -> Mapping[str, tuple[int, ...]]:
     """The shape of each tensor that `LanguageModel.weights` holds; no memory is allocated for them."""
     if isinstance(options.output, SampledOutput):  # the same weights, without the sampler's tables
         options = options.model_copy(update={"output": SoftmaxOutput()})
     with torch.device("meta"):
         model = LanguageModel(options, vocabulary_size)
-    return {name: tuple(tensor.shape) for name, tensor in model.weights().items()}
+    return MappingProxyType({name: tuple(tensor.shape) for name, tensor in model.weights().items()})
 
 
 def estimate_memory(options: ModelOptions, vocabulary_size: int) -> int:
@@ -73,6 +77,8 @@ def check_training_fits(recipe: Recipe, vocabulary_size: int, tokens: int) -> No
     """Raises InputError if training a model needs more memory than the machine has."""
     step = estimate_step_memory(recipe, vocabulary_size, tokens)
     check_fits(step, "one training step", FEWER, error=InputError)
+    states = NUMBER * recipe.validation.columns * 2 * sum(recipe.model.hidden_sizes)
+    check_fits(states, "validation", "use fewer validation.columns", error=InputError)
     check_fits(
         estimate_training_memory(recipe, vocabulary_size, tokens),
         f"training a model of {estimate_memory(recipe.model, vocabulary_size) // NUMBER:,} parameters",

@@ -10,6 +10,7 @@ from recurlm.config import LSTM_KINDS, CellKind, ModelOptions
 from recurlm.models.cells import Cell, RecurrentCell
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.outputs import AdaptiveSoftmax, MixtureOfSoftmaxes
+from recurlm.wording import counted
 
 CELL_NAMES: dict[CellKind, str] = {
     "lstm": "LSTM",
@@ -162,7 +163,7 @@ def _decoder_terms(model: LanguageModel, size: int) -> list[str]:
     options, words = model.options, model.vocabulary_size
     bias = [f"{words:,}"] if options.decoder_bias else []
     if isinstance(model.decoder, AdaptiveSoftmax):
-        clusters = [f"{words:,} words in a head and {len(model.decoder.clusters)} clusters"]
+        clusters = [f"{counted(words, 'word')} in a head and {counted(len(model.decoder.clusters), 'cluster')}"]
         return clusters + ["their biases"] * options.decoder_bias
     if isinstance(model.decoder, MixtureOfSoftmaxes):
         width, experts = options.embedding_size, model.decoder.experts

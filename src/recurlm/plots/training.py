@@ -17,6 +17,7 @@ from recurlm.errors import CorruptFileError, InputError
 from recurlm.files import read_bounded, shown_name
 from recurlm.plots.figure import COLOURS, INK, QUIET, PictureFormat, picture_style, render, save
 from recurlm.plots.layers import network_name
+from recurlm.wording import counted
 
 # five beside six colours: thirty runs before a pair comes again
 MARKERS = ("o", "s", "D", "^", "v")
@@ -40,13 +41,15 @@ def read_metrics(run: Path) -> list[Metric]:
     path = run / METRICS_FILE
     if not path.exists():
         raise InputError(f"{path}: missing; name a run folder that `recurlm train --out` wrote")
-    lines = read_bounded(path, error=CorruptFileError).splitlines(keepends=True)
+    lines = read_bounded(path, error=CorruptFileError).split(b"\n")
     metrics = []
     for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
         metric = _parsed(line)
         if metric is not None:
             metrics.append(metric)
-        elif line.strip() and number < len(lines):
+        elif number < len(lines):
             raise CorruptFileError(f"{path} line {number}: not a JSON object; remove the line to draw the rest")
     return metrics
 
@@ -130,7 +133,7 @@ class RunLog:
         if not folder.holds_run():
             return self.name
         config, recipe = folder.config(), folder.recipe()
-        parts = [config["corpus"]["name"] if "corpus" in config else recipe.corpus]
+        parts = [config.get("corpus", {}).get("name", recipe.corpus)]
         parts.append(config.get("recipe_name") or network_name(recipe.model))
         if "parameters" in config:
             parts.append(f"{config['parameters']:,} parameters")
@@ -185,7 +188,7 @@ def _drawable(perplexities: Points) -> Points:
 
 
 def _title(logs: list[RunLog]) -> str:
-    return logs[0].description if len(logs) == 1 else f"Perplexity of {len(logs)} runs"
+    return logs[0].description if len(logs) == 1 else f"Perplexity of {counted(len(logs), 'run')}"
 
 
 def _panels(logs: list[RunLog]) -> tuple[Figure, list[Axes]]:

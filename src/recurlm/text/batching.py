@@ -17,6 +17,7 @@ from recurlm.config import SentenceBatches, StreamBatches
 from recurlm.errors import InputError
 from recurlm.text.codec import EncodedText
 from recurlm.text.vocabulary import EOS_ID
+from recurlm.wording import counted
 
 IGNORED = -100
 AUTOMATIC_BUCKETS = 8
@@ -121,7 +122,7 @@ class Streams:
 
     def report(self) -> list[str]:
         columns = self.options.batch_size
-        return [f"{len(self.ids):,} tokens in {columns} columns of {self.rows:,}"]
+        return [f"{counted(len(self.ids), 'token')} in {counted(columns, 'column')} of {self.rows:,}"]
 
     def _lengths(self, epoch: int) -> list[int]:
         if not self.options.random_lengths:
@@ -218,18 +219,18 @@ class BucketedSentences:
         positions = sum(bucket * len(rows) for bucket, rows in zip(self.buckets, self.members, strict=True))
         tokens = int(sum(self.lengths[rows].sum() for rows in self.members))
         lines = [
-            f"{self.sentences:,} sentences in buckets {list(self.buckets)}, "
+            f"{counted(self.sentences, 'sentence')} in buckets {list(self.buckets)}, "
             f"{1 - tokens / max(positions, 1):.0%} of positions are padding"
         ]
         if self.discarded:
             lines.append(
-                f"{self.discarded:,} sentences longer than the largest bucket discarded, "
+                f"{counted(self.discarded, 'sentence')} longer than the largest bucket discarded, "
                 'as batches.longer = "discard" asks'
             )
         remainder = kept - sum(len(self._cuts(len(rows))) for rows in self.members) * self.options.batch_size
         if self.options.remainder == "drop" and remainder:
             lines.append(
-                f"{remainder:,} sentences an epoch do not fill a batch and are dropped, other ones each time, "
+                f"{counted(remainder, 'sentence')} an epoch left over by the batches and dropped, others each time, "
                 'as batches.remainder = "drop" asks'
             )
         return lines

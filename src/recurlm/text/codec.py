@@ -145,7 +145,10 @@ class Codec:
         path = folder / VOCABULARY_FILE
         vocabulary, unit = Vocabulary.from_json(_read(path), str(path))
         if unit == "bpe":
-            return cls(_byte_pairs(folder / TOKENIZER_FILE), vocabulary)
+            byte_pairs = _byte_pairs(folder / TOKENIZER_FILE)
+            if vocabulary.tokens != (EOS, *byte_pairs.pieces):
+                raise CorruptFileError(f"{path}: its tokens are not the pieces of {TOKENIZER_FILE} beside it")
+            return cls(byte_pairs, vocabulary)
         return cls(Words() if unit == "word" else Characters(), vocabulary)
 
 
@@ -158,6 +161,7 @@ class Encoder:
         self.oov = 0
         self.left_out = 0
         self._unknown = codec.vocabulary.unknown_id
+        rule.check(self._unknown)
         self._ids = _Lookup(codec.vocabulary, refuse=self._unknown is None and rule.needs_unk)
 
     def blocks(self, text: Text) -> Iterator[NDArray[np.uint32]]:

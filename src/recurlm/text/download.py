@@ -2,11 +2,13 @@
 
 import contextlib
 import hashlib
+import lzma
 import sys
 import threading
 import time
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from io import BufferedRandom
 from pathlib import Path
@@ -16,6 +18,7 @@ from urllib.parse import urldefrag
 
 from recurlm.errors import DownloadError
 from recurlm.files import digest_of, keep, locked, temporary_file
+from recurlm.terminal import escaped, unescaped
 from recurlm.version import VERSION
 
 STALL_SECONDS = 30.0
@@ -110,17 +113,29 @@ def _verify(file: BufferedRandom, digest: str) -> None:
 
 
 def _extract(archive: BufferedRandom, member: str, content: BufferedRandom, limit: int) -> None:
+    for piece in _member_pieces(archive, member):
+        content.write(piece)
+        if content.tell() > limit:
+            raise MirrorError(f"{member} has more than the expected {limit:,} bytes")
+
+
+def _member_pieces(archive: BufferedRandom, member: str) -> Iterator[bytes]:
     archive.seek(0)
     try:
         with zipfile.ZipFile(archive) as whole, whole.open(member) as file:
             while piece := file.read(PIECE_BYTES):
-                content.write(piece)
-                if content.tell() > limit:
-                    raise MirrorError(f"{member} has more than the expected {limit:,} bytes")
+                yield piece
     except KeyError:
         raise MirrorError(f"the archive has no member {member}") from None
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    except _DAMAGED_ZIP as error:
         raise MirrorError(f"not a whole zip archive: {error}") from error
+
+
+_DAMAGED_ZIP = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError),
+    # RuntimeError: encrypted · NotImplementedError: an unknown compression · ValueError: wild offsets and names
+    *(RuntimeError, NotImplementedError, ValueError, OverflowError),
+)
 
 
 def _pieces(url: str, stall_seconds: float, headers: dict[str, str] | None = None) -> Iterator[bytes]:
@@ -179,9 +194,9 @@ def _receive(
 def _plain(error: Exception) -> str:
     if isinstance(error, HTTPError):
         return f"HTTP {error.code} {error.reason}"
-    if isinstance(error, URLError):
-        return str(error.reason)
-    return str(error) or type(error).__name__
+    cause = error.reason if isinstance(error, URLError) and isinstance(error.reason, Exception) else error
+    # a server's status line may be blank, or hold line ends
+    return " ".join(str(cause).split()) or type(cause).__name__
 
 
 def _is_page(head: bytes) -> bool:
@@ -204,8 +219,9 @@ def _shown(pieces: Iterable[bytes], name: str, size: int | None) -> Iterator[byt
     )
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(name, total=size)
+    console = Console(file=unescaped(sys.stderr))
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
+        task = progress.add_task(escaped(name), total=size)
         for piece in pieces:
             progress.advance(task, len(piece))
             yield piece

@@ -54,6 +54,9 @@ def decoded_lines(raw: Iterable[bytes], name: str, *, error: type[RecurlmError] 
             if advice := encoding_advice(line, name):
                 raise error(f"{name} is not UTF-8 text: {advice}")
             line = line.removeprefix(BYTE_ORDER_MARK)
+        if line == b"\n":
+            yield ""
+            continue
         try:
             yield without_end(line).decode()
         except UnicodeDecodeError as failure:

@@ -255,7 +255,7 @@ def _read_description(place: Path) -> dict[str, Any]:
 def _is_description(value: Any) -> bool:
     match value:
         case {"name": str(), "digest": str(), "characters": int(), "oov": int()}:
-            return len(value) == 4
+            return len(value) == 4 and min(value["characters"], value["oov"]) >= 0
     return False
 
 

@@ -3,10 +3,12 @@
 A line feed is a token of its own in each of them; the vocabulary calls it ``<eos>``.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
-from recurlm.errors import InputError, UsageError
+from recurlm.documents import parse_json_object
+from recurlm.errors import CorruptFileError, InputError, UsageError
 
 LINE_FEED = "\n"
 
@@ -52,17 +54,21 @@ class BytePairs:
 
     unit = "bpe"
 
-    def __init__(self, serialized: str) -> None:
+    def __init__(self, serialized: str, place: str = "tokenizer.json") -> None:
+        """Read back a `serialized` one. Raises CorruptFileError, naming `place`, for any other tokenizer."""
         self.serialized = serialized
-        self._tokenizer = _tokenizers().Tokenizer.from_str(serialized)
+        found = parse_json_object(serialized, place)
+        try:
+            # the library would build whatever the file describes, with patterns and fills that have no bounds
+            self._tokenizer = _byte_level(*_vocabulary_and_merges(found))
+        except ValueError as error:
+            raise CorruptFileError(f"{place}: not a tokenizer of this program: {error}") from error
 
     @classmethod
     def train(cls, lines: Iterable[str], size: int) -> "BytePairs":
         """Learn a vocabulary of `size` pieces from lines of text."""
         library = _tokenizers()
-        tokenizer = library.Tokenizer(library.models.BPE())
-        tokenizer.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
-        tokenizer.decoder = library.decoders.ByteLevel()
+        tokenizer = _byte_level({}, [])
         alphabet = library.pre_tokenizers.ByteLevel.alphabet()
         if size < len(alphabet):
             raise InputError(f"text.merges: {size} is less than the {len(alphabet)} single bytes; give at least that")
@@ -93,3 +99,54 @@ def _tokenizers() -> Any:
     except ImportError as error:
         raise UsageError("byte pairs need the tokenizers library: pip install 'recurlm[bpe]'") from error
     return tokenizers
+
+
+def _byte_level(vocabulary: dict[str, int], merges: list[tuple[str, str]]) -> Any:
+    """A tokenizer of the library with this program's settings. Raises ValueError where merges and pieces differ."""
+    library = _tokenizers()
+    try:
+        tokenizer = library.Tokenizer(library.models.BPE(vocabulary, merges))
+    except Exception as error:  # the library raises no other type
+        raise ValueError(str(error)) from error
+    tokenizer.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = library.decoders.ByteLevel()
+    return tokenizer
+
+
+def _vocabulary_and_merges(found: dict[str, Any]) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """What was learned, from the library's JSON. Raises ValueError where anything else is not as `train` writes it."""
+    usual = json.loads(_byte_level({}, []).to_str())
+    model = found.get("model")
+    if not isinstance(model, dict):
+        raise ValueError("model: not an object")
+    _check_settings(found, usual, except_for=("version", "model"))
+    _check_settings(model, usual["model"], except_for=("vocab", "merges"))
+    return _pieces(model.get("vocab")), _merges(model.get("merges"))
+
+
+def _check_settings(found: dict[str, Any], usual: dict[str, Any], *, except_for: tuple[str, ...]) -> None:
+    for key in found.keys() - set(except_for):
+        # other versions of the library may write further settings, turned off
+        if found[key] != usual.get(key) and found[key] is not None and found[key] is not False:
+            raise ValueError(f"{key}: {found[key]!r:.60} where {usual.get(key)!r:.60} is usual")
+
+
+def _pieces(vocabulary: Any) -> dict[str, int]:
+    if not isinstance(vocabulary, dict) or not all(type(index) is int for index in vocabulary.values()):
+        raise ValueError("model.vocab: not an object of pieces and ids")
+    if sorted(vocabulary.values()) != list(range(len(vocabulary))):
+        raise ValueError(f"model.vocab: its ids are not 0 to {len(vocabulary) - 1}, each once")
+    absent = set(_tokenizers().pre_tokenizers.ByteLevel.alphabet()) - vocabulary.keys()
+    if absent:
+        raise ValueError(f"model.vocab: lacks {len(absent)} of the single bytes")
+    return vocabulary
+
+
+def _merges(merges: Any) -> list[tuple[str, str]]:
+    """Pairs of pieces; older versions of the library write each as one text."""
+    if not isinstance(merges, list):
+        raise ValueError("model.merges: not a list")
+    pairs = [each.split(" ") if isinstance(each, str) else each for each in merges]
+    if not all(isinstance(each, list) and list(map(type, each)) == [str, str] for each in pairs):
+        raise ValueError("model.merges: not pairs of pieces")
+    return [(first, second) for first, second in pairs]

@@ -45,12 +45,16 @@ def advice(measured: Perplexity, counters: Counters, validator: Validator, epoch
     worse = not measured.value < by_frequency
     if read >= LEAST_EPOCHS and not worse:
         return ""
-    said = f"the model has learned next to nothing in {counted(counters.step, 'step')}, {read:.2g} epochs"
+    said = f"the model has learned next to nothing in {counted(counters.step, 'step')}, {_epochs(read)}"
     if worse:
         said += (
             f"; its perplexity of {measured.value:,.5g} is no better than word frequencies alone: {by_frequency:,.5g}"
         )
     return f"{said}\n       {_remedy(counters, read, epochs, limit)}"
+
+
+def _epochs(read: float) -> str:
+    return f"{read:.2g} of an epoch" if read < 1 else counted(round(read), "epoch")
 
 
 def _remedy(counters: Counters, read: float, epochs: int, limit: float | None) -> str:

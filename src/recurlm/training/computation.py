@@ -1,6 +1,7 @@
 """What computes a run: kernels, threads and torch. They decide its last bits, and are recorded and compared."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from recurlm.checkpoints import METRICS_FILE, RunFolder
 from recurlm.devices import bf16_is_fast, processor_name
 from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError
-from recurlm.files import read_bounded
+from recurlm.files import opened, raw_lines
 from recurlm.kernels.native import native_digest, native_instructions
 
 Computation = dict[str, Any]
@@ -59,18 +60,19 @@ def changed_computation(folder: RunFolder, device: str) -> str | None:
 
 def _earlier(folder: RunFolder) -> Iterator[Computation]:
     """What computed the run so far: as it began, and of every process that went on with it."""
-    config = folder.config()
-    began = {"kernels": config.get("kernels", {}), "threads": config["threads"]}
-    yield _flat(began | {"torch": config["versions"]["torch"]})
+    config = folder.config("threads", "versions")
+    yield _flat(
+        {"kernels": config.get("kernels"), "threads": config["threads"], "torch": config["versions"].get("torch")}
+    )
     path = folder.path / METRICS_FILE
-    lines = read_bounded(path, error=CorruptFileError).splitlines() if path.is_file() else ()
-    for line in lines:
-        try:
-            entry = parse_json_object(line, METRICS_FILE, finite=False)
-        except CorruptFileError:
-            continue
-        if entry.get("event") in ("begin", "resume"):
-            yield _flat({name: entry.get(name) for name in ("kernels", "threads", "torch")})
+    if not path.exists():
+        return
+    with opened(path, error=CorruptFileError) as file:
+        for line in raw_lines(file, str(path)):
+            with suppress(CorruptFileError):
+                entry = parse_json_object(line, METRICS_FILE, finite=False)
+                if entry.get("event") in ("begin", "resume"):
+                    yield _flat({name: entry.get(name) for name in ("kernels", "threads", "torch")})
 
 
 def _flat(values: Computation) -> dict[str, Any]:

@@ -54,9 +54,12 @@ class Counters:
         Raises CorruptFileError.
         """
         try:
-            return parse_record(cls, content, "checkpoint: counters.json")
+            counters = parse_record(cls, content, "checkpoint: counters.json")
         except CorruptFileError as error:
             raise CorruptFileError(f"{error}; go on with the version that wrote it") from error
+        if min(counters.epoch, counters.index, counters.step, counters.tokens, counters.seconds) < 0:
+            raise CorruptFileError("checkpoint: counters.json: a count is below zero")
+        return counters
 
     def to_json(self) -> bytes:
         """The counters as a checkpoint keeps them."""

@@ -2,9 +2,10 @@
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -335,10 +336,12 @@ class Trainer:
         self.save()
 
     def _foresee_the_end(self) -> None:
-        """Renew the estimate of the time that the exact evaluation takes."""
-        if self.clock.limit is not None and self.counters.exact:
+        """Renew the estimate of the time that the measuring at the end takes; validations time themselves."""
+        if self.clock.limit is None:
+            return
+        if self.counters.exact:
             self.validator.time(exact=True)
-            self.clock.evaluation = max(self.clock.evaluation, self.validator.estimate(exact=True))
+        self.clock.evaluation = max(self.clock.evaluation, self.validator.estimate(exact=self.counters.exact))
 
     def _decide_the_end(self) -> None:
         counters = self.counters
@@ -476,10 +479,8 @@ class Trainer:
         if self.average is not None:
             self.average.restore(tensors(files["average.safetensors"], place))
         saved = tensors(files["state.safetensors"], place)
-        self.state = _state_from_tensors(saved, self.model)
-        torch.set_rng_state(saved["random.cpu"])
-        if "random.cuda" in saved:
-            torch.cuda.set_rng_state(saved["random.cuda"])
+        self.state = _state_from_tensors(saved, self.model, place)
+        _restore_random_state(saved, place)
 
 
 def _state_tensors(state: State | None) -> dict[str, Tensor]:
@@ -488,13 +489,23 @@ def _state_tensors(state: State | None) -> dict[str, Tensor]:
     return {f"layer.{i}.{j}": tensor for i, layer in enumerate(state) for j, tensor in enumerate(layer)}
 
 
-def _state_from_tensors(saved: dict[str, Tensor], model: LanguageModel) -> State | None:
-    if "layer.0.0" not in saved:
+def _state_from_tensors(saved: Mapping[str, Tensor], model: LanguageModel, place: Path) -> State | None:
+    """The carried state, or None where there was none. Raises CorruptFileError where it belongs to another model."""
+    layers = {name: tensor for name, tensor in saved.items() if name.startswith("layer.")}
+    if not layers:
         return None
+    columns = max((len(tensor) for tensor in layers.values() if tensor.dim()), default=0)
+    expected = _state_tensors(model.initial_state(columns))
+    if _float_shapes(layers) != _float_shapes(expected):
+        raise CorruptFileError(f"{place}: checkpoint: the state that was carried is another model's")
     return tuple(
-        tuple(saved[f"layer.{i}.{j}"].to(model.device) for j in range(cell.carried))
+        tuple(layers[f"layer.{i}.{j}"].to(model.device) for j in range(cell.carried))
         for i, cell in enumerate(model.stack.cells)
     )
+
+
+def _float_shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[bool, torch.Size]]:
+    return {name: (tensor.is_floating_point(), tensor.shape) for name, tensor in tensors.items()}
 
 
 def _random_state(device: torch.device) -> dict[str, Tensor]:
@@ -502,6 +513,15 @@ def _random_state(device: torch.device) -> dict[str, Tensor]:
     if device.type == "cuda":
         states["random.cuda"] = torch.cuda.get_rng_state(device)
     return states
+
+
+def _restore_random_state(saved: Mapping[str, Tensor], place: Path) -> None:
+    try:
+        torch.set_rng_state(saved["random.cpu"])
+        if "random.cuda" in saved:
+            torch.cuda.set_rng_state(saved["random.cuda"])
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise CorruptFileError(f"{place}: checkpoint: its random state cannot be used: {error}") from error
 
 
 def _per_second(count: int, seconds: float) -> float | None:

@@ -1,5 +1,6 @@
 """Optimizers by recipe, and their memory as named tensors."""
 
+import itertools
 import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -109,6 +110,23 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
         for key, tensor in tensors.items():
             number, name = key.split(".", 1)
             state.setdefault(int(number), {})[name] = tensor
+        _check_memory(optimizer, state)
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     except (ValueError, KeyError) as error:
         raise CorruptFileError(f"checkpoint: the optimizer's memory does not fit the recipe: {error}") from error
+
+
+def _check_memory(optimizer: torch.optim.Optimizer, state: Mapping[int, Mapping[str, Tensor]]) -> None:
+    """Raises ValueError where a parameter has other values than the others of its group, or of another shape."""
+    parameters = itertools.count()
+    numbered = [[(next(parameters), each) for each in group["params"]] for group in optimizer.param_groups]
+    strange = state.keys() - {number for group in numbered for number, _ in group}
+    if strange:
+        raise ValueError(f"there is no parameter {min(strange)}")
+    for group in numbered:
+        if len({frozenset(state[number]) for number, _ in group if number in state}) > 1:
+            raise ValueError("parameters of one group have different values")
+        for number, parameter in group:
+            for name, tensor in state.get(number, {}).items():
+                if tensor.dim() and tensor.shape != parameter.shape:
+                    raise ValueError(f"{number}.{name} has the shape {list(tensor.shape)}")

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError
 from recurlm.files import append_within, named_errors, opened, raw_lines, write_within
+from recurlm.terminal import escaped, unescaped
 
 LARGEST_SHOWN = 0.99
 
@@ -35,7 +36,7 @@ class Journal:
         self.path, self.mirror = path, mirror
         if path.exists() or path.is_symlink():
             with opened(path, error=CorruptFileError) as file:
-                kept = [line for line in raw_lines(file, str(path)) if _belongs(line, step, epochs)]
+                kept = [line for line in raw_lines(file, str(path)) if line.strip() and _belongs(line, step, epochs)]
             write_within(path.parent, path.name, b"".join(kept))
         self._file = append_within(path.parent, path.name)
 
@@ -122,7 +123,7 @@ class LiveLine(Silent):
             BarColumn(bar_width=24),
             TaskProgressColumn(),
             TextColumn("{task.description}", markup=False),
-            console=Console(stderr=True),
+            console=Console(file=unescaped(sys.stderr)),
             transient=True,
             refresh_per_second=8,
         )
@@ -130,13 +131,13 @@ class LiveLine(Silent):
         self._progress.start()
 
     def say(self, text: str) -> None:
-        self._progress.console.print(text, markup=False, highlight=False)
+        self._progress.console.print(escaped(text), markup=False, highlight=False)
 
     def tick(self, done: float | None, text: str) -> None:
         if done is not None:
             # work goes on for as long as the line is there
             self._progress.update(self._task, completed=min(done, LARGEST_SHOWN), total=1.0)
-        self._progress.update(self._task, description=text)
+        self._progress.update(self._task, description=escaped(text))
 
     def close(self) -> None:
         self._progress.stop()

@@ -71,6 +71,10 @@ class Start:
     model: str
 
 
+CONFIG_KEYS = ("recipe_name", "seed", "device", "precision", "threads", "time_limit", "start")
+"""Of config.json, besides its recipe and corpus, that a run goes on with."""
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """What decides a run besides its recipe, as config.json keeps it."""
@@ -184,7 +188,7 @@ def _own_corpus(request: TrainingRequest, recipe: Recipe) -> str:
     """The text to train on where none is named: the recipe's, or that of the run to start from."""
     if request.start is None:
         return recipe.corpus
-    source: str = RunFolder(request.start).config()["corpus"]["source"]
+    source: str = RunFolder(request.start).config("corpus")["corpus"]["source"]
     if not source:
         raise InputError(f"{request.start}: does not say which corpus it learned from; name a text to train on")
     return source
@@ -234,7 +238,7 @@ def default_folder(config: RunConfig) -> Path:
 
 def _resumed_config(folder: RunFolder, request: TrainingRequest) -> RunConfig:
     """The run's own configuration. Raises InputError where the command asks for another."""
-    values = folder.config()
+    values = folder.config("corpus", "recipe", *CONFIG_KEYS)
     if not values["corpus"]["source"] or "extended" in values:
         made = "imported" if "extended" not in values else "made by adding words"
         raise InputError(

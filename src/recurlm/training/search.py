@@ -23,7 +23,7 @@ from recurlm.config import (
 from recurlm.documents import json_text, parse_json_object
 from recurlm.errors import CorruptFileError, InputError, RecurlmError, StoppedError, UsageError
 from recurlm.evaluation.perplexity import Perplexity
-from recurlm.files import read_bounded, shown_name, write_within
+from recurlm.files import read_bounded, refuse_link, shown_name, write_within
 from recurlm.text.corpora import is_read_once, open_source
 from recurlm.training.counters import Result
 from recurlm.training.loop import AfterValidation, DivergedError
@@ -39,6 +39,7 @@ from recurlm.training.search_space import Dimension, changes_for, parse_space
 from recurlm.training.setup import prepare_training
 from recurlm.training.stopping import StopRequest
 from recurlm.training.study import Study, Trial
+from recurlm.wording import counted
 
 SEARCH_FORMAT = "recurlm search 1"
 SEARCH_FILE = "search.json"
@@ -154,7 +155,9 @@ class Search:
                 self._try(trial, objective, stop)
                 watcher.say(self._told(trial))
         if stop.by_signal and len(study.over) < trials:
-            raise StoppedError(f"stopped; {len(study.over)} trials are over; go on with the same command and --resume")
+            raise StoppedError(
+                f"stopped; {counted(len(study.over), 'trial')} done; go on with the same command and --resume"
+            )
         return self._findings()
 
     def _try(self, trial: Trial, objective: Objective, stop: StopRequest) -> None:
@@ -191,6 +194,8 @@ class Search:
     def _objective(self, watcher: Watcher) -> Objective:
         def train(trial: Trial, judge: AfterValidation, stop: StopRequest) -> Result:
             place = self._place(trial)
+            for folder in (place.parent, place):
+                refuse_link(folder)
             recipe = place.with_suffix(".toml")
             write_within(recipe.parent, recipe.name, recipe_toml(self._recipe_of(trial)).encode())
             request = replace(self.request, recipe=str(recipe), out=place)
@@ -217,9 +222,9 @@ class Search:
     def _told(self, trial: Trial) -> str:
         values = "  ".join(f"{key}={_shown(value)}" for key, value in trial.values.items())
         told = {
-            "unfinished": f"stopped after {len(trial.curve)} epochs, goes on with --resume",
+            "unfinished": f"stopped after {counted(len(trial.curve), 'epoch')}, goes on with --resume",
             "complete": f"valid {trial.perplexity or 0:.6g}{', the best so far' * (trial is self.study.best)}",
-            "pruned": f"pruned after {len(trial.curve)} epochs at {(trial.curve or [0])[-1]:.6g}",
+            "pruned": f"pruned after {counted(len(trial.curve), 'epoch')} at {(trial.curve or [0])[-1]:.6g}",
         }
         return f"trial {trial.name}  {told.get(trial.state, f'{trial.state}: {trial.note}')}  {values}"
 
@@ -251,7 +256,7 @@ def search(request: SearchRequest, watcher: Watcher) -> Findings:
     """
     seconds = math.inf if request.time is None else parse_duration(request.time, "--time")
     opened = open_search(request)
-    watcher.say(f"search {opened.folder}: {len(opened.study.over)} of {request.trials} trials are over")
+    watcher.say(f"search {opened.folder}: {len(opened.study.over)} of {counted(request.trials, 'trial')} done")
     for dimension in opened.study.space:
         watcher.say(f"       --vary {dimension}")
     return opened.run(request.trials, seconds, watcher)

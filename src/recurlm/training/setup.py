@@ -20,6 +20,7 @@ from recurlm.text.codec import EncodedText
 from recurlm.text.corpora import default_cache_directory, is_read_once, open_source
 from recurlm.text.sources import Corpus
 from recurlm.text.store import PreparedCorpus, prepare
+from recurlm.text.unknown import many
 from recurlm.training.clock import Clock, now
 from recurlm.training.computation import changed_computation
 from recurlm.training.loop import AfterValidation, Trainer
@@ -142,7 +143,12 @@ def _introduce(
     watcher.say(f"text   {corpus.name}: {_size(corpus['train'])}, {len(corpus.codec.vocabulary):,} different {unit}")
     replaced = corpus["train"].oov
     if replaced:
-        watcher.say(f"       {replaced:,} tokens ({replaced / len(corpus['train'].ids):.1%}) are read as <unk>")
+        watcher.say(f"       {counted(replaced, 'token')} ({replaced / len(corpus['train'].ids):.1%}) read as <unk>")
+    if config.start is not None and many(replaced, len(corpus["train"].ids)):
+        watcher.say(
+            f"warning: {config.start.run} lacks so many of these words that perplexities look better than they are\n"
+            f"add them first: recurlm vocabulary {config.start.run} --extend FILE --out NEW, then train --from NEW"
+        )
     for line in source.report():
         watcher.say(f"       {line}")
     watcher.say(f"model  {config.recipe.model.layers_in_words}, {model.parameter_count():,} parameters")
@@ -161,4 +167,4 @@ def _introduce(
 
 
 def _size(text: EncodedText) -> str:
-    return f"{len(text.ends):,} sentences, {len(text.ids):,} tokens with <eos>"
+    return f"{counted(len(text.ends), 'sentence')}, {counted(len(text.ids), 'token')} with <eos>"

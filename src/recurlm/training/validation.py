@@ -86,7 +86,10 @@ class Validator:
             if done is not None:
                 done(min(read / len(text.ids), 1.0))
 
-        return self._perplexity(text, exact, tick)
+        began = now()
+        measured = self._perplexity(text, exact, tick)
+        self.paces[exact].add(now() - began, len(text.ids))
+        return measured
 
     def estimate(self, *, exact: bool) -> float:
         """Seconds that the measuring at the end takes, exactly or as a validation does."""

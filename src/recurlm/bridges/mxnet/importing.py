@@ -163,6 +163,4 @@ def _write(
         time_limit=None,
     )
     content = config.to_json(PreparedCorpus("", codec, {}), imported.parameters) | {"imported": {"mxnet": origin}}
-    # the configuration, which makes a folder a run, comes last
-    imported.run.save_model(tensor_bytes(tensors))
-    imported.run.create(content, codec)
+    imported.run.create_whole(content, codec, tensor_bytes(tensors))

@@ -24,6 +24,7 @@ from recurlm.bridges.mxnet.architecture import (
 )
 from recurlm.bridges.mxnet.graph import Graph, Node
 from recurlm.config import CellKind
+from recurlm.wording import counted
 
 _MAXIMUM_LAYERS = 100
 _SOFTMAXES = ("SoftmaxOutput", "softmax", "log_softmax")
@@ -271,7 +272,7 @@ class _Recogniser:
         if not layers:
             last.refuse("there is no recurrent layer between embedding and scores")
         if words != embedding.input_dim:
-            last.refuse(f"it scores {words} words, but the embedding has {embedding.input_dim}")
+            last.refuse(f"it scores {counted(words, 'word')}, but the embedding has {embedding.input_dim}")
         return Architecture(embedding, layers, scores.decoder, time_major=self.time_axis == 0)
 
     # What nodes read

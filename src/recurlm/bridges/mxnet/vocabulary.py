@@ -12,6 +12,7 @@ from recurlm.documents import parse_json
 from recurlm.errors import CorruptFileError, InputError
 from recurlm.files import LARGEST_DOCUMENT, opened, raised, raw_lines, read_bounded, write_whole
 from recurlm.text.lines import decoded_lines
+from recurlm.wording import counted
 
 LINE_FEED = "\n"
 
@@ -49,7 +50,7 @@ def check_vocabulary_size(path: Path, vocabulary: Mapping[str, int], expected: i
     """Refuse, with InputError, a vocabulary that is not of the model's size."""
     if len(vocabulary) != expected:
         raise InputError(
-            f"{path}: {len(vocabulary)} words, the line feed among them, but the model has {expected}; "
+            f"{path}: {counted(len(vocabulary), 'word')}, the line feed among them, but the model has {expected}; "
             "bring the vocabulary or the training text it was trained with"
         )
 

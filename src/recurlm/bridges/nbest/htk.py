@@ -211,7 +211,13 @@ def _nats(base: float, place: str) -> Callable[[float, str], float]:
         return _log
     if base < 0 or base == 1:
         raise InputError(f"{place}: base={base:g} is no base of logarithms; 0 means that scores are no logarithms")
-    return lambda score, _: score * math.log(base)
+    return lambda score, place: _finite(score * math.log(base), place)
+
+
+def _finite(score: float, place: str) -> float:
+    if not math.isfinite(score):
+        raise InputError(f"{place}: a score is too large")
+    return score
 
 
 def _as_it_is(score: float, _: str) -> float:
@@ -238,6 +244,7 @@ def _arc(line: Line, found: Fields, words: Mapping[str, str], head: Head) -> Arc
     acoustic = scores.get("a", 0.0)
     if "r" in scores and head.scales.acoustic_scale:
         acoustic += head.pronunciation_scale / head.scales.acoustic_scale * scores["r"]
+    _finite(acoustic, line.place)
     word = _word(found, line) if "W" in found else words[found["E"]]
     return Arc(found["S"], found["E"], word, acoustic, scores.get("l", 0.0))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from recurlm.errors import InputError
-from recurlm.files import LARGEST_LIST, LONGEST_ENTRY, bounded, gunzipped, opened, raw_lines
+from recurlm.files import LARGEST_LIST, LONGEST_ENTRY, gunzipped, opened, raw_lines
 from recurlm.text.lines import decoded_lines
 
 STANDARD_INPUT = "-"
@@ -36,17 +36,17 @@ def lines_of(path: str | Path) -> Iterator[Line]:
     """
     name = name_of(path)
     for number, text in enumerate(decoded_lines(_raw_lines(path, name), name), 1):
-        if text.strip(" \t"):
+        if text and text.strip(" \t"):
             yield Line(text, f"{name}, line {number}")
 
 
 def _raw_lines(path: str | Path, name: str) -> Iterator[bytes]:
     if str(path) == STANDARD_INPUT:
-        yield from bounded(raw_lines(sys.stdin.buffer, name, LONGEST_ENTRY), name, LARGEST_LIST)
+        yield from raw_lines(sys.stdin.buffer, name, LONGEST_ENTRY, LARGEST_LIST)
         return
     with opened(Path(path), pipes=True) as file:
         content = gunzipped(file, name) if Path(path).suffix == ".gz" else file
-        yield from bounded(raw_lines(content, name, LONGEST_ENTRY), name, LARGEST_LIST)
+        yield from raw_lines(content, name, LONGEST_ENTRY, LARGEST_LIST)
 
 
 def number(text: str, what: str, place: str) -> float:

@@ -12,6 +12,7 @@ from recurlm.documents import parse_json_object
 from recurlm.errors import InputError, UsageError
 from recurlm.evaluation.nbest import Hypothesis
 from recurlm.text.lines import fields_of, first_field, words_of
+from recurlm.wording import counted
 
 NUMBERED = re.compile(r"(.+)-([0-9]{1,18})")
 KALDI_TEXTS = ("words_text", "text")
@@ -177,7 +178,10 @@ def _costs_in_order(path: Path, keys: Sequence[str]) -> list[float]:
     """Of lines `cost` or `utt cost`. Raises InputError where their number or an id differs from the text's."""
     lines = list(lines_of(path))
     if len(lines) != len(keys):
-        raise InputError(f"{path}: has {len(lines)} costs where the text has {len(keys)} hypotheses")
+        raise InputError(
+            f"{path}: has {counted(len(lines), 'cost')} where the text has "
+            f"{counted(len(keys), 'hypothesis', 'hypotheses')}"
+        )
     costs = []
     for line, key in zip(lines, keys, strict=True):
         *names, cost = _fields(line, {1, 2})
