@@ -37,7 +37,7 @@ Reader = Callable[[Path], object]
 
 def measure(options: Options) -> Result:
     """Processor time, sizes in turn, which other programs do not change much; the best of several readings counts."""
-    base, repeats = options.pick((1 << 19, 7), (1 << 18, 3), (1 << 13, 1))
+    base, repeats = options.pick((1 << 20, 5), (1 << 18, 3), (1 << 13, 1))
     rows, checks, raw = [], [], {}
     with tempfile.TemporaryDirectory() as name:
         for reader, (suffix, make, read) in READERS.items():

@@ -14,6 +14,7 @@ LEVELS = {
     "config": 0,
     "version": 0,
     "files": 0,
+    "terminal": 0,
     "wording": 0,
     "documents": 0,
     "tensor_files": 1,

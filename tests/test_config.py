@@ -388,6 +388,53 @@ def test_dropout_that_no_layer_could_apply_is_refused(place):
     parse_recipe({"model": model | {"cell": ["lstm", "qrnn"]}}, "one of them has it")
 
 
+FAR_TOO_LARGE = [
+    "training.epochs=1000000000",
+    "text.merges=1000000000",
+    "text.minimum_count=100000000000",
+    "batches.batch_size=1000000000000",
+    "batches.bptt=1000000000000",
+    "validation.columns=1000000000000",
+    "model.embedding_size=1000000",
+    "model.hidden_sizes=[1000000]",
+    "optimizer.learning_rate=1e300",
+    "training.checkpoint_seconds=1e300",
+]
+
+
+@pytest.mark.parametrize("change", FAR_TOO_LARGE)
+def test_numbers_that_no_machine_has_room_or_time_for_are_refused_at_once(change: str) -> None:
+    key = change.partition("=")[0]
+    unit = ("text.unit=bpe",) if key == "text.merges" else ()
+    with pytest.raises(InputError, match=rf"{key}.*less than or equal to"):
+        load_recipe("default", (change, *unit))
+
+
+def test_a_model_of_a_million_layers_is_refused_in_a_short_message() -> None:
+    values = {"model": {"embedding_size": 2, "hidden_sizes": [2] * 1_000_000}}
+    with pytest.raises(InputError, match=r"model.hidden_sizes: Tuple should have at most 100 items") as refused:
+        parse_recipe(values, "recipe")
+    assert len(str(refused.value)) < 400
+
+
+def test_the_limits_leave_room_for_large_machines() -> None:
+    changes = ("training.epochs=1000000", "batches.batch_size=1000000", "model.embedding_size=65536")
+    recipe = load_recipe("default", (*changes, "model.tied=false", f"model.hidden_sizes={[65536] * 100}"))
+    assert recipe.model.hidden_sizes[-1] == 65_536
+
+
+def test_every_number_of_a_recipe_has_an_upper_limit() -> None:
+    def unbounded(schema: dict, name: str) -> list[str]:
+        if schema.get("type") in ("integer", "number"):
+            return [] if {"maximum", "exclusiveMaximum"} & schema.keys() else [name]
+        below = [*schema.get("anyOf", []), *filter(None, [schema.get("items")])]
+        return [found for each in below for found in unbounded(each, name)]
+
+    kinds = [kind for several in (*sections().values(), *model_sections().values()) for kind in several]
+    keys = [item for kind in kinds for item in kind.model_json_schema()["properties"].items()]
+    assert [found for name, schema in keys for found in unbounded(schema, name)] == []
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -13,9 +13,9 @@ import pytest
 from recurlm import files
 from recurlm.errors import CorruptFileError, InputError, UsageError
 from recurlm.files import (
+    check_output,
     explained,
     gunzipped,
-    locked,
     new_content,
     opened,
     raw_lines,
@@ -196,15 +196,12 @@ def test_too_many_open_files_and_other_errors_are_plain(tmp_path: Path) -> None:
     assert caught.value.filename is None
 
 
-def test_what_killed_processes_left_is_removed_unless_it_is_young_or_held(tmp_path: Path) -> None:
-    old, young, held = (tmp_path / f".{number}-{'0' * 12}.partial" for number in (1, 2, 3))
-    for folder in (old, young, held):
-        folder.mkdir()
-        (folder / "train.ids").write_text("half")
-    file = tmp_path / f".4-{'0' * 12}.partial"
-    file.write_text("half")
-    for path in (old, old / "train.ids", held, held / "train.ids", file):
-        os.utime(path, (0, 0))
-    with locked(held):
-        remove_abandoned(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {young.name, held.name}
+def test_no_output_replaces_what_the_command_reads(tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("a\n")
+    (tmp_path / "link").symlink_to(text)
+    (tmp_path / "hard").hardlink_to(text)
+    for name in ("text.txt", "link", "hard"):
+        with pytest.raises(UsageError, match="is read by this command"):
+            check_output(tmp_path / name, ["-", None, "\0", str(text)])
+    check_output(tmp_path / "other.txt", ["-", None, "\0", str(text)])

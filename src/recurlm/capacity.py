@@ -18,10 +18,10 @@ def machine_memory() -> int:
 
 
 def check_fits(needed: int, what: str, advice: str, *, error: type[InputError] | type[UsageError] = UsageError) -> None:
-    """Raise `error` if `needed` bytes are more than the machine has; `what` needs them, `advice` says what to do."""
+    """Raise `error` if `needed` bytes are more than the machine has; `what` takes them, `advice` says what to do."""
     if needed > machine_memory():
         raise error(
-            f"{what} needs at least {in_words(needed)} of memory, and this machine has {in_words(machine_memory())}\n"
+            f"{what} would take at least {in_words(needed)} of memory; this machine has {in_words(machine_memory())}\n"
             f"{advice}"
         )
 

@@ -591,7 +591,7 @@ class Validation(Section):
         16,
         description="columns read side by side while training; 1 is the exact stream, which the end of the run uses",
     )
-    warm_up: Annotated[int, Field(ge=0)] = Field(
+    warm_up: Annotated[int, Field(ge=0, le=LARGEST_COUNT)] = Field(
         256,
         description="tokens before each column that are read after `<eos>` and not counted, so that the column begins "
         "in a state that the exact stream could have; 0 begins from zeros. Of several columns only",
@@ -691,6 +691,8 @@ def parse_recipe(values: Mapping[str, Any], place: str) -> Recipe:
 
 def parse_recorded_recipe(values: Mapping[str, Any], place: str) -> Recipe:
     """The recipe that a file of a run or a search keeps, of whatever version; `place` is named in the error."""
+    if not isinstance(values, Mapping):
+        raise InputError(f"{place}: its recipe is not an object")
     return parse_recipe(_merged(VALUES_BEFORE, values), place)
 
 

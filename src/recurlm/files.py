@@ -130,8 +130,11 @@ def new_content(target: Path) -> Iterator[BufferedWriter | BufferedRandom]:
             keep(unfinished, target)
 
 
-def check_output(target: Path) -> None:
-    """Raises UsageError for a manifest, and for a file that the manifest beside it lists."""
+def check_output(target: Path, inputs: Iterable[str | Path | None] = ()) -> None:
+    """Raises UsageError for a manifest, a file that the manifest beside it lists, and a file among `inputs`."""
+    for given in inputs:
+        if given is not None and _is_same_file(target, Path(given)):
+            raise UsageError(f"{target} is read by this command; name another file to write")
     target = target.resolve()
     manifest = target.with_name("manifest.json")
     if not target.is_file() or not manifest.is_file():
@@ -142,6 +145,13 @@ def check_output(target: Path) -> None:
         return  # a manifest of something else
     if isinstance(listed, dict) and target.name in (*listed, manifest.name, "metrics.jsonl"):
         raise UsageError(f"{target} is a file of a run folder; name another file to write")
+
+
+def _is_same_file(one: Path, other: Path) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except (OSError, ValueError):
+        return False
 
 
 def write_whole(target: Path, content: bytes) -> None:

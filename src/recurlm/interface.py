@@ -38,7 +38,7 @@ from recurlm.evaluation.nbest import NBestList
 from recurlm.evaluation.perplexity import Perplexity, Tick, given_buckets, perplexity
 from recurlm.evaluation.reading import State, check_state, initial_state, model_digest, read
 from recurlm.evaluation.rescoring import Combination, RescoredList, rescore
-from recurlm.evaluation.sampling import SamplingOptions, prompt_logprob, sample, summed_logprobs
+from recurlm.evaluation.sampling import SamplingOptions, check_samples_fit, prompt_logprob, sample, summed_logprobs
 from recurlm.evaluation.scores import LineScore
 from recurlm.evaluation.scoring import Scorer, ScoringOptions
 from recurlm.models.language_model import LanguageModel
@@ -113,11 +113,11 @@ class Model:
         """Perplexity of a file, a corpus by name, or without `text` of the corpus the model learned from.
 
         A corpus is measured on its test split unless `split` says otherwise; a file is measured whole unless
-        `split` asks for the part that training would hold out. `oov` says what unknown tokens count: unk, skip or
-        floor:LOGPROB (see `UnknownRule`). Raises InputError for a text that cannot be read or, where the vocabulary
-        has no ``<unk>`` and the rule needs it, holds an unknown token; CorruptFileError where the corpus that the
-        model learned from was altered. A text that the model learned from gives a RecurlmWarning and is marked in the
-        signature.
+        `split` asks for the part that training would hold out. `oov` says what unknown tokens count: unk, skip,
+        floor:LOGPROB or share:N (see `UnknownRule`). Raises InputError for a text that cannot be read or, where the
+        vocabulary has no ``<unk>`` and the rule needs it, holds an unknown token; CorruptFileError where the corpus
+        that the model learned from was altered. A text that the model learned from gives a RecurlmWarning and is
+        marked in the signature.
         """
         rule = UnknownRule.parse(oov)
         where = {"data_directory": data_directory, "cache_directory": cache_directory, "offline": offline}
@@ -309,6 +309,7 @@ class Model:
         with a token that the vocabulary lacks, and for a state of another model.
         """
         options = self._drawable(_sampling_options(options, temperature, top_k, top_p), allow_unk)
+        check_samples_fit(count, tokens, self.network.vocabulary_size)
         draws = itertools.islice(self._sample(prompt, options, ending, count, seed, state), tokens)
         samples = collect(draws, count, self.codec, ending)
         rows = [sample.ids for sample in samples]

@@ -238,6 +238,24 @@ def test_lattices_that_cannot_be_read(tmp_path, arcs, head, said):
     assert said in str(error.value)
 
 
+def test_a_long_cycle_is_named_by_its_first_nodes(tmp_path):
+    arcs = [*(f"S={node} E={node + 1}" for node in range(2001)), "S=2000 E=1"]
+    path = lattice(tmp_path / "u.lat", arcs, 2002)
+    with pytest.raises(InputError, match=r"has a cycle \(nodes .* → … of 2,001\); only acyclic") as error:
+        read_nbest([path])
+    assert len(str(error.value)) < len(path) + 200
+
+
+def test_more_word_sequences_than_fit_are_refused(tmp_path, monkeypatch):
+    """A chain of thirty places with two words each: a billion sequences, of which each node keeps `count`."""
+    arcs = [f"S={place} E={place + 1} W={word}" for place in range(30) for word in "ab"]
+    path = lattice(tmp_path / "u.lat", arcs, 31)
+    monkeypatch.setattr("recurlm.capacity.machine_memory", lambda: 10**8)
+    assert len(read_nbest([path], count=100).lists[0].hypotheses) == 100
+    with pytest.raises(InputError, match=r"1,000,000 word sequences would take at least 1\.\d GB of memory"):
+        read_nbest([path], count=10**6)
+
+
 def test_lattices_that_differ(tmp_path):
     one = lattice(tmp_path / "one.lat", ["S=0 E=1 W=a"], 2, head="lmscale=2")
     two = lattice(tmp_path / "two.lat", ["S=0 E=1 W=a"], 2, head="lmscale=3")

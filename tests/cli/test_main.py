@@ -1,4 +1,8 @@
+import math
+from pathlib import Path
+
 import pytest
+from typer.testing import CliRunner
 
 from recurlm.cli import main as program
 
@@ -44,3 +48,56 @@ def test_texts_of_any_language_can_be_printed_wherever_output_goes(recurlm, trai
     done = recurlm("score", trained, "-", stdin="你好 é\n", PYTHONIOENCODING="ascii")
     assert done.returncode == 0, done.stderr
     assert "你好" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["generate", "R", "--beam", "1000000000000"],
+        ["generate", "R", "--count", "10000000000000000000"],
+        ["generate", "R", "--tokens", "1000000000000"],
+        ["generate", "R", "--top-k", "1000000000000"],
+        ["train", "--epochs", "1000000000"],
+        ["search", "--trials", "1000000000000"],
+        ["rescore", "R", "list", "--nbest", "1000000000000"],
+        ["graph", "default", "--vocabulary", "1000000000000"],
+        ["eval", "R", "--full-batches", "1000000000000"],
+        ["adapt", "R", "--method", "cache", "--tune", "valid", "--tune-tokens", "1000000000000"],
+    ],
+)
+def test_numbers_that_no_machine_has_room_or_time_for_are_refused_before_work(arguments):
+    result = CliRunner().invoke(program.app, arguments)
+    assert result.exit_code == 2
+    assert "less than or equal to" in result.output
+
+
+RUN_0_1_0 = Path(__file__).parents[1] / "fixtures" / "0.1.0" / "run"
+
+
+@pytest.mark.parametrize("format", ["text", "jsonl", "sentence", "kaldi"])
+@pytest.mark.parametrize("piped", [False, True])
+def test_scoring_nothing_prints_nothing_and_says_so(tmp_path, format, piped):
+    empty = tmp_path / "empty.txt"
+    empty.write_bytes(b"")
+    file = "-" if piped else str(empty)
+    result = CliRunner().invoke(program.app, ["score", str(RUN_0_1_0), file, "--format", format], input="")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "# no lines to score\n")
+
+
+def test_blank_lines_are_sentences_of_an_eos_alone(tmp_path):
+    blank = tmp_path / "blank.txt"
+    blank.write_text("\n\n")
+    result = CliRunner().invoke(program.app, ["score", str(RUN_0_1_0), str(blank), "--format", "lines"])
+    assert [row.split("\t")[:3] for row in result.stdout.splitlines()[1:]] == [["1", "1", "0"], ["2", "1", "0"]]
+
+
+def test_a_text_of_unknown_words_is_scored_with_a_warning_or_by_their_share(tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("the zebra yak gnu\n" * 3)
+    lines = ["score", str(RUN_0_1_0), str(text), "--format", "sentence"]
+    usual, shared = (CliRunner().invoke(program.app, [*lines, "--oov", rule]) for rule in ("unk", "share:1000"))
+    assert "warning: 9 of 15 tokens (60.0%)" in usual.stderr
+    assert "warning" not in shared.stderr
+    assert "|oov=share(1000):9|" in shared.stderr
+    before, after = (float(result.stdout.split()[0]) for result in (usual, shared))
+    assert after == pytest.approx(before - 3 * math.log(1000), rel=1e-6)

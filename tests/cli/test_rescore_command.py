@@ -156,7 +156,7 @@ def test_unknown_words(recurlm: Command, trained: Path) -> None:
         (["KALDI", "--tune"], 2, "--tune needs --references"),
         (["KALDI", "--output-format", "ctm"], 2, "no output format named 'ctm'"),
         (["KALDI", "--weight", "2"], 2, "must be from 0"),
-        (["KALDI", "--oov", "drop"], 2, "write unk, skip or floor"),
+        (["KALDI", "--oov", "drop"], 2, "write unk, skip, floor"),
         (["PAIRS", "--weight", "0.5"], 2, "no costs of an old language model"),
         (["-"], 2, "--format kaldi, mikolov or jsonl"),
         (["/dev/stdin"], 2, "/dev/stdin can be read once, so say what it holds"),

@@ -155,7 +155,7 @@ def test_a_compressed_file_is_scored_as_it_is(recurlm: Command, trained: Path, t
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--format", "xml"], "no format 'xml'; there are text, jsonl, tsv, srilm, sentence, kaldi"),
+        (["--format", "xml"], "no format 'xml'; there are text, jsonl, tsv, lines, srilm, sentence, kaldi"),
         (["--json", "--format", "tsv"], "--json is --format jsonl"),
         (["--log-base", "7"], "it is e, 2 or 10"),
         (["--context", "keep"], "it is reset, every line alone, or carry"),

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from recurlm.config import ModelOptions, UniformInitialisation
 from recurlm.errors import UsageError
-from recurlm.evaluation.beam_search import BeamOptions, beam_search
+from recurlm.evaluation.beam_search import BeamOptions, beam_search, check_beam_fits
 from recurlm.evaluation.scoring import score_lines
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
@@ -145,3 +145,13 @@ def test_more_than_the_beam_holds_and_a_ban_on_everything_are_refused(model):
         beam_search(model, [], BeamOptions(2), tokens=3, count=3)
     with pytest.raises(UsageError, match="every token"):
         beam_search(model, [], BeamOptions(2, banned=(0, 1, 2, 3)), tokens=3)
+
+
+def test_a_beam_that_cannot_fit_is_refused_with_the_memory_it_would_take(monkeypatch):
+    monkeypatch.setattr("recurlm.capacity.machine_memory", lambda: 10**9)
+    check_beam_fits(10**6, 5, tokens=1)  # one token: no more than five continuations
+    check_beam_fits(100_000, 5, tokens=6)  # of the first five tokens there are 3,125
+    with pytest.raises(UsageError, match=r"a beam of 1,000,000 would take at least 24.0 GB of memory.*1.0 GB"):
+        check_beam_fits(10**6, 2000, tokens=50)
+    with pytest.raises(UsageError, match="a narrower one with --beam"):
+        check_beam_fits(10**6, 2000, tokens=10**8)

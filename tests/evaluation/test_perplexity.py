@@ -299,11 +299,13 @@ def test_unknown_tokens_count_by_their_rule(model, write_text, protocol):
         "unk": (sum(nats), 9, "2"),
         "skip": (known, 7, "skip:2"),
         "floor:-11.5": (known + 23, 9, "floor(-11.5):2"),
+        "share:1000": (sum(nats) + 2 * math.log(1000), 9, "share(1000):2"),
     }
     for rule, (total, tokens, label) in expected.items():
         result = perplexity(model, OPEN.encode(text, UnknownRule.parse(rule)), protocol)
         assert result.nats == pytest.approx(total, rel=1e-6)
         assert result.tokens == tokens
+        assert result.all_tokens == 9
         assert f"|tokens={tokens}|" in result.signature
         assert f"|oov={label}|" in result.signature
         assert result.without_oov == pytest.approx(math.exp(known / 7), rel=1e-6)

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -119,8 +121,9 @@ def test_the_order_is_that_of_totals_and_ties_keep_their_own():
         (UnknownRule(), lambda tokens: sum(tokens)),
         (UnknownRule("skip"), lambda tokens: sum(tokens) - tokens[1] - tokens[2]),
         (UnknownRule("floor", -11.51), lambda tokens: sum(tokens) - tokens[1] - tokens[2] - 2 * 11.51),
+        (UnknownRule("share", words=500), lambda tokens: sum(tokens) - 2 * math.log(500)),
     ],
-    ids=["unk", "skip", "floor"],
+    ids=["unk", "skip", "floor", "share"],
 )
 def test_unknown_words_count_by_the_rule_and_are_read_as_unk(model, rule, expected):
     tokens = next(score_lines(model, CODEC, ["a zebra yak b"])).logprobs

@@ -8,7 +8,15 @@ from torch import Tensor
 from marks import needs_tiles
 from recurlm.config import ModelOptions, UniformInitialisation
 from recurlm.errors import UsageError
-from recurlm.evaluation.sampling import SamplingOptions, draw, logprobs_after, prompt_logprob, sample, summed_logprobs
+from recurlm.evaluation.sampling import (
+    SamplingOptions,
+    check_samples_fit,
+    draw,
+    logprobs_after,
+    prompt_logprob,
+    sample,
+    summed_logprobs,
+)
 from recurlm.evaluation.scoring import score_lines
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
@@ -344,3 +352,12 @@ def test_gradients_stay_on_between_two_tokens(model):
 
 def test_an_empty_prompt_has_probability_one(model):
     assert prompt_logprob(model, []) == 0.0
+
+
+def test_samples_that_cannot_fit_are_refused_with_the_memory_they_would_take(monkeypatch):
+    monkeypatch.setattr("recurlm.capacity.machine_memory", lambda: 10**9)
+    check_samples_fit(1000, 1000, vocabulary_size=10_000)
+    with pytest.raises(UsageError, match=r"1,000,000 samples of 50 tokens would take at least 40.8 GB"):
+        check_samples_fit(10**6, 50, vocabulary_size=10_000)
+    with pytest.raises(UsageError, match=r"10 samples of 100,000,000 tokens would take at least 16.0 GB"):
+        check_samples_fit(10, 10**8, vocabulary_size=2)

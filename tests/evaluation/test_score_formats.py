@@ -68,7 +68,24 @@ def test_logarithms_have_the_base_that_is_asked_for(base, expected):
 
 
 def test_readable_text_marks_what_is_unknown_and_what_does_not_count():
-    assert open_writer("text", "2").line(SKIPPED) == "-3.0000\ta -1.000  zebra? -  <eos> -2.000\n"
+    expected = "-3.0000\ta -1.000  zebra? -  <eos> -2.000\tmean -1.500  ppl 2.828\n"
+    assert open_writer("text", "2").line(SKIPPED) == expected
+
+
+def test_a_table_of_lines_has_mean_and_perplexity():
+    """A skipped word leaves a half and a quarter: 1.5 bits a token."""
+    writer = open_writer("lines", "2")
+    assert writer.head() == "line\ttokens\toov\tlogprob\tmean\tperplexity\ttext\n"
+    assert writer.line(SKIPPED) == "2\t2\t1\t-3\t-1.5\t2.82842712\ta zebra\n"
+    nothing = LineScore(4, 'say "a"', ["zebra"], [None], [None], [True])
+    assert writer.line(nothing) == '4\t0\t1\t0\tNA\tNA\t"say ""a"""\n'
+
+
+def test_json_has_mean_and_perplexity_of_a_line_where_there_are_any():
+    scored = json.loads(open_writer("jsonl", None).line(KNOWN))
+    assert (scored["mean"], scored["perplexity"]) == (pytest.approx(-4 / 3 * math.log(2)), pytest.approx(2 ** (4 / 3)))
+    nothing = json.loads(open_writer("jsonl", None).line(LineScore(4, "", ["zebra"], [None], [None], [True])))
+    assert (nothing["mean"], nothing["perplexity"]) == (None, None)
 
 
 def test_json_has_null_where_a_token_does_not_count():

@@ -128,6 +128,8 @@ def test_json_has_the_shape_of_the_contract(model):
         "line": 1,
         "text": "a",
         "logprob": pytest.approx(first.logprob + last.logprob),
+        "mean": pytest.approx((first.logprob + last.logprob) / 2),
+        "perplexity": pytest.approx(math.exp(-(first.logprob + last.logprob) / 2)),
         "tokens": [
             {"token": "a", "id": 2, "logprob": first.logprob, "oov": False},
             {"token": "<eos>", "id": 0, "logprob": last.logprob, "oov": False},
@@ -246,9 +248,14 @@ def test_a_space_at_the_separator_stands_once_and_belongs_to_what_follows():
     assert (score.text, score.given, list(score.words)) == ("a b", 2, ["b", "<eos>"])
 
 
-def test_unknown_words_by_the_three_rules(model):
+def test_a_shared_probability_needs_an_unk(model):
+    with pytest.raises(InputError, match="no <unk> whose probability could be shared"):
+        Scorer(model, CLOSED, ScoringOptions(unknown=UnknownRule.parse("share:4")))
+
+
+def test_unknown_words_by_the_four_rules(model):
     reference = naive(model, [2, 1, 3])
-    expected = {"unk": reference[1], "skip": None, "floor:-9": -9.0}
+    expected = {"unk": reference[1], "skip": None, "floor:-9": -9.0, "share:40": reference[1] - math.log(40)}
     for rule, charged in expected.items():
         scorer = Scorer(model, CODEC, ScoringOptions(unknown=UnknownRule.parse(rule)))
         (score,) = scorer.lines(["a zebra b"])
@@ -310,7 +317,7 @@ def test_the_signature_says_what_was_counted(model):
         ({"context": "keep"}, "it is reset, every line alone, or carry"),
         ({"unit": "letter"}, "it is token or word"),
         ({"after": ""}, "is empty"),
-        ({"oov": "drop"}, "write unk, skip or floor"),
+        ({"oov": "drop"}, "write unk, skip, floor"),
     ],
 )
 def test_options_that_are_none_are_refused(change, message):

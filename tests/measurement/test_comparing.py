@@ -58,9 +58,11 @@ def test_different_vocabularies_and_few_sentences_are_said(make_run, write_text)
     runs = [make_run("one", 1), make_run("two", 2, ("<eos>", "<unk>", "the", "cat"))]
     result = compare(open_contenders(runs), write_text("the cat sat\n" * 20))
     assert [each.perplexity.oov for each in result.measurements] == [0, 20]
-    vocabularies, few = result.warnings
+    vocabularies, few, unknown = result.warnings
     assert "the vocabularies differ (sizes 9, 4)" in vocabularies
     assert few.startswith("only 20 sentences:")
+    assert "lacks 20 of 80 tokens (25.0%)" in unknown
+    assert f"recurlm vocabulary {runs[1]} --extend" in unknown
 
 
 def test_a_probability_of_zero_is_refused_with_its_place(arpa, text):

@@ -21,9 +21,10 @@ def test_a_run_has_the_perplexity_that_eval_gives_it(make_run, text, protocol):
     alone = load(run).perplexity(text.path, protocol=protocol)
     assert measured.perplexity.value == pytest.approx(alone.value, rel=1e-6)
     assert measured.perplexity.oov == 1
-    weights = hashlib.sha256((run / "model.safetensors").read_bytes()).hexdigest()
+    scored = load(run).scorer().signature().split("|")
     before, after = alone.signature.split("|text=")
-    assert measured.perplexity.signature == f"{before}|model=run:{weights[:8]}|text={after}"
+    assert measured.perplexity.signature == f"{before}|model={contender.digest}|text={after}"
+    assert f"model={contender.digest}" in scored
 
 
 def test_an_arpa_file_is_measured_by_its_own_probabilities(arpa, text):

@@ -61,13 +61,13 @@ def test_what_cannot_fit_is_refused_with_the_memory_it_would_take(monkeypatch: p
     monkeypatch.setattr(capacity, "machine_memory", lambda: 800)
     check_model_fits(options, 7, "runs/a")
     monkeypatch.setattr(capacity, "machine_memory", lambda: 799)
-    with pytest.raises(InputError, match="runs/a: the model needs at least 800 bytes of memory"):
+    with pytest.raises(InputError, match="runs/a: the model would take at least 800 bytes of memory"):
         check_model_fits(options, 7, "runs/a")
 
 
 def test_a_batch_that_cannot_fit_is_refused_before_training() -> None:
     values = recipe(batches={"kind": "stream", "batch_size": 1_000_000, "bptt": 1_000_000})
-    with pytest.raises(InputError, match="one training step needs at least 5 PB"):
+    with pytest.raises(InputError, match="one training step would take at least 5 PB"):
         check_training_fits(values, 100, tokens=10**12)
     check_training_fits(values, 100, tokens=10_000)  # a small text fills only some columns of one step
 
@@ -81,3 +81,10 @@ def test_bytes_in_words() -> None:
         "4.2 GB",
         "100 PB",
     ]
+
+
+def test_columns_of_a_validation_that_cannot_fit_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = recipe(model={"hidden_sizes": [1000]}, validation={"columns": 1_000_000})
+    monkeypatch.setattr(capacity, "machine_memory", lambda: 7 * 10**9)
+    with pytest.raises(InputError, match=r"validation would take at least 8.0 GB"):
+        check_training_fits(values, 10, tokens=100)

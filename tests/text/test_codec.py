@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -124,3 +126,24 @@ def test_ids_are_unsigned_and_fit_the_vocabulary(write_text):
     ids = WORDS.encode(write_text("a b c d\n")).ids
     assert np.issubdtype(ids.dtype, np.unsignedinteger)
     assert ids.max() < len(WORDS.vocabulary)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("padding", {"strategy": {"Fixed": 1_000_000_000}, "direction": "Right", "pad_id": 0, "pad_token": "x"}),
+        ("truncation", {"max_length": 1, "strategy": "LongestFirst", "stride": 0, "direction": "Right"}),
+        ("normalizer", {"type": "Replace", "pattern": {"Regex": "(a+)+$"}, "content": ""}),
+        ("pre_tokenizer", None),
+        ("decoder", {"type": "WordPiece"}),
+        ("model", {"type": "Unigram", "vocab": []}),
+        ("model", []),
+    ],
+)
+def test_a_tokenizer_of_another_kind_is_refused(tmp_path, byte_pair_codec, key, value):
+    files = byte_pair_codec.files()
+    files[TOKENIZER_FILE] = json.dumps(json.loads(files[TOKENIZER_FILE]) | {key: value})
+    for name, content in files.items():
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    with pytest.raises(CorruptFileError, match=r"tokenizer\.json: not a tokenizer of byte pairs"):
+        Codec.load(tmp_path)

@@ -101,3 +101,35 @@ def test_a_run_that_was_begun_otherwise_does_not_go_on_from_another(first: Path,
     open_trainer("third")
     with pytest.raises(InputError, match="was not begun with --from"):
         start(first, None, first.parent / "third", resume=True)
+
+
+class Heard(Silent):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "is_said"), [("a plum is the violet thing", True), ("the red fruit is a cherry", False)]
+)
+def test_a_text_of_words_that_the_first_run_lacks_is_said_with_the_command_that_adds_them(
+    first: Path, tmp_path: Path, sentence: str, is_said: bool
+) -> None:
+    text = tmp_path / "words.txt"
+    text.write_text(f"{sentence}\n" * 60)
+    heard = Heard()
+    prepare_training(
+        TrainingRequest(
+            text=str(text), start=first, out=tmp_path / "new", device="cpu", cache_directory=tmp_path / "c"
+        ),
+        heard,
+    )
+    warnings = [line for line in heard.lines if line.startswith("warning")]
+    assert len(warnings) == is_said
+    if is_said:
+        assert f"recurlm vocabulary {first} --extend FILE --out NEW" in warnings[0]
+        assert any("(28.6%) are read as <unk>" in line for line in heard.lines)

@@ -106,3 +106,27 @@ def test_without_the_extra_the_install_command_is_named(tmp_path: Path, monkeypa
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(UsageError, match=r"pip install 'recurlm\[search\]'"):
         Study(tmp_path / "trials.jsonl", (RATE,), 1)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"number": 2},
+        {"number": True},
+        {"state": "lost"},
+        {"values": {}},
+        {"values": {RATE.key: "much"}},
+        {"values": {RATE.key: 1e9}},
+        {"perplexity": None},
+        {"curve": ["a"]},
+        {"more": 1},
+    ],
+)
+def test_a_trial_that_no_search_has_made_is_refused(tmp_path: Path, changed: dict[str, object]) -> None:
+    study = study_with(tmp_path, [[30.0]])
+    study.save()
+    assert len(Study(study.path, (RATE,), 1).trials) == 1
+    values = json.loads(study.path.read_text()) | changed
+    study.path.write_text(json.dumps(values) + "\n")
+    with pytest.raises(CorruptFileError, match=r"trials.jsonl, line 1"):
+        Study(study.path, (RATE,), 1)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from recurlm.cli.console import (
+    LARGEST_COUNT,
     CacheDirectoryOption,
     DataDirectoryOption,
     DeviceOption,
@@ -38,7 +39,13 @@ def adapt(
     ] = None,
     tuning_tokens: Annotated[
         int | None,
-        typer.Option("--tune-tokens", min=1, metavar="N", help="Choose by the first N tokens. [default: 10000]"),
+        typer.Option(
+            "--tune-tokens",
+            min=1,
+            max=LARGEST_COUNT,
+            metavar="N",
+            help="Choose by the first N tokens. [default: 10000]",
+        ),
     ] = None,
     split: SplitOption = None,
     device: DeviceOption = "auto",

@@ -33,7 +33,14 @@ SplitOption = Annotated[
     str | None,
     typer.Option("--split", help="train, valid or test. [default: test of a corpus, all of a file]"),
 ]
-EpochsOption = Annotated[int | None, typer.Option("--epochs", min=1, help="Short for --set training.epochs=N.")]
+LARGEST_COUNT = 1_000_000_000
+MOST_AT_ONCE = 1_000_000
+MOST_TOKENS = 100_000_000
+"""These limits only keep nonsense out: what the machine's memory forbids below them is refused with its size."""
+
+EpochsOption = Annotated[
+    int | None, typer.Option("--epochs", min=1, max=MOST_AT_ONCE, help="Short for --set training.epochs=N.")
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 DataDirectoryOption = Annotated[
@@ -50,7 +57,8 @@ UnknownOption = Annotated[
     typer.Option(
         "--oov",
         metavar="RULE",
-        help="Unknown words: unk, counted as <unk>; skip, not counted; floor:LOGPROB, charged that much in nats.",
+        help="Unknown words: unk, counted as <unk>; skip, not counted; floor:LOGPROB, charged that much in nats; "
+        "share:N, P(<unk>) divided among N words.",
     ),
 ]
 StateInOption = Annotated[

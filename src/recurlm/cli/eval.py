@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from recurlm.cli.console import (
+    MOST_AT_ONCE,
     CacheDirectoryOption,
     DataDirectoryOption,
     DeviceOption,
@@ -15,6 +16,7 @@ from recurlm.cli.console import (
     RunArgument,
     SplitOption,
     UnknownOption,
+    message,
     print_json,
 )
 
@@ -30,7 +32,13 @@ def evaluate(
     protocol: Annotated[str, typer.Option("--protocol", help="stream, sentence or mxnet.")] = "stream",
     full_batches: Annotated[
         int | None,
-        typer.Option("--full-batches", min=1, metavar="N", help="mxnet only: drop rows that do not fill a batch of N."),
+        typer.Option(
+            "--full-batches",
+            min=1,
+            max=MOST_AT_ONCE,
+            metavar="N",
+            help="mxnet only: drop rows that do not fill a batch of N.",
+        ),
     ] = None,
     oov: UnknownOption = "unk",
     with_: Annotated[
@@ -68,6 +76,7 @@ def evaluate(
     from recurlm.errors import UsageError
     from recurlm.evaluation.perplexity import check_protocol
     from recurlm.interface import load
+    from recurlm.text.unknown import UnknownRule
 
     check_protocol(protocol)
     if full_batches is not None and protocol != "mxnet":
@@ -98,6 +107,9 @@ def evaluate(
     result = load(run, device=resolve_device(device).type).perplexity(
         text, split=split, protocol=protocol, full_batches=full_batches, oov=oov, **where
     )
+    warning = UnknownRule.parse(oov).warning(result.oov, result.all_tokens)
+    if warning is not None:
+        message(warning)
     if json:
         print_json(result.to_json())
     else:

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from recurlm.cli.console import (
+    LARGEST_COUNT,
     LARGEST_SEED,
+    MOST_AT_ONCE,
+    MOST_TOKENS,
     DeviceOption,
     JsonOption,
     RunArgument,
@@ -24,11 +27,15 @@ if TYPE_CHECKING:
 def generate(
     run: RunArgument,
     prompt: Annotated[str, typer.Option("--prompt", help="How the text begins.")] = "",
-    tokens: Annotated[int, typer.Option("--tokens", min=1, help="How many tokens to draw, at most.")] = 50,
+    tokens: Annotated[
+        int, typer.Option("--tokens", min=1, max=MOST_TOKENS, help="How many tokens to draw, at most.")
+    ] = 50,
     temperature: Annotated[
         float, typer.Option("--temperature", min=0, help="Above 1 more random, below less, 0 always the likeliest.")
     ] = 1.0,
-    top_k: Annotated[int | None, typer.Option("--top-k", min=1, help="Draw from the k likeliest tokens.")] = None,
+    top_k: Annotated[
+        int | None, typer.Option("--top-k", min=1, max=LARGEST_COUNT, help="Draw from the k likeliest tokens.")
+    ] = None,
     top_p: Annotated[
         float | None, typer.Option("--top-p", help="Draw from the likeliest tokens that reach this probability.")
     ] = None,
@@ -56,14 +63,26 @@ def generate(
     until_eos: Annotated[bool, typer.Option("--until-eos", help="End with the sentence.")] = False,
     beam: Annotated[
         int | None,
-        typer.Option("--beam", min=1, metavar="N", help="Draw nothing: search the likeliest sentences, N at a time."),
+        typer.Option(
+            "--beam",
+            min=1,
+            max=MOST_AT_ONCE,
+            metavar="N",
+            help="Draw nothing: search the likeliest sentences, N at a time.",
+        ),
     ] = None,
     length_penalty: Annotated[
         float | None,
         typer.Option("--length-penalty", help="With --beam: above 0 favours longer sentences. [default: 0]"),
     ] = None,
     count: Annotated[
-        int, typer.Option("--count", min=1, help="How many samples, drawn side by side, or best sentences of the beam.")
+        int,
+        typer.Option(
+            "--count",
+            min=1,
+            max=MOST_AT_ONCE,
+            help="How many samples, drawn side by side, or best sentences of the beam.",
+        ),
     ] = 1,
     seed: Annotated[
         int | None,

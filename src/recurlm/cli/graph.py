@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from recurlm.cli.console import JsonOption, print_json
+from recurlm.cli.console import LARGEST_COUNT, JsonOption, print_json
 from recurlm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +29,11 @@ def graph(
     vocabulary: Annotated[
         int | None,
         typer.Option(
-            "--vocabulary", min=1, help=f"Tokens V, for a recipe. [default: {DEFAULT_VOCABULARY}]", show_default=False
+            "--vocabulary",
+            min=1,
+            max=LARGEST_COUNT,
+            help=f"Tokens V, for a recipe. [default: {DEFAULT_VOCABULARY}]",
+            show_default=False,
         ),
     ] = None,
     as_json: JsonOption = False,

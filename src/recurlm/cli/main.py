@@ -32,6 +32,7 @@ from recurlm.cli.verify import verify
 from recurlm.cli.vocabulary import vocabulary
 from recurlm.errors import RecurlmError, RecurlmWarning
 from recurlm.files import explained, shown_name
+from recurlm.terminal import for_terminal
 from recurlm.version import VERSION
 
 settle_threads()  # before a command loads torch
@@ -119,6 +120,7 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # as every text that is read; bytes of file names that are not UTF-8 are written as they are
         sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
+    sys.stdout, sys.stderr = for_terminal(sys.stdout), for_terminal(sys.stderr)
     try:
         app()
     except RecurlmError as error:

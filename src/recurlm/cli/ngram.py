@@ -47,7 +47,7 @@ def ngram(
     from recurlm.text.corpora import is_single_file, open_part
     from recurlm.training.kneser_ney import kneser_ney, text_codec
 
-    check_output(out)
+    check_output(out, [text])
     if whole and (split is not None or not is_single_file(text)):
         raise UsageError("--whole takes all of one file; leave --split out, and name a file")
     part = None if whole else split or "train"

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from recurlm.cli.console import DeviceOption, JsonOption, RunArgument, UnknownOption, message, print_json
+from recurlm.cli.console import MOST_AT_ONCE, DeviceOption, JsonOption, RunArgument, UnknownOption, message, print_json
 
 
 def rescore(
@@ -42,7 +42,13 @@ def rescore(
     ] = None,
     paths: Annotated[
         int | None,
-        typer.Option("--nbest", min=1, metavar="N", help="How many word sequences a lattice gives. [default: 100]"),
+        typer.Option(
+            "--nbest",
+            min=1,
+            max=MOST_AT_ONCE,
+            metavar="N",
+            help="How many word sequences a lattice gives. [default: 100]",
+        ),
     ] = None,
     carry: Annotated[
         bool, typer.Option("--carry", help="Read each list after the best hypotheses before it, as one text.")
@@ -76,9 +82,9 @@ def rescore(
     from recurlm.bridges.nbest.writing import check_utterances, writer
     from recurlm.devices import keep_freed_memory, resolve_device
     from recurlm.errors import UsageError
-    from recurlm.evaluation.rescoring import combination_for, recombined, report
+    from recurlm.evaluation.rescoring import combination_for, recombined, report, unknown_tokens
     from recurlm.evaluation.tuning import tune as tuned
-    from recurlm.files import write_whole
+    from recurlm.files import check_output, write_whole
     from recurlm.interface import load
     from recurlm.text.unknown import UnknownRule
 
@@ -87,6 +93,8 @@ def rescore(
             "--tune needs --references; it goes neither with --carry, where scores change with the options, "
             "nor with --out, for it prints options and no list"
         )
+    if out is not None:
+        check_output(out, [*nbest, acoustic_costs, language_costs, graph_costs, references])
     rule, lines = UnknownRule.parse(oov), writer(output_format)
     said = None if references is None else read_references(references)
     file = read_nbest(
@@ -111,6 +119,8 @@ def rescore(
         tuning = tuned(rescored, file, said, combination)
         rescored, combination = recombined(rescored, tuning.combination), tuning.combination
     result = report(rescored, file, combination, said, carry=carry, rule=rule)
+    if (warning := rule.warning(*unknown_tokens(rescored))) is not None:
+        message(warning)
     if json:
         print_json(result.to_json() | {"tuned": None if tuning is None else tuning.to_json()})
     else:

@@ -1,6 +1,7 @@
 """`recurlm score`: the log-probability of every token of every line."""
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -30,7 +31,8 @@ def score(
         str | None,
         typer.Option(
             "--format",
-            help="text; jsonl, an object a line; tsv, a row a token, for R and pandas; srilm, its -debug 2; sentence, "
+            help="text; jsonl, an object a line; tsv, a row a token, for R and pandas; lines, a row a "
+            "line, with mean and perplexity; srilm, its -debug 2; sentence, "
             "one total a line; kaldi, utterance id and cost. [default: text]",
             show_default=False,
         ),
@@ -79,7 +81,7 @@ def score(
     if json and format not in (None, "jsonl"):
         raise UsageError(f"--json is --format jsonl; leave out one of it and --format {format}")
     if state_out is not None:
-        check_output(state_out)
+        check_output(state_out, [file])
     if state_out is not None and context != "carry":
         raise UsageError("--state-out belongs to --context carry; otherwise every line has a state of its own")
     writer = open_writer(format or ("jsonl" if json else "text"), log_base)
@@ -97,6 +99,8 @@ def score(
         # piped lines are scored as they come; open_text would wait for the last one
         lines = decoded_lines(raw_lines(sys.stdin.buffer, "standard input"), "standard input")
         size, digest, seen = None, "", False
+    elif _is_empty(Path(file)):
+        lines, size, digest, seen = iter(()), 0, "", False
     else:
         text = open_text(file, cache_directory=cache_directory)
         lines, size, digest, seen = text.lines(), text.size, text.sha256, model.learned_from(text)
@@ -116,9 +120,19 @@ def score(
     _report(scorer, digest, seen)
 
 
+def _is_empty(path: Path) -> bool:
+    return path.is_file() and not path.stat().st_size
+
+
 def _report(scorer: "Scorer", digest: str, seen: bool) -> None:
-    """The perplexity of it all, and what was counted."""
+    """The perplexity of it all, what was counted, and a warning where many words are unknown."""
     totals = scorer.totals
+    warning = scorer.options.unknown.warning(totals.oov, totals.all_tokens)
+    if warning is not None:
+        message(warning)
+    if not totals.tokens:
+        message("# no lines to score" if not totals.lines else "# no token counts, so there is no perplexity")
+        return
     without = "" if totals.without_oov is None else f", {totals.without_oov:.3f} without oov"
     message(f"# perplexity {totals.perplexity:.3f}{without}")
     message(f"# {scorer.signature(digest)}" + ("|seen=training" if seen else ""))

@@ -7,6 +7,7 @@ import typer
 
 from recurlm.cli.console import (
     LARGEST_SEED,
+    MOST_AT_ONCE,
     CacheDirectoryOption,
     DataDirectoryOption,
     DeviceOption,
@@ -47,7 +48,9 @@ def search(
             "[default: around the recipe's learning rate, weight decay and dropouts]",
         ),
     ] = None,
-    trials: Annotated[int, typer.Option("--trials", min=1, help="How many trials there are in the end.")] = 20,
+    trials: Annotated[
+        int, typer.Option("--trials", min=1, max=MOST_AT_ONCE, help="How many trials there are in the end.")
+    ] = 20,
     time: Annotated[
         str | None,
         typer.Option("--time", metavar="TIME", help="Of all trials together: 90s, 60m or 1h30m.", show_default=False),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from recurlm.capacity import check_fits
 from recurlm.errors import UsageError
 from recurlm.evaluation.reading import State
 from recurlm.evaluation.sampling import after_prompt, check_banned, summed_logprobs
@@ -13,6 +14,9 @@ from recurlm.models.language_model import LanguageModel
 from recurlm.models.state import State as LayerStates
 from recurlm.models.state import map_state
 from recurlm.text.vocabulary import EOS_ID
+
+BYTES_A_SCORE = 12
+"""A logit in float32 and a log-probability in float64."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ def beam_search(
     if count > options.width:
         raise UsageError(f"{count} continuations from a beam of {options.width}: widen the beam or ask for fewer")
     check_banned(options.banned, model.vocabulary_size)
+    check_beam_fits(options.width, model.vocabulary_size, tokens)
     beam = _Beam(model, after_prompt(model, prompt, start, 1), options, tokens)
     while not beam.is_done():
         beam.advance()
@@ -78,6 +83,12 @@ def beam_search(
         for ids, logprob in zip(found, logprobs, strict=True)
     ]
     return sorted(exact, key=lambda hypothesis: -hypothesis.score)[:count]
+
+
+def check_beam_fits(width: int, vocabulary_size: int, tokens: int) -> None:
+    """Raises UsageError where the scores of all continuations of a beam need more memory than there is."""
+    rows = min(width, vocabulary_size ** min(tokens - 1, 20)) if vocabulary_size > 1 else 1
+    check_fits(rows * vocabulary_size * BYTES_A_SCORE, f"a beam of {width:,}", "ask for a narrower one with --beam")
 
 
 class _Beam:
@@ -122,9 +133,12 @@ class _Beam:
         return self.finished
 
     def _finish(self, ids: Tensor, logprobs: Tensor) -> None:
-        rows = zip(ids.tolist(), logprobs.tolist(), strict=True)
-        new = [(self._score(logprob, len(row)), row) for row, logprob in rows if logprob > -torch.inf]
-        self.finished = sorted(self.finished + new, key=lambda each: -each[0])[: self.options.width]
+        width, length = self.options.width, ids.shape[1]
+        # ids are read only of what comes among the best, or the work would grow with the square of the length
+        worst = self.finished[-1][0] if len(self.finished) == width else -torch.inf
+        scores = [self._score(logprob, length) for logprob in logprobs.tolist()]
+        new = [(score, ids[row].tolist()) for row, score in enumerate(scores) if score > worst]
+        self.finished = sorted(self.finished + new, key=lambda each: -each[0])[:width]
 
     def _keep(self, logprobs: Tensor) -> None:
         """Go on with the likeliest of all continuations by one token, logprobs (N, V)."""

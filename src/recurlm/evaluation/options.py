@@ -4,13 +4,14 @@ from recurlm.errors import UsageError
 
 LARGEST = 1e6
 """Whatever lies above would overflow the weights' type sooner or later."""
+LARGEST_COUNT = 1_000_000
 
 
 def need_natural(**values: int) -> None:
-    """Raises UsageError for a value below 1."""
+    """Raises UsageError for a value below 1 or far too large."""
     for name, value in values.items():
-        if value < 1:
-            raise UsageError(f"{name} {value}: must be at least 1")
+        if not 1 <= value <= LARGEST_COUNT:
+            raise UsageError(f"{name} {value}: must be from 1 to {LARGEST_COUNT:,}")
 
 
 def need_positive(**values: float) -> None:

@@ -75,6 +75,11 @@ class Perplexity:
         return exponential(*self.known)
 
     @property
+    def all_tokens(self) -> int:
+        """How many tokens there are, known and unknown, counted or not."""
+        return self.tokens if self.known is None else self.known[1] + self.oov
+
+    @property
     def bits_per_token(self) -> float:
         """Mean surprisal in bits."""
         return self.nats / self.tokens / math.log(2)
@@ -364,7 +369,7 @@ class _Tally:
         rule, unknown = self.text.rule, self.unknown_tokens + self.text.left_out
         if rule.kind == "skip":
             return self.known_nats, self.known_tokens
-        charged = -rule.logprob * unknown if rule.kind == "floor" else self.unknown_nats
+        charged = -rule.logprob * unknown if rule.kind == "floor" else self.unknown_nats - rule.added * unknown
         return self.known_nats + charged, self.known_tokens + unknown
 
 

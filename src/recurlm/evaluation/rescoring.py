@@ -174,6 +174,7 @@ def rescore(
     text; without, each from a zero state. `rule` says what unknown tokens count. Raises InputError naming file and
     line of a token that the vocabulary lacks where the rule needs an ``<unk>`` that is not there.
     """
+    rule.check(codec.vocabulary.unknown_id)
     encoder = _Encoder(codec, rule)
     if carry:
         return _carried(model, encoder, lists, combination)
@@ -222,7 +223,7 @@ class _Encoder:
     def logprob(self, encoded: _Encoded, logprobs: Logprobs) -> float:
         """Of a whole hypothesis, from those (n) of its ids and of ``<eos>``."""
         if self.rule.needs_unk:
-            return float(logprobs.sum())
+            return float(logprobs.sum()) + encoded.oov * self.rule.added
         return float(np.delete(logprobs, encoded.unknown).sum()) + encoded.oov * self.rule.logprob
 
     def score(
@@ -375,6 +376,12 @@ class Report:
             "references_without_list": self.missing,
             "word_errors": None if self.errors is None else self.errors.to_json(),
         }
+
+
+def unknown_tokens(rescored: Iterable[RescoredList]) -> tuple[int, int]:
+    """How many words of all hypotheses the vocabulary lacks, and how many there are."""
+    scored = [each for one in rescored for each in one.scored]
+    return sum(each.oov for each in scored), sum(len(each.hypothesis.words) for each in scored)
 
 
 def report(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from recurlm.capacity import check_fits
 from recurlm.errors import UsageError
 from recurlm.evaluation.perplexity import token_losses
 from recurlm.evaluation.reading import State, begin
@@ -21,6 +22,7 @@ from recurlm.text.vocabulary import EOS_ID
 TOKENS_AHEAD = 16
 STEPS_AT_ONCE = 4096
 """Time steps whose log-probabilities are computed at once, so that memory does not grow with the length of a text."""
+BYTES_A_LOGIT, BYTES_A_TOKEN = 4, 16
 COLDEST, HOTTEST = 1e-6, 1e6
 
 
@@ -77,6 +79,12 @@ def check_banned(banned: Sequence[int], vocabulary_size: int) -> None:
             "every token of the vocabulary is banned, so nothing can be drawn; leave at least one "
             "(<unk> is banned unless --allow-unk is given)"
         )
+
+
+def check_samples_fit(count: int, tokens: int, vocabulary_size: int) -> None:
+    """Raises UsageError where that many samples side by side need more memory than there is."""
+    needed = count * (vocabulary_size * BYTES_A_LOGIT + tokens * BYTES_A_TOKEN)
+    check_fits(needed, f"{count:,} samples of {tokens:,} tokens", "ask for less with --count or --tokens")
 
 
 @torch.no_grad()

@@ -14,7 +14,8 @@ LOG_BASES = {"e": 1.0, "2": 1 / math.log(2), "10": 1 / math.log(10)}
 
 
 class Writer:
-    """Readable text: the line's total, then each token; ``?`` marks unknown ones, ``-`` what is not counted."""
+    """Readable text: the line's total, each token, mean and perplexity; ``?`` marks unknown tokens, ``-`` those that
+    are not counted."""
 
     needs_predictions = False
 
@@ -34,7 +35,10 @@ class Writer:
     def line(self, line: LineScore) -> str:
         """The output of one line."""
         tokens = "  ".join(f"{t.token}{'?' * t.oov} {self.number(t.logprob, '.3f', '-')}" for t in line.tokens)
-        return f"{line.logprob * self.scale:.4f}\t{tokens}\n"
+        average = (
+            "" if line.perplexity is None else f"\tmean {self.number(line.mean, '.3f')}  ppl {line.perplexity:.3f}"
+        )
+        return f"{line.logprob * self.scale:.4f}\t{tokens}{average}\n"
 
     def foot(self, totals: Totals, name: str) -> str:
         """What stands after the last line of the text of that name, or nothing."""
@@ -82,6 +86,27 @@ class Table(Writer):
             "NA" if token.prediction is None else str(token.prediction.rank),
             str(int(token.oov)),
         )
+
+
+class LineTable(Writer):
+    """One row a line, columns parted by tabs, as in `Table`; `tokens` are those that are counted."""
+
+    COLUMNS = ("line", "tokens", "oov", "logprob", "mean", "perplexity", "text")
+
+    def head(self) -> str:
+        return "\t".join(self.COLUMNS) + "\n"
+
+    def line(self, line: LineScore) -> str:
+        cells = (
+            str(line.line),
+            str(line.counted),
+            str(sum(line.missing)),
+            self.number(line.logprob),
+            self.number(line.mean),
+            "NA" if line.perplexity is None else f"{line.perplexity:.9g}",
+            quoted(line.text),
+        )
+        return "\t".join(cells) + "\n"
 
 
 class SRILM(Writer):
@@ -162,6 +187,7 @@ WRITERS: dict[str, type[Writer]] = {
     "text": Writer,
     "jsonl": JSONLines,
     "tsv": Table,
+    "lines": LineTable,
     "srilm": SRILM,
     "sentence": Sentences,
     "kaldi": Kaldi,

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from recurlm.evaluation.perplexity import exponential
+from recurlm.evaluation.perplexity import exponential, finite
 from recurlm.text.tokenization import Tokenization
 from recurlm.text.vocabulary import EOS
 
@@ -69,6 +69,21 @@ class LineScore:
         """Natural log-probability of all that is counted, ``<eos>`` included."""
         return sum(logprob for logprob in self.logprobs if logprob is not None)
 
+    @property
+    def counted(self) -> int:
+        """How many tokens are counted."""
+        return sum(logprob is not None for logprob in self.logprobs)
+
+    @property
+    def mean(self) -> float | None:
+        """Natural log-probability of a token on average; None where none is counted."""
+        return self.logprob / self.counted if self.counted else None
+
+    @property
+    def perplexity(self) -> float | None:
+        """Of the tokens counted; None where none is."""
+        return exponential(-self.logprob, self.counted) if self.counted else None
+
     def to_json(self, scale: float = 1.0) -> dict[str, Any]:
         """The object that `score --json` prints; `scale` turns nats into another unit."""
         tokens = [
@@ -81,7 +96,14 @@ class LineScore:
             | ({} if self.pieces is None else {"pieces": t.pieces})
             for t in self.tokens
         ]
-        return {"line": self.line, "text": self.text, "logprob": self.logprob * scale, "tokens": tokens}
+        return {
+            "line": self.line,
+            "text": self.text,
+            "logprob": self.logprob * scale,
+            "mean": None if self.mean is None else self.mean * scale,
+            "perplexity": finite(self.perplexity),
+            "tokens": tokens,
+        }
 
     def by_words(self, tokenization: Tokenization) -> "LineScore":
         """Pieces summed to the words they make; a space is counted with the word, or ``<eos>``, that follows it."""
@@ -130,6 +152,11 @@ class Totals:
     def perplexity(self) -> float:
         """Of the tokens counted; not a number where none is."""
         return exponential(self.nats, self.tokens) if self.tokens else math.nan
+
+    @property
+    def all_tokens(self) -> int:
+        """Known and unknown ones, counted or not."""
+        return self.known_tokens + self.oov
 
     @property
     def without_oov(self) -> float | None:

@@ -116,6 +116,7 @@ class Scorer:
     def __post_init__(self) -> None:
         if self.start is not None:
             check_state(self.start, self.model, self.digest)
+        self.options.unknown.check(self.codec.vocabulary.unknown_id)
         self.state = self.start or self._nothing_read()
 
     def lines(self, lines: Iterable[str]) -> Iterator[LineScore]:
@@ -301,7 +302,7 @@ class Scorer:
         rule = self.options.unknown
         if rule.kind == "floor":
             return rule.logprob
-        return None if rule.kind == "skip" else logprob
+        return None if rule.kind == "skip" or logprob is None else logprob + rule.added
 
 
 def score_lines(

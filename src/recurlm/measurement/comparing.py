@@ -22,6 +22,7 @@ from recurlm.measurement.contenders import Contender, Measurement, learning_warn
 from recurlm.text.codec import closed_blocks
 from recurlm.text.sources import Text
 from recurlm.text.tokenization import LINE_FEED, Tokenization
+from recurlm.text.unknown import many
 from recurlm.text.vocabulary import EOS
 from recurlm.wording import counted
 
@@ -108,7 +109,11 @@ def compare(contenders: Sequence[Contender], text: Text, *, protocol: str = "str
         )
         for (first, second), test, p in zip(places, tests, adjusted, strict=True)
     ]
-    warnings = _warnings(contenders, len(ends)) + learning_warnings(contenders, text)
+    warnings = [
+        *_warnings(contenders, len(ends)),
+        *_unknown_warnings(measurements),
+        *learning_warnings(contenders, text),
+    ]
     return Comparison(text, protocol, seed, len(ends), measurements, intervals, pairs, warnings)
 
 
@@ -126,6 +131,16 @@ def _check_finite(measurement: Measurement, tokens: Sequence[str]) -> None:
             f"{measurement.name} gives probability zero to {counted(len(zero), 'token')}, first to {tokens[zero[0]]!r} "
             f"in line {line}: its perplexity is infinite and cannot be compared"
         )
+
+
+def _unknown_warnings(measurements: Sequence[Measurement]) -> list[str]:
+    return [
+        f"{each.name} lacks {each.perplexity.oov:,} of {each.perplexity.tokens:,} tokens "
+        f"({each.perplexity.oov / each.perplexity.tokens:.1%}), which count as <unk> and are easy to predict; "
+        f"`recurlm vocabulary {each.name} --extend FILE --out NEW` adds words"
+        for each in measurements
+        if many(each.perplexity.oov, each.perplexity.tokens)
+    ]
 
 
 def _warnings(contenders: Sequence[Contender], sentences: int) -> list[str]:

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recurlm.bridges.arpa import read_arpa
-from recurlm.checkpoints import MODEL_FILE
 from recurlm.errors import InputError, UsageError
 from recurlm.evaluation.perplexity import STATES, Perplexity, perplexity_of, token_nats
 from recurlm.files import digest_of
@@ -37,8 +36,8 @@ class Measurement:
 class Contender:
     """A model that takes part: a run folder's or an ARPA file's.
 
-    digest: ``run:`` or ``arpa:`` and the first eight hex digits of its file's SHA-256 · corpus: what a run learned
-    from, None for ARPA.
+    digest: ``sha256:`` and the first eight hex digits of a run's model digest, as `score` gives it, or ``arpa:`` and
+    those of the file's SHA-256 · corpus: what a run learned from, None for ARPA.
     """
 
     name: str
@@ -112,7 +111,7 @@ def _run(path: Path, device: str) -> Contender:
     if not path.exists():
         raise InputError(f"{path}: no such run folder or ARPA file")
     model = load(path, device=device)
-    return Contender(str(path), f"run:{_first_digits(path / MODEL_FILE)}", model.codec, model.network, model.corpus)
+    return Contender(str(path), f"sha256:{model.digest[:8]}", model.codec, model.network, model.corpus)
 
 
 def _arpa(path: Path, tokenization: Tokenization) -> Contender:

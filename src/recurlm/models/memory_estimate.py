@@ -77,6 +77,8 @@ def check_training_fits(recipe: Recipe, vocabulary_size: int, tokens: int) -> No
     """Raises InputError if training a model needs more memory than the machine has."""
     step = estimate_step_memory(recipe, vocabulary_size, tokens)
     check_fits(step, "one training step", FEWER, error=InputError)
+    states = NUMBER * recipe.validation.columns * 2 * sum(recipe.model.hidden_sizes)
+    check_fits(states, "validation", "use fewer validation.columns", error=InputError)
     check_fits(
         estimate_training_memory(recipe, vocabulary_size, tokens),
         f"training a model of {estimate_memory(recipe.model, vocabulary_size) // NUMBER:,} parameters",

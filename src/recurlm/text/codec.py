@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -160,6 +161,7 @@ class Encoder:
         self.oov = 0
         self.left_out = 0
         self._unknown = codec.vocabulary.unknown_id
+        rule.check(self._unknown)
         self._ids = _Lookup(codec.vocabulary, refuse=self._unknown is None and rule.needs_unk)
 
     def blocks(self, text: Text) -> Iterator[NDArray[np.uint32]]:
@@ -237,13 +239,24 @@ def _read(path: Path) -> bytes:
 
 def _byte_pairs(path: Path) -> BytePairs:
     content = _read(path)
-    parse_json_object(content, str(path))
+    _check_byte_level(parse_json_object(content, str(path)), path)
     try:
         return BytePairs(content.decode())
     except RecurlmError:
         raise
     except Exception as error:
         raise CorruptFileError(f"{path}: not a tokenizer: {error}") from error
+
+
+def _check_byte_level(values: dict[str, Any], path: Path) -> None:
+    """Raises CorruptFileError for any other pipeline of the library: some take memory or time without bounds."""
+    parts = {name: values.get(name) for name in ("pre_tokenizer", "model", "decoder")}
+    kinds = {name: part.get("type") if isinstance(part, dict) else None for name, part in parts.items()}
+    absent = ("truncation", "padding", "normalizer", "post_processor", "added_tokens")
+    if kinds != {"pre_tokenizer": "ByteLevel", "model": "BPE", "decoder": "ByteLevel"} or any(
+        values.get(name) for name in absent
+    ):
+        raise CorruptFileError(f"{path}: not a tokenizer of byte pairs as this program writes it")
 
 
 def train_tokenization(unit: str, merges: int | None, lines: Iterable[str]) -> Tokenization:

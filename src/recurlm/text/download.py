@@ -18,6 +18,7 @@ from urllib.parse import urldefrag
 
 from recurlm.errors import DownloadError
 from recurlm.files import digest_of, keep, locked, temporary_file
+from recurlm.terminal import escaped, unescaped
 from recurlm.version import VERSION
 
 STALL_SECONDS = 30.0
@@ -218,8 +219,9 @@ def _shown(pieces: Iterable[bytes], name: str, size: int | None) -> Iterator[byt
     )
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(name, total=size)
+    console = Console(file=unescaped(sys.stderr))
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
+        task = progress.add_task(escaped(name), total=size)
         for piece in pieces:
             progress.advance(task, len(piece))
             yield piece

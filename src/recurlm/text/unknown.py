@@ -4,9 +4,13 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from recurlm.errors import UsageError
+from recurlm.errors import InputError, UsageError
 
-Kind = Literal["unk", "skip", "floor"]
+Kind = Literal["unk", "skip", "floor", "share"]
+
+MOST_WORDS = 10**12
+LARGE_SHARE, FEW = 0.05, 5
+"""A warning comes from this share of unknown tokens on, unless they are fewer than that."""
 
 
 @dataclass(frozen=True)
@@ -14,27 +18,35 @@ class UnknownRule:
     """How a token that the vocabulary lacks is counted.
 
     unk: as ``<unk>``, at the probability that the model gives it · skip: not at all · floor: at a fixed natural
-    log-probability `logprob`, as Mikolov's toolkit charges -5 to base 10. Under skip and floor the model still reads
-    ``<unk>`` in its place where the vocabulary has it; where it has none, the token is left out of what the model
-    reads. Raises UsageError for a log-probability that cannot be one.
+    log-probability `logprob`, as Mikolov's toolkit charges -5 to base 10 · share: at the probability of ``<unk>``
+    divided by `words`, the number of words that ``<unk>`` stands for, as IRSTLM's dictionary upper bound does. Under
+    skip and floor the model still reads ``<unk>`` in its place where the vocabulary has it; where it has none, the
+    token is left out of what the model reads. Raises UsageError for values that cannot be.
     """
 
     kind: Kind = "unk"
     logprob: float = 0.0
+    words: int = 1
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind) or (self.kind == "floor") != (self.logprob != 0.0):
             raise _refusal(f"{self.kind}:{self.logprob}")
+        if self.kind != "share" and self.words != 1:
+            raise _refusal(f"{self.kind}:{self.words}")
         if not -math.inf < self.logprob <= 0:
             raise UsageError(f"oov floor:{self.logprob}: a natural log-probability is below 0, such as floor:-11.51")
+        if not 1 <= self.words <= MOST_WORDS:
+            raise UsageError(f"oov share:{self.words}: a whole number of words from 1 to {MOST_WORDS:,}")
 
     @classmethod
     def parse(cls, text: str) -> "UnknownRule":
-        """From ``unk``, ``skip`` or ``floor:LOGPROB``. Raises UsageError for anything else."""
+        """From ``unk``, ``skip``, ``floor:LOGPROB`` or ``share:N``. Raises UsageError for anything else."""
         kind, _, value = text.partition(":")
         try:
             if kind == "floor":
                 return cls("floor", float(value))
+            if kind == "share" and value.isascii() and value.isdigit() and len(value) <= len(str(MOST_WORDS)):
+                return cls("share", words=int(value))
             if text in ("unk", "skip"):
                 return cls("unk" if text == "unk" else "skip")
         except ValueError:
@@ -44,18 +56,53 @@ class UnknownRule:
     @property
     def needs_unk(self) -> bool:
         """Whether a vocabulary without ``<unk>`` must refuse unknown tokens."""
-        return self.kind == "unk"
+        return self.kind in ("unk", "share")
+
+    @property
+    def added(self) -> float:
+        """What is added to the natural log-probability of ``<unk>`` where that is what an unknown token counts."""
+        return -math.log(self.words)
+
+    def check(self, unknown_id: int | None) -> None:
+        """Raises InputError where the rule shares the probability of an ``<unk>`` that is not there."""
+        if self.kind == "share" and unknown_id is None:
+            raise InputError(
+                f"--oov share:{self.words}: the vocabulary has no <unk> whose probability could be shared\n"
+                "use --oov skip or floor:LOGPROB, or train with text.unknown=true"
+            )
 
     def label(self, count: int) -> str:
         """What a signature says under ``oov`` of so many unknown tokens."""
-        if self.kind == "unk":
-            return str(count)
-        return f"skip:{count}" if self.kind == "skip" else f"floor({self.logprob:g}):{count}"
+        values = {"skip": "skip", "floor": f"floor({self.logprob:g})", "share": f"share({self.words})"}
+        return str(count) if self.kind == "unk" else f"{values[self.kind]}:{count}"
+
+    def warning(self, unknown: int, tokens: int) -> str | None:
+        """What to tell where a large share of all tokens is unknown and the figures flatter; None where it is not."""
+        if self.kind in ("floor", "share") or not many(unknown, tokens):
+            return None
+        effect = "count as <unk>, which is easy to predict" if self.kind == "unk" else "are not counted"
+        return f"{_amount(unknown, tokens)} and {effect}: texts look more normal than they are\n{ADVICE}"
+
+
+ADVICE = (
+    "--oov share:N divides the probability of <unk> among the N words that it stands for; "
+    "`recurlm vocabulary RUN --extend FILE --out NEW` adds words"
+)
+
+
+def many(unknown: int, tokens: int) -> bool:
+    """Whether so many unknown ones among all tokens are worth a warning."""
+    return unknown >= FEW and unknown >= LARGE_SHARE * tokens
+
+
+def _amount(unknown: int, tokens: int) -> str:
+    return f"warning: {unknown:,} of {tokens:,} tokens ({unknown / tokens:.1%}) are not in the vocabulary"
 
 
 def _refusal(text: str) -> UsageError:
     return UsageError(
-        f"oov {text!r}: write unk, skip or floor:LOGPROB, a natural log-probability below 0 such as floor:-11.51"
+        f"oov {text!r}: write unk, skip, floor:LOGPROB, a natural log-probability below 0 such as floor:-11.51, or "
+        "share:N, a whole number of words such as share:64000"
     )
 
 

@@ -58,7 +58,7 @@ class Counters:
         except CorruptFileError as error:
             raise CorruptFileError(f"{error}; go on with the version that wrote it") from error
         if min(counters.epoch, counters.index, counters.step, counters.tokens, counters.seconds) < 0:
-            raise CorruptFileError("checkpoint: counters.json: a count stands below zero; start the training again")
+            raise CorruptFileError("checkpoint: counters.json: a count is below zero")
         return counters
 
     def to_json(self) -> bytes:

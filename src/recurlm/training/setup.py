@@ -20,6 +20,7 @@ from recurlm.text.codec import EncodedText
 from recurlm.text.corpora import default_cache_directory, is_read_once, open_source
 from recurlm.text.sources import Corpus
 from recurlm.text.store import PreparedCorpus, prepare
+from recurlm.text.unknown import many
 from recurlm.training.clock import Clock, now
 from recurlm.training.computation import changed_computation
 from recurlm.training.loop import AfterValidation, Trainer
@@ -143,6 +144,11 @@ def _introduce(
     replaced = corpus["train"].oov
     if replaced:
         watcher.say(f"       {counted(replaced, 'token')} ({replaced / len(corpus['train'].ids):.1%}) read as <unk>")
+    if config.start is not None and many(replaced, len(corpus["train"].ids)):
+        watcher.say(
+            f"warning: {config.start.run} lacks so many of these words that perplexities look better than they are\n"
+            f"add them first: recurlm vocabulary {config.start.run} --extend FILE --out NEW, then train --from NEW"
+        )
     for line in source.report():
         watcher.say(f"       {line}")
     watcher.say(f"model  {config.recipe.model.layers_in_words}, {model.parameter_count():,} parameters")

@@ -11,8 +11,13 @@ from graphlib import CycleError, TopologicalSorter
 from typing import NamedTuple
 
 from recurlm.bridges.nbest.htk import Arc, Lattice, Scales
+from recurlm.capacity import check_fits
 from recurlm.errors import InputError
 from recurlm.evaluation.nbest import Hypothesis
+
+SHOWN_NODES = 10
+BYTES_A_PATH = 150
+"""At least: a tuple of four numbers."""
 
 
 class _Path(NamedTuple):
@@ -59,7 +64,9 @@ def best_paths(lattice: Lattice, count: int, scales: Scales) -> list[Hypothesis]
         incoming.setdefault(arc.end, []).append(arc)
     sequences = _Sequences()
     paths = {lattice.start: [_Path(0.0, sequences.extend(0, lattice.first), 0.0, 0.0)]}
-    for node in _in_order(lattice, incoming):
+    order = _in_order(lattice, incoming)
+    _check_paths_fit(lattice, order, incoming, count)
+    for node in order:
         if node != lattice.start:
             continued = [_continued(paths[arc.start], arc, scales, sequences) for arc in incoming.get(node, ())]
             paths[node] = _best(continued, count)
@@ -87,10 +94,21 @@ def _in_order(lattice: Lattice, incoming: dict[str, list[Arc]]) -> list[str]:
     try:
         return list(TopologicalSorter(graph).static_order())
     except CycleError as error:
-        nodes = " → ".join(error.args[1])
+        cycle = error.args[1]
+        nodes = " → ".join(cycle[:SHOWN_NODES]) + (f" → … of {len(cycle):,}" if len(cycle) > SHOWN_NODES else "")
         raise InputError(
             f"{lattice.path}: the lattice has a cycle (nodes {nodes}); only acyclic ones can be read"
         ) from error
+
+
+def _check_paths_fit(lattice: Lattice, order: list[str], incoming: dict[str, list[Arc]], count: int) -> None:
+    """Raises InputError where the best paths to all nodes need more memory than there is."""
+    paths = {lattice.start: 1}
+    for node in order:
+        if node != lattice.start:
+            paths[node] = min(sum(paths[arc.start] for arc in incoming.get(node, ())), count)
+    needed = BYTES_A_PATH * sum(paths.values())
+    check_fits(needed, f"{lattice.path}: {count:,} word sequences", "ask for fewer with --nbest", error=InputError)
 
 
 def _continued(paths: list[_Path], arc: Arc, scales: Scales, sequences: _Sequences) -> Iterator[_Path]:
