@@ -14,7 +14,7 @@ import numpy as np
 
 import made_lists
 import recurlm
-from fuzz.mutate import Form, json_document, json_lines
+from fuzz.mutate import LARGEST, Form, json_document, json_lines
 from fuzz.reader import Reader, once
 from recurlm.bridges.arpa import read_arpa, write_arpa
 from recurlm.bridges.mxnet.importing import import_model
@@ -46,10 +46,11 @@ def _check_text_named(name: str) -> Callable[[bytes, Path], None]:
         path = folder / name
         path.write_bytes(content)
         text = open_text(path, cache_directory=folder / "cache")
-        assert "".join(text.blocks()) == "".join(text.blocks(1009)), "other blocks, another text"
-        lines = list(text.lines())
-        assert lines == _lines(gzip.decompress(content) if name.endswith(".gz") else content), "other lines"
-        assert len(CODEC.encode(text).ends) == len(lines), "other lines than sentences"
+        assert len(CODEC.encode(text).ends) == sum(1 for _ in text.lines()), "other lines than sentences"
+        if text.size <= LARGEST:  # the comparison itself takes many times the text
+            assert "".join(text.blocks()) == "".join(text.blocks(1009)), "other blocks, another text"
+            unpacked = gzip.decompress(content) if name.endswith(".gz") else content
+            assert list(text.lines()) == _lines(unpacked), "other lines"
         for part in cut(text):
             assert "".join(part.blocks())
 
