@@ -28,6 +28,7 @@ from recurlm.text.vocabulary import EOS
 from recurlm.version import VERSION
 
 LOG_ZERO = -99.0
+LARGEST_BACK_OFF = 1e6
 COMMENT = "# estimated by recurlm from "
 """KenLM skips lines before the head that begin with #; SRILM skips all."""
 NEPERS = math.log(10)
@@ -151,7 +152,7 @@ class _Reader:
             values = float(probability), float(back_off)
         except ValueError as error:
             raise self._error(f"{probability!r} and {back_off!r} should be log10 values") from error
-        if not values[0] <= 0 or not values[1] < math.inf or "_" in probability or "_" in back_off:
+        if not values[0] <= 0 or not values[1] < LARGEST_BACK_OFF or "_" in probability or "_" in back_off:
             raise self._error(f"{probability} is not the log10 of a probability, or {back_off} not that of a weight")
         return values
 
@@ -194,7 +195,7 @@ def _write(model: NGramModel, file: BufferedRandom | BufferedWriter | gzip.GzipF
 
 
 def _nats(log10: Floats) -> Floats:
-    return np.where(log10 <= LOG_ZERO, -np.inf, log10 * NEPERS)
+    return np.where(log10 <= LOG_ZERO, -np.inf, np.maximum(log10, LOG_ZERO) * NEPERS)
 
 
 def _log10(nats: Floats) -> list[float]:
