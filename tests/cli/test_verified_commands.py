@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sys
 import warnings
@@ -136,7 +137,7 @@ def test_a_figure_on_text_that_the_model_learned_from_says_so(recurlm, run, tmp_
     assert scored.err.endswith("|seen=training\n")
     done = recurlm("compare", run, tmp_path / "copy.txt", *options)
     assert "run learned from copy" in done.out
-    assert "|seen=run:" in done.out
+    assert re.search(r"\|model=(\S+?)\|.*\|seen=\1\n", done.out)
 
 
 def test_what_a_run_started_from_counts_as_learned(recurlm, run, tmp_path):

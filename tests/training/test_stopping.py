@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from recurlm.training.stopping import StopRequest, leave_terminal
+from recurlm.training.stopping import StopRequest
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
@@ -50,7 +50,9 @@ def test_nothing_more_is_written_to_a_terminal_that_has_hung_up(monkeypatch: pyt
     reader, terminal = pty.openpty()
     with os.fdopen(terminal, "w") as stream:
         monkeypatch.setattr(sys, "stderr", stream)
-        leave_terminal()
-        os.close(reader)
-        stream.write("to nobody")
-        stream.flush()
+        with StopRequest() as stop:
+            os.close(reader)
+            os.kill(os.getpid(), signal.SIGHUP)
+            stream.write("to nobody")
+            stream.flush()
+        assert stop.requested

@@ -1,9 +1,12 @@
 """What a run says while it trains: metrics.jsonl always, a live line on a terminal, plain lines elsewhere."""
 
+import errno
 import json
 import math
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -112,6 +115,16 @@ class PlainLines(Silent):
         self.say(describe(entry))
 
 
+@contextmanager
+def perhaps_hung_up() -> Iterator[None]:
+    """Write to a terminal that may be gone: the signal that tells of it may come a moment later."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+
+
 class LiveLine(Silent):
     """One line on the terminal that is redrawn, and under it nothing."""
 
@@ -131,16 +144,19 @@ class LiveLine(Silent):
         self._progress.start()
 
     def say(self, text: str) -> None:
-        self._progress.console.print(escaped(text), markup=False, highlight=False)
+        with perhaps_hung_up():
+            self._progress.console.print(escaped(text), markup=False, highlight=False)
 
     def tick(self, done: float | None, text: str) -> None:
-        if done is not None:
-            # work goes on for as long as the line is there
-            self._progress.update(self._task, completed=min(done, LARGEST_SHOWN), total=1.0)
-        self._progress.update(self._task, description=escaped(text))
+        with perhaps_hung_up():
+            if done is not None:
+                # work goes on for as long as the line is there
+                self._progress.update(self._task, completed=min(done, LARGEST_SHOWN), total=1.0)
+            self._progress.update(self._task, description=escaped(text))
 
     def close(self) -> None:
-        self._progress.stop()
+        with perhaps_hung_up():
+            self._progress.stop()
 
 
 def open_watcher(*, quiet: bool = False) -> Watcher:

@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 
 def stopping_signals() -> list[int]:
@@ -20,8 +20,11 @@ class StopRequest:
     def __init__(self) -> None:
         self.requested = False
         self._before: dict[int, Any] = {}
+        self._terminals: list[TextIO] = []
 
     def __enter__(self) -> Self:
+        # once it has hung up, a terminal is no longer known to be one
+        self._terminals = [stream for stream in (sys.stdout, sys.stderr) if stream is not None and stream.isatty()]
         for number in stopping_signals():
             self._before[number] = signal.signal(number, self._handle)
         return self
@@ -34,7 +37,7 @@ class StopRequest:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if number == getattr(signal, "SIGHUP", None):
-            leave_terminal()
+            leave(self._terminals)
         if not self.requested:
             self.requested = True
             return
@@ -43,10 +46,9 @@ class StopRequest:
         raise SystemExit(128 + number)
 
 
-def leave_terminal() -> None:
-    """Write no more to a terminal that has hung up: each word to it would fail, before the checkpoint is written."""
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None and stream.isatty():
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())
-            os.close(nowhere)
+def leave(terminals: list[TextIO]) -> None:
+    """Write no more to terminals that have hung up: each word to them would fail, the exit code with it."""
+    for terminal in terminals:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, terminal.fileno())
+        os.close(nowhere)
