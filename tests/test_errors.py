@@ -25,7 +25,11 @@ def test_many_lines_become_the_first_and_the_last() -> None:
 
 
 def test_half_of_a_surrogate_pair_is_written_as_an_escape() -> None:
-    assert str(InputError("no file named a\udcff")) == r"no file named a\udcff"
+    assert str(InputError("the text \ud83d")) == r"the text \ud83d"
+
+
+def test_a_byte_of_a_file_name_that_is_not_utf8_is_written_as_an_escape() -> None:
+    assert str(InputError("no file named a\udcff")) == r"no file named a\xff"
 
 
 def test_an_error_passes_between_processes() -> None:

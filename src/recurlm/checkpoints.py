@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, InstanceOf, TypeAdapter, ValidationError
 
 from recurlm.capacity import machine_memory
 from recurlm.config import Recipe, parse_recorded_recipe
@@ -274,6 +274,10 @@ class RunFolder:
         write_within(self.path, MANIFEST_FILE, _manifest_bytes(entries))
 
 
+_Text = InstanceOf[str]
+"""Not `str`, for pydantic's refuses the names of files that are not UTF-8."""
+
+
 class _Recorded(BaseModel):
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
@@ -282,37 +286,37 @@ class RecordedStart(_Recorded):
     """The run that a run began with."""
 
     model_config = ConfigDict(extra="forbid")
-    run: str
-    model: str
+    run: _Text
+    model: _Text
 
 
 class RecordedSource(_Recorded):
     """Where the text of a run came from; `RecordedCorpus` reads the rest of it."""
 
-    source: str
-    name: str = ""
+    source: _Text
+    name: _Text = ""
 
 
 class RecordedGrowth(_Recorded):
     """The words that a run's vocabulary was given after training."""
 
-    file: str
-    init: str
-    added: list[str]
+    file: _Text
+    init: _Text
+    added: list[_Text]
 
 
 CONFIG_TYPES: dict[str, Any] = {
     "corpus": RecordedSource,
     "parameters": int,
     "seed": Annotated[int, Field(ge=-(1 << 63), lt=1 << 64)],
-    "device": str,
+    "device": _Text,
     "precision": Literal["fp32", "bf16"],
     "threads": Annotated[int, Field(ge=1, le=1 << 16)],
-    "versions": dict[str, str],
+    "versions": dict[str, _Text],
     "kernels": dict[str, Any],
     "time_limit": float | None,
     "start": RecordedStart | None,
-    "recipe_name": str,
+    "recipe_name": _Text,
     "recipe": dict[str, Any],
     "extended": RecordedGrowth,
 }

@@ -3,6 +3,8 @@
 A message is one or two plain lines: what is wrong, where (file, line, key), what to do.
 """
 
+import re
+
 LONGEST_LINE = 500
 """Characters of one line of a message."""
 MOST_LINES = 8
@@ -18,7 +20,9 @@ class RecurlmError(Exception):
     exit_code = 1
 
     def __init__(self, message: str = "") -> None:
-        printable = message.encode(errors="backslashreplace").decode()
+        # PEP 383 holds the bytes of names that are not UTF-8 as such halves
+        named = _ESCAPED_BYTE.sub(lambda found: f"\\x{ord(found[0]) - 0xDC00:02x}", message)
+        printable = named.encode(errors="backslashreplace").decode()
         lines = printable.split("\n")
         if len(lines) > MOST_LINES:
             lines = [*lines[: MOST_LINES // 2], "…", *lines[-MOST_LINES // 2 :]]
@@ -57,6 +61,9 @@ class StoppedError(RecurlmError):
 
 class RecurlmWarning(UserWarning):
     """Something to know about a file or a figure; the command line prints it as one line on stderr."""
+
+
+_ESCAPED_BYTE = re.compile("[\udc80-\udcff]")
 
 
 def _shortened(line: str) -> str:

@@ -96,6 +96,8 @@ def test_words_of_every_script_are_kept_whole(tmp_path):
         ("-0.7\t</s>", "x\t</s>", r"line 10: 'x'"),
         ("-0.7\t</s>", "0.7\t</s>", r"line 10: 0.7 is not"),
         ("-0.7\t</s>", "nan\t</s>", r"line 10: nan is not"),
+        ("<s>\t-0.5", "<s>\t1e308", r"line 9: .* 1e308 not that of a weight"),
+        ("<s>\t-0.5", "<s>\t99.5", r"line 9: .* 99.5 not that of a weight"),
         ("<s> a b", "<s> a c", r"line 20: the word 'c'"),
         ("-0.7\t</s>", "-0.7\t</S>", r"line 17: the word '</s>'"),
         ("\\end\\", "", r"ends before \\end"),
@@ -148,3 +150,9 @@ def test_a_comment_that_was_altered_is_refused_with_its_line(path, value):
     path.write_text(f"\n{COMMENT}{value}\n{ARPA}")
     with pytest.raises(CorruptFileError, match=r"model\.arpa, line 2: "):
         read_arpa(path)
+
+
+def test_a_logarithm_far_below_that_of_zero_is_that_of_zero(path):
+    path.write_text(ARPA.replace("-0.6\tb", "-1e308\tb"))
+    model = read_arpa(path)
+    assert model.levels[0].log_probabilities[model.words.index("b")] == -math.inf

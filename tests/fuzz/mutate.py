@@ -293,7 +293,7 @@ def _other_value(value: Any, random: Random) -> Any:
     if isinstance(value, str):
         place = random.randrange(len(value) + 1)
         return value[:place] + random.choice(("", "x", " ", "\n", "\0", "\ud83d", value)) + value[place + 1 :]
-    return random.choice(([value], {"a": value}, _nested(value, random.choice((10, 70, 400)))))
+    return random.choice(([value], {"a": value}, _nested(value, random.choice((10, 70, 150)))))
 
 
 def _nested(value: Any, depth: int) -> Any:

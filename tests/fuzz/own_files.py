@@ -410,7 +410,8 @@ ASKED = {
 def _check_search(content: bytes, folder: Path) -> None:
     (folder / SEARCH_FILE).write_bytes(content)
     recipe = _resumed_recipe(folder, ASKED, resume=True)
-    assert recipe == load_recipe("demo"), "another recipe than the one asked for"
+    # values that older versions did not record are those of older versions
+    assert recipe.model == load_recipe("demo").model, "another model than the one asked for"
 
 
 def _optimizer_seeds() -> list[bytes]:

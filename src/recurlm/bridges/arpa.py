@@ -28,7 +28,8 @@ from recurlm.text.vocabulary import EOS
 from recurlm.version import VERSION
 
 LOG_ZERO = -99.0
-LARGEST_BACK_OFF = 1e6
+LARGEST_WEIGHT = 99.0
+"""log10 of a back-off weight; a model whose probabilities sum to one has far smaller ones."""
 COMMENT = "# estimated by recurlm from "
 """KenLM skips lines before the head that begin with #; SRILM skips all."""
 NEPERS = math.log(10)
@@ -152,7 +153,7 @@ class _Reader:
             values = float(probability), float(back_off)
         except ValueError as error:
             raise self._error(f"{probability!r} and {back_off!r} should be log10 values") from error
-        if not values[0] <= 0 or not values[1] < LARGEST_BACK_OFF or "_" in probability or "_" in back_off:
+        if not values[0] <= 0 or not values[1] <= LARGEST_WEIGHT or "_" in probability or "_" in back_off:
             raise self._error(f"{probability} is not the log10 of a probability, or {back_off} not that of a weight")
         return values
 

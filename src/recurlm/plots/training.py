@@ -159,7 +159,7 @@ class RunLog:
 
 def _parsed(line: bytes) -> Metric | None:
     try:
-        return parse_json_object(line, METRICS_FILE, finite=False)
+        return parse_json_object(line, METRICS_FILE, finite=False, file_names=True)
     except CorruptFileError:
         return None
 

@@ -70,7 +70,7 @@ def _earlier(folder: RunFolder) -> Iterator[Computation]:
     with opened(path, error=CorruptFileError) as file:
         for line in raw_lines(file, str(path)):
             with suppress(CorruptFileError):
-                entry = parse_json_object(line, METRICS_FILE, finite=False)
+                entry = parse_json_object(line, METRICS_FILE, finite=False, file_names=True)
                 if entry.get("event") in ("begin", "resume"):
                     yield _flat({name: entry.get(name) for name in ("kernels", "threads", "torch")})
 
