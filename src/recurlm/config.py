@@ -691,8 +691,6 @@ def parse_recipe(values: Mapping[str, Any], place: str) -> Recipe:
 
 def parse_recorded_recipe(values: Mapping[str, Any], place: str) -> Recipe:
     """The recipe that a file of a run or a search keeps, of whatever version; `place` is named in the error."""
-    if not isinstance(values, Mapping):
-        raise InputError(f"{place}: its recipe is not an object")
     return parse_recipe(_merged(VALUES_BEFORE, values), place)
 
 

@@ -337,9 +337,11 @@ def _resumed_recipe(folder: Path, asked: dict[str, Any], *, resume: bool) -> Rec
     if not resume:
         raise InputError(f"{folder} already holds a search; add --resume to go on with it, or name another --out")
     recorded = parse_json_object(read_bounded(path, error=CorruptFileError), str(path), file_names=True)
-    recipe = parse_recorded_recipe(recorded.get("recipe", {}), str(path))
+    if not isinstance(recorded.get("recipe"), dict):
+        raise CorruptFileError(f"{path}: holds no recipe; start the search again in another folder")
+    recipe = parse_recorded_recipe(recorded["recipe"], str(path))
     differing = [key for key, value in asked.items() if key != "recipe" and recorded.get(key) != value]
-    differing += differing_keys(parse_recipe(asked["recipe"], "the command"), recorded.get("recipe", {}))
+    differing += differing_keys(parse_recipe(asked["recipe"], "the command"), recorded["recipe"])
     if differing:
         raise InputError(
             f"{folder}: was begun with another {differing[0]}; give the same command, or name another --out"

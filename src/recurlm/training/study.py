@@ -191,9 +191,9 @@ def _read(path: Path, space: tuple[Dimension, ...]) -> list[Trial]:
 def _is_of(trial: Trial, space: tuple[Dimension, ...]) -> bool:
     """Whether a search over this space can have made the trial."""
     values = trial.values
-    if trial.seconds < 0:
+    if trial.seconds < 0 or (trial.state == "complete") != (trial.perplexity is not None):
         return False
-    if (trial.state == "complete") != (trial.perplexity is not None) or set(values) != {each.key for each in space}:
+    if set(values) != {each.key for each in space}:
         return False
     return all(_is_in(values[each.key], each) for each in space)
 
