@@ -152,3 +152,16 @@ print(sorted({HEAVY!r} & sys.modules.keys()), file=sys.stderr)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert "train" in done.stdout
     assert done.stderr.strip() == "[]"
+
+
+def test_a_trained_model_scores_without_torch_s_compiler():
+    code = """
+import sys
+from pathlib import Path
+import recurlm
+list(recurlm.load(Path(sys.argv[1])).score(["the red fruit"]))
+assert "torch._dynamo" not in sys.modules, "loading it takes longer than all else"
+"""
+    run = Path(__file__).parent / "fixtures" / "0.1.0" / "run"
+    done = subprocess.run([sys.executable, "-c", code, str(run)], capture_output=True, text=True, timeout=120)
+    assert not done.returncode, done.stderr

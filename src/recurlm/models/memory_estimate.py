@@ -7,8 +7,10 @@ import math
 from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType
+from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from recurlm.capacity import check_fits
 from recurlm.config import (
@@ -33,12 +35,21 @@ SMALLER = "use smaller model.hidden_sizes, model.embedding_size or a smaller voc
 FEWER = "use a smaller batches.batch_size or shorter batches.bptt or batches.buckets"
 
 
+class _WithoutInitialValues(TorchFunctionMode):
+    """Skips torch's own initialisation: for tensors without memory, torch loads a compiler, which takes seconds."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(function, "__module__", None) == "torch.nn.init":
+            return args[0] if args else next(iter((kwargs or {}).values()))
+        return function(*args, **(kwargs or {}))
+
+
 @lru_cache(8)
 def model_shapes(options: ModelOptions, vocabulary_size: int) -> Mapping[str, tuple[int, ...]]:
     """The shape of each tensor that `LanguageModel.weights` holds; no memory is allocated for them."""
     if isinstance(options.output, SampledOutput):  # the same weights, without the sampler's tables
         options = options.model_copy(update={"output": SoftmaxOutput()})
-    with torch.device("meta"):
+    with torch.device("meta"), _WithoutInitialValues():
         model = LanguageModel(options, vocabulary_size)
     return MappingProxyType({name: tuple(tensor.shape) for name, tensor in model.weights().items()})
 
