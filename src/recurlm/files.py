@@ -136,6 +136,9 @@ def check_output(target: Path, inputs: Iterable[str | Path | None] = ()) -> None
         if given is not None and _is_same_file(target, Path(given)):
             raise UsageError(f"{target} is read by this command; name another file to write")
     target = target.resolve()
+    for folder in target.parents:
+        if folder.name == "checkpoints" and (folder.parent / "manifest.json").is_file():
+            raise UsageError(f"{target} lies among the checkpoints of a run; name another file to write")
     manifest = target.with_name("manifest.json")
     if not target.is_file() or not manifest.is_file():
         return

@@ -189,14 +189,14 @@ class Model:
                 raise InputError("name a text: this model does not say which corpus it learned from")
             return self.corpus.part(split or "test", **where)
         measured = open_part(str(text), split, **where)
-        if self.corpus is not None and self.corpus.is_altered(str(text), measured):
-            warnings.warn(
-                f"{text} is no longer the text that {self.corpus.place} learned from: figures on it may be of lines "
-                "that the model has learned",
-                RecurlmWarning,
-                stacklevel=3,
-            )
+        self.warn_if_altered(measured, str(text), stacklevel=4)
         return measured
+
+    def warn_if_altered(self, text: Text, specification: str = "", *, stacklevel: int = 2) -> None:
+        """Give a RecurlmWarning where a text is the one that the model learned from, but no longer as it was."""
+        altered = None if self.corpus is None else self.corpus.altered(text, specification)
+        if altered is not None:
+            warnings.warn(altered, RecurlmWarning, stacklevel=stacklevel)
 
     @cached_property
     def digest(self) -> str:

@@ -137,7 +137,7 @@ def _read_metrics(folder: RunFolder) -> None:
     with opened(path, error=CorruptFileError) as file:
         for number, line in enumerate(raw_lines(file, str(path)), 1):
             if line.endswith(b"\n"):  # a run in progress may be writing the last one
-                parse_json_object(line, f"{path}, line {number}")
+                parse_json_object(line, f"{path}, line {number}", file_names=True)
 
 
 def _checkpoints(folder: RunFolder) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from recurlm.bridges import arpa
 from recurlm.bridges.arpa import read_arpa
 from recurlm.bridges.mxnet.vocabulary import read_vocabulary
 from recurlm.bridges.nbest import htk
-from recurlm.bridges.nbest.reading import read_nbest
+from recurlm.bridges.nbest.reading import read_nbest, recognise
 from recurlm.bridges.nbest.text_lists import CostFiles, read_references
 from recurlm.bridges.nbest.writing import check_utterances
 from recurlm.errors import CorruptFileError, InputError
@@ -257,3 +257,10 @@ def test_pipes_inside_folders_are_not_opened(tmp_path):
         os.mkfifo(tmp_path / name)
     with pytest.raises(InputError, match="neither an n-best folder"):
         read_nbest([str(tmp_path)])
+
+
+def test_a_lattice_is_recognized_by_its_first_line(tmp_path):
+    path = tmp_path / "lattice.txt"
+    path.write_text("VERSION=1.0\nUTTERANCE=u\nN=2 L=1\nI=0\nI=1\nJ=0 S=0 E=1 W=hello a=-1 l=-2\n")
+    assert recognise([str(path)]) == "htk"
+    assert [each.text for each in read_nbest([str(path)]).lists[0].hypotheses] == ["hello"]

@@ -98,3 +98,8 @@ def test_a_message_shows_the_bytes(text, run, capfdbinary, monkeypatch):
 def test_an_argument_that_is_not_utf8_is_refused_as_a_prompt(run, capfdbinary, monkeypatch):
     code, _, told = call(capfdbinary, monkeypatch, "generate", run, "--prompt", os.fsdecode(b"the \xe9"))
     assert (code, told) == (3, b"recurlm: not UTF-8 at character 5 of the text 'the \\\\xe9'\n")
+
+
+def test_the_run_is_verified(run, capfdbinary, monkeypatch):
+    code, out, err = call(capfdbinary, monkeypatch, "verify", run)
+    assert code == 0, out + err

@@ -259,7 +259,7 @@ def test_a_run_that_goes_on_without_its_library_says_that_it_is_not_bit_for_bit(
         "a cache that cannot be written": {"XDG_CACHE_HOME": str(tmp_path / "file")},
         "switched off": {"RECURLM_NATIVE": "0"},
     }[why]
-    done = recurlm("train", "--out", run, "--resume", **variables)
+    done = recurlm("train", "--out", run, "--resume", "--quiet", **variables)
     assert done.returncode == 0, done.stderr
     assert "goes on, but not bit for bit as the undisturbed run: compiled library none (was " in done.stderr
     events = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]

@@ -123,6 +123,8 @@ def test_a_text_on_the_command_line_is_measured_with_a_warning(recurlm, run, tmp
         done = recurlm("eval", run, tmp_path / "my.txt", *options)
         assert done.code == 0
         assert done.err.startswith(f"recurlm: warning: {tmp_path / 'my.txt'} is no longer the text that")
+    assert "is no longer the text that" in recurlm("score", run, tmp_path / "my.txt", "--format", "lines").err
+    assert "warning: " + str(tmp_path / "my.txt") in recurlm("compare", run, tmp_path / "my.txt").out
 
 
 @pytest.mark.parametrize("options", [[], ["--split", "train"]])
@@ -236,6 +238,9 @@ def test_no_output_replaces_a_file_of_a_run(recurlm, run, tmp_path, name):
         done = recurlm(*command)
         assert (done.code, done.out) == (2, "")
         assert "is a file of a run folder; name another" in done.err
+    done = recurlm("generate", run, "--tokens", 2, "--state-out", run / "checkpoints" / "x")
+    assert (done.code, done.out) == (2, "")
+    assert "lies among the checkpoints of a run" in done.err
     assert (run / name).read_bytes() == before
 
 

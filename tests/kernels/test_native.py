@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -281,6 +282,19 @@ def test_a_compiler_that_hangs_is_ended_with_its_children(tmp_path):
     with pytest.raises(UnusableError, match="did not finish within 1 seconds and was ended"):
         run_compiler([slow], 1)
     assert time.monotonic() - start < 20
+    assert is_gone(int((tmp_path / "child").read_text()))
+
+
+def test_a_signal_that_ends_this_process_ends_the_compiler_too(tmp_path):
+    slow = script(tmp_path / "slow", f"sleep 600 &\necho $! > {tmp_path}/child\nwait")
+    code = "import sys; from recurlm.kernels.native.building import run_compiler; run_compiler(sys.argv[1:], 600)"
+    process = subprocess.Popen([sys.executable, "-c", code, slow])
+    for _ in range(1200):
+        if (tmp_path / "child").is_file() and (tmp_path / "child").read_text().endswith("\n"):
+            break
+        time.sleep(0.05)
+    process.terminate()
+    assert process.wait(60) == 128 + signal.SIGTERM
     assert is_gone(int((tmp_path / "child").read_text()))
 
 

@@ -82,6 +82,11 @@ def test_the_advised_command_converts_the_text(content, encoding):
     assert list(decoded_lines(io.BytesIO(text.encode()), "converted.txt"))
 
 
+def test_the_advice_for_standard_input_is_a_pipe():
+    with pytest.raises(InputError, match=r"\| iconv -f UTF-16 -t UTF-8 \| recurlm"):
+        list(decoded_lines(io.BytesIO("a\n".encode("utf-16")), "standard input"))
+
+
 def test_one_odd_byte_does_not_make_a_text_chinese():
     with pytest.raises(InputError, match="LATIN1"):
         lines("plain text with one \xe9\xe8 here and \xe9 there\n".encode("latin-1"))

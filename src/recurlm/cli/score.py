@@ -103,6 +103,7 @@ def score(
         lines, size, digest, seen = iter(()), 0, "", False
     else:
         text = open_text(file, cache_directory=cache_directory)
+        model.warn_if_altered(text, file)
         lines, size, digest, seen = text.lines(), text.size, text.sha256, model.learned_from(text)
     watcher = open_watcher(quiet=sys.stdout.isatty())
     progress = Progress(watcher, size)

@@ -80,8 +80,12 @@ class Contender:
 
 
 def learning_warnings(contenders: Sequence[Contender], text: Text) -> list[str]:
-    """A line for each model that learned from a text that is measured, or on which weights are fitted."""
-    return [
+    """A line for each model that learned from a text that is measured, or on which weights are fitted.
+
+    Also one for each model whose own text it is, but no longer as it was.
+    """
+    altered = [None if contender.corpus is None else contender.corpus.altered(text) for contender in contenders]
+    return list(dict.fromkeys(filter(None, altered))) + [
         f"{contender.name} learned from {text.name} or a part of it: its figure there says nothing about new text"
         for contender in contenders
         if contender.learned_from(text)

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator
 
 from recurlm.errors import InputError, RecurlmError
 
+STANDARD_INPUT = "standard input"
+"""What messages call it."""
 BYTE_ORDER_MARK = codecs.BOM_UTF8
 GZIP_MAGIC = b"\x1f\x8b"
 SPACE = " "
@@ -61,7 +63,7 @@ def decoded_lines(raw: Iterable[bytes], name: str, *, error: type[RecurlmError] 
             yield without_end(line).decode()
         except UnicodeDecodeError as failure:
             # a pipe may stay open, so only what has come is looked at
-            more = () if name == "standard input" else itertools.islice(lines, _SAMPLE_LINES)
+            more = () if name == STANDARD_INPUT else itertools.islice(lines, _SAMPLE_LINES)
             advice = conversion_advice(line + b"".join(more), name)
             raise error(
                 f"{name}, line {number}: not UTF-8 at byte {failure.start + 1} of the line\n{advice}"
@@ -82,6 +84,8 @@ def conversion_advice(sample: bytes, name: str) -> str:
 
 
 def _conversion(encoding: str, name: str) -> str:
+    if name == STANDARD_INPUT:
+        return f"convert it before this command reads it: ... | iconv -f {encoding} -t UTF-8 | recurlm ..."
     return f"convert it first: iconv -f {encoding} -t UTF-8 {name} > converted.txt"
 
 

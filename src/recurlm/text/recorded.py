@@ -122,10 +122,17 @@ class RecordedCorpus:
         """Whether the model learned from a text or from a part of it."""
         return any(each.overlaps(text) for each in self.learned) or self._is_beginning(text)
 
-    def is_altered(self, specification: str, text: Text) -> bool:
-        """Whether a text is taken from the source of the run, which is no longer what it was."""
-        if not self._is_source(Path(specification)):
-            return False
+    def altered(self, text: Text, specification: str = "") -> str | None:
+        """A warning where a text is taken from the source of the run, which is no longer what it was."""
+        places = (Path(specification), text.path, text.path.parent)
+        if not any(map(self._is_source, places)) or not self._differs(text):
+            return None
+        return (
+            f"{specification or text.path} is no longer the text that {self.place} learned from: figures on it may be "
+            "of lines that the model has learned"
+        )
+
+    def _differs(self, text: Text) -> bool:
         known = {record.get("digest") for record in (*self.splits.values(), self.whole)}
         if not self.whole and text.start == 0 and text.sha256 not in known:
             with suppress(InputError):  # version 0.1.0 recorded the parts of a file alone

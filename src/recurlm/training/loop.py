@@ -457,7 +457,7 @@ class Trainer:
     def _resume(self) -> bool:
         """Go on from the newest checkpoint; returns whether there is one."""
         self.folder.discard_unfinished()
-        files = self.folder.latest_checkpoint(self.watcher.say)
+        files = self.folder.latest_checkpoint(self.watcher.warn)
         if files is None:
             return False
         try:

@@ -79,6 +79,9 @@ class Watcher(Protocol):
     def say(self, text: str) -> None:
         """A line worth keeping."""
 
+    def warn(self, text: str) -> None:
+        """A line that the user must see, under --quiet too."""
+
     def step(self, entry: dict[str, Any]) -> None:
         """After a step that is logged."""
 
@@ -95,6 +98,9 @@ class Silent:
     def say(self, text: str) -> None:
         return
 
+    def warn(self, text: str) -> None:
+        self.say(text)
+
     def step(self, entry: dict[str, Any]) -> None:
         return
 
@@ -103,6 +109,13 @@ class Silent:
 
     def close(self) -> None:
         return
+
+
+class WarningsOnly(Silent):
+    """Under --quiet."""
+
+    def warn(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
 
 
 class PlainLines(Silent):
@@ -162,7 +175,7 @@ class LiveLine(Silent):
 def open_watcher(*, quiet: bool = False) -> Watcher:
     """The watcher that fits where stderr goes."""
     if quiet:
-        return Silent()
+        return WarningsOnly()
     if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
         return LiveLine()
     return PlainLines()

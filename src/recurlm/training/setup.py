@@ -68,7 +68,7 @@ def prepare_training(
         _introduce(watcher, config, corpus, source, model, folder)
         changed = None if begins else changed_computation(folder, config.device)
         if changed is not None:
-            watcher.say(f"       {changed}")
+            watcher.warn(f"       {changed}")
         return Trainer(
             config.recipe,
             model,
@@ -145,7 +145,7 @@ def _introduce(
     if replaced:
         watcher.say(f"       {counted(replaced, 'token')} ({replaced / len(corpus['train'].ids):.1%}) read as <unk>")
     if config.start is not None and many(replaced, len(corpus["train"].ids)):
-        watcher.say(
+        watcher.warn(
             f"warning: {config.start.run} lacks so many of these words that perplexities look better than they are\n"
             f"add them first: recurlm vocabulary {config.start.run} --extend FILE --out NEW, then train --from NEW"
         )

@@ -84,6 +84,8 @@ def recognise(paths: Sequence[str]) -> str:
     beginning = list(itertools.islice(lines_of(first), 1000))
     if beginning and beginning[0].text.lstrip(" \t").startswith("{"):
         return "jsonl"
+    if beginning and beginning[0].text.startswith("VERSION="):
+        return "htk"
     keys = [first_field(line.text)[0] for line in beginning]
     return "kaldi" if len(set(keys)) == len(keys) and all(map(NUMBERED.fullmatch, keys)) else "mikolov"
 

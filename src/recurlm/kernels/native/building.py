@@ -18,9 +18,11 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from platformdirs import user_cache_path
 
@@ -95,7 +97,8 @@ def run_compiler(command: Sequence[str], seconds: float = COMPILING_SECONDS) -> 
         start_new_session=True,
     )
     try:
-        complaint = process.communicate(timeout=seconds)[1].decode(errors="replace").strip()
+        with _ended_by_signals():
+            complaint = process.communicate(timeout=seconds)[1].decode(errors="replace").strip()
     except subprocess.TimeoutExpired as error:
         raise UnusableError(f"{command[0]} did not finish within {seconds:g} seconds and was ended") from error
     finally:
@@ -103,6 +106,27 @@ def run_compiler(command: Sequence[str], seconds: float = COMPILING_SECONDS) -> 
     if process.returncode:
         reason = complaint.splitlines()[0] if complaint else f"exit code {process.returncode}"
         raise UnusableError(f"{command[0]} fails: {reason}")
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let a signal that would end this process at once raise SystemExit, so that the compiler ends with it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    unhandled = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
+    for number in unhandled:
+        signal.signal(number, _exit)
+    try:
+        yield
+    finally:
+        for number in unhandled:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _exit(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
