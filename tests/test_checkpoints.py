@@ -254,7 +254,7 @@ class TestRunFolder:
         giant = Recipe(model=ModelOptions(embedding_size=3, hidden_sizes=sizes))
         run.write({CONFIG_FILE: json.dumps({"recipe": giant.model_dump(mode="json")}).encode()})
         monkeypatch.setattr(checkpoints_module, "LanguageModel", None)
-        with pytest.raises((CorruptFileError, InputError), match=r"does not fit config\.json|needs at least"):
+        with pytest.raises((CorruptFileError, InputError), match=r"does not fit config\.json|would take at least"):
             run.load_model(CODEC)
 
     @pytest.mark.parametrize("name", [MODEL_FILE, CONFIG_FILE, VOCABULARY_FILE, MANIFEST_FILE])

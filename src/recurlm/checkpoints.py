@@ -398,7 +398,7 @@ def _verified(folder: Path, name: str, entries: Entries, largest: int) -> bytes:
     path = folder / name
     if name not in entries:
         raise CorruptFileError(f"{path}: the manifest does not know this file")
-    if not path.exists():
+    if not os.path.exists(path):  # unlike Path.exists, of names too long for any file too
         raise CorruptFileError(f"{path}: missing, though the manifest lists it")
     content = read_bounded(path, largest, error=CorruptFileError)
     if digest(content) not in _accepted(entries[name]):

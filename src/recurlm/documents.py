@@ -157,7 +157,9 @@ def parse_toml(content: bytes | str, place: str, *, error: type[RecurlmError] = 
     except RecursionError as failure:
         raise error(f"{place}: {_TOO_DEEP}") from failure
     except ValueError as failure:
-        raise error(f"{place}: {failure}") from failure
+        # Python's own limit on digits is named after a function that is no help here
+        reason = _TOO_LONG if "set_int_max_str_digits" in str(failure) else failure
+        raise error(f"{place}: {reason}") from failure
     return value
 
 

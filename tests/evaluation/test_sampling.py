@@ -357,7 +357,7 @@ def test_an_empty_prompt_has_probability_one(model):
 def test_samples_that_cannot_fit_are_refused_with_the_memory_they_would_take(monkeypatch):
     monkeypatch.setattr("recurlm.capacity.machine_memory", lambda: 10**9)
     check_samples_fit(1000, 1000, vocabulary_size=10_000)
-    with pytest.raises(UsageError, match=r"1,000,000 samples of 50 tokens would take at least 40.8 GB"):
+    with pytest.raises(UsageError, match=r"1,000,000 samples of 50 tokens would take at least 161 GB"):
         check_samples_fit(10**6, 50, vocabulary_size=10_000)
     with pytest.raises(UsageError, match=r"10 samples of 100,000,000 tokens would take at least 16.0 GB"):
         check_samples_fit(10, 10**8, vocabulary_size=2)

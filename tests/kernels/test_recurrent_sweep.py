@@ -138,3 +138,12 @@ def test_where_a_path_cannot_be_had_the_next_one_computes_the_same(monkeypatch, 
         ours = values_and_gradients(lambda: [output.float(), *(part.float() for part in last)], leaves)  # noqa: B023
         for one, other in zip(ours, expected, strict=True):
             torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance)
+
+
+def test_columns_beyond_the_most_at_once_are_those_of_one_call(monkeypatch):
+    cell = drawn_cell("lstm", torch.float32)
+    sequence, state = drawn_input(torch.float32, cell)
+    whole = recurrent_sweep.lstm(cell.weights, sequence, state)
+    monkeypatch.setattr(recurrent_sweep, "MOST_COLUMNS", BATCH - 1)
+    parts = recurrent_sweep.lstm(cell.weights, sequence, state)
+    torch.testing.assert_close(parts, whole)

@@ -132,4 +132,4 @@ def test_a_text_of_words_that_the_first_run_lacks_is_said_with_the_command_that_
     assert len(warnings) == is_said
     if is_said:
         assert f"recurlm vocabulary {first} --extend FILE --out NEW" in warnings[0]
-        assert any("(28.6%) are read as <unk>" in line for line in heard.lines)
+        assert any("(28.6%) read as <unk>" in line for line in heard.lines)

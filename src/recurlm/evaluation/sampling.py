@@ -20,9 +20,9 @@ from recurlm.text.batching import IGNORED
 from recurlm.text.vocabulary import EOS_ID
 
 TOKENS_AHEAD = 16
-STEPS_AT_ONCE = 4096
-"""Time steps whose log-probabilities are computed at once, so that memory does not grow with the length of a text."""
-BYTES_A_LOGIT, BYTES_A_TOKEN = 4, 16
+STEPS_AT_ONCE, POSITIONS_AT_ONCE = 4096, 1 << 18
+"""Time steps, and tokens of all samples, whose log-probabilities are computed at once, so that memory stays bounded."""
+BYTES_A_LOGIT, BYTES_A_TOKEN = 16, 16
 COLDEST, HOTTEST = 1e-6, 1e6
 
 
@@ -160,7 +160,8 @@ def logprobs_after(model: LanguageModel, prompt: Sequence[int], ids: Tensor, sta
     input = torch.cat([before, ids[:-1]])
     target = torch.cat([torch.full((len(prompt), ids.shape[1]), IGNORED), ids])
     pieces = []
-    for inputs, targets in zip(*(torch.split(each, STEPS_AT_ONCE) for each in (input, target)), strict=True):
+    steps = min(STEPS_AT_ONCE, max(1, POSITIONS_AT_ONCE // ids.shape[1]))
+    for inputs, targets in zip(*(torch.split(each, steps) for each in (input, target)), strict=True):
         losses, layers = token_losses(model, inputs, targets, layers)
         pieces.append(losses)
     return -torch.cat(pieces)[len(prompt) :]

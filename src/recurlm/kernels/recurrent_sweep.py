@@ -16,6 +16,9 @@ from recurlm.devices import runs
 from recurlm.kernels.lstm_sweep import lstm_tiles
 from recurlm.kernels.native import has_bfloat16_tiles, has_tiles
 
+MOST_COLUMNS = 1 << 14
+"""oneDNN refuses an LSTM of some hundred thousand columns."""
+
 LayerState = tuple[Tensor, ...]
 Weights = tuple[Tensor, Tensor, Tensor, Tensor]
 LSTMPath = Literal["tiles", "onednn bf16", "widened tiles", "onednn fp32", "torch fp32"]
@@ -77,6 +80,10 @@ def lstm(weights: Weights, input: Tensor, state: LayerState) -> tuple[Tensor, La
 
 def _library_lstm(weights: Weights, input: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
     hidden, cell = state
+    if input.device.type == "cpu" and input.shape[1] > MOST_COLUMNS:  # columns have nothing to do with each other
+        parts = zip(*(each.split(MOST_COLUMNS, -2) for each in (input, hidden, cell)), strict=True)
+        outputs, states = zip(*(_library_lstm(weights, part, (h, c)) for part, h, c in parts), strict=True)
+        return torch.cat(outputs, 1), tuple(map(torch.cat, zip(*states, strict=True)))
     output, hidden, cell = torch.lstm(
         input, (hidden[None], cell[None]), weights, True, 1, 0.0, torch.is_grad_enabled(), False, False
     )

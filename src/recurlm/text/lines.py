@@ -73,6 +73,8 @@ def decoded_lines(raw: Iterable[bytes], name: str, *, error: type[RecurlmError] 
 def encoding_advice(head: bytes, name: str) -> str:
     """What to do about a file that begins so, where its beginning alone tells that it is no UTF-8 text; else empty."""
     if head.startswith(GZIP_MAGIC):
+        if name == STANDARD_INPUT:
+            return "it is a gzip file; unpack it before this command reads it: ... | gzip -dc | recurlm ..."
         return f"it is a gzip file; give its name the ending .gz, or unpack it: gzip -dc < {name} > unpacked.txt"
     encoding = _wide_encoding(head)
     return f"it is {encoding}\n{_conversion(encoding, name)}" if encoding else ""

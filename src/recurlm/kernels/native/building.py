@@ -239,10 +239,11 @@ def _built(place: int | None, folder: Path, name: str, command: Sequence[str]) -
             file=sys.stderr,
             flush=True,
         )
-        with temporary_file(folder) as file:
-            run_compiler([*command, "-shared", "-fPIC", *map(str, SOURCES), "-o", file.name])
-            _try(file.name)
-            content = Path(file.name).read_bytes()
+        try:
+            content = _compiled(folder, command)
+        except UnusableError as error:
+            print(f"recurlm: {error}; going on without the library", file=sys.stderr, flush=True)
+            raise
         record = {"sha256": hashlib.sha256(content).hexdigest(), "command": shlex.join(command)}
         _write(folder / f"{name}.json", (json.dumps(record) + "\n").encode())
         _write(folder / f"{name}.so", content)
@@ -250,6 +251,14 @@ def _built(place: int | None, folder: Path, name: str, command: Sequence[str]) -
     if library is None:
         raise UnusableError(f"{folder / name}.so: was written, but reads back differently")
     return library
+
+
+def _compiled(folder: Path, command: Sequence[str]) -> bytes:
+    """The bytes of a library that was compiled and tried. Raises UnusableError."""
+    with temporary_file(folder) as file:
+        run_compiler([*command, "-shared", "-fPIC", *map(str, SOURCES), "-o", file.name])
+        _try(file.name)
+        return Path(file.name).read_bytes()
 
 
 def _write(target: Path, content: bytes) -> None:
