@@ -81,7 +81,7 @@ def lstm(weights: Weights, input: Tensor, state: LayerState) -> tuple[Tensor, La
 def _library_lstm(weights: Weights, input: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
     hidden, cell = state
     if input.device.type == "cpu" and input.shape[1] > MOST_COLUMNS:  # columns have nothing to do with each other
-        parts = zip(*(each.split(MOST_COLUMNS, -2) for each in (input, hidden, cell)), strict=True)
+        parts = zip(*(torch.split(each, MOST_COLUMNS, -2) for each in (input, hidden, cell)), strict=True)
         outputs, states = zip(*(_library_lstm(weights, part, (h, c)) for part, h, c in parts), strict=True)
         return torch.cat(outputs, 1), tuple(map(torch.cat, zip(*states, strict=True)))
     output, hidden, cell = torch.lstm(
