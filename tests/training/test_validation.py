@@ -11,14 +11,14 @@ from recurlm.training.advice import unigram_perplexity, validation_warnings
 from recurlm.training.clock import Clock
 from recurlm.training.counters import Counters
 from recurlm.training.loop import Trainer
-from recurlm.training.progress import duration
+from recurlm.training.progress import Silent, duration
 from recurlm.training.stopping import StopRequest
 from recurlm.training.validation import Pace, Validator, plan_measuring
 
 OpenTrainer = Callable[..., Trainer]
 
 
-class Lines:
+class Lines(Silent):
     """A watcher that remembers what was said, and what the line showed."""
 
     def __init__(self) -> None:
@@ -28,14 +28,8 @@ class Lines:
     def say(self, text: str) -> None:
         self.said.append(text)
 
-    def step(self, entry: dict) -> None:
-        return
-
     def tick(self, done: float | None, text: str) -> None:
         self.shown.append((done, text))
-
-    def close(self) -> None:
-        return
 
 
 def paced(validator: Validator, monkeypatch: pytest.MonkeyPatch, *, exact: float, columns: float) -> None:
