@@ -39,7 +39,7 @@ LARGEST_EXPANDED = 64 << 30
 """Bytes that a gzip file may hold."""
 LARGEST_EXPANSION = 64
 """How many times as large as a gzip file its content may be, once that is larger than `FREE_EXPANSION`."""
-FREE_EXPANSION = 4 << 20
+FREE_EXPANSION = 2 << 20
 BLOCK_BYTES = 1 << 16
 
 
