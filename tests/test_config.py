@@ -439,7 +439,7 @@ def test_every_number_of_a_recipe_has_an_upper_limit() -> None:
     ("change", "said"),
     [
         (f"training.epochs={'[' * 50_000}", "deep inside each other"),
-        (f"training.epochs={'7' * 5_000}", "digits"),
+        (f"training.epochs={'7' * 5_000}", "more than 400 digits"),
         ("training.epochs=nan", "nan is not a finite number"),
         (f"{'a.' * 50_000}a=1", "write it as section.key=value"),
     ],

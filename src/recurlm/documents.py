@@ -1,6 +1,6 @@
-"""JSON and TOML that nobody vouches for: one loader for each, with limits on depth and digits.
+"""JSON and TOML from untrusted sources: one loader for each, with limits on depth and digits.
 
-Both refuse what Python would read and nobody means: duplicate keys, numbers that are not finite, halves of surrogate
+Both refuse what Python accepts but no author intends: duplicate keys, numbers that are not finite, halves of surrogate
 pairs, text that is not UTF-8.
 """
 
@@ -103,17 +103,11 @@ def toml_value(written: str, place: str) -> Any:
     Raises InputError, naming `place`, where the value cannot be used.
     """
     try:
-        _refuse_long_keys(written)
-        values = tomllib.loads(f"value = {written}")
+        values = _toml_values(f"value = {written}")
         value = values["value"] if len(values) == 1 else written
+        check_value(value, file_names=True)
     except tomllib.TOMLDecodeError:
         return written
-    except RecursionError as failure:
-        raise InputError(f"{place}: {_TOO_DEEP}") from failure
-    except ValueError as failure:
-        raise InputError(f"{place}: {failure}") from failure
-    try:
-        check_value(value, file_names=True)
     except ValueError as failure:
         raise InputError(f"{place}: {failure}") from failure
     return value
@@ -149,18 +143,28 @@ def parse_toml(content: bytes | str, place: str, *, error: type[RecurlmError] = 
     """The tables of a TOML document in UTF-8. Raises `error`, naming `place`, for everything else."""
     text = utf8_text(content, place, error=error)
     try:
-        _refuse_long_keys(text)
-        value = tomllib.loads(text)
+        value = _toml_values(text)
         check_value(value)
     except tomllib.TOMLDecodeError as failure:
         raise error(f"{place}: not TOML: {failure}") from failure
+    except ValueError as failure:
+        raise error(f"{place}: {failure}") from failure
+    return value
+
+
+def _toml_values(text: str) -> dict[str, Any]:
+    """What Python's parser reads. Raises TOMLDecodeError, or ValueError that says what is out of bounds."""
+    _refuse_long_keys(text)
+    try:
+        return tomllib.loads(text)
     except RecursionError as failure:
-        raise error(f"{place}: {_TOO_DEEP}") from failure
+        raise ValueError(_TOO_DEEP) from failure
+    except tomllib.TOMLDecodeError:
+        raise
     except ValueError as failure:
         # Python's own limit on digits is named after a function that is no help here
-        reason = _TOO_LONG if "set_int_max_str_digits" in str(failure) else failure
-        raise error(f"{place}: {reason}") from failure
-    return value
+        reason = _TOO_LONG if "set_int_max_str_digits" in str(failure) else str(failure)
+        raise ValueError(reason) from failure
 
 
 def _refuse_long_keys(text: str) -> None:

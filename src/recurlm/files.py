@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and the one reader of files that nobody vouches for.
+"""Files that are written whole or not at all, and the one bounded reader of untrusted files.
 
 The reader opens regular files only, and knows how large a file, a line and the content of a gzip file may be. Every
 limit is multiplied by the environment variable RECURLM_LIMITS, 1 where it is not set; docs/limits.md lists them.
