@@ -352,7 +352,7 @@ def _set_aside(folder: Path) -> Path:
 
 
 def _put_away(damaged: Path) -> None:
-    """Give a damaged checkpoint a name that no checkpoint has; its files stay for whoever wants to look at them."""
+    """Rename a damaged checkpoint so that no command takes it for one; its files stay for inspection."""
     target = damaged.with_name(f"damaged-{damaged.name}")
     shutil.rmtree(target, ignore_errors=True)
     os.replace(damaged, target)

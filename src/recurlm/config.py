@@ -690,7 +690,7 @@ def parse_recipe(values: Mapping[str, Any], place: str) -> Recipe:
 
 
 def parse_recorded_recipe(values: Mapping[str, Any], place: str) -> Recipe:
-    """The recipe that a file of a run or a search keeps, of whatever version; `place` is named in the error."""
+    """The recipe that a run or a search recorded, also one of an older version; `place` is named in the error."""
     return parse_recipe(_merged(VALUES_BEFORE, values), place)
 
 

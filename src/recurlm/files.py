@@ -166,7 +166,7 @@ def write_whole(target: Path, content: bytes) -> None:
 def write_within(folder: Path, name: str, content: bytes) -> None:
     """Write a file of a folder that this program keeps, whole or not at all.
 
-    A link in its place is replaced, never followed: whoever handed the folder over may have set it.
+    A link in its place is replaced, never followed: a received folder may hold a link that leads out of it.
     """
     with temporary_file(folder, folder / name) as file:
         file.write(content)

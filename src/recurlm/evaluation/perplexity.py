@@ -285,7 +285,7 @@ def losses_of(model: LanguageModel, hidden: Tensor, target: Tensor) -> Tensor:
 
 
 def column_rows(text: EncodedText, columns: int) -> int:
-    """Tokens in each of so many columns of a text; the last column may have fewer."""
+    """Tokens in each column of a text cut into `columns`; the last column may have fewer."""
     return -(-len(text.ids) // columns)
 
 

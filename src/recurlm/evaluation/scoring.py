@@ -34,7 +34,7 @@ CHARACTERS_AT_ONCE = 1 << 20
 LOGITS_AT_ONCE = 1 << 20
 """Numbers held at once for entropies and ranks: few enough to stay near the processor."""
 ROWS = (256, 64, 16, 4)
-"""Sequences in a batch, where the budget allows it and so many are left."""
+"""Numbers of sequences that a batch can have: the largest that the budget and the remaining lines allow."""
 
 
 @dataclass(frozen=True)

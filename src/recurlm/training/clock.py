@@ -23,7 +23,7 @@ class Clock:
 
     The limit is the whole run's: each process counts from its beginning, and the time after the last checkpoint of a
     process that was killed does not count. `validation` and `evaluation` are estimates of the seconds that one
-    validation and the measuring at the end take; they are kept up to date by whoever measures.
+    validation and the measuring at the end take; the training loop updates them after each measurement.
     """
 
     def __init__(self, limit: float | None = None, *, began: float | None = None, loaded: float | None = None) -> None:
