@@ -15,14 +15,14 @@ __version__ = VERSION
 if TYPE_CHECKING:
     from recurlm.interface import Model, load
     from recurlm.models.memory import State
-    from recurlm.scoring.scoring import ScoringOptions
+    from recurlm.scoring.scorer import ScoringOptions
 
 __all__ = ["Model", "ScoringOptions", "State", "__version__", "load"]
 
 
 _PLACES = {
     "Model": "recurlm.interface",
-    "ScoringOptions": "recurlm.scoring.scoring",
+    "ScoringOptions": "recurlm.scoring.scorer",
     "State": "recurlm.models.memory",
     "load": "recurlm.interface",
 }

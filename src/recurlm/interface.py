@@ -38,11 +38,12 @@ from recurlm.generation.endings import Ending, GrowingSample, GrowingText, colle
 from recurlm.generation.sampling import SamplingOptions, check_samples_fit, prompt_logprob, sample, summed_logprobs
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.memory import State, check_state, initial_state, model_digest, read
+from recurlm.rescoring.combination import Combination
 from recurlm.rescoring.nbest import NBestList
-from recurlm.rescoring.rescoring import Combination, RescoredList, rescore
+from recurlm.rescoring.rescorer import RescoredList, rescore
 from recurlm.runs.opening import open_model
+from recurlm.scoring.scorer import Scorer, ScoringOptions
 from recurlm.scoring.scores import LineScore
-from recurlm.scoring.scoring import Scorer, ScoringOptions
 from recurlm.text.codec import Codec, EncodedText
 from recurlm.text.corpora import open_part
 from recurlm.text.recorded import RecordedCorpus
