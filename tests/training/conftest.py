@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from recurlm.config import Recipe, parse_recipe
+from recurlm.progress import Silent
 from recurlm.training.loop import Trainer
-from recurlm.training.progress import Silent
 from recurlm.training.request import TrainingRequest
 from recurlm.training.setup import prepare_training
 

@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from recurlm.checkpoints import MODEL_FILE
 from recurlm.config import SGD, Adam, Dropout, ModelOptions, RMSProp, Training
 from recurlm.errors import StoppedError
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.state import State
+from recurlm.runs.folder import MODEL_FILE
 from recurlm.text.batching import Batch
 from recurlm.training import captured as module
 from recurlm.training.captured import (
@@ -29,8 +29,9 @@ from recurlm.training.captured import (
     device_step,
     open_captured_steps,
 )
-from recurlm.training.loop import DivergedError, Trainer, train_step
+from recurlm.training.loop import Trainer
 from recurlm.training.optimizers import build_optimizer, set_rate
+from recurlm.training.step import DivergedError, train_step
 from recurlm.training.stopping import StopRequest
 
 OpenTrainer = Callable[..., Trainer]
