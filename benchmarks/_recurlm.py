@@ -10,7 +10,7 @@ from torch import Tensor
 from benchmarks._job import Job
 from recurlm.devices import keep_freed_memory, resolve_precision
 from recurlm.interface import Model
-from recurlm.models.state import State
+from recurlm.models.state import LayerStates
 from recurlm.rescoring.nbest import Hypothesis, group
 from recurlm.rescoring.rescoring import Combination
 from recurlm.scoring.scoring import ScoringOptions
@@ -35,7 +35,7 @@ class Recurlm:
         self.captured = open_captured_steps(
             self.network, self.optimizer, job.recipe.training, self.precision, lambda text: print(text, file=sys.stderr)
         )
-        self.state: State | None = None
+        self.state: LayerStates | None = None
 
     def train(self, batch: Batch) -> tuple[float | Tensor, int | Tensor]:
         """One step as the loop takes it; nats over the tokens counted and their number, on a GPU still to come."""

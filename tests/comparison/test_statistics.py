@@ -5,6 +5,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
+from recurlm.comparison import statistics
 from recurlm.comparison.statistics import (
     TokenDifference,
     holm,

@@ -15,7 +15,7 @@ from torch import Tensor
 from recurlm.config import SGD, Adam, Dropout, ModelOptions, RMSProp, Training
 from recurlm.errors import StoppedError
 from recurlm.models.language_model import LanguageModel
-from recurlm.models.state import State
+from recurlm.models.state import LayerStates
 from recurlm.runs.folder import MODEL_FILE
 from recurlm.text.batching import Batch
 from recurlm.training import captured as module
@@ -105,7 +105,7 @@ def drawn_batches(device: str = "cpu") -> list[Batch]:
     return batches
 
 
-def plain(model: LanguageModel, options: Optimizer, training: Training) -> list[tuple[float, int, float, State]]:
+def plain(model: LanguageModel, options: Optimizer, training: Training) -> list[tuple[float, int, float, LayerStates]]:
     optimizer = build_optimizer(options, model)
     state = model.initial_state(1)
     results = []
@@ -119,7 +119,7 @@ def plain(model: LanguageModel, options: Optimizer, training: Training) -> list[
 
 def captured(
     model: LanguageModel, options: Optimizer, training: Training, recorder: Recorder
-) -> list[tuple[float, int, float, State]]:
+) -> list[tuple[float, int, float, LayerStates]]:
     optimizer = build_optimizer(options, model)
     if model.device.type == "cpu":
         optimizer = with_rate_on_device(optimizer)
@@ -137,7 +137,9 @@ def captured(
 
 
 def assert_same(
-    ours: list[tuple[float, int, float, State]], theirs: list[tuple[float, int, float, State]], tolerance: float
+    ours: list[tuple[float, int, float, LayerStates]],
+    theirs: list[tuple[float, int, float, LayerStates]],
+    tolerance: float,
 ) -> None:
     for (nats, tokens, loss, state), (its_nats, its_tokens, its_loss, its_state) in zip(ours, theirs, strict=True):
         assert tokens == its_tokens

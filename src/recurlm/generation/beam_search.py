@@ -11,8 +11,7 @@ from recurlm.errors import UsageError
 from recurlm.generation.sampling import after_prompt, check_banned, summed_logprobs
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.memory import State
-from recurlm.models.state import State as LayerStates
-from recurlm.models.state import map_state
+from recurlm.models.state import LayerStates, map_state
 from recurlm.text.vocabulary import EOS_ID
 
 BYTES_A_SCORE = 12

@@ -14,7 +14,7 @@ from recurlm.evaluation.perplexity import token_losses
 from recurlm.kernels.linear import draw_native, draw_plain
 from recurlm.models.language_model import LanguageModel, evaluating
 from recurlm.models.memory import State, begin
-from recurlm.models.state import State as LayerStates
+from recurlm.models.state import LayerStates
 from recurlm.models.stepping import TileStepper, open_stepper
 from recurlm.text.batching import IGNORED
 from recurlm.text.vocabulary import EOS_ID

@@ -14,8 +14,7 @@ from torch import Tensor
 from recurlm.errors import CorruptFileError, InputError, RecurlmWarning
 from recurlm.files import read_bounded, write_whole
 from recurlm.models.language_model import LanguageModel, evaluating
-from recurlm.models.state import State as LayerStates
-from recurlm.models.state import map_state
+from recurlm.models.state import LayerStates, map_state
 from recurlm.tensor_files import finite_tensors, read_header, tensor_bytes
 from recurlm.text.vocabulary import EOS_ID, Vocabulary
 

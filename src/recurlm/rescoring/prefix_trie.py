@@ -18,7 +18,7 @@ from recurlm.evaluation.shapes import rounded_up
 from recurlm.kernels.linear_cross_entropy import linear_cross_entropy
 from recurlm.models.language_model import LanguageModel, evaluating
 from recurlm.models.outputs import Softmax
-from recurlm.models.state import State, map_state
+from recurlm.models.state import LayerStates, map_state
 from recurlm.text.vocabulary import EOS_ID
 
 SEQUENCES_AT_ONCE = 1024
@@ -45,7 +45,7 @@ class Level:
 
 
 def sequence_logprobs(
-    model: LanguageModel, sequences: Sequence[Sequence[int]], state: State | None = None
+    model: LanguageModel, sequences: Sequence[Sequence[int]], state: LayerStates | None = None
 ) -> list[Logprobs]:
     """ln p of every id of each sequence and of the ``<eos>`` after it, as `score_lines` gives them, in fp32.
 
@@ -83,7 +83,7 @@ def levels(sequences: Sequence[Sequence[int]]) -> Iterator[Level]:
 
 
 @torch.no_grad()
-def _block_logprobs(model: LanguageModel, sequences: Sequence[Sequence[int]], state: State) -> Logprobs:
+def _block_logprobs(model: LanguageModel, sequences: Sequence[Sequence[int]], state: LayerStates) -> Logprobs:
     """One row for each sequence, padded with zeros."""
     logprobs = np.zeros((len(sequences), max(map(len, sequences))))
     read = torch.zeros(1, dtype=torch.int64, device=model.device)

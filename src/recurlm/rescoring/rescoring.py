@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from recurlm.errors import InputError, UsageError
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.memory import initial_state, read
-from recurlm.models.state import State
+from recurlm.models.state import LayerStates
 from recurlm.rescoring.nbest import Hypothesis, NBestFile, NBestList
 from recurlm.rescoring.prefix_trie import Logprobs, sequence_logprobs
 from recurlm.rescoring.word_errors import WordErrors, word_errors
@@ -227,7 +227,11 @@ class _Encoder:
         return float(np.delete(logprobs, encoded.unknown).sum()) + encoded.oov * self.rule.logprob
 
     def score(
-        self, model: LanguageModel, encoded: Sequence[_Encoded], combination: Combination, state: State | None = None
+        self,
+        model: LanguageModel,
+        encoded: Sequence[_Encoded],
+        combination: Combination,
+        state: LayerStates | None = None,
     ) -> list[Rescored]:
         """Hypotheses that begin with the same state."""
         scored = []

@@ -17,8 +17,7 @@ from recurlm.evaluation.perplexity import SENTENCE_BUDGET, losses_of, signature_
 from recurlm.evaluation.shapes import SIZES, parts
 from recurlm.models.language_model import LanguageModel, evaluating
 from recurlm.models.memory import State, begin, check_state, initial_state
-from recurlm.models.state import State as LayerStates
-from recurlm.models.state import map_state
+from recurlm.models.state import LayerStates, map_state
 from recurlm.scoring.scores import LineScore, Prediction, Totals
 from recurlm.text.batching import IGNORED
 from recurlm.text.codec import LEFT_OUT, Codec

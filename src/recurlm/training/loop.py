@@ -16,7 +16,7 @@ from recurlm.evaluation.perplexity import Perplexity
 from recurlm.generation.sampling import SamplingOptions, sample
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.outputs import sample_size
-from recurlm.models.state import State, restart
+from recurlm.models.state import LayerStates, restart
 from recurlm.progress import Watcher, clock, perplexity_name, say_all
 from recurlm.runs.computation import computation
 from recurlm.runs.folder import METRICS_FILE, RunFolder
@@ -76,7 +76,7 @@ class Trainer:
         self.counters = Counters()
         self.clock = clock or Clock()
         self.clock.counters = self.counters
-        self.state: State | None = None
+        self.state: LayerStates | None = None
         self._uncounted_steps = 0
         self.total_steps = source.total_length(recipe.training.epochs)
 
@@ -154,7 +154,7 @@ class Trainer:
         counters.window_sentences += batch.sentences
         self._add_to_average()
 
-    def _plain_step(self, batch: Batch, state: State) -> State:
+    def _plain_step(self, batch: Batch, state: LayerStates) -> LayerStates:
         batch = batch.to(self.model.device)
         try:
             result, state = train_step(self.model, self.optimizer, batch, state, self.recipe.training, self.precision)
@@ -429,13 +429,13 @@ class Trainer:
         _restore_random_state(saved, place)
 
 
-def _state_tensors(state: State | None) -> dict[str, Tensor]:
+def _state_tensors(state: LayerStates | None) -> dict[str, Tensor]:
     if state is None:
         return {}
     return {f"layer.{i}.{j}": tensor for i, layer in enumerate(state) for j, tensor in enumerate(layer)}
 
 
-def _state_from_tensors(saved: Mapping[str, Tensor], model: LanguageModel, place: Path) -> State | None:
+def _state_from_tensors(saved: Mapping[str, Tensor], model: LanguageModel, place: Path) -> LayerStates | None:
     """The carried state, or None where there was none. Raises CorruptFileError where it belongs to another model."""
     layers = {name: tensor for name, tensor in saved.items() if name.startswith("layer.")}
     if not layers:

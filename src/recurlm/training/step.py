@@ -11,7 +11,7 @@ from recurlm.devices import autocast
 from recurlm.errors import RecurlmError
 from recurlm.kernels.embedding import looked_up, teach_rows
 from recurlm.models.language_model import LanguageModel
-from recurlm.models.state import State, detach
+from recurlm.models.state import LayerStates, detach
 from recurlm.text.batching import IGNORED, Batch
 from recurlm.training.penalties import minimised, output_penalty
 
@@ -37,10 +37,10 @@ def train_step(
     model: LanguageModel,
     optimizer: torch.optim.Optimizer,
     batch: Batch,
-    state: State,
+    state: LayerStates,
     options: Training,
     precision: str,
-) -> tuple[StepResult, State]:
+) -> tuple[StepResult, LayerStates]:
     """One batch forward, backward and into the weights; returns what it measured and the state to carry on.
 
     Raises DivergedError before the weights are touched where the loss is not finite.

@@ -1,3 +1,5 @@
+"""Fixtures: a small corpus, a small recipe and the trainer of a small run."""
+
 import random
 from collections.abc import Callable
 from pathlib import Path
