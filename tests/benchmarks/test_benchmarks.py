@@ -207,6 +207,12 @@ def test_measurements_of_one_record_stand_side_by_side_in_its_summary(tmp_path):
     assert summary["first"]["circumstances"]["torch"] == torch.__version__
 
 
+def test_every_record_is_a_page_and_a_small_summary():
+    for folder in filter(Path.is_dir, (ROOT / "records").iterdir()):
+        assert sorted(path.name for path in folder.iterdir()) == ["README.md", "summary.json"]
+        assert (folder / "summary.json").stat().st_size < 100_000
+
+
 def measured_in_processes(folder: Path, **environment: str) -> tuple[dict[str, Any], str]:
     """The record and the report of a tiny measurement."""
     command = [sys.executable, "-m", "benchmarks", "train_seed_job", "--tiny", "--out", str(folder)]
