@@ -23,7 +23,7 @@ def requested() -> StopRequest:
 
 
 def tiny(folder: Path, adaptations: tuple[str, ...]) -> Plan:
-    return Plan("best", 1.5, (1,), folder, adaptations, tiny=True)
+    return Plan("best", 5.0, (1,), folder, adaptations, tiny=True)
 
 
 @pytest.fixture(scope="module")
