@@ -1,4 +1,4 @@
-"""Runs the command line in this process, as a shell would run it: arguments and streams in, output and exit code out."""
+"""Runs the command line in this process as a shell would: arguments and streams in, output and exit code out."""
 
 import contextlib
 import io
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 IGNORED_BY_PYTHON = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)
+STOPPING = ("SIGINT", "SIGTERM", "SIGHUP")
 TERMINAL = {"COLUMNS": "100", "TERM": "dumb"}
 
 
@@ -51,10 +52,10 @@ def run_command(
     variables: Mapping[str, str] | None = None,
     interrupt_after: str | None = None,
 ) -> Outcome:
-    """Run `recurlm` with these arguments in a folder, with one thread, and leave this process as it was.
+    """Run `recurlm` with these arguments and one thread in a folder, and leave this process as it was.
 
-    `variables` are the only RECURLM_ variables that the command sees. `interrupt_after` is a text on stderr after
-    which the command receives SIGINT.
+    The command sees only the RECURLM_ variables in `variables`. It receives SIGINT once it has written
+    `interrupt_after` to standard error.
     """
     from recurlm.cli.main import main
 
@@ -69,7 +70,7 @@ def run_command(
         stack.enter_context(mock.patch.dict(os.environ, _environment(variables or {}), clear=True))
         stack.enter_context(contextlib.chdir(folder))
         stack.enter_context(mock.patch.multiple(sys, argv=["recurlm", *arguments], **streams))
-        # the name in "Usage:" would be that of the module which python -m runs
+        # otherwise "Usage:" names the module that python -m runs
         stack.enter_context(mock.patch.object(sys.modules["__main__"], "__package__", None, create=True))
         code = _exit_code(main)
     return Outcome(code, stdout.getvalue(), stderr.getvalue())
@@ -90,8 +91,8 @@ def _exit_code(main) -> int:
 
 @contextlib.contextmanager
 def _same_process_afterwards() -> Iterator[None]:
-    """Python's default warnings and one thread inside; warnings, signals, threads and random states restored after."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    """Set Python's default warnings and one thread; restore warnings, signals, threads and random states at the end."""
+    handlers = {number: signal.getsignal(number) for number in signal.Signals if number.name in STOPPING}
     threads, states = torch.get_num_threads(), (random.getstate(), np.random.get_state(), torch.get_rng_state())
     torch.set_num_threads(1)
     try:

@@ -1,6 +1,6 @@
-"""The fixed invocations of `recurlm` whose output stays as it was recorded, and the files that they read.
+"""The fixed invocations of `recurlm` whose output must not change, and the files that they read.
 
-One list, in the order in which it runs in one folder: later invocations read what earlier ones wrote.
+The invocations run in the order of the list and in one folder: later ones read what earlier ones wrote.
 """
 
 import shutil
@@ -44,6 +44,7 @@ VARIABLES = {"RECURLM_CACHE_DIR": "cache", "RECURLM_DATA_DIR": "data", "RECURLM_
 """The environment of every invocation."""
 
 SMALL = "--recipe small.toml --seed 3"
+CHARACTERS = "--set text.unit=character --epochs 1"
 LISTS = "lists/mikolov.txt --acoustic-costs lists/mikolov.ac --language-costs lists/mikolov.lm"
 
 
@@ -51,8 +52,8 @@ LISTS = "lists/mikolov.txt --acoustic-costs lists/mikolov.ac --language-costs li
 class Invocation:
     """One command line.
 
-    name: of the recorded file · command: words after `recurlm`, no word holds a space · code: exit code ·
-    stdin: standard input · interrupt_after: text on standard error after which SIGINT comes
+    name: name of the recorded file · command: the words after `recurlm`, split at spaces · code: exit code ·
+    stdin: standard input · interrupt_after: text on standard error that SIGINT follows
     """
 
     name: str
@@ -83,12 +84,13 @@ INVOCATIONS = [
     Invocation("generate-beam", "generate run --prompt the --beam 4 --count 2 --length-penalty 0.5 --json"),
     Invocation("ngram", "ngram texts --order 2 --vocabulary run --out bigrams.arpa"),
     Invocation("compare", "compare run gru bigrams.arpa texts"),
-    Invocation("eval-mixture", "eval run --with bigrams.arpa --with gru"),
+    Invocation("eval-mixture", "eval run texts/valid.txt --with bigrams.arpa --with gru --held-out texts/test.txt"),
     Invocation("rescore-kaldi", "rescore run lists/kaldi --references lists/references.txt --out best.txt --json"),
     Invocation("rescore-nbest", f"rescore run {LISTS} --weight 0.7 --carry --output-format scores"),
+    Invocation("rescore-lattices", "rescore run lists/lattices --nbest 3 --output-format nbest"),
     Invocation("vocabulary-extend", "vocabulary run --extend more.txt --out larger --seed 5"),
     Invocation("adapt-cache", "adapt run --method cache --set window=20 --json"),
-    Invocation("search", f"search texts --out search {SMALL} --epochs 1 --trials 2 --vary batches.bptt=5|10|20"),
+    Invocation("search", f"search texts --out search {SMALL} {CHARACTERS} --trials 2 --vary batches.bptt=5|10|20"),
     Invocation("graph", "graph run --out network.svg"),
     Invocation("plot", "plot old --out curves.svg --json"),
     Invocation("import-mxnet", "import-mxnet mxnet/model --epoch 1 --vocabulary mxnet/vocab.json --out imported"),

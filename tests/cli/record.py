@@ -1,29 +1,33 @@
 """What the fixed invocations print and write, as one text for each.
 
-    PYTHONPATH=src:tests python -m cli.record                  # writes tests/cli/recorded anew
-    PYTHONPATH=src:tests python -m cli.record --exact FOLDER   # every digit and digest, to compare two checkouts
+    PYTHONPATH=src:tests python -m cli.record                  # rewrites tests/cli/recorded
+    PYTHONPATH=src:tests python -m cli.record --exact FOLDER   # every digit and digest, for diff -r
 
-Version, dates, times and speeds are masked in both. `portable` also masks what differs between two processors.
+Both forms mask versions, dates, times and speeds. The recorded files are portable: they also mask digests of weights,
+the processor and the kernels. The exact form compares two checkouts on one machine.
 """
 
 import argparse
 import hashlib
+import json
 import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from safetensors.numpy import load
+
 from cli.in_process import Outcome, run_command
 from cli.invocations import INVOCATIONS, VARIABLES, Invocation, write_scene
-from safetensors.numpy import load_file
 
 RECORDED = Path(__file__).parent / "recorded"
 TENSORS = (".safetensors", ".state")
 PICTURES = (".svg", ".png")
 SPEED_PICTURES = ("training.svg", "training.png")
-"""They show the speed of the run."""
+"""These pictures show the speed of the run."""
 
 TIMED_KEYS = (
     "(?:longest_validation|window_seconds|validation_seconds|validated_at|seconds(?:_left)?|start_up"
@@ -32,14 +36,14 @@ TIMED_KEYS = (
 MASKS = [
     (re.compile(rf'("{TIMED_KEYS}": )(?:[\d.e+-]+|null)'), r"\1SECONDS"),
     (re.compile(r"[\d,]+( tokens/s| sentences/s)"), r"SPEED\1"),
-    (re.compile(r"\b\d+:\d\d(?::\d\d)?\b"), "M:SS"),
+    (re.compile(r"(\bleft |\bin |  )\d+:\d\d(?::\d\d)?\b"), r"\1M:SS"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:\+00:00|Z)"), "DATE"),
     (re.compile(r'("(?:recurlm|python|torch|numpy)": )"[^"]*"'), r'\1"VERSION"'),
     (re.compile(r"(\brecurlm=)[\w.+]+"), r"\1VERSION"),
     (re.compile(r"recurlm \S+ \(torch \S+, Python \S+\)"), "recurlm VERSION (torch VERSION, Python VERSION)"),
 ]
 COMPUTED = re.compile(r'("kernels": )\{[^}]*\}')
-MODEL_DIGEST = re.compile(r"(\|model=sha256:)[0-9a-f]+")
+MODELS = re.compile(r"\|models?=[^|]*")
 HEX = re.compile(r"\b[0-9a-f]{8,64}\b")
 
 
@@ -47,8 +51,8 @@ HEX = re.compile(r"\b[0-9a-f]{8,64}\b")
 class Recorder:
     """Runs invocations in one folder and describes what each printed and wrote.
 
-    timed, weights: SHA-256 of files that hold times or versions, and of files that hold results of floating-point
-    arithmetic; other files repeat them.
+    timed: SHA-256 of the files that hold times or versions · weights: SHA-256 of the files that hold results of
+    floating-point arithmetic. Manifests and configurations repeat these digests, so the recorder masks them there.
     """
 
     folder: Path
@@ -77,25 +81,27 @@ class Recorder:
     def _remember(self, name: str, content: bytes) -> None:
         digest = hashlib.sha256(content).hexdigest()
         if name.endswith((*TENSORS, ".arpa")):
-            self.weights.add(digest)
+            self.weights |= {digest, *(_metadata(content).values() if name.endswith(TENSORS) else ())}
         elif name.endswith(SPEED_PICTURES) or (not name.endswith(PICTURES) and _is_timed(content)):
             self.timed.add(digest)
 
     def _described(self, name: str, content: bytes) -> str:
-        """A text as it is; of tensors their names, shapes and norms; of pictures their labels; with digests."""
+        """Describe a file: a text by itself, tensors by name, shape and norm, a picture by its labels."""
         digest = hashlib.sha256(content).hexdigest()
         if name.endswith(PICTURES):
             if name.endswith(SPEED_PICTURES):
                 return "a picture of times"
             return "\n".join([*_labels(content), "" if self.portable else f"sha256 {digest}"])
         if name.endswith(TENSORS):
-            return "\n".join([*_tensors(self.folder / name), f"sha256 {digest}"])
+            *tensors, kept = _tensors(content)
+            return "\n".join(tensors if self.portable else [*tensors, kept])
         return f"sha256 {digest}" if b"\0" in content else content.decode()
 
     def _masked(self, text: str) -> str:
         text = _without_times(text.replace(str(self.folder), "FOLDER"))
         if self.portable:
-            text = MODEL_DIGEST.sub(r"\1WEIGHTS", COMPUTED.sub(r"\1{}", text))
+            text = COMPUTED.sub(r"\1{}", text)
+            text = MODELS.sub(lambda found: re.sub(":[0-9a-f]+", ":WEIGHTS", found[0]), text)
         return HEX.sub(lambda found: self._named(found[0]), text)
 
     def _named(self, digest: str) -> str:
@@ -108,7 +114,7 @@ def records(*, portable: bool) -> Iterator[tuple[Invocation, str]]:
     """Run the whole list in a temporary folder: each invocation and its record."""
     from recurlm.kernels.native import native_library
 
-    native_library()  # compiled before an invocation needs it, which would say so
+    native_library()  # compile it now: an invocation that compiles it prints a line about it
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary).resolve()
         write_scene(folder)
@@ -118,7 +124,7 @@ def records(*, portable: bool) -> Iterator[tuple[Invocation, str]]:
 
 
 def write_records(folder: Path, *, portable: bool) -> None:
-    """Write one file for each invocation; files of invocations that are no longer in the list go."""
+    """Write one file for each invocation, and remove the files of invocations that left the list."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.glob("*.txt"):
         path.unlink()
@@ -152,13 +158,29 @@ def _is_timed(content: bytes) -> bool:
 
 
 def _labels(content: bytes) -> Iterable[str]:
-    """What matplotlib writes into an SVG picture: it draws letters as paths and leaves the text beside them."""
+    """Labels of an SVG picture: matplotlib draws letters as paths and writes the text into a comment."""
     return re.findall("<!-- (.*?) -->", content.decode())
 
 
-def _tensors(path: Path) -> Iterator[str]:
-    for name, tensor in sorted(load_file(path).items()):
+def _metadata(content: bytes) -> dict[str, str]:
+    return _header(content)[0].get("__metadata__", {})
+
+
+def _header(content: bytes) -> tuple[dict[str, Any], bytes]:
+    """The header of a safetensors file, and the bytes behind it."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    return json.loads(content[8:end]), content[end:]
+
+
+def _tensors(content: bytes) -> Iterator[str]:
+    """Describe metadata and tensors, then the digest without metadata, whose order is random."""
+    header, data = _header(content)
+    metadata = header.pop("__metadata__", {})
+    yield from (f"metadata {name} {value}" for name, value in sorted(metadata.items()))
+    for name, tensor in sorted(load(content).items()):
         yield f"{name} {tensor.dtype} {list(tensor.shape)} norm {np.linalg.norm(tensor.astype(np.float64)):.9g}"
+    bare = content if not metadata else json.dumps(header).encode() + data
+    yield f"sha256 {hashlib.sha256(bare).hexdigest()}"
 
 
 def main() -> None:

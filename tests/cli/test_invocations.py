@@ -8,6 +8,7 @@ import itertools
 import re
 
 import pytest
+
 from cli.invocations import INVOCATIONS
 from cli.record import RECORDED, records
 
