@@ -37,7 +37,7 @@ from recurlm.generation.beam_search import BeamOptions, beam_search
 from recurlm.generation.endings import Ending, GrowingSample, GrowingText, collect
 from recurlm.generation.sampling import SamplingOptions, check_samples_fit, prompt_logprob, sample, summed_logprobs
 from recurlm.models.language_model import LanguageModel
-from recurlm.models.memory import State, check_state, initial_state, model_digest, read
+from recurlm.models.memory import State, check_state, initial_state, model_digest, state_after
 from recurlm.rescoring.combination import Combination
 from recurlm.rescoring.nbest import NBestList
 from recurlm.rescoring.rescorer import RescoredList, rescore
@@ -235,7 +235,7 @@ class Model:
         return Scorer(self.network, self.codec, options, state, self.digest)
 
     def _read(self, ids: Sequence[int], state: State | None) -> State:
-        return read(self.network, ids, self._checked(state) or initial_state(self.network, self.digest))
+        return state_after(self.network, ids, self._checked(state) or initial_state(self.network, self.digest))
 
     def _checked(self, state: State | None) -> State | None:
         """The state itself; the digest is costly, so it is asked for only where there is one."""
