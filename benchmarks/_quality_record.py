@@ -9,8 +9,8 @@ from typing import Any
 
 from benchmarks._quality_plan import Plan
 from benchmarks._record import write_record
-from recurlm.checkpoints import CONFIG_FILE, METRICS_FILE
 from recurlm.files import write_whole
+from recurlm.runs.folder import CONFIG_FILE, METRICS_FILE
 from recurlm.version import VERSION
 
 NOT_YET = "–"

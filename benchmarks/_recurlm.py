@@ -9,16 +9,16 @@ from torch import Tensor
 
 from benchmarks._job import Job
 from recurlm.devices import keep_freed_memory, resolve_precision
-from recurlm.evaluation.nbest import Hypothesis, group
-from recurlm.evaluation.rescoring import Combination
-from recurlm.evaluation.scoring import ScoringOptions
 from recurlm.interface import Model
-from recurlm.models.state import State
+from recurlm.models.state import LayerStates
+from recurlm.rescoring.nbest import Hypothesis, group
+from recurlm.rescoring.rescoring import Combination
+from recurlm.scoring.scoring import ScoringOptions
 from recurlm.text.batching import IGNORED, Batch
 from recurlm.text.vocabulary import EOS_ID
 from recurlm.training.captured import open_captured_steps
-from recurlm.training.loop import train_step
 from recurlm.training.optimizers import build_optimizer
+from recurlm.training.step import train_step
 
 
 class Recurlm:
@@ -35,7 +35,7 @@ class Recurlm:
         self.captured = open_captured_steps(
             self.network, self.optimizer, job.recipe.training, self.precision, lambda text: print(text, file=sys.stderr)
         )
-        self.state: State | None = None
+        self.state: LayerStates | None = None
 
     def train(self, batch: Batch) -> tuple[float | Tensor, int | Tensor]:
         """One step as the loop takes it; nats over the tokens counted and their number, on a GPU still to come."""

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._record import ROOT, write_record
-from recurlm.bridges.mxnet.exporting import export_model
-from recurlm.checkpoints import RunFolder
 from recurlm.interface import load
+from recurlm.mxnet.exporting import export_model
+from recurlm.progress import Silent
+from recurlm.runs.folder import RunFolder
 from recurlm.text.corpora import open_source
-from recurlm.training.progress import Silent
 from recurlm.training.request import TrainingRequest
 from recurlm.training.setup import prepare_training
 from recurlm.training.stopping import StopRequest

@@ -23,7 +23,7 @@ from recurlm.config import StreamBatches, load_recipe
 from recurlm.errors import RecurlmError, StoppedError, UsageError
 from recurlm.evaluation.adaptation import METHODS, TUNING_TOKENS
 from recurlm.files import write_whole
-from recurlm.training.progress import open_watcher
+from recurlm.progress import open_watcher
 from recurlm.training.request import TrainingRequest
 from recurlm.training.setup import prepare_training
 from recurlm.training.stopping import StopRequest

@@ -12,15 +12,15 @@ import numpy as np
 
 from benchmarks._measure import Spread
 from benchmarks._report import Check, Options, Result, Row, run
-from recurlm.bridges.arpa import read_arpa
-from recurlm.bridges.mxnet.params import read_params, write_params
-from recurlm.bridges.mxnet.vocabulary import read_vocabulary
-from recurlm.bridges.nbest.htk import read_lattice
-from recurlm.bridges.nbest.reading import read_nbest
-from recurlm.bridges.nbest.text_lists import read_references
 from recurlm.documents import parse_json, parse_toml
-from recurlm.evaluation.word_errors import word_errors
 from recurlm.files import read_bounded
+from recurlm.mxnet.params import read_params, write_params
+from recurlm.mxnet.vocabulary import read_vocabulary
+from recurlm.ngrams.arpa import read_arpa
+from recurlm.rescoring.formats.htk import read_lattice
+from recurlm.rescoring.formats.reading import read_nbest
+from recurlm.rescoring.formats.text_lists import read_references
+from recurlm.rescoring.word_errors import word_errors
 from recurlm.text.corpora import open_text
 from recurlm.text.lines import words_of
 from recurlm.text.vocabulary import EOS, Vocabulary

@@ -14,6 +14,7 @@ from recurlm.text.codec import EncodedText
 from recurlm.text.sources import Corpus, Text
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+pytest_plugins = ["small_runs"]
 torch.set_num_threads(1)
 # a loaded machine is slow without being wrong
 settings.register_profile("recurlm", deadline=None)

@@ -4,14 +4,14 @@ import torch
 from marks import needs_tiles
 from recurlm.config import ModelOptions, Recipe, UniformInitialisation
 from recurlm.errors import InputError, UsageError
-from recurlm.evaluation.beam_search import BeamOptions
-from recurlm.evaluation.endings import Ending
-from recurlm.evaluation.reading import State
-from recurlm.evaluation.sampling import SamplingOptions
-from recurlm.evaluation.scoring import ScoringOptions
+from recurlm.generation.beam_search import BeamOptions
+from recurlm.generation.endings import Ending
+from recurlm.generation.sampling import SamplingOptions
 from recurlm.interface import Model
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
+from recurlm.models.memory import State
+from recurlm.scoring.scoring import ScoringOptions
 from recurlm.text.codec import Codec
 from recurlm.text.tokenization import Words
 from recurlm.text.vocabulary import Vocabulary
@@ -245,7 +245,7 @@ def test_nothing_to_draw_but_unk_is_refused(model):
 @needs_tiles
 def test_a_ban_does_not_leave_the_way_of_many_tokens_in_one_call(model, monkeypatch):
     monkeypatch.setattr("recurlm.models.stepping.has_tiles", lambda: True)
-    monkeypatch.setattr("recurlm.evaluation.sampling.draw", None)
+    monkeypatch.setattr("recurlm.generation.sampling.draw", None)
     bias = model.network.decoder.bias.clone()
     assert len(model.generate("the", tokens=40, seed=1, options=SamplingOptions(0.9, banned=(4,))).tokens) == 40
     assert torch.equal(model.network.decoder.bias, bias)

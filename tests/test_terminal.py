@@ -9,8 +9,8 @@ from typing import TextIO
 import pytest
 
 from recurlm.cli import main as program
+from recurlm.progress import LiveLine
 from recurlm.terminal import escaped, for_terminal, unescaped
-from recurlm.training.progress import LiveLine
 
 TITLE = "\x1b]0;owned\x07"
 

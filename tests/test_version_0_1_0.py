@@ -13,9 +13,9 @@ import torch
 import recurlm
 from recurlm.config import TextOptions, parse_recipe, recipe_toml
 from recurlm.errors import RecurlmWarning
+from recurlm.progress import Silent
 from recurlm.text.corpora import open_source
 from recurlm.text.store import prepare
-from recurlm.training.progress import Silent
 from recurlm.training.request import TrainingRequest
 from recurlm.training.setup import prepare_training
 from recurlm.training.stopping import StopRequest

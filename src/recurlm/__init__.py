@@ -13,17 +13,17 @@ from recurlm.version import VERSION
 __version__ = VERSION
 
 if TYPE_CHECKING:
-    from recurlm.evaluation.reading import State
-    from recurlm.evaluation.scoring import ScoringOptions
     from recurlm.interface import Model, load
+    from recurlm.models.memory import State
+    from recurlm.scoring.scoring import ScoringOptions
 
 __all__ = ["Model", "ScoringOptions", "State", "__version__", "load"]
 
 
 _PLACES = {
     "Model": "recurlm.interface",
-    "ScoringOptions": "recurlm.evaluation.scoring",
-    "State": "recurlm.evaluation.reading",
+    "ScoringOptions": "recurlm.scoring.scoring",
+    "State": "recurlm.models.memory",
     "load": "recurlm.interface",
 }
 

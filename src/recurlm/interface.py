@@ -15,10 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor
 
-from recurlm.checkpoints import RunFolder
 from recurlm.config import Recipe
 from recurlm.devices import resolve_precision
 from recurlm.errors import InputError, RecurlmWarning, UsageError
@@ -31,17 +29,18 @@ from recurlm.evaluation.adaptation import (
     refuse_test,
     tune,
 )
-from recurlm.evaluation.beam_search import BeamOptions, beam_search
 from recurlm.evaluation.dynamic import DynamicRMS
-from recurlm.evaluation.endings import Ending, GrowingSample, GrowingText, collect
-from recurlm.evaluation.nbest import NBestList
 from recurlm.evaluation.perplexity import Perplexity, Tick, given_buckets, perplexity
-from recurlm.evaluation.reading import State, check_state, initial_state, model_digest, read
-from recurlm.evaluation.rescoring import Combination, RescoredList, rescore
-from recurlm.evaluation.sampling import SamplingOptions, check_samples_fit, prompt_logprob, sample, summed_logprobs
-from recurlm.evaluation.scores import LineScore
-from recurlm.evaluation.scoring import Scorer, ScoringOptions
+from recurlm.generation.beam_search import BeamOptions, beam_search
+from recurlm.generation.endings import Ending, GrowingSample, GrowingText, collect
+from recurlm.generation.sampling import SamplingOptions, check_samples_fit, prompt_logprob, sample, summed_logprobs
 from recurlm.models.language_model import LanguageModel
+from recurlm.models.memory import State, check_state, initial_state, model_digest, read
+from recurlm.rescoring.nbest import NBestList
+from recurlm.rescoring.rescoring import Combination, RescoredList, rescore
+from recurlm.runs.opening import open_model
+from recurlm.scoring.scores import LineScore
+from recurlm.scoring.scoring import Scorer, ScoringOptions
 from recurlm.text.codec import Codec, EncodedText
 from recurlm.text.corpora import open_part
 from recurlm.text.recorded import RecordedCorpus
@@ -440,7 +439,5 @@ def load(path: str | Path, *, device: str = "cpu") -> Model:
 
     Raises InputError where there is no run, CorruptFileError where a file was altered.
     """
-    folder = RunFolder(Path(path))
-    corpus, codec = folder.corpus(), folder.codec()
-    network = folder.load_model(codec).to(torch.device(device))
-    return Model(network, codec, folder.recipe(), corpus)
+    opened = open_model(path, device)
+    return Model(opened.network, opened.codec, opened.recipe, opened.corpus)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from recurlm.checkpoints import RunFolder
 from recurlm.cli.main import main
-from recurlm.training.progress import Silent
+from recurlm.progress import Silent
+from recurlm.runs.folder import RunFolder
 from recurlm.training.request import TrainingRequest
 from recurlm.training.setup import prepare_training
 from recurlm.training.stopping import StopRequest

@@ -13,7 +13,7 @@ import pytest
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 TINY = Path(__file__).parents[1] / "fixtures" / "mxnet"
-GRAPHS = Path(__file__).parents[1] / "bridges" / "fixtures"
+GRAPHS = Path(__file__).parents[1] / "mxnet" / "fixtures"
 
 
 @pytest.fixture(scope="module")

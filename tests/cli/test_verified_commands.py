@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from recurlm.checkpoints import RunFolder
 from recurlm.cli.main import main
+from recurlm.runs.folder import RunFolder
 from recurlm.tensor_files import tensor_bytes
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "0.1.0"

@@ -16,14 +16,14 @@ import made_lists
 import recurlm
 from fuzz.mutate import LARGEST, Form, json_document, json_lines
 from fuzz.reader import Reader, once
-from recurlm.bridges.arpa import read_arpa, write_arpa
-from recurlm.bridges.mxnet.importing import import_model
-from recurlm.bridges.nbest.reading import read_nbest
-from recurlm.bridges.nbest.text_lists import read_references
 from recurlm.errors import RecurlmError
-from recurlm.evaluation.nbest import NBestFile
-from recurlm.evaluation.word_errors import word_errors
-from recurlm.models.ngram import NGramModel
+from recurlm.mxnet.importing import import_model
+from recurlm.ngrams.arpa import read_arpa, write_arpa
+from recurlm.ngrams.model import NGramModel
+from recurlm.rescoring.formats.reading import read_nbest
+from recurlm.rescoring.formats.text_lists import read_references
+from recurlm.rescoring.nbest import NBestFile
+from recurlm.rescoring.word_errors import word_errors
 from recurlm.text.codec import Codec
 from recurlm.text.corpora import open_text
 from recurlm.text.sources import cut
@@ -240,7 +240,7 @@ def _check_references(content: bytes, folder: Path) -> None:
 MODELS = ("gru_fused", "lstm_fused", "rnn_tanh")
 SYMBOLS = ("fused", "unfused", "residual", "tied", "softmax", "sizes")
 MXNET = TESTS / "fixtures" / "mxnet"
-GRAPHS = TESTS / "bridges" / "fixtures"
+GRAPHS = TESTS / "mxnet" / "fixtures"
 
 
 def _symbol_seeds() -> list[bytes]:

@@ -19,12 +19,17 @@ import torch
 import recurlm
 from fuzz.mutate import Form, json_document, json_lines, safetensors_file
 from fuzz.reader import Reader, once
-from recurlm.bridges.mxnet.importing import import_model
-from recurlm.checkpoints import RunFolder, read_checkpoint
 from recurlm.config import TextOptions, load_recipe, recipe_text, recipe_toml
 from recurlm.errors import CorruptFileError, RecurlmError, RecurlmWarning
 from recurlm.models.language_model import LanguageModel
+from recurlm.mxnet.importing import import_model
 from recurlm.plots.training import RunLog, read_metrics
+from recurlm.runs.computation import changed_computation
+from recurlm.runs.folder import RunFolder, read_checkpoint
+from recurlm.runs.verification import verify
+from recurlm.search.search import SEARCH_FILE, _resumed_recipe
+from recurlm.search.search_space import parse_variation
+from recurlm.search.study import Study, Trial
 from recurlm.tensor_files import tensors
 from recurlm.text.codec import Codec
 from recurlm.text.corpora import open_source
@@ -32,16 +37,11 @@ from recurlm.text.sources import Corpus
 from recurlm.text.store import _digest_of, _read, prepare
 from recurlm.text.tokenization import BytePairs
 from recurlm.text.vocabulary import EOS, Vocabulary
-from recurlm.training.computation import changed_computation
 from recurlm.training.counters import Counters
+from recurlm.training.journal import Journal
 from recurlm.training.loop import _restore_random_state, _state_from_tensors
 from recurlm.training.optimizers import build_optimizer, restore_optimizer
-from recurlm.training.progress import Journal
 from recurlm.training.request import TrainingRequest, open_run
-from recurlm.training.search import SEARCH_FILE, _resumed_recipe
-from recurlm.training.search_space import parse_variation
-from recurlm.training.study import Study, Trial
-from recurlm.verification import verify
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 OLD = FIXTURES / "0.1.0"

@@ -17,7 +17,6 @@ from torch import Tensor
 
 import recurlm
 from recurlm.devices import bf16_is_fast, resolve_precision, runs
-from recurlm.evaluation.scoring import ScoringOptions
 from recurlm.kernels.linear_cross_entropy import linear_cross_entropy, linear_cross_entropy_reference
 from recurlm.kernels.native import has_tiles, native_instructions, native_status
 from recurlm.kernels.recurrent_sweep import step_by_step
@@ -25,8 +24,9 @@ from recurlm.kernels.sampled_cross_entropy import sampled_cross_entropy, sampled
 from recurlm.models import outputs
 from recurlm.models.cells import CELLS, Cell
 from recurlm.models.stepping import open_stepper
+from recurlm.progress import Silent
+from recurlm.scoring.scoring import ScoringOptions
 from recurlm.text.vocabulary import EOS_ID
-from recurlm.training.progress import Silent
 from recurlm.training.request import TrainingRequest
 from recurlm.training.setup import prepare_training
 from recurlm.training.stopping import StopRequest

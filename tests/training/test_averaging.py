@@ -6,10 +6,10 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from recurlm.checkpoints import MODEL_FILE
 from recurlm.config import ExponentialAverage, ModelOptions, NoAverage, NonMonotoneAverage, TailAverage
 from recurlm.errors import CorruptFileError
 from recurlm.models.language_model import LanguageModel
+from recurlm.runs.folder import MODEL_FILE
 from recurlm.tensor_files import tensors
 from recurlm.text.batching import Batch
 from recurlm.training.averaging import WeightAverage, average_begins, is_non_monotone, open_average

@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from recurlm.checkpoints import MODEL_FILE
 from recurlm.config import SGD, Adam, Dropout, ModelOptions, RMSProp, Training
 from recurlm.errors import StoppedError
 from recurlm.models.language_model import LanguageModel
-from recurlm.models.state import State
+from recurlm.models.state import LayerStates
+from recurlm.runs.folder import MODEL_FILE
 from recurlm.text.batching import Batch
 from recurlm.training import captured as module
 from recurlm.training.captured import (
@@ -29,8 +29,9 @@ from recurlm.training.captured import (
     device_step,
     open_captured_steps,
 )
-from recurlm.training.loop import DivergedError, Trainer, train_step
+from recurlm.training.loop import Trainer
 from recurlm.training.optimizers import build_optimizer, set_rate
+from recurlm.training.step import DivergedError, train_step
 from recurlm.training.stopping import StopRequest
 
 OpenTrainer = Callable[..., Trainer]
@@ -104,7 +105,7 @@ def drawn_batches(device: str = "cpu") -> list[Batch]:
     return batches
 
 
-def plain(model: LanguageModel, options: Optimizer, training: Training) -> list[tuple[float, int, float, State]]:
+def plain(model: LanguageModel, options: Optimizer, training: Training) -> list[tuple[float, int, float, LayerStates]]:
     optimizer = build_optimizer(options, model)
     state = model.initial_state(1)
     results = []
@@ -118,7 +119,7 @@ def plain(model: LanguageModel, options: Optimizer, training: Training) -> list[
 
 def captured(
     model: LanguageModel, options: Optimizer, training: Training, recorder: Recorder
-) -> list[tuple[float, int, float, State]]:
+) -> list[tuple[float, int, float, LayerStates]]:
     optimizer = build_optimizer(options, model)
     if model.device.type == "cpu":
         optimizer = with_rate_on_device(optimizer)
@@ -136,7 +137,9 @@ def captured(
 
 
 def assert_same(
-    ours: list[tuple[float, int, float, State]], theirs: list[tuple[float, int, float, State]], tolerance: float
+    ours: list[tuple[float, int, float, LayerStates]],
+    theirs: list[tuple[float, int, float, LayerStates]],
+    tolerance: float,
 ) -> None:
     for (nats, tokens, loss, state), (its_nats, its_tokens, its_loss, its_state) in zip(ours, theirs, strict=True):
         assert tokens == its_tokens

@@ -10,13 +10,14 @@ import torch
 import torch.nn.functional as F
 
 import recurlm.training.clock as clock_module
-from recurlm.checkpoints import MODEL_FILE
 from recurlm.config import ModelOptions, Training
 from recurlm.errors import InputError, StoppedError, UsageError
 from recurlm.models.language_model import LanguageModel
+from recurlm.runs.folder import MODEL_FILE
 from recurlm.text.batching import Batch
-from recurlm.training.loop import DivergedError, Trainer, train_step
+from recurlm.training.loop import Trainer
 from recurlm.training.request import TrainingRequest, new_config
+from recurlm.training.step import DivergedError, train_step
 from recurlm.training.stopping import StopRequest
 from recurlm.training.validation import Validator
 

@@ -9,8 +9,8 @@ from recurlm.models.dropout import mask
 from recurlm.models.language_model import LanguageModel
 from recurlm.text.batching import Batch
 from recurlm.training.captured import Tally, device_step
-from recurlm.training.loop import train_step
 from recurlm.training.penalties import output_penalty
+from recurlm.training.step import train_step
 
 BOTH = Training(activation_penalty=2.0, slowness_penalty=0.5)
 

@@ -9,9 +9,9 @@ import pytest
 
 from recurlm.config import load_recipe, recipe_names
 from recurlm.models.language_model import LanguageModel
+from recurlm.progress import Silent
 from recurlm.text.sources import Corpus, whole_text
 from recurlm.text.store import prepare
-from recurlm.training.progress import Silent
 from recurlm.training.request import TrainingRequest
 from recurlm.training.setup import prepare_training
 from recurlm.training.stopping import StopRequest

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from recurlm.checkpoints import RunFolder
 from recurlm.errors import InputError, StoppedError
 from recurlm.interface import load
+from recurlm.progress import Silent
+from recurlm.runs.folder import RunFolder
 from recurlm.training.loop import Trainer
-from recurlm.training.progress import Silent
 from recurlm.training.request import TrainingRequest
 from recurlm.training.setup import prepare_training
 from recurlm.training.stopping import StopRequest

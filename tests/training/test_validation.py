@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recurlm.progress import Silent, duration
 from recurlm.training import validation
 from recurlm.training.advice import unigram_perplexity, validation_warnings
 from recurlm.training.clock import Clock
 from recurlm.training.counters import Counters
 from recurlm.training.loop import Trainer
-from recurlm.training.progress import Silent, duration
 from recurlm.training.stopping import StopRequest
 from recurlm.training.validation import Pace, Validator, plan_measuring
 

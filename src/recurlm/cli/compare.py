@@ -20,8 +20,8 @@ from recurlm.cli.console import (
 from recurlm.wording import counted
 
 if TYPE_CHECKING:
-    from recurlm.evaluation.comparison import TokenDifference
-    from recurlm.measurement.comparing import Comparison, Pair
+    from recurlm.comparison.report import Comparison, Pair
+    from recurlm.comparison.statistics import TokenDifference
 
 
 def compare(
@@ -45,9 +45,9 @@ def compare(
     With 95 % intervals over sentences, a paired permutation test of each pair, and the tokens on which they differ
     most.
     """
+    from recurlm.comparison.contenders import open_contenders
+    from recurlm.comparison.report import compare as compare_models
     from recurlm.devices import resolve_device
-    from recurlm.measurement.comparing import compare as compare_models
-    from recurlm.measurement.contenders import open_contenders
     from recurlm.text.corpora import open_part
 
     contenders = open_contenders(models, resolve_device(device).type)

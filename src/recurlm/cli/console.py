@@ -13,7 +13,7 @@ from recurlm.files import shown_name
 from recurlm.wording import counted
 
 if TYPE_CHECKING:
-    from recurlm.training.progress import Watcher
+    from recurlm.progress import Watcher
 
 PROGRESS_SECONDS = 0.5
 

@@ -21,8 +21,8 @@ from recurlm.cli.console import (
 )
 
 if TYPE_CHECKING:
+    from recurlm.comparison.mixing import Mixture
     from recurlm.evaluation.perplexity import Perplexity
-    from recurlm.measurement.mixing import Mixture
 
 
 def evaluate(
@@ -85,7 +85,7 @@ def evaluate(
         raise UsageError("--weight and --held-out belong to --with RUN or ARPA file")
     where: dict[str, Any] = {"data_directory": data_directory, "cache_directory": cache_directory, "offline": offline}
     if with_:
-        from recurlm.measurement.mixing import evaluate_mixture
+        from recurlm.comparison.mixing import evaluate_mixture
 
         if oov != "unk":
             raise UsageError("--with counts unknown words as <unk>; leave --oov out")

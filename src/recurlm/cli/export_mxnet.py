@@ -15,8 +15,8 @@ def export_mxnet(
     as_json: JsonOption = False,
 ) -> None:
     """Write PREFIX-symbol.json, PREFIX-0000.params and PREFIX-vocabulary.json for MXNet 1.x."""
-    from recurlm.bridges.mxnet.exporting import export_model
-    from recurlm.checkpoints import RunFolder
+    from recurlm.mxnet.exporting import export_model
+    from recurlm.runs.folder import RunFolder
 
     exported = export_model(RunFolder(run), prefix)
     if as_json:

@@ -98,12 +98,12 @@ def generate(
 
     from recurlm.devices import resolve_device
     from recurlm.errors import UsageError
-    from recurlm.evaluation.beam_search import BeamOptions
-    from recurlm.evaluation.endings import Ending
-    from recurlm.evaluation.reading import State
-    from recurlm.evaluation.sampling import SamplingOptions
     from recurlm.files import check_output
+    from recurlm.generation.beam_search import BeamOptions
+    from recurlm.generation.endings import Ending
+    from recurlm.generation.sampling import SamplingOptions
     from recurlm.interface import load
+    from recurlm.models.memory import State
     from recurlm.text.vocabulary import UNK
 
     options = SamplingOptions(temperature, top_k, top_p, min_p, typical, repetition_penalty)

@@ -8,7 +8,7 @@ import typer
 from recurlm.cli.console import JsonOption, message, print_json
 
 if TYPE_CHECKING:
-    from recurlm.bridges.mxnet.importing import ImportedModel
+    from recurlm.mxnet.importing import ImportedModel
 
 
 def import_mxnet(
@@ -29,7 +29,7 @@ def import_mxnet(
     as_json: JsonOption = False,
 ) -> None:
     """Bring a language model of mx.rnn over, without MXNet."""
-    from recurlm.bridges.mxnet.importing import import_model
+    from recurlm.mxnet.importing import import_model
 
     imported = import_model(prefix, epoch, vocabulary, out, widen=widen)
     if as_json:

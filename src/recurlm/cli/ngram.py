@@ -40,12 +40,12 @@ def ngram(
     Interpolated modified Kneser-Ney smoothing. `compare` and `eval --with` read the file, which holds the digest of
     the text: a figure on text that the model was estimated from says so.
     """
-    from recurlm.bridges.arpa import write_arpa
-    from recurlm.checkpoints import RunFolder
     from recurlm.errors import UsageError
     from recurlm.files import check_output
+    from recurlm.ngrams.arpa import write_arpa
+    from recurlm.ngrams.kneser_ney import kneser_ney, text_codec
+    from recurlm.runs.folder import RunFolder
     from recurlm.text.corpora import is_single_file, open_part
-    from recurlm.training.kneser_ney import kneser_ney, text_codec
 
     check_output(out, [text])
     if whole and (split is not None or not is_single_file(text)):

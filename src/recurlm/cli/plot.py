@@ -31,9 +31,9 @@ def plot(
 
     Perplexity, learning rate and speed, of one run or several.
     """
-    from recurlm.checkpoints import RunFolder
     from recurlm.plots.figure import format_of, save
     from recurlm.plots.training import RunLog, training_picture, write_training_pictures
+    from recurlm.runs.folder import RunFolder
 
     if out is None:
         written = write_training_pictures(RunFolder(runs[0]), runs)

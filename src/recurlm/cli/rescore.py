@@ -77,15 +77,15 @@ def rescore(
     Costs are negative natural logs. Ranked by -acoustic_scale acoustic + lm_scale (weight ln p - (1 - weight) language
     - graph) + length_bonus words. With --json: one object with options and word error rates; the list goes to --out.
     """
-    from recurlm.bridges.nbest.reading import read_nbest
-    from recurlm.bridges.nbest.text_lists import CostFiles, read_references
-    from recurlm.bridges.nbest.writing import check_utterances, writer
     from recurlm.devices import keep_freed_memory, resolve_device
     from recurlm.errors import UsageError
-    from recurlm.evaluation.rescoring import combination_for, recombined, report, unknown_tokens
-    from recurlm.evaluation.tuning import tune as tuned
     from recurlm.files import check_output, write_whole
     from recurlm.interface import load
+    from recurlm.rescoring.formats.reading import read_nbest
+    from recurlm.rescoring.formats.text_lists import CostFiles, read_references
+    from recurlm.rescoring.formats.writing import check_utterances, writer
+    from recurlm.rescoring.rescoring import combination_for, recombined, report, unknown_tokens
+    from recurlm.rescoring.tuning import tune as tuned
     from recurlm.text.unknown import UnknownRule
 
     if tune and (references is None or carry or out is not None):

@@ -19,7 +19,7 @@ from recurlm.cli.console import (
 )
 
 if TYPE_CHECKING:
-    from recurlm.evaluation.scoring import Scorer
+    from recurlm.scoring.scoring import Scorer
 
 
 def score(
@@ -69,14 +69,14 @@ def score(
     """
     from recurlm.devices import keep_freed_memory, resolve_device, slower_than_fp32
     from recurlm.errors import UsageError
-    from recurlm.evaluation.reading import State
-    from recurlm.evaluation.score_formats import open_writer
-    from recurlm.evaluation.scoring import scoring_options
     from recurlm.files import check_output, raw_lines
     from recurlm.interface import load
+    from recurlm.models.memory import State
+    from recurlm.progress import open_watcher
+    from recurlm.scoring.formats import open_writer
+    from recurlm.scoring.scoring import scoring_options
     from recurlm.text.corpora import open_text
     from recurlm.text.lines import decoded_lines
-    from recurlm.training.progress import open_watcher
 
     if json and format not in (None, "jsonl"):
         raise UsageError(f"--json is --format jsonl; leave out one of it and --format {format}")

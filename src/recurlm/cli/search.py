@@ -86,10 +86,10 @@ def search(
     Writes the best recipe and never reads the test text. Ctrl-C stops it; --resume goes on. Needs the extra `search`.
     """
     from recurlm.devices import keep_freed_memory
-    from recurlm.training.progress import open_watcher
+    from recurlm.progress import open_watcher
+    from recurlm.search.search import SearchRequest
+    from recurlm.search.search import search as find
     from recurlm.training.request import TrainingRequest
-    from recurlm.training.search import SearchRequest
-    from recurlm.training.search import search as find
 
     keep_freed_memory()
     training = TrainingRequest(

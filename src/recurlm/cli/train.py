@@ -90,10 +90,10 @@ def train(
 
     Ctrl-C stops it with a checkpoint; --resume goes on.
     """
-    from recurlm.checkpoints import RunFolder
     from recurlm.devices import keep_freed_memory
     from recurlm.plots.training import write_training_pictures
-    from recurlm.training.progress import open_watcher
+    from recurlm.progress import open_watcher
+    from recurlm.runs.folder import RunFolder
     from recurlm.training.request import TrainingRequest
     from recurlm.training.setup import prepare_training
     from recurlm.training.stopping import StopRequest

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from recurlm.cli.console import CacheDirectoryOption, DataDirectoryOption, JsonOption, RunArgument, print_json
 
 if TYPE_CHECKING:
-    from recurlm.verification import Finding
+    from recurlm.runs.verification import Finding
 
 
 def verify(
@@ -20,9 +20,9 @@ def verify(
     where they are still there. Exit code 4 where something is damaged. Nothing is changed, and the network is not
     used.
     """
-    from recurlm.checkpoints import RunFolder
     from recurlm.errors import CorruptFileError
-    from recurlm.verification import verify as verify_run
+    from recurlm.runs.folder import RunFolder
+    from recurlm.runs.verification import verify as verify_run
 
     result = verify_run(RunFolder(run), data_directory=data_directory, cache_directory=cache_directory)
     if json:

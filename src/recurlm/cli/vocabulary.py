@@ -17,7 +17,7 @@ from recurlm.cli.console import (
 )
 
 if TYPE_CHECKING:
-    from recurlm.checkpoints import RunFolder
+    from recurlm.runs.folder import RunFolder
 
 SHOWN = 10
 NAMED = 20
@@ -50,8 +50,8 @@ def vocabulary(
 
     The run stays as it is; the model with the new words becomes a run of its own.
     """
-    from recurlm.checkpoints import RunFolder
     from recurlm.errors import UsageError
+    from recurlm.runs.folder import RunFolder
 
     folder = RunFolder(run)
     if extend is None:
@@ -63,7 +63,7 @@ def vocabulary(
         raise UsageError("--extend needs --out NEW: the run itself is never changed")
     if init == "unk" and seed is not None:
         raise UsageError("--seed belongs to --init mean: copies of <unk> have no noise")
-    from recurlm.growth import extend_vocabulary
+    from recurlm.runs.growth import extend_vocabulary
     from recurlm.text.corpora import open_text
 
     words = open_text(extend, cache_directory=cache_directory)

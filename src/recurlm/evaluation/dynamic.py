@@ -13,7 +13,7 @@ from torch import Tensor
 from recurlm.evaluation.options import need_natural, need_not_negative, need_positive, need_share
 from recurlm.evaluation.perplexity import Tick
 from recurlm.models.language_model import LanguageModel, evaluating, restored
-from recurlm.models.state import State, detach
+from recurlm.models.state import LayerStates, detach
 from recurlm.text.batching import IGNORED, Batch, plain_stream
 from recurlm.text.codec import EncodedText
 
@@ -116,7 +116,7 @@ def dynamic_losses(
             yield losses
 
 
-def _gradients(model: LanguageModel, batch: Batch, state: State) -> tuple[Tensor, list[Tensor], State]:
+def _gradients(model: LanguageModel, batch: Batch, state: LayerStates) -> tuple[Tensor, list[Tensor], LayerStates]:
     """Losses (T B) of a batch, the gradient of their mean for each parameter, and the state after it."""
     batch = batch.to(model.device)
     with torch.enable_grad():

@@ -17,7 +17,7 @@ from recurlm.config import SentenceBatches, StreamBatches
 from recurlm.devices import autocast
 from recurlm.errors import InputError, UsageError
 from recurlm.models.language_model import LanguageModel, evaluating
-from recurlm.models.state import State, restart
+from recurlm.models.state import LayerStates, restart
 from recurlm.text.batching import (
     IGNORED,
     given_first_word_batch,
@@ -264,8 +264,8 @@ def given_buckets(batches: StreamBatches | SentenceBatches) -> Sequence[int]:
 
 @torch.no_grad()
 def token_losses(
-    model: LanguageModel, input: Tensor, target: Tensor, state: State, precision: str = "fp32"
-) -> tuple[Tensor, State]:
+    model: LanguageModel, input: Tensor, target: Tensor, state: LayerStates, precision: str = "fp32"
+) -> tuple[Tensor, LayerStates]:
     """-ln p of each target, without dropout, and the state after them.
 
     input and target (T, B), losses (T, B) in float64 on the CPU, zero where the target is ignored. precision is that
@@ -305,7 +305,7 @@ def _stream_losses(
 
 
 @torch.no_grad()
-def _warm_state(model: LanguageModel, text: EncodedText, columns: int, warm_up: int) -> State:
+def _warm_state(model: LanguageModel, text: EncodedText, columns: int, warm_up: int) -> LayerStates:
     """The state in which each column begins: zeros for the first, for the others that after the tokens before it.
 
     They read `warm_up` tokens, fewer than a column has. Each begins as the whole stream does, with ``<eos>`` after

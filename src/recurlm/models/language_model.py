@@ -15,7 +15,7 @@ from recurlm.config import ModelOptions
 from recurlm.models.dropout import SequenceDropout, drop_word_types
 from recurlm.models.outputs import output_layer
 from recurlm.models.stack import RecurrentStack
-from recurlm.models.state import State
+from recurlm.models.state import LayerStates
 
 
 class LanguageModel(nn.Module):
@@ -33,21 +33,21 @@ class LanguageModel(nn.Module):
         if options.tied:
             self.decoder.weight = self.embedding.weight
 
-    def forward(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+    def forward(self, tokens: Tensor, state: LayerStates) -> tuple[Tensor, LayerStates]:
         """tokens (T, B) and the state before them; returns logits (T, B, V) and the state after them."""
         hidden, state = self.hidden(tokens, state)
         return self.decoder(hidden), state
 
-    def hidden(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+    def hidden(self, tokens: Tensor, state: LayerStates) -> tuple[Tensor, LayerStates]:
         """The last layer's outputs (T, B, H), ready for the decoder, and the state after them."""
         return self.recur(self.embedding(tokens), tokens, state)
 
-    def recur(self, embedded: Tensor, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+    def recur(self, embedded: Tensor, tokens: Tensor, state: LayerStates) -> tuple[Tensor, LayerStates]:
         """The same from the tokens' embeddings (T, B, E), which whoever calls has looked up."""
         _, output, state = self.outputs(embedded, tokens, state)
         return output, state
 
-    def outputs(self, embedded: Tensor, tokens: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
+    def outputs(self, embedded: Tensor, tokens: Tensor, state: LayerStates) -> tuple[Tensor, Tensor, LayerStates]:
         """The last layer's outputs (T, B, H) before and after dropout, and the state after them."""
         probability = self.options.dropout.embedding
         if self.training and probability:
@@ -55,12 +55,12 @@ class LanguageModel(nn.Module):
         output, state = self.stack(self.input_dropout(embedded), state)
         return output, self.output_dropout(output), state
 
-    def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+    def step(self, tokens: Tensor, state: LayerStates) -> tuple[Tensor, LayerStates]:
         """One time step without dropout, for generation: tokens (B,); returns logits (B, V) and the new state."""
         hidden, state = self.stack.step(self.embedding(tokens), state)
         return self.decoder(hidden), state
 
-    def initial_state(self, batch: int) -> State:
+    def initial_state(self, batch: int) -> LayerStates:
         """The state before anything has been read: zeros, (batch, H) for each layer."""
         return self.stack.initial_state(batch)
 

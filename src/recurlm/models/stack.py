@@ -10,7 +10,7 @@ from recurlm.config import ModelOptions
 from recurlm.kernels.recurrent_sweep import step_by_step
 from recurlm.models.cells import Cell, RecurrentCell, build_cells
 from recurlm.models.dropout import SequenceDropout
-from recurlm.models.state import LayerState, State
+from recurlm.models.state import LayerState, LayerStates
 
 
 class RecurrentStack(nn.Module):
@@ -35,7 +35,7 @@ class RecurrentStack(nn.Module):
             warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk")
         self.fast = True
 
-    def forward(self, input: Tensor, state: State) -> tuple[Tensor, State]:
+    def forward(self, input: Tensor, state: LayerStates) -> tuple[Tensor, LayerStates]:
         after, outputs = [], []
         output = input
         for number, (layer, layer_state) in enumerate(zip(self.cells, state, strict=True)):
@@ -57,7 +57,7 @@ class RecurrentStack(nn.Module):
         with dropping:
             return layer.sweep(input, state) if fast else step_by_step(layer, input, state)
 
-    def step(self, input: Tensor, state: State) -> tuple[Tensor, State]:
+    def step(self, input: Tensor, state: LayerStates) -> tuple[Tensor, LayerStates]:
         """One time step without dropout: input (B, E); returns the output (B, H) and the new state."""
         after, outputs = [], []
         output = input
@@ -78,6 +78,6 @@ class RecurrentStack(nn.Module):
         """The layers, from input to output."""
         return [layer for layer in self.layers if isinstance(layer, Cell)]
 
-    def initial_state(self, batch: int) -> State:
+    def initial_state(self, batch: int) -> LayerStates:
         """Zeros for every layer."""
         return tuple(layer.initial_state(batch) for layer in self.cells)

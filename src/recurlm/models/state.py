@@ -5,19 +5,19 @@ from collections.abc import Callable
 from torch import Tensor
 
 LayerState = tuple[Tensor, ...]
-State = tuple[LayerState, ...]
+LayerStates = tuple[LayerState, ...]
 
 
-def map_state(function: Callable[[Tensor], Tensor], state: State) -> State:
+def map_state(function: Callable[[Tensor], Tensor], state: LayerStates) -> LayerStates:
     """The state with `function` applied to each tensor."""
     return tuple(tuple(function(tensor) for tensor in layer) for layer in state)
 
 
-def detach(state: State) -> State:
+def detach(state: LayerStates) -> LayerStates:
     """The same numbers without their history: where truncated back-propagation truncates."""
     return map_state(lambda tensor: tensor.detach(), state)
 
 
-def restart(state: State, columns: Tensor) -> State:
+def restart(state: LayerStates, columns: Tensor) -> LayerStates:
     """The state with zeros in those of its B columns where `columns` (B,) is true."""
     return map_state(lambda tensor: tensor.masked_fill(columns.to(tensor.device)[:, None], 0), state)

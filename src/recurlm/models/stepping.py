@@ -12,7 +12,7 @@ from recurlm.kernels.native import has_tiles
 from recurlm.models.cells import LSTMCell
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.outputs import Softmax
-from recurlm.models.state import State
+from recurlm.models.state import LayerStates
 
 
 class Stepper(Protocol):
@@ -25,7 +25,7 @@ class Stepper(Protocol):
 class PlainStepper:
     """By the equations, in the model's own type and on its device."""
 
-    def __init__(self, model: LanguageModel, state: State) -> None:
+    def __init__(self, model: LanguageModel, state: LayerStates) -> None:
         self.model, self.state = model, state
 
     def step(self, tokens: Tensor) -> Tensor:
@@ -39,7 +39,7 @@ class TileStepper:
     The products are rounded to bfloat16, as in training where that is in hardware; the plain stepper is its twin.
     """
 
-    def __init__(self, model: LanguageModel, state: State) -> None:
+    def __init__(self, model: LanguageModel, state: LayerStates) -> None:
         """Raises ValueError unless the model's layers are plain LSTMs, one upon the other."""
         cells = _plain_lstms(model)
         if not cells:
@@ -69,7 +69,7 @@ class TileStepper:
         return generate(self.embedding, self.layers, self.decoder, self.logits, tokens, temperature, shares)
 
 
-def open_stepper(model: LanguageModel, state: State) -> Stepper:
+def open_stepper(model: LanguageModel, state: LayerStates) -> Stepper:
     """The fast stepper where the model's layers and the processor allow it. Dropout is off in both."""
     on_cpu = model.device.type == "cpu" and model.embedding.weight.dtype == torch.float32
     plain = bool(_plain_lstms(model)) and isinstance(model.decoder, Softmax)

@@ -11,9 +11,9 @@ import matplotlib.style
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
 
-from recurlm.checkpoints import RunFolder
 from recurlm.errors import UsageError
 from recurlm.files import write_whole
+from recurlm.runs.folder import RunFolder
 
 PictureFormat = Literal["svg", "png"]
 

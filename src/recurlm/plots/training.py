@@ -11,12 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from recurlm.checkpoints import METRICS_FILE, RunFolder
 from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError, InputError
 from recurlm.files import read_bounded, shown_name
 from recurlm.plots.figure import COLOURS, INK, QUIET, PictureFormat, picture_style, render, save
 from recurlm.plots.layers import network_name
+from recurlm.runs.folder import METRICS_FILE, RunFolder
 from recurlm.wording import counted
 
 # five beside six colours: thirty runs before a pair comes again

@@ -113,3 +113,10 @@ def _narrow_encoding(sample: bytes) -> str:
     if pairs > 1 and 2 * pairs > 0.9 * high:
         return "GB18030"
     return "WINDOWS-1252" if re.search(rb"[\x80-\x9f]", sample) else "LATIN1"
+
+
+def quoted(token: str) -> str:
+    """A cell of a table that tabs separate: in quotes where it holds a quote, a tab or an end of a line."""
+    if not set(token) & set('"\t\r\n'):
+        return token
+    return '"' + token.replace('"', '""') + '"'

@@ -6,11 +6,11 @@ import numpy as np
 
 from recurlm.config import Recipe
 from recurlm.evaluation.perplexity import Perplexity, exponential
+from recurlm.progress import duration
 from recurlm.text.codec import EncodedText
 from recurlm.text.store import PreparedCorpus
 from recurlm.text.vocabulary import EOS_ID
 from recurlm.training.counters import Counters
-from recurlm.training.progress import duration
 from recurlm.training.validation import Validator
 from recurlm.wording import counted
 

@@ -21,7 +21,7 @@ from recurlm.config import Training
 from recurlm.devices import autocast
 from recurlm.kernels.embedding import looked_up, teach_rows
 from recurlm.models.language_model import LanguageModel
-from recurlm.models.state import State, detach
+from recurlm.models.state import LayerStates, detach
 from recurlm.text.batching import IGNORED, Batch
 from recurlm.training.optimizers import MuonWithAdamW
 from recurlm.training.penalties import minimised, output_penalty
@@ -63,11 +63,11 @@ def device_step(
     model: LanguageModel,
     optimizer: torch.optim.Optimizer,
     batch: Batch,
-    state: State,
+    state: LayerStates,
     options: Training,
     precision: str,
     tally: Tally,
-) -> State:
+) -> LayerStates:
     """`train_step` without a question to the device; returns the state to carry on.
 
     Where the loss is not finite, now or earlier, the step comes to nothing: the tally tells, and nothing is raised.
@@ -171,10 +171,10 @@ class CapturedSteps:
         self.tally = Tally(model.device)
         self._seen: Counter[Shape] = Counter()
         self._captured: dict[Shape, _Captured] = {}
-        self._states: dict[int, State] = {}
+        self._states: dict[int, LayerStates] = {}
         self._fails = False
 
-    def step(self, batch: Batch, state: State) -> State:
+    def step(self, batch: Batch, state: LayerStates) -> LayerStates:
         """One step; returns the state to carry on, in tensors that the next step overwrites."""
         batch = batch.to(self.model.device)
         held = self._hold(state, batch.columns)
@@ -186,12 +186,12 @@ class CapturedSteps:
             captured.repeat()
         return held
 
-    def _advance(self, batch: Batch, held: State) -> None:
+    def _advance(self, batch: Batch, held: LayerStates) -> None:
         state = device_step(self.model, self.optimizer, batch, held, self.options, self.precision, self.tally)
         for buffer, tensor in zip(chain(*held), chain(*state), strict=True):
             buffer.copy_(tensor)
 
-    def _hold(self, state: State, columns: int) -> State:
+    def _hold(self, state: LayerStates, columns: int) -> LayerStates:
         """The state in the tensors that steps of so many columns read and write."""
         if columns not in self._states:
             self._states[columns] = self.model.initial_state(columns)
@@ -201,7 +201,7 @@ class CapturedSteps:
                 buffer.copy_(tensor)
         return held
 
-    def _find(self, batch: Batch, held: State) -> _Captured | None:
+    def _find(self, batch: Batch, held: LayerStates) -> _Captured | None:
         shape = tuple(batch.input.shape)
         self._seen[shape] += 1
         waits = self._seen[shape] <= WARM_UP_STEPS or len(self._captured) >= MOST_GRAPHS or self._fails
@@ -209,7 +209,7 @@ class CapturedSteps:
             self._capture(shape, batch, held)
         return self._captured.get(shape)
 
-    def _capture(self, shape: Shape, batch: Batch, held: State) -> None:
+    def _capture(self, shape: Shape, batch: Batch, held: LayerStates) -> None:
         own = replace(batch, input=batch.input.clone(), target=batch.target.clone(), counted=batch.counted.clone())
         try:
             repeat = self.recorder.capture(lambda: self._advance(own, held))

@@ -7,7 +7,7 @@ from typing import Any
 from recurlm.documents import parse_record
 from recurlm.errors import CorruptFileError
 from recurlm.evaluation.perplexity import Perplexity
-from recurlm.training.progress import clock
+from recurlm.progress import clock
 from recurlm.wording import counted
 
 

@@ -4,36 +4,34 @@ import itertools
 import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from recurlm.checkpoints import METRICS_FILE, RunFolder
 from recurlm.config import Recipe, Training
-from recurlm.devices import autocast
-from recurlm.errors import CorruptFileError, RecurlmError, StoppedError
+from recurlm.errors import CorruptFileError, StoppedError
 from recurlm.evaluation.perplexity import Perplexity
-from recurlm.evaluation.sampling import SamplingOptions, sample
-from recurlm.kernels.embedding import looked_up, teach_rows
+from recurlm.generation.sampling import SamplingOptions, sample
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.outputs import sample_size
-from recurlm.models.state import State, detach, restart
+from recurlm.models.state import LayerStates, restart
+from recurlm.progress import Watcher, clock, perplexity_name, say_all
+from recurlm.runs.computation import computation
+from recurlm.runs.folder import METRICS_FILE, RunFolder
 from recurlm.tensor_files import tensor_bytes, tensors
-from recurlm.text.batching import IGNORED, Batch, BatchSource
+from recurlm.text.batching import Batch, BatchSource
 from recurlm.text.store import PreparedCorpus
 from recurlm.training.advice import advice, validation_warnings
 from recurlm.training.averaging import average_begins, open_average
 from recurlm.training.captured import open_captured_steps
 from recurlm.training.clock import Clock, now
-from recurlm.training.computation import computation
 from recurlm.training.counters import Counters, Result
+from recurlm.training.journal import Journal, Mirror
 from recurlm.training.optimizers import build_optimizer, optimizer_tensors, restore_optimizer, set_rate
-from recurlm.training.penalties import minimised, output_penalty
-from recurlm.training.progress import Journal, Mirror, Watcher, clock, perplexity_name, say_all
 from recurlm.training.schedules import rate_factor
+from recurlm.training.step import DivergedError, train_step
 from recurlm.training.stopping import StopRequest
 from recurlm.training.validation import Validator, plan_measuring
 
@@ -45,58 +43,6 @@ AfterValidation = Callable[[int, Perplexity], None]
 
 It is called once more for the same epoch where a run was killed before it could save that the epoch is over.
 """
-
-
-class DivergedError(RecurlmError):
-    """The loss is no longer a number."""
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """What one step measured: nats over the tokens that perplexity counts, and the loss that was minimised.
-
-    losses: nats of every position (T, B), zero where the loss does not look.
-    """
-
-    nats: float
-    tokens: int
-    loss: float
-    losses: Tensor
-
-
-def train_step(
-    model: LanguageModel,
-    optimizer: torch.optim.Optimizer,
-    batch: Batch,
-    state: State,
-    options: Training,
-    precision: str,
-) -> tuple[StepResult, State]:
-    """One batch forward, backward and into the weights; returns what it measured and the state to carry on.
-
-    Raises DivergedError before the weights are touched where the loss is not finite.
-    """
-    # the loss computes gradients on the way: those of the last step must be gone by then
-    optimizer.zero_grad(set_to_none=True)
-    embedded = looked_up(model.embedding.weight, batch.input)
-    with autocast(precision, model.device):
-        raw, hidden, state = model.outputs(embedded, batch.input, state)
-        total, losses = model.decoder.training_losses(hidden, batch.target)
-    # a batch of empty lines whose first word is given has nothing to predict
-    targets = max(int((batch.target != IGNORED).sum()), 1)
-    penalty = output_penalty(raw, hidden, options)
-    loss = minimised(total, penalty, targets, batch.columns if options.loss == "sequence" else targets)
-    value = loss.item()
-    if not math.isfinite(value):
-        raise DivergedError(f"the loss is {value}")
-    loss.backward()  # type: ignore[no-untyped-call]
-    teach_rows(model.embedding.weight, batch.input, embedded)
-    if options.clip_norm is not None:
-        torch.nn.utils.clip_grad_norm_(model.parameters(), options.clip_norm)
-    optimizer.step()
-    counted = losses[batch.counted]
-    result = StepResult(counted.double().sum().item(), counted.numel(), value, losses)
-    return result, detach(state)
 
 
 class Trainer:
@@ -130,7 +76,7 @@ class Trainer:
         self.counters = Counters()
         self.clock = clock or Clock()
         self.clock.counters = self.counters
-        self.state: State | None = None
+        self.state: LayerStates | None = None
         self._uncounted_steps = 0
         self.total_steps = source.total_length(recipe.training.epochs)
 
@@ -208,7 +154,7 @@ class Trainer:
         counters.window_sentences += batch.sentences
         self._add_to_average()
 
-    def _plain_step(self, batch: Batch, state: State) -> State:
+    def _plain_step(self, batch: Batch, state: LayerStates) -> LayerStates:
         batch = batch.to(self.model.device)
         try:
             result, state = train_step(self.model, self.optimizer, batch, state, self.recipe.training, self.precision)
@@ -483,13 +429,13 @@ class Trainer:
         _restore_random_state(saved, place)
 
 
-def _state_tensors(state: State | None) -> dict[str, Tensor]:
+def _state_tensors(state: LayerStates | None) -> dict[str, Tensor]:
     if state is None:
         return {}
     return {f"layer.{i}.{j}": tensor for i, layer in enumerate(state) for j, tensor in enumerate(layer)}
 
 
-def _state_from_tensors(saved: Mapping[str, Tensor], model: LanguageModel, place: Path) -> State | None:
+def _state_from_tensors(saved: Mapping[str, Tensor], model: LanguageModel, place: Path) -> LayerStates | None:
     """The carried state, or None where there was none. Raises CorruptFileError where it belongs to another model."""
     layers = {name: tensor for name, tensor in saved.items() if name.startswith("layer.")}
     if not layers:

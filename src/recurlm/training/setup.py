@@ -7,13 +7,16 @@ from typing import Any
 
 import torch
 
-from recurlm.checkpoints import MODEL_FILE, RunFolder, digest
 from recurlm.devices import slower_than_fp32
 from recurlm.errors import InputError
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.memory_estimate import check_training_fits
 from recurlm.models.outputs import sample_size
+from recurlm.progress import Watcher, duration
+from recurlm.runs.computation import changed_computation
+from recurlm.runs.config import RunConfig, Start
+from recurlm.runs.folder import MODEL_FILE, RunFolder, digest
 from recurlm.tensor_files import tensors
 from recurlm.text.batching import BatchSource, open_batches
 from recurlm.text.codec import EncodedText
@@ -22,10 +25,8 @@ from recurlm.text.sources import Corpus
 from recurlm.text.store import PreparedCorpus, prepare
 from recurlm.text.unknown import many
 from recurlm.training.clock import Clock, now
-from recurlm.training.computation import changed_computation
 from recurlm.training.loop import AfterValidation, Trainer
-from recurlm.training.progress import Watcher, duration
-from recurlm.training.request import RunConfig, Start, TrainingRequest, open_run, refuse_held
+from recurlm.training.request import TrainingRequest, open_run, refuse_held
 from recurlm.training.tensorboard import TensorBoard
 from recurlm.wording import counted
 

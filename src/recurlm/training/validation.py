@@ -10,11 +10,11 @@ from recurlm.config import Recipe
 from recurlm.errors import InputError
 from recurlm.evaluation.perplexity import Perplexity, Tick, given_buckets, perplexity
 from recurlm.models.language_model import LanguageModel
+from recurlm.progress import duration
 from recurlm.text.codec import EncodedText
 from recurlm.text.store import PreparedCorpus
 from recurlm.training.clock import Clock, now
 from recurlm.training.counters import Counters
-from recurlm.training.progress import duration
 
 LARGEST_VALIDATION = 1 / 40
 """Share of a time limit that one validation may take; a longer text is read in part."""

@@ -1,0 +1,1 @@
+"""Compares models on the same text: paired statistics, mixtures."""

@@ -1,0 +1,1 @@
+"""Draws and searches continuations of a prompt."""

@@ -1,0 +1,1 @@
+"""Reads and writes MXNet's files without MXNet."""

@@ -1,0 +1,1 @@
+"""N-gram models: estimation, ARPA files, probabilities."""

@@ -1,0 +1,1 @@
+"""Rescores n-best lists of a speech recognizer."""

@@ -1,0 +1,114 @@
+"""Rescoring options by word error rate on a development list."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recurlm.errors import InputError
+from recurlm.rescoring.nbest import NBestFile
+from recurlm.rescoring.rescoring import Combination, References, RescoredList, check_references
+from recurlm.rescoring.word_errors import word_errors
+
+WEIGHTS = tuple(step / 20 for step in range(21))
+SCALE_FACTORS = (1.0, 0.71, 1.41, 0.5, 2.0, 0.35, 2.8, 0.25, 4.0, 5.7, 8.0, 11.0, 16.0)
+"""Of the lm scale, nearest first; more above 1, for acoustic costs mostly come unscaled."""
+BONUSES = (0.0, 0.25, -0.25, 0.5, -0.5, 1.0, -1.0, 2.0, -2.0)
+"""Nats a word that are added to the length bonus, times the lm scale: nearest first."""
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The options with the fewest word errors on the development list, and how many combinations were tried."""
+
+    combination: Combination
+    errors: int
+    errors_before: int
+    tried: int
+
+    def __str__(self) -> str:
+        return (
+            f"tuned on these references, {self.tried} combinations: {self.errors_before} errors before, "
+            f"{self.errors} now, which is no test; use the options on another list"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Part of the object that `rescore --tune --json` prints."""
+        return {
+            **self.combination.to_json(),
+            "options": self.combination.options(),
+            "errors": self.errors,
+            "errors_before": self.errors_before,
+            "tried": self.tried,
+        }
+
+
+def tune(rescored: Sequence[RescoredList], file: NBestFile, references: References, start: Combination) -> Tuning:
+    """Try every weight, lm scale and length bonus of a grid around `start`; of equally good ones the nearest counts.
+
+    The acoustic scale stays: only its ratio to the lm scale matters. A weight other than 1 is tried only where the
+    lists have costs of an old language model, another lm scale only where they have acoustic costs. Raises InputError
+    for an utterance without a reference.
+    """
+    check_references(file, references)
+    if not rescored:
+        raise InputError(f"{file.place}: no list to tune on")
+    table = _Table(rescored, references)
+    candidates = _grid(file, start)
+    errors = [table.errors(candidate) for candidate in candidates]
+    best = errors.index(min(errors))
+    return Tuning(candidates[best], errors[best], errors[0], len(candidates))
+
+
+def _grid(file: NBestFile, start: Combination) -> list[Combination]:
+    """Combinations by the number of steps that they are away from `start`, which comes first."""
+    weights = sorted({start.weight, *WEIGHTS}, key=lambda weight: abs(weight - start.weight))
+    weights = weights if file.has_language_costs else [start.weight]
+    factors = SCALE_FACTORS if file.has_acoustic_costs else (1.0,)
+    steps = itertools.product(enumerate(weights), enumerate(factors), enumerate(BONUSES))
+    nearest = sorted(steps, key=lambda step: sum(number for number, _ in step))
+    return [
+        Combination(
+            weight,
+            start.acoustic_scale,
+            _short(start.lm_scale * factor),
+            _short(start.length_bonus + bonus * start.lm_scale * factor),
+        )
+        for (_, weight), (_, factor), (_, bonus) in nearest
+    ]
+
+
+def _short(value: float) -> float:
+    """As it is printed, so that what was tried is what the test list gets."""
+    return float(f"{value:.6g}")
+
+
+class _Table:
+    """What the total is made of, (utterances, longest list) each, padded; and the word errors of each hypothesis."""
+
+    def __init__(self, rescored: Sequence[RescoredList], references: References) -> None:
+        shape = len(rescored), max(len(each.scored) for each in rescored)
+        self.logprob, self.acoustic, self.language, self.graph, self.words = (np.zeros(shape) for _ in range(5))
+        self.padding = np.full(shape, -np.inf)
+        self.word_errors = np.zeros(shape, np.int64)
+        for row, each in enumerate(rescored):
+            for column, scored in enumerate(each.scored):
+                hypothesis, at = scored.hypothesis, (row, column)
+                self.padding[at] = 0
+                self.logprob[at] = scored.logprob
+                self.acoustic[at] = hypothesis.acoustic_cost or 0
+                self.language[at] = hypothesis.language_cost or 0
+                self.graph[at] = hypothesis.graph_cost or 0
+                self.words[at] = len(hypothesis.words)
+                self.word_errors[at] = word_errors(references[each.utterance], hypothesis.words).total
+
+    def errors(self, options: Combination) -> int:
+        """Word errors of the best hypotheses under some options."""
+        totals = options.combine(self.logprob, self.acoustic, self.language, self.graph, self.words)
+        best = (totals + self.padding).argmax(axis=1)
+        return int(np.take_along_axis(self.word_errors, best[:, None], axis=1).sum())

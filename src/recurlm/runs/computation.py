@@ -1,0 +1,85 @@
+"""What computes a run: kernels, threads and torch. They decide its last bits, and are recorded and compared."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import torch
+
+from recurlm.runs.folder import METRICS_FILE, RunFolder
+from recurlm.devices import bf16_is_fast, processor_name
+from recurlm.documents import parse_json_object
+from recurlm.errors import CorruptFileError
+from recurlm.files import opened, raw_lines
+from recurlm.kernels.native import native_digest, native_instructions
+
+Computation = dict[str, Any]
+"""`kernels`, `threads`, `torch`, as in the events `begin` and `resume` of metrics.jsonl."""
+
+NAMES = {"library": "compiled library", "digest": "build of the compiled library", "vector_code": "torch's vector code"}
+NAMES |= {"bf16_products": "bfloat16 products in hardware", "torch": "torch version"}
+
+
+def computation(device: str) -> Computation:
+    """What this process computes with on a device."""
+    return {"kernels": kernels(device), "threads": torch.get_num_threads(), "torch": str(torch.__version__)}
+
+
+def kernels(device: str) -> dict[str, Any]:
+    """What computes on a device; for a CPU the project's library, `none` without it, and what torch uses."""
+    if device != "cpu":
+        return {"gpu": torch.cuda.get_device_name(), "cudnn": torch.backends.cudnn.version()}  # type: ignore[no-untyped-call]
+    digest = native_digest()
+    return {
+        "library": native_instructions() or "none",
+        "digest": None if digest is None else f"sha256:{digest[:16]}",
+        "processor": processor_name(),
+        "vector_code": torch.backends.cpu.get_cpu_capability(),
+        "bf16_products": bf16_is_fast(),
+    }
+
+
+def changed_computation(folder: RunFolder, device: str) -> str | None:
+    """A sentence where this process cannot go on with a run bit for bit, or where that is not known; else None."""
+    now = _flat(computation(device))
+    differences: dict[str, str] = {}
+    earlier = list(_earlier(folder))
+    for before in earlier:
+        for name in now.keys() & before.keys():
+            if before[name] != now[name]:
+                differences.setdefault(name, f"{NAMES.get(name, name)} {_said(now[name])} (was {_said(before[name])})")
+    if "library" in differences:
+        differences.pop("digest", None)
+    if differences:
+        listed = ", ".join(differences[name] for name in now if name in differences)
+        return f"goes on, but not bit for bit as the undisturbed run: {listed}"
+    if now.keys() - earlier[0].keys():
+        return "which kernels began this run is not recorded, so it may not go on bit for bit"
+    return None
+
+
+def _earlier(folder: RunFolder) -> Iterator[Computation]:
+    """What computed the run so far: as it began, and of every process that went on with it."""
+    config = folder.config("threads", "versions")
+    yield _flat(
+        {"kernels": config.get("kernels"), "threads": config["threads"], "torch": config["versions"].get("torch")}
+    )
+    path = folder.path / METRICS_FILE
+    if not path.exists():
+        return
+    with opened(path, error=CorruptFileError) as file:
+        for line in raw_lines(file, str(path)):
+            with suppress(CorruptFileError):
+                entry = parse_json_object(line, METRICS_FILE, finite=False, file_names=True)
+                if entry.get("event") in ("begin", "resume"):
+                    yield _flat({name: entry.get(name) for name in ("kernels", "threads", "torch")})
+
+
+def _flat(values: Computation) -> dict[str, Any]:
+    own = values["kernels"]
+    rest = {name: value for name, value in values.items() if name != "kernels" and value is not None}
+    return (own if isinstance(own, dict) else {}) | rest
+
+
+def _said(value: Any) -> str:
+    return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)

@@ -1,0 +1,155 @@
+"""Vocabulary growth: a new run folder whose model has the old words and further ones."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recurlm.runs.folder import MODEL_FILE, RunFolder, digest, free_folder
+from recurlm.errors import InputError, UsageError
+from recurlm.tensor_files import tensor_bytes, tensors
+from recurlm.text.codec import Codec
+from recurlm.text.sources import Text
+from recurlm.text.store import PreparedCorpus
+from recurlm.text.tokenization import BytePairs
+from recurlm.text.vocabulary import EOS, UNK, Vocabulary
+from recurlm.runs.config import RunConfig, Start
+
+NOISE = 0.01
+"""Standard deviation of the noise on a new word's weight, in standard deviations of that weight over the old words."""
+
+WORD_WEIGHTS = ("embedding.weight", "decoder.weight", "decoder.bias")
+"""What has a row for each word; a tied decoder has no weight of its own."""
+
+INITS = ("mean", "unk")
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What was added to the vocabulary of a run, and where the grown model is.
+
+    known: tokens of the file that were there already · init: `mean` or `unk` · size: of the new vocabulary.
+    """
+
+    run: RunFolder
+    origin: RunFolder
+    added: tuple[str, ...]
+    known: tuple[str, ...]
+    init: str
+    seed: int
+    size: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `vocabulary --extend --json` prints."""
+        return {
+            "run": str(self.run.path),
+            "from": str(self.origin.path),
+            "size": self.size,
+            "added": list(self.added),
+            "known": list(self.known),
+            "init": self.init,
+            "noise": NOISE if self.init == "mean" else 0.0,
+            "seed": self.seed,
+        }
+
+
+def extend_vocabulary(origin: RunFolder, words: Text, out: Path, *, init: str = "mean", seed: int = 1) -> Growth:
+    """Write the run `origin` with the tokens of `words` that it lacks as a new run folder; `origin` stays as it is.
+
+    Old tokens keep their ids and weights; see `extended_weights` for those of the new ones. Raises UsageError for an
+    unknown `init`, InputError where nothing can be added or `out` already holds a run.
+    """
+    if init not in INITS:
+        raise UsageError(f"--init {init}: there are {' and '.join(INITS)}")
+    folder = free_folder(out)
+    config, codec = origin.config(), origin.codec()
+    origin.load_model(codec)  # refuses weights and vocabularies that do not fit
+    if init == "unk" and codec.vocabulary.unknown_id is None:
+        raise InputError(f"{origin.path}: its vocabulary has no {UNK} to copy; use --init mean")
+    added, known = _sorted_out(codec, words)
+    if not added:
+        raise InputError(f"{words.path}: holds no token that the vocabulary lacks, so there is nothing to add")
+    if origin.recipe().model.output.kind == "adaptive":
+        raise InputError(
+            f"{origin.path}: its adaptive softmax has clusters by frequency, to which no word can be added"
+        )
+    model = origin.read(MODEL_FILE)
+    weights = extended_weights(
+        tensors(model, origin.path / MODEL_FILE),
+        len(added),
+        copied=codec.vocabulary.unknown_id if init == "unk" else None,
+        seed=seed,
+    )
+    grown = Codec(codec.tokenization, Vocabulary(codec.vocabulary.tokens + added))
+    growth = Growth(folder, origin, added, known, init, seed, len(grown.vocabulary))
+    content = _config(config, origin, digest(model), grown, sum(tensor.numel() for tensor in weights.values()))
+    source = {"file": words.name, "digest": words.sha256}
+    said = {key: value for key, value in growth.to_json().items() if key in ("init", "noise", "seed", "added")}
+    folder.create_whole(content | {"extended": source | said}, grown, tensor_bytes(weights))
+    return growth
+
+
+def extended_weights(
+    weights: Mapping[str, Tensor], count: int, *, copied: int | None = None, seed: int = 1
+) -> dict[str, Tensor]:
+    """Weights of a language model with rows for `count` further words in the embedding and the decoder.
+
+    Without `copied` each row is the mean of the old rows plus normal noise of `NOISE` standard deviations of each
+    column, the decoder's bias the mean of the old ones. A new word's logit is then the mean of the old ones but for
+    the noise, so m new words beside n old ones lower an old word's log-probability by at most log(1 + m / n) (Hewitt
+    2021, "Initializing new word embeddings for pretrained language models"). With `copied` rows and bias are those of
+    the word of that id.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        name: torch.cat([tensor, _new_rows(tensor.float(), count, copied, generator).to(tensor.dtype)])
+        if name in WORD_WEIGHTS
+        else tensor
+        for name, tensor in sorted(weights.items())
+    }
+
+
+def _new_rows(old: Tensor, count: int, copied: int | None, generator: torch.Generator) -> Tensor:
+    row = old.mean(0) if copied is None else old[copied]
+    rows = row.expand(count, *row.shape)
+    if copied is not None or old.dim() == 1:
+        return rows
+    return rows + NOISE * old.std(0, correction=0) * torch.randn(rows.shape, generator=generator)
+
+
+def _sorted_out(codec: Codec, words: Text) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The tokens of a text that a vocabulary lacks and those that it has, each once, in order of appearance."""
+    if isinstance(codec.tokenization, BytePairs):
+        raise InputError(
+            "the model reads byte pairs: they spell every word already, and pieces without merges would never be met\n"
+            "to have other pieces, train a model anew with another text.merges"
+        )
+    found: dict[str, None] = {}
+    for number, line in enumerate(words.lines(), 1):
+        tokens = list(codec.tokenization.split(line))
+        if EOS in tokens:
+            raise InputError(f"{words.path}, {codec.refusal(EOS, number)}")
+        found |= dict.fromkeys(tokens)
+    ids = codec.vocabulary.ids
+    return tuple(token for token in found if token not in ids), tuple(token for token in found if token in ids)
+
+
+def _config(values: Mapping[str, Any], origin: RunFolder, model: str, codec: Codec, parameters: int) -> dict[str, Any]:
+    """config.json of the new run: it tells of the old one's training, and starts from its model."""
+    config = RunConfig(
+        origin.recipe(),
+        values["recipe_name"],
+        values["corpus"]["source"],
+        values["seed"],
+        values["device"],
+        values["precision"],
+        values["threads"],
+        values["time_limit"],
+        Start(str(origin.path.resolve()), model),
+    )
+    return config.to_json(PreparedCorpus(values["corpus"]["name"], codec, {}), parameters) | {
+        "corpus": values["corpus"]
+    }

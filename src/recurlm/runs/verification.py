@@ -1,0 +1,193 @@
+"""Reads everything of a run folder back and says what is damaged, what is lost by it, and what to do."""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from recurlm.capacity import machine_memory
+from recurlm.runs.folder import (
+    CHECKPOINTS_FOLDER,
+    CONFIG_FILE,
+    MANIFEST_FILE,
+    METRICS_FILE,
+    MODEL_FILE,
+    RunFolder,
+    read_checkpoint,
+)
+from recurlm.documents import parse_json_object
+from recurlm.errors import CorruptFileError, DownloadError, InputError, RecurlmError
+from recurlm.files import opened, raw_lines
+from recurlm.tensor_files import finite_tensors
+from recurlm.text.codec import TOKENIZER_FILE, VOCABULARY_FILE
+
+State = Literal["whole", "damaged", "absent", "left over"]
+
+BRING_BACK = "bring it back from a copy"
+LOST = {
+    CONFIG_FILE: f"the recipe and the record of the texts are lost, so nothing of the run can be used; {BRING_BACK}",
+    VOCABULARY_FILE: f"the tokens of the ids are lost, so the model cannot be used; {BRING_BACK}",
+    TOKENIZER_FILE: f"the pieces of words are lost, so the model cannot read text; {BRING_BACK}",
+    MODEL_FILE: f"the model that validation chose is lost, and checkpoints hold other weights; {BRING_BACK}",
+    METRICS_FILE: "figures and curves of the training are lost; the model is not affected",
+    MANIFEST_FILE: f"no file of the run can be held to its digest, so none is read; {BRING_BACK}",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What became of a file, a checkpoint or a text: its state, what is wrong, and what that means."""
+
+    name: str
+    state: State = "whole"
+    problem: str = ""
+    advice: str = ""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """All findings about a run folder."""
+
+    run: Path
+    findings: tuple[Finding, ...]
+
+    @property
+    def damaged(self) -> list[Finding]:
+        """Those that name a damage."""
+        return [finding for finding in self.findings if finding.state == "damaged"]
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `verify --json` prints."""
+        return {"run": str(self.run), "whole": not self.damaged, "findings": list(map(asdict, self.findings))}
+
+
+def verify(folder: RunFolder, **places: Any) -> Verification:
+    """Read a run folder back. `places` are those of `open_source`; the network is never used.
+
+    Raises InputError where the folder holds no run.
+    """
+    if not folder.path.is_dir() or not (folder.path / CONFIG_FILE).exists():
+        raise InputError(f"{folder.path}: not a run folder (no {CONFIG_FILE})")
+    findings = [*_files(folder), *_checkpoints(folder), *_texts(folder, places), *_left_over(folder)]
+    return Verification(folder.path, tuple(findings))
+
+
+def _files(folder: RunFolder) -> Iterator[Finding]:
+    manifest = _checked(MANIFEST_FILE, folder.manifest, LOST[MANIFEST_FILE])
+    yield manifest
+    if manifest.state == "damaged":
+        return
+    listed = folder.manifest()
+    for name in sorted({*listed, CONFIG_FILE, VOCABULARY_FILE}):
+        advice = LOST.get(name, f"draw it again: recurlm plot {folder.path}" if _is_picture(name) else BRING_BACK)
+        yield _checked(name, partial(_read, folder, name), advice)
+    if MODEL_FILE not in listed:
+        yield Finding(MODEL_FILE, "absent", "no epoch is finished yet", _resume(folder))
+    if METRICS_FILE not in listed and (folder.path / METRICS_FILE).exists():  # it is sealed when the run ends
+        yield _checked(METRICS_FILE, lambda: _read_metrics(folder), LOST[METRICS_FILE])
+
+
+def _checked(name: str, read: Callable[[], object], advice: str) -> Finding:
+    try:
+        read()
+    except RecurlmError as error:
+        return Finding(name, "damaged", str(error), advice)
+    return Finding(name)
+
+
+def _read(folder: RunFolder, name: str) -> None:
+    """Hold a file to its digest and its content to its form."""
+    if name == MODEL_FILE:
+        _read_model(folder)
+        return
+    folder.read(name)
+    if name == CONFIG_FILE:
+        folder.recipe()
+        folder.corpus()
+    elif name in (VOCABULARY_FILE, TOKENIZER_FILE):
+        _check_vocabulary(folder)
+    elif name == METRICS_FILE:
+        _read_metrics(folder)
+
+
+def _check_vocabulary(folder: RunFolder) -> None:
+    found = folder.codec().vocabulary.digest
+    recorded: Any = None
+    with suppress(RecurlmError):  # a damaged config.json is found by itself
+        recorded = folder.config().get("vocabulary")
+    if isinstance(recorded, dict) and recorded.get("digest") not in (None, found):
+        raise CorruptFileError(f"{folder.path / VOCABULARY_FILE}: not the vocabulary that {CONFIG_FILE} records")
+
+
+def _read_model(folder: RunFolder) -> None:
+    try:
+        codec = folder.codec()
+        folder.recipe()
+    except RecurlmError:  # found by itself; the digest can be checked without them
+        content = folder.read(MODEL_FILE, machine_memory())
+    else:
+        content = folder.read_model(codec)
+    finite_tensors(content, folder.path / MODEL_FILE)
+
+
+def _read_metrics(folder: RunFolder) -> None:
+    path = folder.path / METRICS_FILE
+    with opened(path, error=CorruptFileError) as file:
+        for number, line in enumerate(raw_lines(file, str(path)), 1):
+            if line.endswith(b"\n"):  # a run in progress may be writing the last one
+                parse_json_object(line, f"{path}, line {number}", file_names=True)
+
+
+def _checkpoints(folder: RunFolder) -> Iterator[Finding]:
+    found = [
+        _checked(f"{CHECKPOINTS_FOLDER}/{each.name}", partial(read_checkpoint, each), "")
+        for each in folder.checkpoints()
+    ]
+    whole = [finding.name for finding in found if finding.state == "whole"]
+    for finding in found:
+        if not whole:
+            advice = f"no checkpoint is whole; to begin again, remove {CHECKPOINTS_FOLDER} and use --resume"
+        elif finding.name < whole[-1]:
+            advice = f"--resume does not need it: it goes on from {whole[-1]}"
+        else:
+            advice = f"--resume goes on from {whole[-1]}"
+        yield replace(finding, advice=advice) if finding.state == "damaged" else finding
+
+
+def _texts(folder: RunFolder, places: dict[str, Any]) -> Iterator[Finding]:
+    try:
+        corpus = folder.corpus()
+    except RecurlmError:
+        return  # found with config.json
+    for split in corpus.splits:
+        name = f"{split} text of {corpus.source}"
+        try:
+            corpus.part(split, **{**places, "offline": True})
+        except CorruptFileError as error:
+            advice = "the model is not affected; --resume, and eval and adapt without a text, refuse until it is back"
+            yield Finding(name, "damaged", str(error), advice)
+        except (InputError, DownloadError) as error:
+            advice = "only --resume, and eval and adapt without a text, need it"
+            yield Finding(name, "absent", str(error).partition(";")[0], advice)
+        else:
+            yield Finding(name)
+
+
+def _left_over(folder: RunFolder) -> Iterator[Finding]:
+    for place in (folder.path, folder.path / CHECKPOINTS_FOLDER):
+        for path in sorted(place.glob(".*.partial")):
+            name = str(path.relative_to(folder.path))
+            yield Finding(name, "left over", "a process was killed while it wrote this", "--resume removes it")
+        for path in sorted(place.glob("damaged-step-*")):
+            name = str(path.relative_to(folder.path))
+            yield Finding(name, "left over", "a damaged checkpoint that --resume passed over", "remove it")
+
+
+def _is_picture(name: str) -> bool:
+    return name.endswith((".svg", ".png"))
+
+
+def _resume(folder: RunFolder) -> str:
+    return f"go on with: recurlm train --out {folder.path} --resume"

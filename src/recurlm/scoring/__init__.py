@@ -1,0 +1,1 @@
+"""Scores lines of text token by token."""

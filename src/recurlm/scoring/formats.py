@@ -1,0 +1,219 @@
+"""Scores as text: one writer a format. Each turns a line's scores into its lines of output."""
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+
+from recurlm.errors import InputError, UsageError
+from recurlm.scoring.scores import LineScore, TokenScore, Totals
+from recurlm.text.lines import first_field, quoted
+from recurlm.text.vocabulary import EOS
+
+LOG_BASES = {"e": 1.0, "2": 1 / math.log(2), "10": 1 / math.log(10)}
+"""What a natural logarithm is multiplied with."""
+
+
+class Writer:
+    """Readable text: the line's total, each token, mean and perplexity; ``?`` marks unknown tokens, ``-`` those that
+    are not counted."""
+
+    needs_predictions = False
+
+    def __init__(self, log_base: str = "e") -> None:
+        if log_base not in LOG_BASES:
+            raise UsageError(f"log base {log_base!r}: it is e, 2 or 10")
+        self.scale = LOG_BASES[log_base]
+
+    def read(self, lines: Iterable[str]) -> Iterator[str]:
+        """What of each line is scored."""
+        yield from lines
+
+    def head(self) -> str:
+        """What stands before the first line, or nothing."""
+        return ""
+
+    def line(self, line: LineScore) -> str:
+        """The output of one line."""
+        tokens = "  ".join(f"{t.token}{'?' * t.oov} {self.number(t.logprob, '.3f', '-')}" for t in line.tokens)
+        average = (
+            "" if line.perplexity is None else f"\tmean {self.number(line.mean, '.3f')}  ppl {line.perplexity:.3f}"
+        )
+        return f"{line.logprob * self.scale:.4f}\t{tokens}{average}\n"
+
+    def foot(self, totals: Totals, name: str) -> str:
+        """What stands after the last line of the text of that name, or nothing."""
+        return ""
+
+    def number(self, logprob: float | None, form: str = ".9g", absent: str = "NA") -> str:
+        """A log-probability in the wanted base."""
+        return absent if logprob is None else format(logprob * self.scale, form)
+
+
+class JSONLines(Writer):
+    """One object a line, as docs/commands.md has it."""
+
+    def line(self, line: LineScore) -> str:
+        return json.dumps(line.to_json(self.scale), ensure_ascii=False, allow_nan=False) + "\n"
+
+
+class Table(Writer):
+    """One row a token, columns parted by tabs, for R's read.delim and pandas.
+
+    A token that holds a quote, a tab or a line's end is quoted and its quotes are doubled; NA is what there is not.
+    """
+
+    needs_predictions = True
+    COLUMNS = ("line", "position", "token", "id", "logprob", "surprisal", "entropy", "rank", "oov")
+
+    def head(self) -> str:
+        return "\t".join(self.COLUMNS) + "\n"
+
+    def line(self, line: LineScore) -> str:
+        rows = (
+            (str(line.line), str(position), *self._cells(token))
+            for position, token in enumerate(line.tokens, line.given + 1)
+        )
+        return "".join("\t".join(row) + "\n" for row in rows)
+
+    def _cells(self, token: TokenScore) -> tuple[str, ...]:
+        bits = LOG_BASES["2"]
+        return (
+            quoted(token.token),
+            "NA" if token.id is None else str(token.id),
+            self.number(token.logprob),
+            "NA" if token.logprob is None else f"{-token.logprob * bits:.9g}",
+            "NA" if token.prediction is None else f"{token.prediction.entropy * bits:.9g}",
+            "NA" if token.prediction is None else str(token.prediction.rank),
+            str(int(token.oov)),
+        )
+
+
+class LineTable(Writer):
+    """One row a line, columns parted by tabs, as in `Table`; `tokens` are those that are counted."""
+
+    COLUMNS = ("line", "tokens", "oov", "logprob", "mean", "perplexity", "text")
+
+    def head(self) -> str:
+        return "\t".join(self.COLUMNS) + "\n"
+
+    def line(self, line: LineScore) -> str:
+        cells = (
+            str(line.line),
+            str(line.counted),
+            str(sum(line.missing)),
+            self.number(line.logprob),
+            self.number(line.mean),
+            "NA" if line.perplexity is None else f"{line.perplexity:.9g}",
+            quoted(line.text),
+        )
+        return "\t".join(cells) + "\n"
+
+
+class SRILM(Writer):
+    """The layout of SRILM's ``ngram -debug 2 -ppl``, logarithms to base 10.
+
+    As with its ``-unk``, unknown words that count as ``<unk>`` are words like others; those that are skipped are OOVs.
+    """
+
+    def __init__(self, log_base: str | None = None) -> None:
+        if log_base not in (None, "10"):
+            raise UsageError(f"log base {log_base}: SRILM's layout has base 10; leave --log-base out")
+        super().__init__("10")
+        self.sentences = self.words = self.oovs = self.zeros = 0
+
+    def line(self, line: LineScore) -> str:
+        rows, before = [], "<s>"
+        for place, token in enumerate(line.tokens):
+            name = _srilm_name(token)
+            dots = "..." if place + line.given else ""
+            rows.append(f"\tp( {name} | {before} {dots}) \t= {self._probability(token)}\n")
+            before = name
+        tokens = line.tokens
+        oovs = sum(token.logprob is None for token in tokens)
+        zeros = sum(token.logprob == -math.inf for token in tokens)
+        words = sum(token.token != EOS for token in tokens)
+        sentences = int(bool(tokens))
+        self.sentences, self.words = self.sentences + sentences, self.words + words
+        self.oovs, self.zeros = self.oovs + oovs, self.zeros + zeros
+        counts = self._counts(sentences, words, oovs, zeros, line.logprob)
+        return f"{line.text}\n{''.join(rows)}{counts}\n"
+
+    def foot(self, totals: Totals, name: str) -> str:
+        return f"file {name}: " + self._counts(self.sentences, self.words, self.oovs, self.zeros, -totals.nats)
+
+    def _probability(self, token: TokenScore) -> str:
+        if token.logprob is None:
+            return "[OOV] 0 [ -inf ]"
+        return f"[rnn] {math.exp(token.logprob):.6g} [ {token.logprob * self.scale:.6g} ]"
+
+    def _counts(self, sentences: int, words: int, oovs: int, zeros: int, nats: float) -> str:
+        total = nats * self.scale
+        ends = words - oovs - zeros
+        return (
+            f"{sentences} sentences, {words} words, {oovs} OOVs\n"
+            f"{zeros} zeroprobs, logprob= {total:.6g} ppl= {_power(-total, ends + sentences)} "
+            f"ppl1= {_power(-total, ends)}\n"
+        )
+
+
+class Sentences(Writer):
+    """One total a line."""
+
+    def line(self, line: LineScore) -> str:
+        return self.number(line.logprob) + "\n"
+
+
+class Kaldi(Writer):
+    """Utterance id and cost, -log p, of lines that begin with their utterance's id."""
+
+    def __init__(self, log_base: str = "e") -> None:
+        super().__init__(log_base)
+        self.utterances: list[str] = []
+
+    def read(self, lines: Iterable[str]) -> Iterator[str]:
+        for number, line in enumerate(lines, 1):
+            utterance, words = first_field(line)
+            if not utterance:
+                raise InputError(f"line {number}: empty; the format kaldi needs an utterance id, then the words")
+            self.utterances.append(utterance)
+            yield words
+
+    def line(self, line: LineScore) -> str:
+        # lines come back in the order in which they were read
+        return f"{self.utterances.pop(0)} {-line.logprob * self.scale:.9g}\n"
+
+
+WRITERS: dict[str, type[Writer]] = {
+    "text": Writer,
+    "jsonl": JSONLines,
+    "tsv": Table,
+    "lines": LineTable,
+    "srilm": SRILM,
+    "sentence": Sentences,
+    "kaldi": Kaldi,
+}
+
+
+def open_writer(name: str, log_base: str | None) -> Writer:
+    """The writer of a format by name. Raises UsageError where there is none, or it has no such base."""
+    if name not in WRITERS:
+        raise UsageError(f"no format {name!r}; there are {', '.join(WRITERS)}")
+    if log_base is None:
+        return WRITERS[name]()
+    return WRITERS[name](log_base)
+
+
+def _srilm_name(token: TokenScore) -> str:
+    if token.token == EOS:
+        return "</s>"
+    return "<unk>" if token.oov else token.token
+
+
+def _power(exponent: float, count: int) -> str:
+    """10^(exponent / count) as SRILM prints it."""
+    if count <= 0:
+        return "undefined"
+    try:
+        return f"{10 ** (exponent / count):.6g}"
+    except OverflowError:
+        return "inf"

@@ -1,0 +1,1 @@
+"""Chooses values of a recipe by validation."""

@@ -1,0 +1,92 @@
+"""Fixtures: a small corpus, a small recipe and the trainer of a small run."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from recurlm.config import Recipe, parse_recipe
+from recurlm.progress import Silent
+from recurlm.training.loop import Trainer
+from recurlm.training.request import TrainingRequest
+from recurlm.training.setup import prepare_training
+
+
+@pytest.fixture
+def corpus_folder(tmp_path: Path) -> Path:
+    """A folder with train, valid and test texts of an easy language: colours name their fruit."""
+    fruits = {"red": "cherry", "yellow": "lemon", "green": "lime", "blue": "plum"}
+    chosen = random.Random(5)
+
+    def sentence() -> str:
+        colour = chosen.choice(sorted(fruits))
+        return f"the {colour} fruit is a {fruits[colour]}" + " indeed" * chosen.randrange(3)
+
+    folder = tmp_path / "fruit"
+    folder.mkdir()
+    for name, count in (("train", 240), ("valid", 20), ("test", 20)):
+        (folder / f"{name}.txt").write_text("".join(sentence() + "\n" for _ in range(count)))
+    return folder
+
+
+SMALL = {
+    "batches": {"kind": "stream", "batch_size": 4, "bptt": 10},
+    "model": {"embedding_size": 16, "hidden_sizes": [16]},
+    "optimizer": {"kind": "adamw", "learning_rate": 0.01},
+    "training": {"epochs": 2, "log_every": 5},
+}
+
+
+@pytest.fixture
+def small_recipe(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a small recipe, with sections laid over it, as a file and returns its path."""
+
+    def write(**sections: dict[str, object]) -> Path:
+        values = SMALL | sections
+        recipe: Recipe = parse_recipe(values, "test")
+        path = tmp_path / f"recipe-{abs(hash(str(values)))}.toml"
+        lines = []
+        for name, section in recipe.model_dump(mode="json", exclude_none=True).items():
+            if isinstance(section, dict):
+                lines.append(f"[{name}]")
+                lines += [f"{key} = {_toml(value)}" for key, value in section.items()]
+        path.write_text("\n".join(lines))
+        return path
+
+    return write
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_toml(below)}" for key, below in value.items()) + " }"
+    return {True: "true", False: "false"}[value] if isinstance(value, bool) else repr(value).replace("'", '"')
+
+
+@pytest.fixture
+def open_trainer(corpus_folder: Path, small_recipe: Callable[..., Path], tmp_path: Path) -> Callable[..., Trainer]:
+    """Prepares a run of the small recipe in a folder of this name."""
+
+    def open_(
+        out: str,
+        *,
+        resume: bool = False,
+        time_limit: str | None = None,
+        tensorboard: bool = False,
+        device: str = "cpu",
+        **sections: dict[str, object],
+    ) -> Trainer:
+        request = TrainingRequest(
+            text=str(corpus_folder),
+            recipe=str(small_recipe(**sections)),
+            out=tmp_path / out,
+            device=device,
+            precision="fp32",
+            resume=resume,
+            time_limit=time_limit,
+            tensorboard=tensorboard,
+            cache_directory=tmp_path / "cache",
+        )
+        return prepare_training(request, Silent())
+
+    return open_
