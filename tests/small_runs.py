@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from recurlm.config import Recipe, parse_recipe
+from recurlm.config import Recipe
 from recurlm.progress import Silent
+from recurlm.recipe_files import parse_recipe
 from recurlm.training.loop import Trainer
 from recurlm.training.request import TrainingRequest
 from recurlm.training.setup import prepare_training

@@ -11,9 +11,10 @@ import safetensors.torch
 import torch
 
 import recurlm
-from recurlm.config import TextOptions, parse_recipe, recipe_toml
+from recurlm.config import TextOptions
 from recurlm.errors import RecurlmWarning
 from recurlm.progress import Silent
+from recurlm.recipe_files import parse_recipe, recipe_toml
 from recurlm.text.corpora import open_source
 from recurlm.text.store import prepare
 from recurlm.training.request import TrainingRequest

@@ -9,7 +9,8 @@ import torch
 
 import recurlm
 from recurlm.runs.folder import RunFolder
-from recurlm.config import Recipe, parse_recipe
+from recurlm.config import Recipe
+from recurlm.recipe_files import parse_recipe
 from recurlm.errors import InputError, UsageError
 from recurlm.runs.growth import extend_vocabulary
 from recurlm.models.initialisation import initialise

@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, InstanceOf, TypeAdapter, ValidationError
 
 from recurlm.capacity import machine_memory
-from recurlm.config import Recipe, parse_recorded_recipe
+from recurlm.config import Recipe
+from recurlm.recipe_files import parse_recorded_recipe
 from recurlm.documents import json_text, parse_json_object
 from recurlm.errors import CorruptFileError, InputError
 from recurlm.files import (
