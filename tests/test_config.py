@@ -155,12 +155,15 @@ def test_one_value_serves_all_layers_or_each_has_its_own():
         ({"cell": ["lstm"]}, "cell has 1 value, but hidden_sizes has 2 layers; give one for each"),
         ({"residual": [True] * 3}, "residual has 3 values, but hidden_sizes has 2 layers; give one for each"),
         ({"dropout": {"between": [0.1, 0.2]}}, "dropout.between has 2 values, but hidden_sizes has 2 layers; give 1"),
-        ({"residual": [False, True]}, "residual is true for layer 2, but its input has 4 numbers and its output 6"),
+        (
+            {"residual": [False, True]},
+            "residual is true for layer 2, but its input of size 4 cannot be added to its",
+        ),
         ({"cell": "qrnn", "qrnn": {"window": [2]}}, "qrnn.window has 1 value, but hidden_sizes has 2 layers"),
         ({"skip": True}, "skip adds the outputs of all layers, so all hidden_sizes must be equal"),
         (
             {"cell": "mogrifier", "mogrifier": {"rank": 4}},
-            "mogrifier.rank is 4, but layer 1 goes from 256 to 4 numbers; a low rank is below both",
+            "mogrifier.rank is 4, but layer 1 has sizes 256 and 4; a low rank is below both",
         ),
     ],
 )
@@ -172,9 +175,12 @@ def test_values_that_do_not_fit_the_layers_are_refused(values, message):
     ("values", "message"),
     [
         ({"cell": "gru", "input_gate": "capped"}, "input_gate belongs to cell = 'lstm' or 'mogrifier' or"),
-        ({"mogrifier": {"rounds": 3}}, "mogrifier belongs to cell = 'mogrifier', which no layer is"),
-        ({"qrnn": {"window": 1}}, "qrnn belongs to cell = 'qrnn', which no layer is"),
-        ({"skip": True, "residual": [False, True]}, "skip and residual both lead the lower layers past the upper ones"),
+        ({"mogrifier": {"rounds": 3}}, "mogrifier belongs to cell = 'mogrifier', which no layer has"),
+        ({"qrnn": {"window": 1}}, "qrnn belongs to cell = 'qrnn', which no layer has"),
+        (
+            {"skip": True, "residual": [False, True]},
+            "skip and residual both carry lower layers' outputs past upper",
+        ),
     ],
 )
 def test_options_that_would_do_nothing_are_refused(values, message):

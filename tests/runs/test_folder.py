@@ -8,8 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from recurlm.runs import folder as folder_module
 from recurlm import files as files_module
+from recurlm.config import ModelOptions, Recipe
+from recurlm.errors import CorruptFileError, InputError, UsageError
+from recurlm.files import write_whole
+from recurlm.models.language_model import LanguageModel
+from recurlm.plots.figure import save
+from recurlm.runs import folder as folder_module
 from recurlm.runs.folder import (
     CONFIG_FILE,
     MANIFEST_FILE,
@@ -18,11 +23,6 @@ from recurlm.runs.folder import (
     digest,
     sync_folder,
 )
-from recurlm.config import ModelOptions, Recipe
-from recurlm.errors import CorruptFileError, InputError, UsageError
-from recurlm.files import write_whole
-from recurlm.models.language_model import LanguageModel
-from recurlm.plots.figure import save
 from recurlm.tensor_files import tensor_bytes, tensors
 from recurlm.text.codec import TOKENIZER_FILE, VOCABULARY_FILE, Codec
 from recurlm.text.tokenization import BytePairs, Words

@@ -147,9 +147,7 @@ class ModelOptions(Section):
         )
         for name, asked, kinds in each:
             if asked and not set(kinds) & set(self.cells):
-                raise ValueError(
-                    f"{name} belongs to cell = {' or '.join(map(repr, kinds))}, but no layer has such a cell"
-                )
+                raise ValueError(f"{name} belongs to cell = {' or '.join(map(repr, kinds))}, which no layer has")
         return self
 
     @model_validator(mode="after")

@@ -14,7 +14,7 @@ class TextOptions(Section):
     order: Literal["frequency", "appearance"] = Field(
         "frequency",
         description="order of the ids: by falling frequency, or by first appearance as in `mx.rnn.encode_sentences`; "
-        "byte pairs keep the order of their merges",
+        "byte pairs have their own order",
     )
     minimum_count: Count = Field(
         1,

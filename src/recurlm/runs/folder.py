@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field, InstanceOf, TypeAdapter, Vali
 
 from recurlm.capacity import machine_memory
 from recurlm.config import Recipe
-from recurlm.recipe_files import parse_recorded_recipe
 from recurlm.documents import json_text, parse_json_object
 from recurlm.errors import CorruptFileError, InputError
 from recurlm.files import (
@@ -31,6 +30,7 @@ from recurlm.files import (
 )
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.memory_estimate import check_model_fits, model_shapes
+from recurlm.recipe_files import parse_recorded_recipe
 from recurlm.tensor_files import ITEM_BYTES, LARGEST_HEADER, check_shapes, finite_tensors, read_header
 from recurlm.text.codec import TOKENIZER_FILE, VOCABULARY_FILE, Codec
 from recurlm.text.recorded import RecordedCorpus
