@@ -10,13 +10,18 @@ import recurlm
 
 PACKAGE = Path(recurlm.__file__).parent
 GROUND_FLOOR = (
-    "errors",
     "version",
     "wording",
+    "errors",
     "terminal",
     "capacity",
     "documents",
+    "limits",
+    "file_errors",
+    "locks",
+    "partial_files",
     "files",
+    "streams",
     "tensor_files",
     "progress",
 )

@@ -20,8 +20,10 @@ import numpy as np
 
 from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError, InputError
-from recurlm.files import LONGEST_ENTRY, gunzipped, how_to_raise, new_content, opened, raised, raw_lines
+from recurlm.files import new_content, opened
+from recurlm.limits import LONGEST_ENTRY, how_to_raise, raised
 from recurlm.ngrams.model import SENTENCE_END, SENTENCE_START, Floats, NGramModel, NGramTable
+from recurlm.streams import gunzipped, raw_lines
 from recurlm.text.lines import decoded_lines, fields_of
 from recurlm.text.recorded import LearnedText
 from recurlm.text.vocabulary import EOS

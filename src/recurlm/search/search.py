@@ -14,7 +14,7 @@ from recurlm.config import Recipe
 from recurlm.documents import json_text, parse_json_object
 from recurlm.errors import CorruptFileError, InputError, RecurlmError, StoppedError, UsageError
 from recurlm.evaluation.perplexity import Perplexity
-from recurlm.files import read_bounded, refuse_link, shown_name, write_within
+from recurlm.files import read_bounded, refuse_link, write_within
 from recurlm.progress import Silent, Watcher, clock
 from recurlm.recipe_files import (
     apply_changes,
@@ -35,7 +35,7 @@ from recurlm.training.request import TrainingRequest, default_folder, new_config
 from recurlm.training.setup import prepare_training
 from recurlm.training.step import DivergedError
 from recurlm.training.stopping import StopRequest
-from recurlm.wording import counted
+from recurlm.wording import counted, shown_name
 
 SEARCH_FORMAT = "recurlm search 1"
 SEARCH_FILE = "search.json"
