@@ -1,4 +1,4 @@
-"""The commands of docs/recipes run as they stand, page by page, in a folder of their own."""
+"""Run the commands of every page in docs/how-to, each page in a folder of its own."""
 
 import os
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-FOLDER = Path(__file__).parent.parent / "docs" / "recipes"
+FOLDER = Path(__file__).parent.parent / "docs" / "how-to"
 PAGES = sorted(page for page in FOLDER.glob("*.md") if page.name != "README.md")
 COMMANDS = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SUBJECTS, PLACES = ("the cat", "a dog", "the old man", "my friend"), ("the house", "a garden", "the river", "this town")
