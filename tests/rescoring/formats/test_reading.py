@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from recurlm import files
+from recurlm import streams
 from recurlm.errors import CorruptFileError, InputError
 from recurlm.mxnet.vocabulary import read_vocabulary
 from recurlm.ngrams import arpa
@@ -108,7 +108,7 @@ def test_lines_and_files_have_limits(tmp_path, monkeypatch):
         with pytest.raises(InputError, match=r"list, line 2: longer than 1,048,576 bytes.*\n.*RECURLM_LIMITS"):
             read()
     packed = stored(tmp_path, gzip.compress(b"u a\n" * (1 << 20), 9), "zeros.gz")
-    monkeypatch.setattr(files, "FREE_EXPANSION", 1 << 20)
+    monkeypatch.setattr(streams, "FREE_EXPANSION", 1 << 20)
     with pytest.raises(InputError, match="times its own size"):
         read_nbest([packed], "mikolov")
     zeros = stored(tmp_path, gzip.compress(b" \n" * (1 << 20), 9), "zeros.gz")
