@@ -86,19 +86,16 @@ def evaluate(
         raise UsageError("--weight and --held-out belong to --with RUN or ARPA file")
     places = DataPlaces(data_directory, cache_directory, offline)
     if with_:
-        from recurlm.comparison.mixing import evaluate_mixture
+        from recurlm.comparison.mixing import MixtureTexts, evaluate_mixture
 
         if oov != "unk":
             raise UsageError("--with counts unknown words as <unk>; leave --oov out")
         mixture = evaluate_mixture(
             [run, *with_],
-            text,
-            split=split,
+            MixtureTexts(text, split, held_out, places),
             protocol=protocol,
             weight=weight or "auto",
-            held_out=held_out,
             device=resolve_device(device).type,
-            places=places,
         )
         if json:
             print_json(mixture.to_json())
