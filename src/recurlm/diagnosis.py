@@ -35,7 +35,7 @@ from recurlm.kernels.recurrent_sweep import LSTMPath, lstm_path
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
 from recurlm.text.corpora import default_cache_directory, local_file, named_corpora
-from recurlm.version import VERSION
+from recurlm.version import CODE_VERSION
 
 FEATURES = ("avx2", "avx512_f", "avx512_bf16", "amx_bf16")
 EXTRAS = {"tokenizers": "bpe", "optuna": "search", "tensorboard": "tensorboard"}
@@ -71,7 +71,7 @@ def diagnose(data_directory: Path | None, cache_directory: Path | None) -> dict[
 def _versions() -> dict[str, str]:
 
     return {
-        "recurlm": VERSION,
+        "recurlm": CODE_VERSION,
         "torch": str(torch.__version__),
         "numpy": np.__version__,
         "python": platform.python_version(),

@@ -28,7 +28,7 @@ from recurlm.text.batching import (
 )
 from recurlm.text.codec import EncodedText
 from recurlm.text.vocabulary import EOS_ID
-from recurlm.version import VERSION
+from recurlm.version import CODE_VERSION
 
 STATES = {"stream": "carried", "sentence": "zero", "mxnet": "zero"}
 """What each protocol does with the state at the end of a sentence."""
@@ -395,7 +395,7 @@ def _result(
     fields = {"tokens": tokens, "eos": eos, "state": state, "oov": f"at-most:{oov}" if text.oov_is_bound else oov}
     if text.part is not None:
         extra = extra | {"part": f"first:{text.part}"}
-    fields |= extra | {"text": f"sha256:{text.digest[:8]}", "recurlm": VERSION}
+    fields |= extra | {"text": f"sha256:{text.digest[:8]}", "recurlm": CODE_VERSION}
     if text.part is not None or (text.rule.kind == "skip" and text.oov):
         characters = None
     known = None if text.missing is None else (tally.known_nats, tally.known_tokens)
