@@ -23,6 +23,7 @@ from recurlm.rescoring.formats.text_lists import read_references
 from recurlm.rescoring.word_errors import word_errors
 from recurlm.text.corpora import open_text
 from recurlm.text.lines import words_of
+from recurlm.text.places import DataPlaces
 from recurlm.text.vocabulary import EOS, Vocabulary
 
 JOB = "readers"
@@ -38,7 +39,7 @@ Reader = Callable[[Path], object]
 def measure(options: Options) -> Result:
     """Processor time, sizes in turn, which other programs do not change much; the best of several readings counts."""
     base, repeats = options.pick((1 << 20, 5), (1 << 18, 3), (1 << 13, 1))
-    rows, checks, raw = [], [], {}
+    rows, checks = [], []
     with tempfile.TemporaryDirectory() as name:
         for reader, (suffix, make, read) in READERS.items():
             paths = [Path(name, f"{reader}-{times}{suffix}") for times in TIMES]
@@ -55,8 +56,7 @@ def measure(options: Options) -> Result:
             ]
             largest = max(speeds) / min(speeds)
             checks.append(Check(f"{reader}: linear", largest <= TOLERATED, {"slowest by fastest": round(largest, 2)}))
-            raw[reader] = {"bytes": sizes, "seconds": seconds}
-    return Result(JOB, f"{base:,} bytes and 2, 4, 8 times as many, best of {repeats}", rows, tuple(checks), raw)
+    return Result(JOB, f"{base:,} bytes and 2, 4, 8 times as many, best of {repeats}", rows, tuple(checks))
 
 
 def _seconds(read: Reader, path: Path) -> float:
@@ -129,7 +129,7 @@ def _write_params(path: Path, size: int) -> None:
 
 def _read_lines(path: Path) -> None:
     with tempfile.TemporaryDirectory() as cache:
-        for line in open_text(path, cache_directory=Path(cache)).lines():
+        for line in open_text(path, DataPlaces(cache_directory=Path(cache))).lines():
             words_of(line)
 
 
