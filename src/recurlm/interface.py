@@ -24,23 +24,26 @@ from recurlm.evaluation.adaptation import (
     TUNING_TOKENS,
     Adaptation,
     Adapted,
+    TuningText,
     adapted_perplexity,
     gathered_roots,
     refuse_test,
-    tune,
+    tune_adaptation,
 )
 from recurlm.evaluation.dynamic import DynamicRMS
-from recurlm.evaluation.perplexity import Perplexity, Tick, given_buckets, perplexity
+from recurlm.evaluation.perplexity import Perplexity, Tick
+from recurlm.evaluation.protocols import ProtocolOptions, given_buckets, perplexity
 from recurlm.generation.beam_search import BeamOptions, beam_search
 from recurlm.generation.endings import Ending, GrowingSample, GrowingText, collect
 from recurlm.generation.sampling import SamplingOptions, check_samples_fit, prompt_logprob, sample, summed_logprobs
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.memory import State, check_state, initial_state, model_digest, read
+from recurlm.rescoring.combination import Combination
 from recurlm.rescoring.nbest import NBestList
-from recurlm.rescoring.rescoring import Combination, RescoredList, rescore
+from recurlm.rescoring.rescorer import RescoredList, rescore
 from recurlm.runs.opening import open_model
+from recurlm.scoring.scorer import Scorer, ScoringOptions
 from recurlm.scoring.scores import LineScore
-from recurlm.scoring.scoring import Scorer, ScoringOptions
 from recurlm.text.codec import Codec, EncodedText
 from recurlm.text.corpora import open_part
 from recurlm.text.places import DataPlaces, FormerPlaces, given_places
@@ -124,8 +127,7 @@ class Model:
             self.network,
             self.codec.encode(measured, rule),
             protocol,
-            buckets=given_buckets(self.recipe.batches),
-            full_batches=full_batches,
+            ProtocolOptions(buckets=given_buckets(self.recipe.batches), full_batches=full_batches),
             tick=tick,
         )
         return result.seen_by(SEEN) if self.learned_from(measured) else result
@@ -155,8 +157,8 @@ class Model:
             roots = gathered_roots(self.network, self._encoded("train", places), options, tick=tick)
         tuning = None
         if tune_on is not None:
-            chosen_by = self._encoded(tune_on, places)
-            tuning = tune(self.network, chosen_by, options, tune_on, roots=roots, tokens=tuning_tokens, tick=tick)
+            chosen_by = TuningText(self._encoded(tune_on, places), tune_on, tuning_tokens)
+            tuning = tune_adaptation(self.network, chosen_by, options, roots=roots, tick=tick)
             options = tuning.best
         measured = self._text(text, split, places)
         encoded = self.codec.encode(measured)

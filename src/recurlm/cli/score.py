@@ -19,7 +19,7 @@ from recurlm.cli.console import (
 )
 
 if TYPE_CHECKING:
-    from recurlm.scoring.scoring import Scorer
+    from recurlm.scoring.scorer import Scorer
 
 
 def score(
@@ -74,7 +74,7 @@ def score(
     from recurlm.models.memory import State
     from recurlm.progress import open_watcher
     from recurlm.scoring.formats import open_writer
-    from recurlm.scoring.scoring import scoring_options
+    from recurlm.scoring.scorer import scoring_options
     from recurlm.streams import raw_lines
     from recurlm.text.corpora import open_text
     from recurlm.text.lines import decoded_lines
