@@ -13,7 +13,7 @@ PLACE = Path("x.safetensors")
 
 
 def file_with(header: dict | bytes, size: int = 0) -> bytes:
-    """A file with this header and so many bytes of tensors."""
+    """A file with this header and this number of tensor bytes."""
     content = header if isinstance(header, bytes) else json.dumps(header).encode()
     return struct.pack("<Q", len(content)) + content + bytes(size)
 
