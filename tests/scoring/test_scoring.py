@@ -8,7 +8,7 @@ import torch
 
 from recurlm.config import ModelOptions, UniformInitialisation
 from recurlm.errors import InputError, UsageError
-from recurlm.evaluation.perplexity import sentence_perplexity
+from recurlm.evaluation.protocols import sentence_perplexity
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.memory import initial_state, read

@@ -74,7 +74,7 @@ def evaluate(
     """
     from recurlm.devices import resolve_device
     from recurlm.errors import UsageError
-    from recurlm.evaluation.perplexity import check_protocol
+    from recurlm.evaluation.protocols import check_protocol
     from recurlm.interface import load
     from recurlm.text.places import DataPlaces
     from recurlm.text.unknown import UnknownRule

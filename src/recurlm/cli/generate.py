@@ -21,7 +21,7 @@ from recurlm.cli.console import (
 )
 
 if TYPE_CHECKING:
-    from recurlm.interface import Generation
+    from recurlm.generation.text_generator import Generation
 
 
 def generate(

@@ -17,6 +17,7 @@ from torch import Tensor
 from recurlm.kernels.matrix_product import matrix_product, product_type
 from recurlm.kernels.native import call, has_bfloat16_tiles, with_slack
 from recurlm.kernels.softmax_loss import masked_softmax_loss, softmax_loss
+from recurlm.kernels.torch_private import graph_is_kept
 
 CHUNK_BYTES = 24 << 20
 BLOCK_ELEMENTS = 1 << 23
@@ -170,7 +171,7 @@ class _TiledLoss(torch.autograd.Function):
 
 def scaled_gradients(ctx: Any, grad_total: Tensor) -> tuple[Tensor | None, ...]:
     """The gradients that forward saved, each or None, times that of the total; in place unless wanted again."""
-    scale = torch.mul if _graph_is_kept() else Tensor.mul_
+    scale = torch.mul if graph_is_kept() else Tensor.mul_
     return tuple(None if gradient is None else scale(gradient, grad_total) for gradient in ctx.saved_tensors)
 
 
@@ -209,9 +210,3 @@ def _grad_input(error: Tensor, weight: Tensor, blocks: list[slice], wide: torch.
     for block in blocks:
         total += matrix_product(error[:, block], weight[block].to(error.dtype))
     return total
-
-
-def _graph_is_kept() -> bool:
-    """Whether this backward pass may come again; where torch does not tell, it may."""
-    told = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True)
-    return bool(told())

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from recurlm.devices import bf16_is_fast, prefers_onednn_products
+from recurlm.kernels.torch_private import onednn_linear
 
 
 def matrix_product(a: Tensor, b: Tensor) -> Tensor:
@@ -30,8 +31,7 @@ def product_type(operand: Tensor) -> torch.dtype:
 
 
 def _onednn(input: Tensor, weight: Tensor) -> Tensor:
-    linear = torch.ops.mkldnn._linear_pointwise
-    return linear(_dense(input), _dense(weight), None, "none", [], "")  # type: ignore[no-any-return]
+    return onednn_linear(_dense(input), _dense(weight))
 
 
 def _dense(matrix: Tensor) -> Tensor:

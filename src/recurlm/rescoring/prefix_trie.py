@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recurlm.evaluation.perplexity import losses_of
 from recurlm.evaluation.shapes import rounded_up
+from recurlm.evaluation.token_losses import losses_of
 from recurlm.kernels.linear_cross_entropy import linear_cross_entropy
 from recurlm.models.language_model import LanguageModel, evaluating
 from recurlm.models.outputs import Softmax
