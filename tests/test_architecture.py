@@ -10,19 +10,25 @@ import recurlm
 
 PACKAGE = Path(recurlm.__file__).parent
 GROUND_FLOOR = (
-    "errors",
     "version",
     "wording",
+    "errors",
     "terminal",
     "capacity",
     "documents",
+    "limits",
+    "file_errors",
+    "locks",
+    "partial_files",
     "files",
+    "streams",
     "tensor_files",
     "progress",
 )
 """Single files; each imports only those before it."""
 ROOMS = (
-    {"config", "devices"},
+    {"config"},
+    {"recipe_files", "devices"},
     {"kernels", "text"},
     {"models", "ngrams"},
     {"runs", "evaluation"},
@@ -178,8 +184,8 @@ OTHER_JOBS = (
     "recurlm.mxnet",
     "recurlm.plots",
 )
-MOST_MODULES_OF_SCORE = 70
-"""Modules outside `recurlm.cli` that `score` may load; it loads 57."""
+MOST_MODULES_OF_SCORE = 80
+"""Modules outside `recurlm.cli` that `score` may load; today it loads 75."""
 
 
 def test_score_loads_the_room_of_its_job_alone():
@@ -194,6 +200,6 @@ print(*(name for name in sys.modules if name.partition(".")[0] == "recurlm"), se
     done = subprocess.run(command, input="the red fruit\n", capture_output=True, text=True, timeout=120, check=True)
     scores, *loaded = done.stdout.splitlines()
     assert "fruit" in scores
-    assert "recurlm.scoring.scoring" in loaded
+    assert "recurlm.scoring.scorer" in loaded
     assert not [name for name in loaded if f"{name}.".startswith(tuple(f"{other}." for other in OTHER_JOBS))]
     assert len([name for name in loaded if not name.startswith("recurlm.cli")]) <= MOST_MODULES_OF_SCORE

@@ -15,7 +15,7 @@ from recurlm.interface import Model
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.memory import State
-from recurlm.scoring.scoring import ScoringOptions
+from recurlm.scoring.scorer import ScoringOptions
 from recurlm.text.codec import Codec
 from recurlm.text.places import DataPlaces
 from recurlm.text.tokenization import Words

@@ -34,10 +34,11 @@ if TYPE_CHECKING:
     from recurlm.generation.text_generator import Generation
     from recurlm.models.language_model import LanguageModel
     from recurlm.models.memory import State
+    from recurlm.rescoring.combination import Combination
     from recurlm.rescoring.nbest import NBestList
-    from recurlm.rescoring.rescoring import Combination, RescoredList
+    from recurlm.rescoring.rescorer import RescoredList
+    from recurlm.scoring.scorer import Scorer, ScoringOptions
     from recurlm.scoring.scores import LineScore
-    from recurlm.scoring.scoring import Scorer, ScoringOptions
     from recurlm.text.codec import Codec, EncodedText
     from recurlm.text.recorded import RecordedCorpus
     from recurlm.text.sources import Text
@@ -235,7 +236,7 @@ class Model:
         Raises InputError for a state of another model.
         """
         from recurlm.devices import resolve_precision
-        from recurlm.scoring.scoring import Scorer, ScoringOptions
+        from recurlm.scoring.scorer import Scorer, ScoringOptions
 
         options = options or ScoringOptions()
         options = replace(options, precision=resolve_precision(options.precision, self.network.device))
@@ -245,7 +246,7 @@ class Model:
         self, lists: Iterable[NBestList], combination: Combination, *, carry: bool = False, oov: str = "unk"
     ) -> Iterator[RescoredList]:
         """N-best lists with their scores, one after another; with `carry` each is read after the best ones before."""
-        from recurlm.rescoring.rescoring import rescore
+        from recurlm.rescoring.rescorer import rescore
         from recurlm.text.unknown import UnknownRule
 
         return rescore(self.network, self.codec, lists, combination, carry=carry, rule=UnknownRule.parse(oov))

@@ -25,7 +25,7 @@ from recurlm.models import outputs
 from recurlm.models.cells import CELLS, Cell
 from recurlm.models.stepping import open_stepper
 from recurlm.progress import Silent
-from recurlm.scoring.scoring import ScoringOptions
+from recurlm.scoring.scorer import ScoringOptions
 from recurlm.text.places import DataPlaces
 from recurlm.text.vocabulary import EOS_ID
 from recurlm.training.request import TrainingRequest

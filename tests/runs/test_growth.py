@@ -8,10 +8,11 @@ import pytest
 import torch
 
 import recurlm
-from recurlm.config import Recipe, parse_recipe
+from recurlm.config import Recipe
 from recurlm.errors import InputError, UsageError
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
+from recurlm.recipe_files import parse_recipe
 from recurlm.runs.config import RunConfig
 from recurlm.runs.folder import RunFolder
 from recurlm.runs.growth import extend_vocabulary

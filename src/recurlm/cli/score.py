@@ -19,7 +19,7 @@ from recurlm.cli.console import (
 )
 
 if TYPE_CHECKING:
-    from recurlm.scoring.scoring import Scorer
+    from recurlm.scoring.scorer import Scorer
 
 
 def score(
@@ -69,12 +69,13 @@ def score(
     """
     from recurlm.devices import keep_freed_memory, resolve_device, slower_than_fp32
     from recurlm.errors import UsageError
-    from recurlm.files import check_output, raw_lines
+    from recurlm.files import check_output
     from recurlm.interface import load
     from recurlm.models.memory import State
     from recurlm.progress import open_watcher
     from recurlm.scoring.formats import open_writer
-    from recurlm.scoring.scoring import scoring_options
+    from recurlm.scoring.scorer import scoring_options
+    from recurlm.streams import raw_lines
     from recurlm.text.corpora import open_text
     from recurlm.text.lines import decoded_lines
     from recurlm.text.places import DataPlaces

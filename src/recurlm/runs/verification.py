@@ -10,7 +10,7 @@ from typing import Any, Literal
 from recurlm.capacity import machine_memory
 from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError, DownloadError, InputError, RecurlmError
-from recurlm.files import opened, raw_lines
+from recurlm.files import opened
 from recurlm.runs.folder import (
     CHECKPOINTS_FOLDER,
     CONFIG_FILE,
@@ -20,6 +20,7 @@ from recurlm.runs.folder import (
     RunFolder,
     read_checkpoint,
 )
+from recurlm.streams import raw_lines
 from recurlm.tensor_files import finite_tensors
 from recurlm.text.codec import TOKENIZER_FILE, VOCABULARY_FILE
 from recurlm.text.places import DataPlaces

@@ -13,22 +13,15 @@ from typing import Any, BinaryIO
 
 from recurlm.documents import parse_toml
 from recurlm.errors import CorruptFileError, InputError
-from recurlm.files import (
-    LARGEST_EXPANDED,
-    bounded,
-    digest_of,
-    gunzipped,
-    keep,
-    opened,
-    read_bounded,
-    shown_name,
-    temporary_file,
-    write_within,
-)
+from recurlm.files import digest_of, opened, read_bounded, write_within
+from recurlm.limits import LARGEST_EXPANDED
+from recurlm.partial_files import keep, temporary_file
+from recurlm.streams import bounded, gunzipped
 from recurlm.text.download import download, matches
 from recurlm.text.places import DATA_VARIABLE, DataPlaces
 from recurlm.text.python_docs import python_docs
 from recurlm.text.sources import BLOCK_BYTES, Corpus, Text, cut, whole_text
+from recurlm.wording import shown_name
 
 EMBEDDED = "python-docs"
 STANDARD_INPUT = "standard-input"

@@ -8,8 +8,10 @@ from typing import Any
 
 import torch
 
-from recurlm.config import (
-    Recipe,
+from recurlm.config import Recipe
+from recurlm.devices import resolve_device, resolve_precision
+from recurlm.errors import InputError, UsageError
+from recurlm.recipe_files import (
     apply_changes,
     changed_key,
     differing_keys,
@@ -17,14 +19,11 @@ from recurlm.config import (
     parse_recipe,
     parse_recorded_recipe,
 )
-from recurlm.devices import resolve_device, resolve_precision
-from recurlm.errors import InputError, UsageError
-from recurlm.files import shown_name
 from recurlm.runs.config import CONFIG_KEYS, RunConfig, Start
 from recurlm.runs.folder import MODEL_FILE, RunFolder, digest
 from recurlm.text.corpora import STANDARD_INPUT, is_read_once, named_corpora
 from recurlm.text.places import DataPlaces
-from recurlm.wording import counted
+from recurlm.wording import counted, shown_name
 
 DESCRIPTIVE_KEYS = ("description", "source", "result", "corpus")
 """What a recipe says about itself, which decides nothing in a run that has its text."""
