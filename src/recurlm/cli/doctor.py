@@ -15,7 +15,7 @@ def doctor(
 ) -> None:
     """Check this machine.
 
-    Versions, devices, processor features, fast paths, folders, and a self-test of a few seconds.
+    Prints versions, devices, processor features, fast paths and folders, and runs a self-test of a few seconds.
     """
     from recurlm.diagnosis import diagnose
     from recurlm.text.places import DataPlaces

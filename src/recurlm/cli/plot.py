@@ -12,9 +12,7 @@ if TYPE_CHECKING:
 
 
 def plot(
-    runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Run folders; several are drawn into one picture.")
-    ],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders; several share one picture.")],
     out: Annotated[
         Path | None,
         typer.Option(
@@ -27,10 +25,7 @@ def plot(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw training curves.
-
-    Perplexity, learning rate and speed, of one run or several.
-    """
+    """Draw training curves: perplexity, learning rate and speed of one or several runs."""
     from recurlm.plots.figure import format_of, save
     from recurlm.plots.training import RunLog, training_picture, write_training_pictures
     from recurlm.runs.folder import RunFolder
