@@ -25,7 +25,10 @@ def plot(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw training curves: perplexity, learning rate and speed of one or several runs."""
+    """Draw training curves of one or several runs.
+
+    The curves are perplexity, learning rate and speed.
+    """
     from recurlm.plots.figure import format_of, save
     from recurlm.plots.training import RunLog, training_picture, write_training_pictures
     from recurlm.runs.folder import RunFolder
