@@ -1,0 +1,1 @@
+"""Run folders: what a run is, its files, its model."""
