@@ -272,7 +272,7 @@ def test_a_checkpoint_of_another_model_is_refused(recurlm, tmp_path, name):
     folder = run / "checkpoints" / "step-00000014"
     files = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "manifest.json"}
     strange = {"0.x": torch.ones(3), "layer.0.0": torch.ones(3)}
-    RunFolder(run).save_checkpoint(15, files | {f"{name}.safetensors": tensor_bytes(strange)})
+    RunFolder(run).checkpoints.save(15, files | {f"{name}.safetensors": tensor_bytes(strange)})
     done = recurlm("train", "--out", run, "--resume", "-q")
     assert done.code == 4
     assert "does not fit" in done.err or "another model's" in done.err

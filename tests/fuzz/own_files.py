@@ -24,8 +24,9 @@ from recurlm.errors import CorruptFileError, RecurlmError, RecurlmWarning
 from recurlm.models.language_model import LanguageModel
 from recurlm.mxnet.importing import import_model
 from recurlm.plots.training import RunLog, read_metrics
+from recurlm.runs.checkpoints import read_checkpoint
 from recurlm.runs.computation import changed_computation
-from recurlm.runs.folder import RunFolder, read_checkpoint
+from recurlm.runs.folder import RunFolder
 from recurlm.runs.verification import verify
 from recurlm.search.search import SEARCH_FILE, _resumed_recipe
 from recurlm.search.search_space import parse_variation

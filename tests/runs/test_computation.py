@@ -9,10 +9,10 @@ import torch
 
 from recurlm.errors import StoppedError
 from recurlm.kernels.native import native_digest
+from recurlm.progress import Silent
 from recurlm.runs import computation as module
 from recurlm.runs.computation import changed_computation, computation
 from recurlm.training.loop import Trainer
-from recurlm.progress import Silent
 from recurlm.training.request import TrainingRequest
 from recurlm.training.setup import prepare_training
 from recurlm.training.stopping import StopRequest

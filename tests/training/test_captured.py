@@ -349,7 +349,7 @@ def test_a_loss_that_is_no_number_is_told_with_its_step_before_anything_is_saved
     trainer._step = poisoned  # type: ignore[method-assign]
     with pytest.raises(DivergedError, match=r"loss is nan at step 41;.*\n.*learning_rate"):
         trainer.fit(StopRequest())
-    files = trainer.folder.latest_checkpoint()
+    files = trainer.folder.checkpoints.latest()
     if saved is not None:
         assert files is not None
         assert json.loads(files["counters.json"])["step"] == saved

@@ -195,7 +195,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(open_
     trainer._step = poisoned  # type: ignore[method-assign]
     with pytest.raises(DivergedError, match=r"loss is nan at step 41.*\n.*learning_rate"):
         trainer.fit(StopRequest())
-    files = trainer.folder.latest_checkpoint()
+    files = trainer.folder.checkpoints.latest()
     assert files is not None
     assert json.loads(files["counters.json"])["step"] == 40
     resumed = open_trainer("run", resume=True, training={"epochs": 3, "checkpoint_seconds": 1e-6})

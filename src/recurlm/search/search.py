@@ -185,7 +185,7 @@ class Search:
             write_within(self.folder, BEST_FILE, recipe_toml(self._best_recipe(trial)).encode())
         self.study.save()
         if trial.state != "unfinished":
-            RunFolder(self._place(trial)).discard_checkpoints()
+            RunFolder(self._place(trial)).checkpoints.discard()
 
     def _objective(self, watcher: Watcher) -> Objective:
         def train(trial: Trial, judge: AfterValidation, stop: StopRequest) -> Result:

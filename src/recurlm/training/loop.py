@@ -397,13 +397,13 @@ class Trainer:
         }
         if self.average is not None:
             files["average.safetensors"] = tensor_bytes(self.average.tensors())
-        self.folder.save_checkpoint(self.counters.step, files)
+        self.folder.checkpoints.save(self.counters.step, files)
         self._saved = now()
 
     def _resume(self) -> bool:
         """Go on from the newest checkpoint; returns whether there is one."""
         self.folder.discard_unfinished()
-        files = self.folder.latest_checkpoint(self.watcher.warn)
+        files = self.folder.checkpoints.latest(self.watcher.warn)
         if files is None:
             return False
         try:

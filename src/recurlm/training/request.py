@@ -21,7 +21,8 @@ from recurlm.devices import resolve_device, resolve_precision
 from recurlm.errors import InputError, UsageError
 from recurlm.files import shown_name
 from recurlm.runs.config import CONFIG_KEYS, RunConfig, Start
-from recurlm.runs.folder import MODEL_FILE, RunFolder, digest
+from recurlm.runs.folder import MODEL_FILE, RunFolder
+from recurlm.runs.manifest import digest
 from recurlm.text.corpora import STANDARD_INPUT, is_read_once, named_corpora
 from recurlm.wording import counted
 

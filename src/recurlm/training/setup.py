@@ -16,7 +16,8 @@ from recurlm.models.outputs import sample_size
 from recurlm.progress import Watcher, duration
 from recurlm.runs.computation import changed_computation
 from recurlm.runs.config import RunConfig, Start
-from recurlm.runs.folder import MODEL_FILE, RunFolder, digest
+from recurlm.runs.folder import MODEL_FILE, RunFolder
+from recurlm.runs.manifest import digest
 from recurlm.tensor_files import tensors
 from recurlm.text.batching import BatchSource, open_batches
 from recurlm.text.codec import EncodedText
@@ -58,7 +59,7 @@ def prepare_training(
     model = LanguageModel(config.recipe.model, len(corpus.codec.vocabulary))
     if config.start is None:
         initialise(model, config.recipe.initialisation)
-    elif not folder.has_checkpoint():
+    elif not folder.checkpoints.folders:
         _load_start(model, config.start)
     model.to(torch.device(config.device))
     with ExitStack() as claim:
