@@ -22,6 +22,7 @@ from recurlm.models.language_model import LanguageModel
 from recurlm.text.batching import IGNORED, Batch, open_batches
 from recurlm.text.codec import Codec, EncodedText
 from recurlm.text.corpora import open_source
+from recurlm.text.places import DataPlaces
 from recurlm.text.sources import Corpus
 from recurlm.text.store import PreparedCorpus, prepare
 
@@ -158,7 +159,7 @@ def open_text(options: Options) -> BenchmarkText:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if data and (Path(data) / "ptb" / "ptb.train.txt").is_file() and options.size != "tiny":
-            name, source = "Penn Treebank", open_source("ptb", data_directory=Path(data), offline=True)
+            name, source = "Penn Treebank", open_source("ptb", DataPlaces(data_directory=Path(data), offline=True))
         else:
             name, source = "a made text (Zipf's word frequencies)", _made_corpus(folder, options)
         prepared = prepare(source, recipe.text, folder / "cache")

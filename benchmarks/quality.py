@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import shutil
 import sys
 import threading
@@ -79,7 +78,6 @@ def _train(plan: Plan, seed: int, stop: StopRequest) -> Figures:
         device=plan.device,
         resume=True,
         time_limit=f"{plan.seconds:g}s",
-        data_directory=_data_directory(),
     )
     watcher = open_watcher()
     try:
@@ -99,7 +97,6 @@ def _adapt(plan: Plan, seed: int, method: str, stop: StopRequest) -> Figures:
         METHODS[method](),
         tune_on="valid",
         tuning_tokens=100 if plan.tiny else TUNING_TOKENS,
-        data_directory=_data_directory(),
         tick=tick,
     )
     return adapted.to_json()
@@ -110,11 +107,6 @@ def forget_checkpoints(run: Path, *, kept: int) -> None:
     checkpoints = sorted(run.glob("checkpoints/step-*"))
     for checkpoint in checkpoints[: len(checkpoints) - kept]:
         shutil.rmtree(checkpoint)
-
-
-def _data_directory() -> Path | None:
-    directory = os.environ.get("RECURLM_DATA_DIR")
-    return Path(directory) if directory else None
 
 
 def _toy_sizes(recipe: str) -> tuple[str, ...]:

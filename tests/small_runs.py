@@ -8,6 +8,7 @@ import pytest
 
 from recurlm.config import Recipe, parse_recipe
 from recurlm.progress import Silent
+from recurlm.text.places import DataPlaces
 from recurlm.training.loop import Trainer
 from recurlm.training.request import TrainingRequest
 from recurlm.training.setup import prepare_training
@@ -85,7 +86,7 @@ def open_trainer(corpus_folder: Path, small_recipe: Callable[..., Path], tmp_pat
             resume=resume,
             time_limit=time_limit,
             tensorboard=tensorboard,
-            cache_directory=tmp_path / "cache",
+            places=DataPlaces(cache_directory=tmp_path / "cache"),
         )
         return prepare_training(request, Silent())
 

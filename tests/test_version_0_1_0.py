@@ -15,6 +15,7 @@ from recurlm.config import TextOptions, parse_recipe, recipe_toml
 from recurlm.errors import RecurlmWarning
 from recurlm.progress import Silent
 from recurlm.text.corpora import open_source
+from recurlm.text.places import DataPlaces
 from recurlm.text.store import prepare
 from recurlm.training.request import TrainingRequest
 from recurlm.training.setup import prepare_training
@@ -82,7 +83,7 @@ def test_a_run_stopped_in_the_middle_of_an_epoch_ends_as_an_undisturbed_one(tmp_
     run = copied_run("stopped", tmp_path)
     counters = json.loads(next(run.glob("checkpoints/step-*/counters.json")).read_text())
     assert counters["index"] > 0
-    request = TrainingRequest(out=run, resume=True, cache_directory=tmp_path / "cache", offline=True)
+    request = TrainingRequest(out=run, resume=True, places=DataPlaces(cache_directory=tmp_path / "cache", offline=True))
     heard: list[str] = []
     watcher = Silent()
     watcher.say = heard.append  # type: ignore[method-assign]
@@ -107,8 +108,7 @@ def test_a_run_repeats_with_the_recipe_that_it_kept(tmp_path: Path) -> None:
         seed=config["seed"],
         device=config["device"],
         precision=config["precision"],
-        cache_directory=tmp_path / "cache",
-        offline=True,
+        places=DataPlaces(cache_directory=tmp_path / "cache", offline=True),
     )
     with StopRequest() as stop:
         result = prepare_training(request, Silent()).fit(stop)

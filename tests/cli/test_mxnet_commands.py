@@ -30,7 +30,8 @@ def imported(recurlm: Command, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def test_mxnet_is_not_here() -> None:
-    assert importlib.util.find_spec("mxnet") is None
+    found = importlib.util.find_spec("mxnet")
+    assert found is None or found.origin is None  # the folder tests/mxnet is no package with code
 
 
 def test_every_command_takes_an_imported_run(recurlm: Command, imported: Path, tmp_path: Path) -> None:

@@ -77,6 +77,7 @@ def score(
     from recurlm.scoring.scoring import scoring_options
     from recurlm.text.corpora import open_text
     from recurlm.text.lines import decoded_lines
+    from recurlm.text.places import DataPlaces
 
     if json and format not in (None, "jsonl"):
         raise UsageError(f"--json is --format jsonl; leave out one of it and --format {format}")
@@ -102,7 +103,7 @@ def score(
     elif _is_empty(Path(file)):
         lines, size, digest, seen = iter(()), 0, "", False
     else:
-        text = open_text(file, cache_directory=cache_directory)
+        text = open_text(file, DataPlaces(cache_directory=cache_directory))
         model.warn_if_altered(text, file)
         lines, size, digest, seen = text.lines(), text.size, text.sha256, model.learned_from(text)
     watcher = open_watcher(quiet=sys.stdout.isatty())

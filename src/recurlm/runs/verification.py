@@ -16,6 +16,7 @@ from recurlm.runs.folder import CONFIG_FILE, METRICS_FILE, MODEL_FILE, RunFolder
 from recurlm.runs.manifest import MANIFEST_FILE
 from recurlm.tensor_files import finite_tensors
 from recurlm.text.codec import TOKENIZER_FILE, VOCABULARY_FILE
+from recurlm.text.places import DataPlaces
 
 State = Literal["whole", "damaged", "absent", "left over"]
 
@@ -57,13 +58,14 @@ class Verification:
         return {"run": str(self.run), "whole": not self.damaged, "findings": list(map(asdict, self.findings))}
 
 
-def verify(folder: RunFolder, **places: Any) -> Verification:
-    """Verifies a run folder, without the network. `places` are the places of `open_source`.
+def verify(folder: RunFolder, places: DataPlaces | None = None) -> Verification:
+    """Verifies a run folder, without the network. `places` say where the texts of the run are searched.
 
     Raises InputError if the folder holds no run.
     """
     if not folder.path.is_dir() or not (folder.path / CONFIG_FILE).exists():
         raise InputError(f"{folder.path}: not a run folder (no {CONFIG_FILE})")
+    places = replace(places or DataPlaces.from_environment(), offline=True)
     findings = [*_files(folder), *_checkpoints(folder), *_texts(folder, places), *_left_over(folder)]
     return Verification(folder.path, tuple(findings))
 
@@ -152,7 +154,7 @@ def _checkpoints(folder: RunFolder) -> Iterator[Finding]:
         yield replace(finding, advice=advice) if finding.state == "damaged" else finding
 
 
-def _texts(folder: RunFolder, places: dict[str, Any]) -> Iterator[Finding]:
+def _texts(folder: RunFolder, places: DataPlaces) -> Iterator[Finding]:
     try:
         corpus = folder.corpus()
     except RecurlmError:
@@ -160,7 +162,7 @@ def _texts(folder: RunFolder, places: dict[str, Any]) -> Iterator[Finding]:
     for split in corpus.splits:
         name = f"{split} text of {corpus.source}"
         try:
-            corpus.part(split, **{**places, "offline": True})
+            corpus.part(split, places)
         except CorruptFileError as error:
             advice = "the model is not affected; --resume, and eval and adapt without a text, refuse until it is back"
             yield Finding(name, "damaged", str(error), advice)

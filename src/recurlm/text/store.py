@@ -53,7 +53,7 @@ class PreparedCorpus:
 def prepare(
     corpus: Corpus,
     options: TextOptions,
-    cache_directory: Path,
+    cache: Path,
     report: Report | None = None,
     codec: Codec | None = None,
 ) -> PreparedCorpus:
@@ -63,8 +63,8 @@ def prepare(
     words get provisional ids by first appearance, and are renumbered when their counts are known. With `codec`
     nothing is built: every split is encoded with it.
     """
-    remove_abandoned(cache_directory)
-    folder = cache_directory / "prepared" / _key(corpus, options, codec)
+    remove_abandoned(cache)
+    folder = cache / "prepared" / _key(corpus, options, codec)
     if folder.exists() or folder.is_symlink():
         try:
             return _read(corpus.name, folder)

@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from recurlm.runs.config import CONFIG_KEYS, RunConfig, Start
 from recurlm.runs.folder import MODEL_FILE, RunFolder
 from recurlm.runs.manifest import digest
 from recurlm.text.corpora import STANDARD_INPUT, is_read_once, named_corpora
+from recurlm.text.places import DataPlaces
 from recurlm.wording import counted
 
 DESCRIPTIVE_KEYS = ("description", "source", "result", "corpus")
@@ -34,8 +35,9 @@ DESCRIPTIVE_KEYS = ("description", "source", "result", "corpus")
 class TrainingRequest:
     """What the command line or a notebook asks for; None means the recipe's or the program's own choice.
 
-    without_test: leave the corpus's test text unread · began: when the process began, by `time.monotonic`; the time
-    limit counts from then, or from the call where it is None.
+    places: where texts are looked for and kept; without it the environment says · without_test: leave the corpus's
+    test text unread · began: when the process began, by `time.monotonic`; the time limit counts from then, or from
+    the call where it is None.
     """
 
     text: str | None = None
@@ -49,9 +51,7 @@ class TrainingRequest:
     resume: bool = False
     time_limit: str | None = None
     tensorboard: bool = False
-    data_directory: Path | None = None
-    cache_directory: Path | None = None
-    offline: bool = False
+    places: DataPlaces = field(default_factory=DataPlaces.from_environment)
     without_test: bool = False
     began: float | None = None
 
