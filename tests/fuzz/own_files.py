@@ -38,11 +38,12 @@ from recurlm.text.sources import Corpus
 from recurlm.text.store import _digest_of, _read, prepare
 from recurlm.text.tokenization import BytePairs
 from recurlm.text.vocabulary import EOS, Vocabulary
+from recurlm.training.checkpointing import restore_random_state, state_from_tensors
 from recurlm.training.counters import Counters
 from recurlm.training.journal import Journal
-from recurlm.training.loop import _restore_random_state, _state_from_tensors
+from recurlm.training.opening import open_run
 from recurlm.training.optimizers import build_optimizer, restore_optimizer
-from recurlm.training.request import TrainingRequest, open_run
+from recurlm.training.request import TrainingRequest
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 OLD = FIXTURES / "0.1.0"
@@ -250,8 +251,8 @@ def _check_carried_state(content: bytes, folder: Path) -> None:
     place = _copied_checkpoint(folder, "state.safetensors")
     _refused_altered(_checkpoint(), place, "state.safetensors", content, lambda: read_checkpoint(place))
     saved = tensors(content, place / "state.safetensors")
-    state = _state_from_tensors(saved, _old_model().network, place)
-    _restore_random_state(saved, place)
+    state = state_from_tensors(saved, _old_model().network, place)
+    restore_random_state(saved, place)
     if state is not None:
         columns = len(state[0][0])
         _old_model().network.hidden(torch.zeros((1, columns), dtype=torch.long), state)
@@ -287,7 +288,8 @@ def _check_state(content: bytes, folder: Path) -> None:
 def _check_metrics(content: bytes, folder: Path) -> None:
     run = once(lambda place: shutil.copytree(OLD / "run", place), folder / "run-of-metrics")
     (run / "metrics.jsonl").write_bytes(content)
-    Journal(run / "metrics.jsonl", step=5, epochs=1).close()
+    with Journal(run / "metrics.jsonl").open_at(step=5, epochs=1):
+        pass
     (run / "metrics.jsonl").write_bytes(content)
     changed_computation(RunFolder(run), "cpu")
     read_metrics(run)

@@ -375,9 +375,9 @@ class TestLinks:
 
     def test_metrics_are_not_appended_through_a_link(self, run, outside):
         (run.path / "metrics.jsonl").symlink_to(outside)
-        journal = Journal(run.path / "metrics.jsonl", step=0, epochs=0)
-        journal.write({"step": 1})
-        journal.close()
+        journal = Journal(run.path / "metrics.jsonl")
+        with journal.open_at(step=0, epochs=0):
+            journal.write({"step": 1})
         assert outside.read_text() == "mine"
         assert (run.path / "metrics.jsonl").read_text() == '{"step": 1}\n'
 
@@ -386,8 +386,9 @@ class TestLinks:
         if device == "pipe":
             os.mkfifo(tmp_path / "pipe")
         (run.path / "metrics.jsonl").symlink_to(tmp_path / device)
-        with pytest.raises(CorruptFileError, match="not a regular file"):
-            Journal(run.path / "metrics.jsonl", step=0, epochs=0)
+        journal = Journal(run.path / "metrics.jsonl")
+        with pytest.raises(CorruptFileError, match="not a regular file"), journal.open_at(step=0, epochs=0):
+            pass
 
     def test_a_link_in_the_place_of_the_checkpoints_is_refused(self, run, tmp_path):
         (run.path / "checkpoints").rmdir()

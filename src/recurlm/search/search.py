@@ -23,15 +23,15 @@ from recurlm.documents import json_text, parse_json_object
 from recurlm.errors import CorruptFileError, InputError, RecurlmError, StoppedError, UsageError
 from recurlm.evaluation.perplexity import Perplexity
 from recurlm.files import read_bounded, refuse_link, shown_name, write_within
-from recurlm.progress import Silent, Watcher, clock
+from recurlm.progress import Silent, Watcher, hours_minutes_seconds
 from recurlm.runs.config import RunConfig
 from recurlm.runs.folder import RunFolder
 from recurlm.search.search_space import Dimension, changes_for, parse_space
 from recurlm.search.study import Study, Trial
 from recurlm.text.corpora import is_read_once, open_source
-from recurlm.training.counters import Result
 from recurlm.training.loop import AfterValidation
 from recurlm.training.request import TrainingRequest, default_folder, new_config, parse_duration
+from recurlm.training.result import Result
 from recurlm.training.setup import prepare_training
 from recurlm.training.step import DivergedError
 from recurlm.training.stopping import StopRequest
@@ -89,7 +89,9 @@ class Findings:
         for trial in ordered:
             valid = "" if trial.perplexity is None else f"{trial.perplexity:.6g}"
             values = [_shown(trial.values[key]) for key in keys]
-            rows.append([trial.name, trial.state, valid, str(len(trial.curve)), clock(trial.seconds), *values])
+            rows.append(
+                [trial.name, trial.state, valid, str(len(trial.curve)), hours_minutes_seconds(trial.seconds), *values]
+            )
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
         return "\n".join(lines)
