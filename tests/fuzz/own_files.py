@@ -28,7 +28,7 @@ from recurlm.runs.checkpoints import read_checkpoint
 from recurlm.runs.computation import changed_computation
 from recurlm.runs.folder import RunFolder
 from recurlm.runs.verification import verify
-from recurlm.search.search import SEARCH_FILE, _resumed_recipe
+from recurlm.search.description import SEARCH_FILE, resumed_recipe
 from recurlm.search.search_space import parse_variation
 from recurlm.search.study import Study, Trial
 from recurlm.tensor_files import tensors
@@ -412,7 +412,7 @@ ASKED = {
 
 def _check_search(content: bytes, folder: Path) -> None:
     (folder / SEARCH_FILE).write_bytes(content)
-    recipe = _resumed_recipe(folder, ASKED, resume=True)
+    recipe = resumed_recipe(folder, ASKED, resume=True)
     # values that older versions did not record are those of older versions
     assert recipe.model == load_recipe("demo").model, "another model than the one asked for"
 

@@ -11,7 +11,8 @@ from recurlm.config import load_recipe
 from recurlm.errors import InputError, RecurlmError, StoppedError, UsageError
 from recurlm.evaluation.perplexity import Perplexity
 from recurlm.progress import Silent
-from recurlm.search.search import Findings, Objective, Search, SearchRequest, open_search, search
+from recurlm.search.findings import Findings
+from recurlm.search.search import Objective, Search, SearchRequest, open_search, search
 from recurlm.search.study import Trial
 from recurlm.text.places import DataPlaces
 from recurlm.training.loop import AfterValidation

@@ -67,6 +67,21 @@ def extend_vocabulary(origin: RunFolder, words: Text, out: Path, *, init: str = 
         raise UsageError(f"--init {init}: there are {' and '.join(INITS)}")
     folder = free_folder(out)
     config, codec = origin.config(), origin.codec()
+    added, known = _check_growth(origin, codec, words, init)
+    model = origin.read(MODEL_FILE)
+    copied = codec.vocabulary.unknown_id if init == "unk" else None
+    weights = extended_weights(tensors(model, origin.path / MODEL_FILE), len(added), copied=copied, seed=seed)
+    grown = Codec(codec.tokenization, Vocabulary(codec.vocabulary.tokens + added))
+    growth = Growth(folder, origin, added, known, init, seed, len(grown.vocabulary))
+    content = _config(config, origin, digest(model), grown, sum(tensor.numel() for tensor in weights.values()))
+    source = {"file": words.name, "digest": words.sha256}
+    said = {key: value for key, value in growth.to_json().items() if key in ("init", "noise", "seed", "added")}
+    folder.create_whole(content | {"extended": source | said}, grown, tensor_bytes(weights))
+    return growth
+
+
+def _check_growth(origin: RunFolder, codec: Codec, words: Text, init: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The tokens that a vocabulary lacks, and the tokens that it has. Raises InputError if the model cannot grow."""
     origin.load_model(codec)  # raises if weights and vocabulary do not fit
     if init == "unk" and codec.vocabulary.unknown_id is None:
         raise InputError(f"{origin.path}: its vocabulary has no {UNK} to copy; use --init mean")
@@ -77,20 +92,7 @@ def extend_vocabulary(origin: RunFolder, words: Text, out: Path, *, init: str = 
         raise InputError(
             f"{origin.path}: its adaptive softmax has clusters by frequency, to which no word can be added"
         )
-    model = origin.read(MODEL_FILE)
-    weights = extended_weights(
-        tensors(model, origin.path / MODEL_FILE),
-        len(added),
-        copied=codec.vocabulary.unknown_id if init == "unk" else None,
-        seed=seed,
-    )
-    grown = Codec(codec.tokenization, Vocabulary(codec.vocabulary.tokens + added))
-    growth = Growth(folder, origin, added, known, init, seed, len(grown.vocabulary))
-    content = _config(config, origin, digest(model), grown, sum(tensor.numel() for tensor in weights.values()))
-    source = {"file": words.name, "digest": words.sha256}
-    said = {key: value for key, value in growth.to_json().items() if key in ("init", "noise", "seed", "added")}
-    folder.create_whole(content | {"extended": source | said}, grown, tensor_bytes(weights))
-    return growth
+    return added, known
 
 
 def extended_weights(
@@ -126,7 +128,7 @@ def _sorted_out(codec: Codec, words: Text) -> tuple[tuple[str, ...], tuple[str, 
     if isinstance(codec.tokenization, BytePairs):
         raise InputError(
             "the model reads byte pairs: they spell every word already, and pieces without merges would never be met\n"
-            "to have other pieces, train a model anew with another text.merges"
+            "to have other pieces, train another model with another text.merges"
         )
     found: dict[str, None] = {}
     for number, line in enumerate(words.lines(), 1):
