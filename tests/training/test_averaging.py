@@ -194,5 +194,5 @@ def test_sgd_with_the_non_monotone_average_begins_after_a_worse_validation(open_
     trainer.fit(StopRequest())
     lines = (trainer.run.folder.path / "metrics.jsonl").read_text().splitlines()
     averaged = [entry["averaged"] for entry in map(json.loads, lines) if entry["event"] == "epoch"]
-    steps = trainer.source.length(0)
+    steps = trainer.run.batches.length(0)
     assert averaged == [0, steps, 2 * steps]

@@ -349,8 +349,8 @@ def test_a_run_has_one_process(open_trainer: OpenTrainer) -> None:
 
 
 def test_the_configuration_says_whether_the_run_can_be_repeated(open_trainer: OpenTrainer) -> None:
-    assert open_trainer("steps").folder.config()["repeatable"] is True
-    assert open_trainer("clock", time_limit="500s", **UNTIL_TIME).folder.config()["repeatable"] is False
+    assert open_trainer("steps").run.folder.config()["repeatable"] is True
+    assert open_trainer("clock", time_limit="500s", **UNTIL_TIME).run.folder.config()["repeatable"] is False
 
 
 def test_a_recipe_that_trains_until_a_time_needs_one(open_trainer: OpenTrainer) -> None:

@@ -164,7 +164,7 @@ def test_a_run_that_learned_nothing_in_whole_epochs_is_told_so(open_trainer: Ope
 
 
 def test_the_perplexity_of_frequencies_is_that_of_counts(open_trainer: OpenTrainer) -> None:
-    corpus = open_trainer("run").corpus
+    corpus = open_trainer("run").run.corpus
     train, valid = corpus["train"].ids.tolist(), corpus["valid"].ids.tolist()
     counts, types = Counter(train), max(train) + 1
     nats = [-math.log((counts[token] + 1) / (len(train) + types)) for token in valid]
