@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from recurlm.cli.doctor import doctor
 from recurlm.errors import RecurlmError
 from recurlm.kernels import recurrent_sweep
-from recurlm.models.cells import LSTMCell
+from recurlm.models.lstm_cells import LSTMCell
 from recurlm.version import CODE_VERSION
 
 
