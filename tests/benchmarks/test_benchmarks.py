@@ -17,7 +17,7 @@ from benchmarks._job import Job, new_job, open_text
 from benchmarks._measure import Contestant, ContestantError, Spread, running, take_turns
 from benchmarks._peers import Idiomatic
 from benchmarks._products import operations, targets
-from benchmarks._record import ROOT, circumstances
+from benchmarks._record import ROOT, circumstances, write_record
 from benchmarks._recurlm import EachAlone, ListAtOnce, Recurlm, RecurlmWithLogprobs
 from benchmarks._report import Options, Result, Row, agreement
 from benchmarks._training import train
@@ -198,13 +198,28 @@ def test_a_record_names_no_folder_of_this_machine(monkeypatch):
     assert circumstances()["command"] == "benchmarks all --mxnet-python python --out=y"
 
 
+def test_measurements_of_one_record_stand_side_by_side_in_its_summary(tmp_path):
+    for name, value in (("first", 1), ("second", 2), ("first", 3)):
+        path = write_record(name, {"value": value}, tmp_path)
+    assert path == tmp_path / "summary.json"
+    summary = json.loads(path.read_text())
+    assert {name: measured["value"] for name, measured in summary.items()} == {"first": 3, "second": 2}
+    assert summary["first"]["circumstances"]["torch"] == torch.__version__
+
+
+def test_every_record_is_a_page_and_a_small_summary():
+    for folder in filter(Path.is_dir, (ROOT / "records").iterdir()):
+        assert sorted(path.name for path in folder.iterdir()) == ["README.md", "summary.json"]
+        assert (folder / "summary.json").stat().st_size < 100_000
+
+
 def measured_in_processes(folder: Path, **environment: str) -> tuple[dict[str, Any], str]:
     """The record and the report of a tiny measurement."""
     command = [sys.executable, "-m", "benchmarks", "train_seed_job", "--tiny", "--out", str(folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr
-    (result,) = json.loads((folder / "train-seed-job.json").read_text())["results"]
+    (result,) = json.loads((folder / "summary.json").read_text())["train-seed-job"]["results"]
     return result, done.stdout
 
 
@@ -245,7 +260,7 @@ def test_the_whole_run_goes_on_when_one_measurement_fails(monkeypatch, tmp_path,
     with pytest.raises(SystemExit) as end:
         everything.main()
     assert end.value.code == 1
-    content = json.loads((tmp_path / "speed.json").read_text())
+    content = json.loads((tmp_path / "summary.json").read_text())["speed"]
     assert [result["job"] for result in content["results"]] == ["broken", "good"]
     assert "no such thing here" in capsys.readouterr().out
 
