@@ -21,7 +21,6 @@ settings.register_profile("recurlm", deadline=None)
 settings.load_profile("recurlm")
 
 
-
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", help="also run the tests that are marked thorough, which take long")
 

@@ -144,9 +144,11 @@ def test_standard_input_trains_and_resumes(
 
 
 @pytest.mark.skipif(not Path("/dev/stdin").exists(), reason="needs pipes with names")
-def test_a_pipe_is_a_text(recurlm: Command, small_options: list[str], text_folder: Path, tmp_path: Path) -> None:
+def test_a_pipe_is_a_text(
+    recurlm: Command, recurlm_process: Command, small_options: list[str], text_folder: Path, tmp_path: Path
+) -> None:
     text = (text_folder / "train.txt").read_text()
-    done = recurlm("train", "/dev/stdin", *small_options, stdin=text, cwd=tmp_path)
+    done = recurlm_process("train", "/dev/stdin", *small_options, stdin=text, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     run = tmp_path / done.stdout.strip()
     assert run.parent.name == "runs"
@@ -246,7 +248,7 @@ def test_log_lines_say_where_the_run_is(
     "why", ["a compiler that fails", "no compiler", "a cache that cannot be written", "switched off"]
 )
 def test_a_run_that_goes_on_without_its_library_says_that_it_is_not_bit_for_bit(
-    recurlm: Command, trained: Path, tmp_path: Path, why: str
+    recurlm_process: Command, trained: Path, tmp_path: Path, why: str
 ) -> None:
     if json.loads((trained / "config.json").read_text())["kernels"]["library"] == "none":
         pytest.skip("there is no library here")
@@ -259,7 +261,7 @@ def test_a_run_that_goes_on_without_its_library_says_that_it_is_not_bit_for_bit(
         "a cache that cannot be written": {"XDG_CACHE_HOME": str(tmp_path / "file")},
         "switched off": {"RECURLM_NATIVE": "0"},
     }[why]
-    done = recurlm("train", "--out", run, "--resume", "--quiet", **variables)
+    done = recurlm_process("train", "--out", run, "--resume", "--quiet", **variables)
     assert done.returncode == 0, done.stderr
     assert "goes on, but not bit for bit as the undisturbed run: compiled library none (was " in done.stderr
     events = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
