@@ -41,9 +41,11 @@ def environment(variables: dict[str, str]) -> dict[str, str]:
 def recurlm(variables: dict[str, str]) -> Command:
     """Runs the command line in this process, which takes no two seconds to load torch."""
 
-    def run(*arguments: object, stdin: str | bytes = b"", cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    def run(
+        *arguments: object, stdin: str | bytes = b"", cwd: Path | None = None, **changes: str
+    ) -> subprocess.CompletedProcess[str]:
         words = list(map(str, arguments))
-        done = run_command(words, stdin=stdin, folder=cwd or Path.cwd(), variables=variables)
+        done = run_command(words, stdin=stdin, folder=cwd or Path.cwd(), variables=variables | changes)
         return subprocess.CompletedProcess(words, done.code, done.stdout.decode(), done.stderr.decode())
 
     return run

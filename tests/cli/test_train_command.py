@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from recurlm.kernels import native
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -137,7 +139,7 @@ def test_standard_input_trains_and_resumes(
     recurlm: Command, small_options: list[str], text_folder: Path, tmp_path: Path
 ) -> None:
     text = (text_folder / "train.txt").read_text()
-    done = recurlm("train", "-", "--out", tmp_path / "run", *small_options, stdin=text)
+    done = recurlm("train", "-", "--out", tmp_path / "run", *small_options, "--epochs", 1, stdin=text)
     assert done.returncode == 0, done.stderr
     # nothing is read again: the text was kept
     assert recurlm("train", "-", "--out", tmp_path / "run", "--resume").returncode == 0
@@ -148,7 +150,7 @@ def test_a_pipe_is_a_text(
     recurlm: Command, recurlm_process: Command, small_options: list[str], text_folder: Path, tmp_path: Path
 ) -> None:
     text = (text_folder / "train.txt").read_text()
-    done = recurlm_process("train", "/dev/stdin", *small_options, stdin=text, cwd=tmp_path)
+    done = recurlm_process("train", "/dev/stdin", *small_options, "--epochs", 1, stdin=text, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     run = tmp_path / done.stdout.strip()
     assert run.parent.name == "runs"
@@ -238,17 +240,30 @@ def test_a_full_disk_is_said_plainly(recurlm: Command, trained: Path) -> None:
 def test_log_lines_say_where_the_run_is(
     recurlm: Command, small_options: list[str], text_folder: Path, tmp_path: Path
 ) -> None:
-    done = recurlm("train", text_folder, "--out", tmp_path / "run", *small_options, "--set", "training.log_every=10")
+    options = [*small_options, "--set", "training.log_every=10", "--epochs", 1]
+    done = recurlm("train", text_folder, "--out", tmp_path / "run", *options)
     line = next(line for line in done.stderr.splitlines() if "step 10 " in line)
     assert re.search(r"epoch 1 .*loss \d.*perplexity \d.*lr \d.*tokens/s.*sentences/s.*left \d+:\d\d", line)
     assert done.stdout.strip() == str(tmp_path / "run")
 
 
+@pytest.fixture
+def forgotten_library() -> Iterator[None]:
+    """This process asks for the compiled library as if for the first time, and once more after the test."""
+    answers = (native._outcome, native.has_tiles, native.has_bfloat16_tiles)
+    for answer in answers:
+        answer.cache_clear()
+    yield
+    for answer in answers:
+        answer.cache_clear()
+
+
+@pytest.mark.usefixtures("forgotten_library")
 @pytest.mark.parametrize(
     "why", ["a compiler that fails", "no compiler", "a cache that cannot be written", "switched off"]
 )
 def test_a_run_that_goes_on_without_its_library_says_that_it_is_not_bit_for_bit(
-    recurlm_process: Command, trained: Path, tmp_path: Path, why: str
+    recurlm: Command, trained: Path, tmp_path: Path, why: str
 ) -> None:
     if json.loads((trained / "config.json").read_text())["kernels"]["library"] == "none":
         pytest.skip("there is no library here")
@@ -261,7 +276,7 @@ def test_a_run_that_goes_on_without_its_library_says_that_it_is_not_bit_for_bit(
         "a cache that cannot be written": {"XDG_CACHE_HOME": str(tmp_path / "file")},
         "switched off": {"RECURLM_NATIVE": "0"},
     }[why]
-    done = recurlm_process("train", "--out", run, "--resume", "--quiet", **variables)
+    done = recurlm("train", "--out", run, "--resume", "--quiet", **variables)
     assert done.returncode == 0, done.stderr
     assert "goes on, but not bit for bit as the undisturbed run: compiled library none (was " in done.stderr
     events = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
