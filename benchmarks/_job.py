@@ -16,12 +16,14 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks._report import Options
-from recurlm.config import Recipe, StreamBatches, load_recipe
+from recurlm.config import Recipe, StreamBatches
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
+from recurlm.recipe_files import load_recipe
 from recurlm.text.batching import IGNORED, Batch, open_batches
 from recurlm.text.codec import Codec, EncodedText
 from recurlm.text.corpora import open_source
+from recurlm.text.places import DataPlaces
 from recurlm.text.sources import Corpus
 from recurlm.text.store import PreparedCorpus, prepare
 
@@ -158,7 +160,7 @@ def open_text(options: Options) -> BenchmarkText:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if data and (Path(data) / "ptb" / "ptb.train.txt").is_file() and options.size != "tiny":
-            name, source = "Penn Treebank", open_source("ptb", data_directory=Path(data), offline=True)
+            name, source = "Penn Treebank", open_source("ptb", DataPlaces(data_directory=Path(data), offline=True))
         else:
             name, source = "a made text (Zipf's word frequencies)", _made_corpus(folder, options)
         prepared = prepare(source, recipe.text, folder / "cache")

@@ -19,6 +19,7 @@ from recurlm.mxnet.exporting import export_model
 from recurlm.progress import Silent
 from recurlm.runs.folder import RunFolder
 from recurlm.text.corpora import open_source
+from recurlm.text.places import DataPlaces
 from recurlm.training.request import TrainingRequest
 from recurlm.training.setup import prepare_training
 from recurlm.training.stopping import StopRequest
@@ -84,7 +85,11 @@ def _train(folder: Path) -> dict[str, Path]:
     for name, changes in MODELS.items():
         runs[name] = folder / name.replace(" ", "-")
         request = TrainingRequest(
-            text=CORPUS, recipe="demo", changes=(*TRAINING, *changes), out=runs[name], cache_directory=folder / "cache"
+            text=CORPUS,
+            recipe="demo",
+            changes=(*TRAINING, *changes),
+            out=runs[name],
+            places=DataPlaces(cache_directory=folder / "cache"),
         )
         prepare_training(request, Silent()).fit(StopRequest())
     return runs
@@ -94,7 +99,7 @@ def _compare(run: Path, prefix: Path, python: Path) -> dict[str, Any]:
     """Scores of sentences the model did not learn from, by both."""
     model = load(run)
     export_model(RunFolder(run), str(prefix))
-    corpus = open_source(CORPUS, offline=True).split("test")
+    corpus = open_source(CORPUS, DataPlaces(offline=True)).split("test")
     lines = [line for line in corpus.lines() if line][:SENTENCES]
     scored = model.score(lines)
     here = [[token.logprob for token in line.tokens] for line in scored]

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import shutil
 import sys
 import threading
@@ -19,11 +18,12 @@ from benchmarks._quality_plan import ADAPTATIONS, TRAINING, Plan
 from benchmarks._quality_record import write_quality_record
 from benchmarks._record import ROOT, circumstances
 from recurlm import load
-from recurlm.config import StreamBatches, load_recipe
+from recurlm.config import StreamBatches
 from recurlm.errors import RecurlmError, StoppedError, UsageError
 from recurlm.evaluation.adaptation import METHODS, TUNING_TOKENS
 from recurlm.files import write_whole
 from recurlm.progress import open_watcher
+from recurlm.recipe_files import load_recipe
 from recurlm.training.request import TrainingRequest
 from recurlm.training.setup import prepare_training
 from recurlm.training.stopping import StopRequest
@@ -79,7 +79,6 @@ def _train(plan: Plan, seed: int, stop: StopRequest) -> Figures:
         device=plan.device,
         resume=True,
         time_limit=f"{plan.seconds:g}s",
-        data_directory=_data_directory(),
     )
     watcher = open_watcher()
     try:
@@ -99,7 +98,6 @@ def _adapt(plan: Plan, seed: int, method: str, stop: StopRequest) -> Figures:
         METHODS[method](),
         tune_on="valid",
         tuning_tokens=100 if plan.tiny else TUNING_TOKENS,
-        data_directory=_data_directory(),
         tick=tick,
     )
     return adapted.to_json()
@@ -110,11 +108,6 @@ def forget_checkpoints(run: Path, *, kept: int) -> None:
     checkpoints = sorted(run.glob("checkpoints/step-*"))
     for checkpoint in checkpoints[: len(checkpoints) - kept]:
         shutil.rmtree(checkpoint)
-
-
-def _data_directory() -> Path | None:
-    directory = os.environ.get("RECURLM_DATA_DIR")
-    return Path(directory) if directory else None
 
 
 def _toy_sizes(recipe: str) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from recurlm.rescoring.formats.text_lists import read_references
 from recurlm.rescoring.word_errors import word_errors
 from recurlm.text.corpora import open_text
 from recurlm.text.lines import words_of
+from recurlm.text.places import DataPlaces
 from recurlm.text.vocabulary import EOS, Vocabulary
 
 JOB = "readers"
@@ -128,7 +129,7 @@ def _write_params(path: Path, size: int) -> None:
 
 def _read_lines(path: Path) -> None:
     with tempfile.TemporaryDirectory() as cache:
-        for line in open_text(path, cache_directory=Path(cache)).lines():
+        for line in open_text(path, DataPlaces(cache_directory=Path(cache))).lines():
             words_of(line)
 
 

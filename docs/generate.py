@@ -14,7 +14,7 @@ from typing import Any
 import typer
 
 from recurlm.cli.main import app
-from recurlm.config import Recipe, Section, model_sections, sections
+from recurlm.config import ModelOptions, Recipe, Section, sections
 
 FOLDER = Path(__file__).resolve().parent
 WIDTH = 96
@@ -41,9 +41,9 @@ def recipe_keys() -> str:
         "",
         "## At the top of the file",
         "",
-        *_table(Recipe, without=set(sections())),
+        *_table(Recipe, without=set(sections(Recipe))),
     ]
-    for name, kinds in sections().items():
+    for name, kinds in sections(Recipe).items():
         lines += ["", f"## `[{name}]`", ""]
         usual = Recipe().model_dump()[name].get("kind")
         if usual:
@@ -63,7 +63,7 @@ def _kind(name: str, kind: type[Section]) -> list[str]:
         heading = [f"### `[{name}]`", ""]
     lines = [*heading, _sentence(kind), "", *_table(kind)]
     if name == "model":
-        for below, kinds in model_sections().items():
+        for below, kinds in sections(ModelOptions).items():
             for section in kinds:
                 lines += ["", *_kind(f"model.{below}", section)]
     return lines

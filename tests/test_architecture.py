@@ -10,19 +10,25 @@ import recurlm
 
 PACKAGE = Path(recurlm.__file__).parent
 GROUND_FLOOR = (
-    "errors",
     "version",
     "wording",
+    "errors",
     "terminal",
     "capacity",
     "documents",
+    "limits",
+    "file_errors",
+    "locks",
+    "partial_files",
     "files",
+    "streams",
     "tensor_files",
     "progress",
 )
 """Single files; each imports only those before it."""
 ROOMS = (
-    {"config", "devices"},
+    {"config"},
+    {"recipe_files", "devices"},
     {"kernels", "text"},
     {"models", "ngrams"},
     {"runs", "evaluation"},

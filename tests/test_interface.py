@@ -1,9 +1,12 @@
+import gzip
+from pathlib import Path
+
 import pytest
 import torch
 
 from marks import needs_tiles
 from recurlm.config import ModelOptions, Recipe, UniformInitialisation
-from recurlm.errors import InputError, UsageError
+from recurlm.errors import InputError, RecurlmWarning, UsageError
 from recurlm.generation.beam_search import BeamOptions
 from recurlm.generation.endings import Ending
 from recurlm.generation.sampling import SamplingOptions
@@ -11,8 +14,9 @@ from recurlm.interface import Model
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.memory import State
-from recurlm.scoring.scoring import ScoringOptions
+from recurlm.scoring.scorer import ScoringOptions
 from recurlm.text.codec import Codec
+from recurlm.text.places import DataPlaces
 from recurlm.text.tokenization import Words
 from recurlm.text.vocabulary import Vocabulary
 
@@ -259,3 +263,33 @@ def test_a_stream_decodes_each_token_a_few_times_however_long_it_is(model, monke
     text = "".join(model.stream("the", options, tokens=1000, seed=1, ending=ending))
     assert len(text.split(" ")) > 100
     assert sum(decoded) < 1000 * 300
+
+
+def text_in(folder: Path) -> Path:
+    """A text whose lines a gzip file holds, so that opening it writes into the cache."""
+    path = folder / "fruit.txt.gz"
+    path.write_bytes(gzip.compress(b"the red fruit is sweet\nthe fruit is ripe\n"))
+    return path
+
+
+def test_texts_are_kept_where_the_environment_says(model, tmp_path, monkeypatch):
+    monkeypatch.setenv("RECURLM_CACHE_DIR", str(tmp_path / "cache"))
+    model.perplexity(text_in(tmp_path))
+    assert len(list(tmp_path.glob("cache/decompressed/*/fruit.txt"))) == 1
+
+
+def test_places_name_the_cache(model, tmp_path):
+    model.perplexity(text_in(tmp_path), places=DataPlaces(cache_directory=tmp_path / "cache"))
+    assert len(list(tmp_path.glob("cache/decompressed/*/fruit.txt"))) == 1
+
+
+def test_the_former_keywords_of_the_places_still_work_with_a_warning(model, tmp_path):
+    text, cache = text_in(tmp_path), tmp_path / "cache"
+    with pytest.warns(RecurlmWarning, match=r"cache_directory, offline: write places=recurlm\.DataPlaces\(") as caught:
+        model.perplexity(text, cache_directory=cache, offline=True)
+    assert caught[0].filename == __file__
+    assert len(list(cache.glob("decompressed/*/fruit.txt"))) == 1
+    with pytest.raises(UsageError, match="places holds everything; drop offline"):
+        model.perplexity(text, places=DataPlaces(), offline=True)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'cash'"), pytest.warns(RecurlmWarning):
+        model.perplexity(text, cash=1)

@@ -11,10 +11,12 @@ import safetensors.torch
 import torch
 
 import recurlm
-from recurlm.config import TextOptions, parse_recipe, recipe_toml
+from recurlm.config import TextOptions
 from recurlm.errors import RecurlmWarning
 from recurlm.progress import Silent
+from recurlm.recipe_files import parse_recorded_recipe, recipe_toml
 from recurlm.text.corpora import open_source
+from recurlm.text.places import DataPlaces
 from recurlm.text.store import prepare
 from recurlm.training.request import TrainingRequest
 from recurlm.training.setup import prepare_training
@@ -82,7 +84,7 @@ def test_a_run_stopped_in_the_middle_of_an_epoch_ends_as_an_undisturbed_one(tmp_
     run = copied_run("stopped", tmp_path)
     counters = json.loads(next(run.glob("checkpoints/step-*/counters.json")).read_text())
     assert counters["index"] > 0
-    request = TrainingRequest(out=run, resume=True, cache_directory=tmp_path / "cache", offline=True)
+    request = TrainingRequest(out=run, resume=True, places=DataPlaces(cache_directory=tmp_path / "cache", offline=True))
     heard: list[str] = []
     watcher = Silent()
     watcher.say = heard.append  # type: ignore[method-assign]
@@ -99,7 +101,7 @@ def test_a_run_stopped_in_the_middle_of_an_epoch_ends_as_an_undisturbed_one(tmp_
 def test_a_run_repeats_with_the_recipe_that_it_kept(tmp_path: Path) -> None:
     config = json.loads((FIXTURES / "run" / "config.json").read_text())
     recipe = tmp_path / "kept.toml"
-    recipe.write_text(recipe_toml(parse_recipe(config["recipe"], "config.json")))
+    recipe.write_text(recipe_toml(parse_recorded_recipe(config["recipe"], "config.json")))
     request = TrainingRequest(
         text=str(TEXTS),
         recipe=str(recipe),
@@ -107,8 +109,7 @@ def test_a_run_repeats_with_the_recipe_that_it_kept(tmp_path: Path) -> None:
         seed=config["seed"],
         device=config["device"],
         precision=config["precision"],
-        cache_directory=tmp_path / "cache",
-        offline=True,
+        places=DataPlaces(cache_directory=tmp_path / "cache", offline=True),
     )
     with StopRequest() as stop:
         result = prepare_training(request, Silent()).fit(stop)

@@ -15,14 +15,16 @@ __version__ = VERSION
 if TYPE_CHECKING:
     from recurlm.interface import Model, load
     from recurlm.models.memory import State
-    from recurlm.scoring.scoring import ScoringOptions
+    from recurlm.scoring.scorer import ScoringOptions
+    from recurlm.text.places import DataPlaces
 
-__all__ = ["Model", "ScoringOptions", "State", "__version__", "load"]
+__all__ = ["DataPlaces", "Model", "ScoringOptions", "State", "__version__", "load"]
 
 
-_PLACES = {
+_MODULES = {
+    "DataPlaces": "recurlm.text.places",
     "Model": "recurlm.interface",
-    "ScoringOptions": "recurlm.scoring.scoring",
+    "ScoringOptions": "recurlm.scoring.scorer",
     "State": "recurlm.models.memory",
     "load": "recurlm.interface",
 }
@@ -30,6 +32,6 @@ _PLACES = {
 
 def __getattr__(name: str) -> Any:
     """Import torch only when a model is wanted: `recurlm --help` must stay quick."""
-    if name in _PLACES:
-        return getattr(import_module(_PLACES[name]), name)
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'recurlm' has no attribute {name!r}")

@@ -34,7 +34,8 @@ from recurlm.kernels.native import (
 from recurlm.kernels.recurrent_sweep import LSTMPath, lstm_path
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
-from recurlm.text.corpora import default_cache_directory, local_file, named_corpora
+from recurlm.text.corpora import local_file, named_corpora
+from recurlm.text.places import DataPlaces
 from recurlm.version import VERSION
 
 FEATURES = ("avx2", "avx512_f", "avx512_bf16", "amx_bf16")
@@ -52,7 +53,7 @@ LSTM_PATHS: dict[LSTMPath, str] = {
 }
 
 
-def diagnose(data_directory: Path | None, cache_directory: Path | None) -> dict[str, Any]:
+def diagnose(places: DataPlaces) -> dict[str, Any]:
     """Versions, processor, devices, fast paths, extras, cache, corpora, and the self-test of each device."""
     return {
         "versions": _versions(),
@@ -62,8 +63,8 @@ def diagnose(data_directory: Path | None, cache_directory: Path | None) -> dict[
         "jobs": _jobs(),
         "native_library": native_status(),
         "extras": _extras(),
-        "cache": _cache(cache_directory),
-        "corpora": _corpora(data_directory, cache_directory),
+        "cache": _cache(places.cache),
+        "corpora": _corpora(places),
         "self_test": _self_tests(),
     }
 
@@ -154,24 +155,19 @@ def _extras() -> dict[str, str | None]:
     return found
 
 
-def _cache(directory: Path | None) -> dict[str, Any]:
-
-    folder = directory or default_cache_directory()
+def _cache(folder: Path) -> dict[str, Any]:
     existing = next((path for path in (folder, *folder.absolute().parents) if path.exists()), Path("/"))
     writable = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
     return {"folder": str(folder), "writable": writable, "free_bytes": shutil.disk_usage(existing).free}
 
 
-def _corpora(data_directory: Path | None, cache_directory: Path | None) -> dict[str, str]:
+def _corpora(places: DataPlaces) -> dict[str, str]:
     """Name to yes, no, embedded, or what is wrong."""
 
     found = {}
     for corpus in named_corpora().values():
         try:
-            paths = [
-                local_file(corpus, file, data_directory=data_directory, cache_directory=cache_directory)
-                for file in corpus.files
-            ]
+            paths = [local_file(corpus, file, places) for file in corpus.files]
         except CorruptFileError:
             found[corpus.name] = "altered"
         except RecurlmError as error:

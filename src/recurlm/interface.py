@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 from torch import Tensor
 
@@ -24,25 +24,29 @@ from recurlm.evaluation.adaptation import (
     TUNING_TOKENS,
     Adaptation,
     Adapted,
+    TuningText,
     adapted_perplexity,
     gathered_roots,
     refuse_test,
-    tune,
+    tune_adaptation,
 )
 from recurlm.evaluation.dynamic import DynamicRMS
-from recurlm.evaluation.perplexity import Perplexity, Tick, given_buckets, perplexity
+from recurlm.evaluation.perplexity import Perplexity, Tick
+from recurlm.evaluation.protocols import ProtocolOptions, given_buckets, perplexity
 from recurlm.generation.beam_search import BeamOptions, beam_search
 from recurlm.generation.endings import Ending, GrowingSample, GrowingText, collect
 from recurlm.generation.sampling import SamplingOptions, check_samples_fit, prompt_logprob, sample, summed_logprobs
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.memory import State, check_state, initial_state, model_digest, read
+from recurlm.rescoring.combination import Combination
 from recurlm.rescoring.nbest import NBestList
-from recurlm.rescoring.rescoring import Combination, RescoredList, rescore
+from recurlm.rescoring.rescorer import RescoredList, rescore
 from recurlm.runs.opening import open_model
+from recurlm.scoring.scorer import Scorer, ScoringOptions
 from recurlm.scoring.scores import LineScore
-from recurlm.scoring.scoring import Scorer, ScoringOptions
 from recurlm.text.codec import Codec, EncodedText
 from recurlm.text.corpora import open_part
+from recurlm.text.places import DataPlaces, FormerPlaces, given_places
 from recurlm.text.recorded import RecordedCorpus
 from recurlm.text.sources import Text
 from recurlm.text.unknown import UnknownRule
@@ -104,10 +108,9 @@ class Model:
         protocol: str = "stream",
         full_batches: int | None = None,
         oov: str = "unk",
-        data_directory: Path | None = None,
-        cache_directory: Path | None = None,
-        offline: bool = False,
+        places: DataPlaces | None = None,
         tick: Tick | None = None,
+        **former: Unpack[FormerPlaces],
     ) -> Perplexity:
         """Perplexity of a file, a corpus by name, or without `text` of the corpus the model learned from.
 
@@ -119,14 +122,12 @@ class Model:
         marked in the signature.
         """
         rule = UnknownRule.parse(oov)
-        where = {"data_directory": data_directory, "cache_directory": cache_directory, "offline": offline}
-        measured = self._text(text, split, where)
+        measured = self._text(text, split, given_places(places, former))
         result = perplexity(
             self.network,
             self.codec.encode(measured, rule),
             protocol,
-            buckets=given_buckets(self.recipe.batches),
-            full_batches=full_batches,
+            ProtocolOptions(buckets=given_buckets(self.recipe.batches), full_batches=full_batches),
             tick=tick,
         )
         return result.seen_by(SEEN) if self.learned_from(measured) else result
@@ -139,28 +140,27 @@ class Model:
         split: str | None = None,
         tune_on: str | None = None,
         tuning_tokens: int = TUNING_TOKENS,
-        data_directory: Path | None = None,
-        cache_directory: Path | None = None,
-        offline: bool = False,
+        places: DataPlaces | None = None,
         tick: Tick | None = None,
+        **former: Unpack[FormerPlaces],
     ) -> Adapted:
         """The perplexity with adaptation at test time, beside the static one, of the texts that `perplexity` takes.
 
         With `tune_on` the options are chosen by the first tokens of that split of the corpus the model learned from.
         Raises UsageError where that split is named test.
         """
-        where = {"data_directory": data_directory, "cache_directory": cache_directory, "offline": offline}
+        places = given_places(places, former)
         if tune_on is not None:
             refuse_test(tune_on)
         roots = None
         if isinstance(options, DynamicRMS):
-            roots = gathered_roots(self.network, self._encoded("train", where), options, tick=tick)
+            roots = gathered_roots(self.network, self._encoded("train", places), options, tick=tick)
         tuning = None
         if tune_on is not None:
-            chosen_by = self._encoded(tune_on, where)
-            tuning = tune(self.network, chosen_by, options, tune_on, roots=roots, tokens=tuning_tokens, tick=tick)
+            chosen_by = TuningText(self._encoded(tune_on, places), tune_on, tuning_tokens)
+            tuning = tune_adaptation(self.network, chosen_by, options, roots=roots, tick=tick)
             options = tuning.best
-        measured = self._text(text, split, where)
+        measured = self._text(text, split, places)
         encoded = self.codec.encode(measured)
         result = adapted_perplexity(self.network, encoded, options, roots=roots, tuning=tuning, tick=tick)
         if self.learned_from(measured):
@@ -178,16 +178,16 @@ class Model:
             )
         return learned
 
-    def _encoded(self, split: str, where: dict[str, Any]) -> EncodedText:
+    def _encoded(self, split: str, places: DataPlaces) -> EncodedText:
         """A split of the corpus that the model learned from."""
-        return self.codec.encode(self._text(None, split, where))
+        return self.codec.encode(self._text(None, split, places))
 
-    def _text(self, text: str | Path | None, split: str | None, where: dict[str, Any]) -> Text:
+    def _text(self, text: str | Path | None, split: str | None, places: DataPlaces) -> Text:
         if text is None:
             if self.corpus is None:
                 raise InputError("name a text: this model does not say which corpus it learned from")
-            return self.corpus.part(split or "test", **where)
-        measured = open_part(str(text), split, **where)
+            return self.corpus.part(split or "test", places)
+        measured = open_part(str(text), split, places)
         self.warn_if_altered(measured, str(text), stacklevel=4)
         return measured
 

@@ -11,6 +11,7 @@ import pytest
 from recurlm.cli.main import main
 from recurlm.progress import Silent
 from recurlm.runs.folder import RunFolder
+from recurlm.text.places import DataPlaces
 from recurlm.training.request import TrainingRequest
 from recurlm.training.setup import prepare_training
 from recurlm.training.stopping import StopRequest
@@ -47,7 +48,7 @@ def run(text: Path) -> Path:
         out=folder,
         recipe="demo",
         changes=(*SMALL, "model.tied=false", "training.epochs=1"),
-        cache_directory=text.parent / "cache",
+        places=DataPlaces(cache_directory=text.parent / "cache"),
     )
     with StopRequest() as stop:
         prepare_training(request, Silent()).fit(stop)

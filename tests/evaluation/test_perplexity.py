@@ -5,19 +5,18 @@ import pytest
 import torch
 from torch import Tensor
 
-import recurlm.evaluation.perplexity as perplexity_module
+import recurlm.evaluation.token_losses as token_losses_module
 from recurlm.config import ModelOptions, UniformInitialisation
 from recurlm.errors import InputError, UsageError
-from recurlm.evaluation.perplexity import (
-    Perplexity,
+from recurlm.evaluation.perplexity import Perplexity, perplexity_of
+from recurlm.evaluation.protocols import (
     mxnet_perplexity,
     perplexity,
-    perplexity_of,
     sentence_perplexity,
     stream_perplexity,
-    token_losses,
     token_nats,
 )
+from recurlm.evaluation.token_losses import token_losses
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
 from recurlm.text.codec import Codec, EncodedText
@@ -194,7 +193,7 @@ def test_a_sentence_longer_than_the_budget_is_read_in_pieces(model, encoded, mon
     text = encoded([[number % 6 + 2 for number in range(97)], [3, 4]])
     whole = sentence_perplexity(model, text)
     lengths = []
-    monkeypatch.setattr(perplexity_module, "token_losses", lambda *a: lengths.append(len(a[1])) or token_losses(*a))
+    monkeypatch.setattr(token_losses_module, "token_losses", lambda *a: lengths.append(len(a[1])) or token_losses(*a))
     assert sentence_perplexity(model, text, budget=10).nats == pytest.approx(whole.nats, rel=1e-6)
     assert max(lengths) == 10
     assert sum(lengths) == 98 + 3

@@ -26,6 +26,7 @@ from recurlm.rescoring.nbest import NBestFile
 from recurlm.rescoring.word_errors import word_errors
 from recurlm.text.codec import Codec
 from recurlm.text.corpora import open_text
+from recurlm.text.places import DataPlaces
 from recurlm.text.sources import cut
 from recurlm.text.tokenization import Words
 from recurlm.text.vocabulary import Vocabulary
@@ -45,7 +46,7 @@ def _check_text_named(name: str) -> Callable[[bytes, Path], None]:
     def check(content: bytes, folder: Path) -> None:
         path = folder / name
         path.write_bytes(content)
-        text = open_text(path, cache_directory=folder / "cache")
+        text = open_text(path, DataPlaces(cache_directory=folder / "cache"))
         assert len(CODEC.encode(text).ends) == sum(1 for _ in text.lines()), "other lines than sentences"
         if text.size <= LARGEST:  # the comparison itself takes many times the text
             assert "".join(text.blocks()) == "".join(text.blocks(1009)), "other blocks, another text"

@@ -10,6 +10,7 @@ from recurlm.ngrams.kneser_ney import FALLBACK, Discounts, kneser_ney, text_code
 from recurlm.ngrams.model import NGramModel
 from recurlm.text.codec import Codec
 from recurlm.text.corpora import open_source
+from recurlm.text.places import DataPlaces
 from recurlm.text.tokenization import Characters, Words
 from recurlm.text.vocabulary import Vocabulary
 
@@ -132,7 +133,7 @@ def test_what_an_arpa_file_cannot_hold_is_refused(write_text):
 @pytest.mark.shared_data
 def test_five_grams_of_penn_treebank_are_those_of_the_literature(shared_data):
     # 141.2: Mikolov et al. 2011, "Empirical evaluation and combination of advanced language modeling techniques"
-    corpus = open_source("ptb", data_directory=shared_data)
+    corpus = open_source("ptb", DataPlaces(data_directory=shared_data))
     model, discounts = kneser_ney(corpus.train, text_codec(corpus.train), 5)
     assert all(each.estimated for each in discounts)
     text = Codec(Words(), model.vocabulary).encode(corpus.test)

@@ -25,7 +25,8 @@ from recurlm.models import outputs
 from recurlm.models.cells import CELLS, Cell
 from recurlm.models.stepping import open_stepper
 from recurlm.progress import Silent
-from recurlm.scoring.scoring import ScoringOptions
+from recurlm.scoring.scorer import ScoringOptions
+from recurlm.text.places import DataPlaces
 from recurlm.text.vocabulary import EOS_ID
 from recurlm.training.request import TrainingRequest
 from recurlm.training.setup import prepare_training
@@ -142,7 +143,7 @@ def trained(folder: Path, name: str, precision: str, *, by_reference: bool = Fal
         changes=CHANGES,
         out=folder / name,
         precision=precision,
-        cache_directory=folder / "cache",
+        places=DataPlaces(cache_directory=folder / "cache"),
     )
     trainer = prepare_training(request, Silent())
     if not by_reference:

@@ -9,10 +9,11 @@ import torch
 
 from recurlm.errors import StoppedError
 from recurlm.kernels.native import native_digest
+from recurlm.progress import Silent
 from recurlm.runs import computation as module
 from recurlm.runs.computation import changed_computation, computation
+from recurlm.text.places import DataPlaces
 from recurlm.training.loop import Trainer
-from recurlm.progress import Silent
 from recurlm.training.request import TrainingRequest
 from recurlm.training.setup import prepare_training
 from recurlm.training.stopping import StopRequest
@@ -46,7 +47,7 @@ def stopped(open_trainer: OpenTrainer) -> Path:
 def resumed(run: Path, tmp_path: Path) -> list[str]:
     """What is said when it goes on to its end."""
     heard = Heard()
-    request = TrainingRequest(out=run, resume=True, cache_directory=tmp_path / "cache", offline=True)
+    request = TrainingRequest(out=run, resume=True, places=DataPlaces(cache_directory=tmp_path / "cache", offline=True))
     prepare_training(request, heard).fit(StopRequest())
     return heard.lines
 
@@ -154,6 +155,8 @@ def test_bf16_on_a_processor_without_it_is_said_to_be_slower(open_trainer, tmp_p
     heard = Heard()
     run = stopped(open_trainer)
     source = json.loads((run / "config.json").read_text())["corpus"]["source"]
-    request = TrainingRequest(source, out=tmp_path / "bf16", precision="bf16", cache_directory=tmp_path / "cache")
+    request = TrainingRequest(
+        source, out=tmp_path / "bf16", precision="bf16", places=DataPlaces(cache_directory=tmp_path / "cache")
+    )
     prepare_training(request, heard)
     assert any("bf16 is slower than fp32 on this processor" in line for line in heard.lines)

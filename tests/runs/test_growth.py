@@ -8,19 +8,20 @@ import pytest
 import torch
 
 import recurlm
-from recurlm.runs.folder import RunFolder
-from recurlm.config import Recipe, parse_recipe
+from recurlm.config import Recipe
 from recurlm.errors import InputError, UsageError
-from recurlm.runs.growth import extend_vocabulary
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
+from recurlm.recipe_files import parse_recipe
+from recurlm.runs.config import RunConfig
+from recurlm.runs.folder import RunFolder
+from recurlm.runs.growth import extend_vocabulary
 from recurlm.tensor_files import tensor_bytes, tensors
 from recurlm.text.codec import Codec
 from recurlm.text.sources import Text
 from recurlm.text.store import PreparedCorpus
 from recurlm.text.tokenization import BytePairs, Characters, Tokenization, Words
 from recurlm.text.vocabulary import Vocabulary
-from recurlm.runs.config import RunConfig
 
 WORDS = ("<eos>", "<unk>", *"abcdefgh")
 

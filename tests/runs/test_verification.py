@@ -11,9 +11,9 @@ import pytest
 import safetensors.torch
 import torch
 
-from recurlm.runs.folder import RunFolder
 from recurlm.cli.main import main
 from recurlm.errors import InputError
+from recurlm.runs.folder import RunFolder
 from recurlm.runs.verification import verify
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "0.1.0"

@@ -7,12 +7,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from recurlm.config import load_recipe
 from recurlm.errors import InputError, RecurlmError, StoppedError, UsageError
 from recurlm.evaluation.perplexity import Perplexity
 from recurlm.progress import Silent
+from recurlm.recipe_files import load_recipe
 from recurlm.search.search import Findings, Objective, Search, SearchRequest, open_search, search
 from recurlm.search.study import Trial
+from recurlm.text.places import DataPlaces
 from recurlm.training.counters import Result
 from recurlm.training.loop import AfterValidation
 from recurlm.training.request import TrainingRequest
@@ -52,7 +53,7 @@ def request_for(corpus_folder: Path, small_recipe: Callable[..., Path], tmp_path
             out=tmp_path / out,
             device="cpu",
             resume=resume,
-            cache_directory=tmp_path / "cache",
+            places=DataPlaces(cache_directory=tmp_path / "cache"),
         )
         return SearchRequest(replace(training, **others), vary)
 

@@ -13,7 +13,6 @@ from recurlm.text import corpora
 from recurlm.text.corpora import (
     CorpusFile,
     NamedCorpus,
-    default_cache_directory,
     fetch_corpus,
     named_corpora,
     named_corpus,
@@ -21,6 +20,7 @@ from recurlm.text.corpora import (
     open_source,
     open_text,
 )
+from recurlm.text.places import DataPlaces
 from recurlm.text.python_docs import python_docs
 
 LINES = b"".join(b"line %04d\n" % number for number in range(200))
@@ -71,19 +71,14 @@ def test_an_unknown_name_is_refused_with_the_nearest(tmp_path):
     with pytest.raises(InputError, match=r"'wikitext2'; did you mean wikitext-2\?"):
         named_corpus("wikitext2")
     with pytest.raises(InputError, match=r"no corpus and no file is named 'ptbb'; did you mean ptb\?"):
-        open_source("ptbb", cache_directory=tmp_path)
-
-
-def test_the_default_cache_belongs_to_the_user():
-    assert default_cache_directory().is_absolute()
-    assert default_cache_directory().name == "recurlm"
+        open_source("ptbb", DataPlaces(cache_directory=tmp_path))
 
 
 def test_a_named_corpus_is_found_in_the_data_directory(own_corpus, tmp_path):
     (tmp_path / "own").mkdir()
     for part in ("train", "valid", "test"):
         (tmp_path / "own" / f"{part}.txt").write_text(part)
-    corpus = open_source("own", data_directory=tmp_path, cache_directory=tmp_path / "cache", offline=True)
+    corpus = open_source("own", DataPlaces(data_directory=tmp_path, cache_directory=tmp_path / "cache", offline=True))
     assert [corpus.split(part).path for part in ("train", "valid", "test")] == [
         tmp_path / "own" / f"{part}.txt" for part in ("train", "valid", "test")
     ]
@@ -95,7 +90,7 @@ def test_a_file_with_another_digest_is_refused_with_both(own_corpus, tmp_path):
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "train.txt").write_text("altered")
     with pytest.raises(CorruptFileError) as caught:
-        open_source("own", data_directory=tmp_path, cache_directory=tmp_path / "cache")
+        open_source("own", DataPlaces(data_directory=tmp_path, cache_directory=tmp_path / "cache"))
     assert str(tmp_path / "own" / "train.txt") in str(caught.value)
     assert own_corpus.files[0].digest in str(caught.value)
     assert hashlib.sha256(b"altered").hexdigest() in str(caught.value)
@@ -103,12 +98,12 @@ def test_a_file_with_another_digest_is_refused_with_both(own_corpus, tmp_path):
 
 def test_a_data_directory_that_is_missing_is_refused(own_corpus, tmp_path):
     with pytest.raises(InputError, match=r"absent is missing.*RECURLM_DATA_DIR"):
-        open_source("own", data_directory=tmp_path / "absent", cache_directory=tmp_path)
+        open_source("own", DataPlaces(data_directory=tmp_path / "absent", cache_directory=tmp_path))
 
 
 def test_a_corpus_that_is_not_at_hand_is_refused_offline(own_corpus, tmp_path):
     with pytest.raises(DownloadError, match=r"DIRECTORY/own/train\.txt"):
-        open_source("own", cache_directory=tmp_path, offline=True)
+        open_source("own", DataPlaces(cache_directory=tmp_path, offline=True))
 
 
 def test_the_name_of_a_corpus_wins_over_a_folder(own_corpus, tmp_path, monkeypatch):
@@ -116,13 +111,13 @@ def test_the_name_of_a_corpus_wins_over_a_folder(own_corpus, tmp_path, monkeypat
     folder_with(tmp_path / "own", "train.txt")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DownloadError):
-        open_source("own", cache_directory=tmp_path / "cache", offline=True)
-    assert list(open_source("./own", cache_directory=tmp_path / "cache").train.lines()) == ["train.txt"]
+        open_source("own", DataPlaces(cache_directory=tmp_path / "cache", offline=True))
+    assert list(open_source("./own", DataPlaces(cache_directory=tmp_path / "cache")).train.lines()) == ["train.txt"]
 
 
 @shared_corpus("ptb")
 def test_penn_treebank_has_its_known_counts(tmp_path):
-    corpus = open_source("ptb", data_directory=SHARED, cache_directory=tmp_path, offline=True)
+    corpus = open_source("ptb", DataPlaces(data_directory=SHARED, cache_directory=tmp_path, offline=True))
     tokens = [
         [sum(len(line.split()) + 1 for line in text.lines()), sum(1 for _ in text.lines())]
         for text in (corpus.train, corpus.split("valid"), corpus.split("test"))
@@ -132,7 +127,7 @@ def test_penn_treebank_has_its_known_counts(tmp_path):
 
 @shared_corpus("tinyshakespeare")
 def test_tinyshakespeare_is_cut_by_bytes(tmp_path):
-    corpus = open_source("tinyshakespeare", data_directory=SHARED, cache_directory=tmp_path, offline=True)
+    corpus = open_source("tinyshakespeare", DataPlaces(data_directory=SHARED, cache_directory=tmp_path, offline=True))
     parts = [corpus.train, corpus.split("valid"), corpus.split("test")]
     assert sum(part.size for part in parts) == 1_115_394
     assert parts[0].size == pytest.approx(0.90 * 1_115_394, abs=100)
@@ -142,7 +137,7 @@ def test_tinyshakespeare_is_cut_by_bytes(tmp_path):
 
 def test_a_file_is_cut_in_three(tmp_path):
     (tmp_path / "book.txt").write_bytes(LINES)
-    corpus = open_source(str(tmp_path / "book.txt"), cache_directory=tmp_path / "cache")
+    corpus = open_source(str(tmp_path / "book.txt"), DataPlaces(cache_directory=tmp_path / "cache"))
     assert corpus.name == "book"
     assert [len(list(corpus.split(part).lines())) for part in ("train", "valid", "test")] == [180, 10, 10]
     assert not (tmp_path / "cache").exists()
@@ -150,18 +145,18 @@ def test_a_file_is_cut_in_three(tmp_path):
 
 def test_a_gzip_file_is_unpacked_once(tmp_path, monkeypatch):
     (tmp_path / "book.txt.gz").write_bytes(gzip.compress(LINES))
-    corpus = open_source(str(tmp_path / "book.txt.gz"), cache_directory=tmp_path / "cache")
+    corpus = open_source(str(tmp_path / "book.txt.gz"), DataPlaces(cache_directory=tmp_path / "cache"))
     assert corpus.name == "book"
     assert corpus.train.path.read_bytes() == LINES
     monkeypatch.setattr(gzip, "open", None)
-    assert open_text(tmp_path / "book.txt.gz", cache_directory=tmp_path / "cache").path == corpus.train.path
+    assert open_text(tmp_path / "book.txt.gz", DataPlaces(cache_directory=tmp_path / "cache")).path == corpus.train.path
 
 
 @pytest.mark.parametrize("damage", ["altered", "cut short", "missing", "no digest", "another digest", "a link"])
 def test_an_altered_copy_of_the_content_of_a_gzip_file_is_made_again(tmp_path, damage):
     path = tmp_path / "book.txt.gz"
     path.write_bytes(gzip.compress(LINES))
-    copy = open_text(path, cache_directory=tmp_path / "cache").path
+    copy = open_text(path, DataPlaces(cache_directory=tmp_path / "cache")).path
     seal = copy.with_name("book.txt.sha256")
     assert seal.read_text() == f"sha256:{hashlib.sha256(LINES).hexdigest()}"
     if damage in ("altered", "cut short"):
@@ -173,19 +168,19 @@ def test_an_altered_copy_of_the_content_of_a_gzip_file_is_made_again(tmp_path, d
             copy.symlink_to(tmp_path / "elsewhere")
     else:
         seal.write_text("md5:0" if damage == "another digest" else "")
-    assert open_text(path, cache_directory=tmp_path / "cache").path == copy
+    assert open_text(path, DataPlaces(cache_directory=tmp_path / "cache")).path == copy
     assert copy.read_bytes() == LINES
     assert not copy.is_symlink()
     assert damage != "a link" or (tmp_path / "elsewhere").read_text() == "mine"
 
 
 def test_a_link_in_the_place_of_the_embedded_text_is_replaced(tmp_path):
-    path = open_source("python-docs", cache_directory=tmp_path / "cache").train.path
+    path = open_source("python-docs", DataPlaces(cache_directory=tmp_path / "cache")).train.path
     content = path.read_bytes()
     path.unlink()
     (tmp_path / "mine").write_text("mine")
     path.symlink_to(tmp_path / "mine")
-    assert open_source("python-docs", cache_directory=tmp_path / "cache").train.path.read_bytes() == content
+    assert open_source("python-docs", DataPlaces(cache_directory=tmp_path / "cache")).train.path.read_bytes() == content
     assert (tmp_path / "mine").read_text() == "mine"
 
 
@@ -202,13 +197,13 @@ def test_a_link_in_the_place_of_the_embedded_text_is_replaced(tmp_path):
 def test_a_gzip_file_that_is_not_whole_is_refused(tmp_path, content):
     (tmp_path / "book.txt.gz").write_bytes(content)
     with pytest.raises(CorruptFileError, match=r"book\.txt\.gz is not a whole gzip file"):
-        open_text(tmp_path / "book.txt.gz", cache_directory=tmp_path / "cache")
+        open_text(tmp_path / "book.txt.gz", DataPlaces(cache_directory=tmp_path / "cache"))
     assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
 
 
 def test_standard_input_is_kept_under_its_digest(tmp_path, monkeypatch):
     standard_input(monkeypatch, LINES)
-    corpus = open_source("-", cache_directory=tmp_path)
+    corpus = open_source("-", DataPlaces(cache_directory=tmp_path))
     kept = tmp_path / "standard-input" / f"{hashlib.sha256(LINES).hexdigest()}.txt"
     assert corpus.name == "standard-input"
     assert corpus.train.path == kept
@@ -219,7 +214,7 @@ def test_standard_input_is_kept_under_its_digest(tmp_path, monkeypatch):
 def test_empty_standard_input_is_refused(tmp_path, monkeypatch):
     standard_input(monkeypatch, b"")
     with pytest.raises(InputError, match="is empty"):
-        open_text("-", cache_directory=tmp_path)
+        open_text("-", DataPlaces(cache_directory=tmp_path))
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
@@ -228,7 +223,7 @@ def test_a_pipe_is_read_like_standard_input(tmp_path):
     os.write(writing, b"one\ntwo\n")
     os.close(writing)
     try:
-        text = open_text(f"/dev/fd/{reading}", cache_directory=tmp_path)
+        text = open_text(f"/dev/fd/{reading}", DataPlaces(cache_directory=tmp_path))
     finally:
         os.close(reading)
     assert list(text.lines()) == ["one", "two"]
@@ -248,13 +243,13 @@ def test_a_folder_gives_its_three_texts(tmp_path, train, valid, test):
     folder = tmp_path / "mine"
     folder.mkdir()
     folder_with(folder, train, valid, test, "README", "training.log", ".train.txt", "untrain.txt")
-    corpus = open_source(str(folder), cache_directory=tmp_path / "cache")
+    corpus = open_source(str(folder), DataPlaces(cache_directory=tmp_path / "cache"))
     assert corpus.name == "mine"
     assert [list(corpus.split(part).lines()) for part in ("train", "valid", "test")] == [[train], [valid], [test]]
 
 
 def test_a_folder_may_lack_valid_and_test(tmp_path):
-    corpus = open_source(str(folder_with(tmp_path, "train.txt")), cache_directory=tmp_path)
+    corpus = open_source(str(folder_with(tmp_path, "train.txt")), DataPlaces(cache_directory=tmp_path))
     assert (corpus.valid, corpus.test) == (None, None)
     with pytest.raises(InputError, match="has no split 'test'"):
         corpus.split("test")
@@ -262,44 +257,44 @@ def test_a_folder_may_lack_valid_and_test(tmp_path):
 
 def test_a_folder_without_a_training_text_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"has no training text; .*train\.txt"):
-        open_source(str(folder_with(tmp_path, "valid.txt", "notes.txt")), cache_directory=tmp_path)
+        open_source(str(folder_with(tmp_path, "valid.txt", "notes.txt")), DataPlaces(cache_directory=tmp_path))
 
 
 def test_an_ambiguous_folder_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"more than one train text: a\.train\.txt, train\.txt"):
-        open_source(str(folder_with(tmp_path, "train.txt", "a.train.txt")), cache_directory=tmp_path)
+        open_source(str(folder_with(tmp_path, "train.txt", "a.train.txt")), DataPlaces(cache_directory=tmp_path))
 
 
 @pytest.mark.parametrize("name", ["empty.txt", "train.txt"])
 def test_an_empty_file_is_refused(tmp_path, name):
     (tmp_path / name).touch()
     with pytest.raises(InputError, match="is empty"):
-        open_source(str(tmp_path / name if name == "empty.txt" else tmp_path), cache_directory=tmp_path)
+        open_source(str(tmp_path / name if name == "empty.txt" else tmp_path), DataPlaces(cache_directory=tmp_path))
 
 
 def test_a_folder_is_no_text(tmp_path):
     with pytest.raises(InputError, match="is a folder"):
-        open_text(tmp_path, cache_directory=tmp_path)
+        open_text(tmp_path, DataPlaces(cache_directory=tmp_path))
 
 
 def test_the_embedded_corpus_is_written_once(tmp_path):
-    first = fetch_corpus(named_corpus("python-docs"), cache_directory=tmp_path, offline=True)
+    first = fetch_corpus(named_corpus("python-docs"), DataPlaces(cache_directory=tmp_path, offline=True))
     times = [path.stat().st_mtime_ns for path in first.values()]
-    second = fetch_corpus(named_corpus("python-docs"), cache_directory=tmp_path, offline=True)
+    second = fetch_corpus(named_corpus("python-docs"), DataPlaces(cache_directory=tmp_path, offline=True))
     assert first == second
     assert times == [path.stat().st_mtime_ns for path in second.values()]
 
 
 def test_an_altered_embedded_corpus_is_written_again(tmp_path):
-    paths = fetch_corpus(named_corpus("python-docs"), cache_directory=tmp_path)
+    paths = fetch_corpus(named_corpus("python-docs"), DataPlaces(cache_directory=tmp_path))
     whole = paths["train"].read_bytes()
     paths["train"].write_bytes(whole[:100])
-    fetch_corpus(named_corpus("python-docs"), cache_directory=tmp_path)
+    fetch_corpus(named_corpus("python-docs"), DataPlaces(cache_directory=tmp_path))
     assert paths["train"].read_bytes() == whole
 
 
 def test_the_embedded_corpus_is_ninety_five_five(tmp_path):
-    corpus = open_source("python-docs", cache_directory=tmp_path, offline=True)
+    corpus = open_source("python-docs", DataPlaces(cache_directory=tmp_path, offline=True))
     sizes = [corpus.split(part).size for part in ("train", "valid", "test")]
     assert [size / sum(sizes) for size in sizes] == pytest.approx([0.90, 0.05, 0.05], abs=0.02)
     assert sum(1 for _ in corpus.train.lines()) > 1500

@@ -6,6 +6,7 @@ import pytest
 
 from recurlm.errors import CorruptFileError, InputError
 from recurlm.text.corpora import open_source, open_text
+from recurlm.text.places import DataPlaces
 from recurlm.text.recorded import LearnedText, RecordedCorpus, describe
 from recurlm.text.sources import Text, cut
 
@@ -122,7 +123,7 @@ def test_a_compressed_source_is_expanded_to_the_recorded_size_only(tmp_path, fil
     bomb.write_bytes(gzip.compress(bytes(1 << 22)))
     other = RecordedCorpus("the run", str(bomb), corpus.splits, corpus.whole, corpus.learned)
     with pytest.raises(CorruptFileError, match="is no longer the text"):
-        other.part("test", cache_directory=tmp_path / "cache")
+        other.part("test", DataPlaces(cache_directory=tmp_path / "cache"))
     assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
 
 

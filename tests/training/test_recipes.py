@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from recurlm.config import load_recipe, recipe_names
 from recurlm.models.language_model import LanguageModel
 from recurlm.progress import Silent
+from recurlm.recipe_files import load_recipe, recipe_names
+from recurlm.text.places import DataPlaces
 from recurlm.text.sources import Corpus, whole_text
 from recurlm.text.store import prepare
 from recurlm.training.request import TrainingRequest
@@ -93,7 +94,7 @@ def test_a_shipped_recipe_learns(name: str, zipf_folder: Path, tmp_path: Path) -
             out=tmp_path / out,
             device="cpu",
             precision="fp32",
-            cache_directory=tmp_path / "cache",
+            places=DataPlaces(cache_directory=tmp_path / "cache"),
         )
 
     steps_an_epoch = prepare_training(request("measured"), Silent()).source.length(0)

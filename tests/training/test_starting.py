@@ -10,6 +10,7 @@ from recurlm.errors import InputError, StoppedError
 from recurlm.interface import load
 from recurlm.progress import Silent
 from recurlm.runs.folder import RunFolder
+from recurlm.text.places import DataPlaces
 from recurlm.training.loop import Trainer
 from recurlm.training.request import TrainingRequest
 from recurlm.training.setup import prepare_training
@@ -44,7 +45,7 @@ def start(run: Path, text: Path | None, out: Path, **options: object) -> Trainer
             start=run,
             out=out,
             device="cpu",
-            cache_directory=run.parent / "cache",
+            places=DataPlaces(cache_directory=run.parent / "cache"),
             **options,  # type: ignore[arg-type]
         ),
         Silent(),
@@ -78,7 +79,10 @@ def test_it_goes_on_with_its_own_files_when_the_other_run_is_gone(
     whole = start(first, other_text, tmp_path / "whole").fit(StopRequest())
     first.rename(tmp_path / "moved")
     request = TrainingRequest(
-        text=str(other_text), out=tmp_path / "second", resume=True, cache_directory=tmp_path / "cache"
+        text=str(other_text),
+        out=tmp_path / "second",
+        resume=True,
+        places=DataPlaces(cache_directory=tmp_path / "cache"),
     )
     resumed = prepare_training(request, Silent()).fit(StopRequest())
     assert resumed.steps == whole.steps
@@ -124,7 +128,11 @@ def test_a_text_of_words_that_the_first_run_lacks_is_said_with_the_command_that_
     heard = Heard()
     prepare_training(
         TrainingRequest(
-            text=str(text), start=first, out=tmp_path / "new", device="cpu", cache_directory=tmp_path / "c"
+            text=str(text),
+            start=first,
+            out=tmp_path / "new",
+            device="cpu",
+            places=DataPlaces(cache_directory=tmp_path / "c"),
         ),
         heard,
     )

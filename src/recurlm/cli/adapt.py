@@ -62,6 +62,7 @@ def adapt(
     from recurlm.errors import UsageError
     from recurlm.evaluation.adaptation import TUNING_TOKENS, parse_adaptation
     from recurlm.interface import load
+    from recurlm.text.places import DataPlaces
 
     if tuning_tokens is not None and tune is None:
         raise UsageError("--tune-tokens belongs to --tune SPLIT")
@@ -72,9 +73,7 @@ def adapt(
         split=split,
         tune_on=tune,
         tuning_tokens=tuning_tokens or TUNING_TOKENS,
-        data_directory=data_directory,
-        cache_directory=cache_directory,
-        offline=offline,
+        places=DataPlaces(data_directory, cache_directory, offline),
     )
     if json:
         print_json(result.to_json())

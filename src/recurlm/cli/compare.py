@@ -49,9 +49,10 @@ def compare(
     from recurlm.comparison.report import compare as compare_models
     from recurlm.devices import resolve_device
     from recurlm.text.corpora import open_part
+    from recurlm.text.places import DataPlaces
 
     contenders = open_contenders(models, resolve_device(device).type)
-    measured = open_part(text, split, data_directory=data_directory, cache_directory=cache_directory, offline=offline)
+    measured = open_part(text, split, DataPlaces(data_directory, cache_directory, offline))
     comparison = compare_models(contenders, measured, protocol=protocol, seed=seed)
     if json:
         print_json(comparison.to_json())

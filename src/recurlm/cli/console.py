@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from recurlm.documents import json_text
-from recurlm.files import shown_name
-from recurlm.wording import counted
+from recurlm.wording import counted, shown_name
 
 if TYPE_CHECKING:
     from recurlm.progress import Watcher

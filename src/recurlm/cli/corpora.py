@@ -18,6 +18,7 @@ from recurlm.errors import CorruptFileError, DownloadError, UsageError
 
 if TYPE_CHECKING:
     from recurlm.text.corpora import NamedCorpus
+    from recurlm.text.places import DataPlaces
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,14 @@ def corpora(
     Size, licence, where they come from, whether they are at hand.
     """
     from recurlm.text.corpora import named_corpora
+    from recurlm.text.places import DataPlaces
 
     if check and offline:
         raise UsageError("--check asks the network, which --offline forbids; leave one of them out")
+    places = DataPlaces(data_directory, cache_directory, offline)
     rows = []
     for corpus in named_corpora().values():
-        state, paths = _at_hand(corpus, data_directory, cache_directory)
+        state, paths = _at_hand(corpus, places)
         rows.append(Row(corpus, state, paths, _ask(corpus) if check else {}))
     if as_json:
         for row in rows:
@@ -70,13 +73,13 @@ def corpora(
         raise DownloadError(f"no address answers for a file of: {', '.join(lost)}\nrun with --check --json for details")
 
 
-def _at_hand(corpus: "NamedCorpus", data: Path | None, cache: Path | None) -> tuple[str, tuple[Path, ...]]:
+def _at_hand(corpus: "NamedCorpus", places: "DataPlaces") -> tuple[str, tuple[Path, ...]]:
     from recurlm.text.corpora import local_file
 
     if not corpus.files:
         return "embedded", ()
     try:
-        found = [local_file(corpus, file, data_directory=data, cache_directory=cache) for file in corpus.files]
+        found = [local_file(corpus, file, places) for file in corpus.files]
     except CorruptFileError as error:
         message(f"recurlm: {error}")
         return "altered", ()

@@ -18,8 +18,9 @@ def doctor(
     Versions, devices, processor features, fast paths, folders, and a self-test of a few seconds.
     """
     from recurlm.diagnosis import diagnose
+    from recurlm.text.places import DataPlaces
 
-    report = diagnose(data_directory, cache_directory)
+    report = diagnose(DataPlaces(data_directory, cache_directory))
     if as_json:
         print_json(report)
     else:

@@ -1,7 +1,7 @@
 """`recurlm eval`: perplexity under a protocol."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -74,8 +74,9 @@ def evaluate(
     """
     from recurlm.devices import resolve_device
     from recurlm.errors import UsageError
-    from recurlm.evaluation.perplexity import check_protocol
+    from recurlm.evaluation.protocols import check_protocol
     from recurlm.interface import load
+    from recurlm.text.places import DataPlaces
     from recurlm.text.unknown import UnknownRule
 
     check_protocol(protocol)
@@ -83,7 +84,7 @@ def evaluate(
         raise UsageError("--full-batches belongs to --protocol mxnet")
     if not with_ and (weight, held_out) != (None, None):
         raise UsageError("--weight and --held-out belong to --with RUN or ARPA file")
-    where: dict[str, Any] = {"data_directory": data_directory, "cache_directory": cache_directory, "offline": offline}
+    places = DataPlaces(data_directory, cache_directory, offline)
     if with_:
         from recurlm.comparison.mixing import evaluate_mixture
 
@@ -97,7 +98,7 @@ def evaluate(
             weight=weight or "auto",
             held_out=held_out,
             device=resolve_device(device).type,
-            **where,
+            places=places,
         )
         if json:
             print_json(mixture.to_json())
@@ -105,7 +106,7 @@ def evaluate(
             _print_mixture(mixture)
         return
     result = load(run, device=resolve_device(device).type).perplexity(
-        text, split=split, protocol=protocol, full_batches=full_batches, oov=oov, **where
+        text, split=split, protocol=protocol, full_batches=full_batches, oov=oov, places=places
     )
     warning = UnknownRule.parse(oov).warning(result.oov, result.all_tokens)
     if warning is not None:

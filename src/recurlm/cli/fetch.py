@@ -19,9 +19,10 @@ def fetch(
     It is kept in the cache; where its files are is printed.
     """
     from recurlm.text.corpora import fetch_corpus, named_corpus
+    from recurlm.text.places import DataPlaces
 
     corpus = named_corpus(name)
-    paths = fetch_corpus(corpus, data_directory=data_directory, cache_directory=cache_directory, offline=offline)
+    paths = fetch_corpus(corpus, DataPlaces(data_directory, cache_directory, offline))
     if as_json:
         files = {part: str(path) for part, path in paths.items()}
         print_json({"name": corpus.name, "files": files, "licence": corpus.licence, "citation": corpus.citation})

@@ -72,7 +72,7 @@ def graph(
 
 def _network(source: str, vocabulary: int | None) -> tuple["ModelOptions", int]:
     """Options and V; a shipped recipe's name wins over a folder of the same name."""
-    from recurlm.config import load_recipe, recipe_names
+    from recurlm.recipe_files import load_recipe, recipe_names
     from recurlm.runs.folder import RunFolder
     from recurlm.text.codec import VOCABULARY_FILE
     from recurlm.text.vocabulary import Vocabulary

@@ -31,9 +31,10 @@ from recurlm.cli.train import train
 from recurlm.cli.verify import verify
 from recurlm.cli.vocabulary import vocabulary
 from recurlm.errors import RecurlmError, RecurlmWarning
-from recurlm.files import explained, shown_name
+from recurlm.file_errors import explained
 from recurlm.terminal import for_terminal
 from recurlm.version import VERSION
+from recurlm.wording import shown_name
 
 settle_threads()  # before a command loads torch
 

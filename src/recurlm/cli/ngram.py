@@ -46,12 +46,13 @@ def ngram(
     from recurlm.ngrams.kneser_ney import kneser_ney, text_codec
     from recurlm.runs.folder import RunFolder
     from recurlm.text.corpora import is_single_file, open_part
+    from recurlm.text.places import DataPlaces
 
     check_output(out, [text])
     if whole and (split is not None or not is_single_file(text)):
         raise UsageError("--whole takes all of one file; leave --split out, and name a file")
     part = None if whole else split or "train"
-    learned = open_part(text, part, data_directory=data_directory, cache_directory=cache_directory, offline=offline)
+    learned = open_part(text, part, DataPlaces(data_directory, cache_directory, offline))
     codec = text_codec(learned) if vocabulary is None else RunFolder(vocabulary).codec()
     model, discounts = kneser_ney(learned, codec, order)
     write_arpa(model, out)

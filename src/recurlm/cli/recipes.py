@@ -32,7 +32,7 @@ def recipes(
 
 
 def _list(as_json: bool) -> None:
-    from recurlm.config import load_recipe, recipe_names
+    from recurlm.recipe_files import load_recipe, recipe_names
 
     found = {name: load_recipe(name) for name in recipe_names()}
     width = max(map(len, found), default=0)
@@ -44,7 +44,7 @@ def _list(as_json: bool) -> None:
 
 
 def _show(name: str, as_json: bool) -> None:
-    from recurlm.config import load_recipe, recipe_text
+    from recurlm.recipe_files import load_recipe, recipe_text
 
     recipe = load_recipe(name)
     if as_json:

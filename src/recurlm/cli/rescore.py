@@ -81,11 +81,14 @@ def rescore(
     from recurlm.errors import UsageError
     from recurlm.files import check_output, write_whole
     from recurlm.interface import load
+    from recurlm.rescoring.combination import combination_for
     from recurlm.rescoring.formats.reading import read_nbest
     from recurlm.rescoring.formats.text_lists import CostFiles, read_references
     from recurlm.rescoring.formats.writing import check_utterances, writer
-    from recurlm.rescoring.rescoring import combination_for, recombined, report, unknown_tokens
-    from recurlm.rescoring.tuning import tune as tuned
+    from recurlm.rescoring.nbest import GivenScales
+    from recurlm.rescoring.report import report, unknown_tokens
+    from recurlm.rescoring.rescorer import recombined
+    from recurlm.rescoring.tuning import tune_combination
     from recurlm.text.unknown import UnknownRule
 
     if tune and (references is None or carry or out is not None):
@@ -102,9 +105,7 @@ def rescore(
         format,
         CostFiles(acoustic_costs, language_costs, graph_costs),
         count=paths,
-        acoustic_scale=acoustic_scale,
-        lm_scale=lm_scale,
-        length_bonus=length_bonus,
+        scales=GivenScales(acoustic_scale, lm_scale, length_bonus),
     )
     if out is not None or not (json or tune):
         check_utterances(file.lists, output_format)
@@ -116,7 +117,7 @@ def rescore(
     rescored = list(model.rescore(file.lists, combination, carry=carry, oov=oov))
     tuning = None
     if tune and said is not None:
-        tuning = tuned(rescored, file, said, combination)
+        tuning = tune_combination(rescored, file, said, combination)
         rescored, combination = recombined(rescored, tuning.combination), tuning.combination
     result = report(rescored, file, combination, said, carry=carry, rule=rule)
     if (warning := rule.warning(*unknown_tokens(rescored))) is not None:

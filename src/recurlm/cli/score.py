@@ -19,7 +19,7 @@ from recurlm.cli.console import (
 )
 
 if TYPE_CHECKING:
-    from recurlm.scoring.scoring import Scorer
+    from recurlm.scoring.scorer import Scorer
 
 
 def score(
@@ -69,14 +69,16 @@ def score(
     """
     from recurlm.devices import keep_freed_memory, resolve_device, slower_than_fp32
     from recurlm.errors import UsageError
-    from recurlm.files import check_output, raw_lines
+    from recurlm.files import check_output
     from recurlm.interface import load
     from recurlm.models.memory import State
     from recurlm.progress import open_watcher
     from recurlm.scoring.formats import open_writer
-    from recurlm.scoring.scoring import scoring_options
+    from recurlm.scoring.scorer import scoring_options
+    from recurlm.streams import raw_lines
     from recurlm.text.corpora import open_text
     from recurlm.text.lines import decoded_lines
+    from recurlm.text.places import DataPlaces
 
     if json and format not in (None, "jsonl"):
         raise UsageError(f"--json is --format jsonl; leave out one of it and --format {format}")
@@ -102,7 +104,7 @@ def score(
     elif _is_empty(Path(file)):
         lines, size, digest, seen = iter(()), 0, "", False
     else:
-        text = open_text(file, cache_directory=cache_directory)
+        text = open_text(file, DataPlaces(cache_directory=cache_directory))
         model.warn_if_altered(text, file)
         lines, size, digest, seen = text.lines(), text.size, text.sha256, model.learned_from(text)
     watcher = open_watcher(quiet=sys.stdout.isatty())

@@ -89,6 +89,7 @@ def search(
     from recurlm.progress import open_watcher
     from recurlm.search.search import SearchRequest
     from recurlm.search.search import search as find
+    from recurlm.text.places import DataPlaces
     from recurlm.training.request import TrainingRequest
 
     keep_freed_memory()
@@ -100,9 +101,7 @@ def search(
         seed=seed,
         device=device,
         resume=resume,
-        data_directory=data_directory,
-        cache_directory=cache_directory,
-        offline=offline,
+        places=DataPlaces(data_directory, cache_directory, offline),
     )
     watcher = open_watcher(quiet=quiet)
     try:

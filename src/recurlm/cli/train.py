@@ -94,6 +94,7 @@ def train(
     from recurlm.plots.training import write_training_pictures
     from recurlm.progress import open_watcher
     from recurlm.runs.folder import RunFolder
+    from recurlm.text.places import DataPlaces
     from recurlm.training.request import TrainingRequest
     from recurlm.training.setup import prepare_training
     from recurlm.training.stopping import StopRequest
@@ -111,9 +112,7 @@ def train(
         resume=resume,
         time_limit=time_limit,
         tensorboard=tensorboard,
-        data_directory=data_directory,
-        cache_directory=cache_directory,
-        offline=offline,
+        places=DataPlaces(data_directory, cache_directory, offline),
         began=process_began(),
     )
     watcher = open_watcher(quiet=quiet)

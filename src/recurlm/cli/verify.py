@@ -23,8 +23,9 @@ def verify(
     from recurlm.errors import CorruptFileError
     from recurlm.runs.folder import RunFolder
     from recurlm.runs.verification import verify as verify_run
+    from recurlm.text.places import DataPlaces
 
-    result = verify_run(RunFolder(run), data_directory=data_directory, cache_directory=cache_directory)
+    result = verify_run(RunFolder(run), DataPlaces(data_directory, cache_directory))
     if json:
         print_json(result.to_json())
     else:

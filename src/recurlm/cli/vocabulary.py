@@ -65,8 +65,9 @@ def vocabulary(
         raise UsageError("--seed belongs to --init mean: copies of <unk> have no noise")
     from recurlm.runs.growth import extend_vocabulary
     from recurlm.text.corpora import open_text
+    from recurlm.text.places import DataPlaces
 
-    words = open_text(extend, cache_directory=cache_directory)
+    words = open_text(extend, DataPlaces(cache_directory=cache_directory))
     growth = extend_vocabulary(folder, words, out, init=init or "mean", seed=1 if seed is None else seed)
     message(f"new    {_count_or_names(growth.added)}")
     message(f"known  {_count_or_names(growth.known)}")

@@ -12,6 +12,7 @@ from recurlm.comparison.interpolation import AUTO, fit_weights, mixed_nats, pars
 from recurlm.errors import InputError, UsageError
 from recurlm.evaluation.perplexity import Perplexity, perplexity_of
 from recurlm.text.corpora import is_single_file, open_part, open_source
+from recurlm.text.places import DataPlaces
 from recurlm.text.sources import Text
 from recurlm.wording import counted
 
@@ -94,24 +95,24 @@ def evaluate_mixture(
     weight: str = AUTO,
     held_out: str | None = None,
     device: str = "cpu",
-    **where: Any,
+    places: DataPlaces | None = None,
 ) -> Mixture:
     """Mix the models of run folders and ARPA files on a text, or without one on the corpus the first learned from.
 
     weight: as `parse_weights` has it · held_out: a file, or a corpus of which the valid split is taken; without it the
-    valid split beside the text · where: as for `open_part`. Raises UsageError where weights have nothing to be fitted
-    on, or both weights and a text to fit them on are given.
+    valid split beside the text · places: where texts are looked for; without them the environment says. Raises
+    UsageError where weights have nothing to be fitted on, or both weights and a text to fit them on are given.
     """
     weights = parse_weights(weight, len(paths))
     if weights is not None and held_out is not None:
         raise UsageError("--held-out belongs to --weight auto; weights that are given are not fitted")
     contenders = open_contenders(paths, device)
     if text is not None:
-        measured, beside = _open(text, split, where)
+        measured, beside = _open(text, split, places)
     else:
-        measured, beside = _own_texts(contenders[0], split or "test", where)
+        measured, beside = _own_texts(contenders[0], split or "test", places)
     if weights is None:
-        beside = beside if held_out is None else _held_out(held_out, where)
+        beside = beside if held_out is None else _held_out(held_out, places)
         if beside is None:
             raise UsageError("--weight auto needs --held-out TEXT here: weights are never fitted on what is measured")
     return mix(contenders, measured, protocol=protocol, weights=weights, held_out=beside if weights is None else None)
@@ -123,25 +124,25 @@ def _chosen(contenders: Sequence[Contender], held_out: Text) -> str:
     return f"em:{held_out.sha256[:8]}" + (f"(seen by {','.join(seen)})" if seen else "")
 
 
-def _own_texts(contender: Contender, split: str, where: dict[str, Any]) -> tuple[Text, Text | None]:
+def _own_texts(contender: Contender, split: str, places: DataPlaces | None) -> tuple[Text, Text | None]:
     """The split of the corpus that a run learned from, and the valid split beside it where there is another."""
     corpus = contender.corpus
     if corpus is None or not corpus.source:
         raise UsageError(f"name a text: {contender.name} does not say which corpus it learned from")
-    measured = corpus.part(split, **where)
-    return measured, corpus.part("valid", **where) if split != "valid" and "valid" in corpus.splits else None
+    measured = corpus.part(split, places)
+    return measured, corpus.part("valid", places) if split != "valid" and "valid" in corpus.splits else None
 
 
-def _open(source: str, split: str | None, where: dict[str, Any]) -> tuple[Text, Text | None]:
+def _open(source: str, split: str | None, places: DataPlaces | None) -> tuple[Text, Text | None]:
     """The text to measure, and the valid split beside it where there is another; the source is read once."""
     if split is None and is_single_file(source):
-        return open_part(source, **where), None
-    corpus = open_source(source, **where)
+        return open_part(source, places=places), None
+    corpus = open_source(source, places)
     return corpus.split(split or "test"), None if split == "valid" else corpus.valid
 
 
-def _held_out(given: str, where: dict[str, Any]) -> Text:
-    return open_part(given, None if is_single_file(given) else "valid", **where)
+def _held_out(given: str, places: DataPlaces | None) -> Text:
+    return open_part(given, None if is_single_file(given) else "valid", places)
 
 
 def _check_vocabularies(contenders: Sequence[Contender]) -> None:

@@ -93,7 +93,7 @@ class RecurrentCell(Cell):
         """Another device or type is another memory for the weights."""
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         if self.cudnn_mode is not None:
-            recurrent_sweep.flatten(self.weights, self.cudnn_mode)
+            recurrent_sweep.flatten_for_cudnn(self.weights, self.cudnn_mode)
         return self
 
     @contextmanager

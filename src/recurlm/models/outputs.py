@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from recurlm.config import AdaptiveOutput, MixtureOutput, ModelOptions, SampledOutput
 from recurlm.errors import InputError
 from recurlm.kernels.linear_cross_entropy import linear_cross_entropy
-from recurlm.kernels.sampled_cross_entropy import draw_columns, inclusion_probabilities, sampled_cross_entropy
+from recurlm.kernels.sampled_cross_entropy import Sample, draw_columns, inclusion_probabilities, sampled_cross_entropy
 from recurlm.models.dropout import SequenceDropout
 from recurlm.text.batching import IGNORED
 
@@ -77,14 +77,13 @@ class SampledSoftmax(Softmax):
 
     def training_losses(self, hidden: Tensor, target: Tensor, *, skip_ignored: bool = True) -> tuple[Tensor, Tensor]:
         """Estimates from one sample for all positions, a new one at each call (sampled_cross_entropy.py)."""
-        sample = draw_columns(self.cumulated_inclusion, self.sample_size)
+        columns = draw_columns(self.cumulated_inclusion, self.sample_size)
         total, losses = sampled_cross_entropy(
             hidden.flatten(0, -2),
             self.weight,
             self.bias,
             target.flatten(),
-            sample,
-            self.log_inclusion,
+            Sample(columns, self.log_inclusion),
             skip_ignored=skip_ignored,
         )
         return total, losses.view(target.shape)

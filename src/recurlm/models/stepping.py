@@ -6,7 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from recurlm.kernels.linear import PackedLinear, generate
+from recurlm.kernels.linear import PackedLinear, PackedModel, generate
 from recurlm.kernels.lstm_sweep import PackedLSTM
 from recurlm.kernels.native import has_tiles
 from recurlm.models.cells import LSTMCell
@@ -44,29 +44,30 @@ class TileStepper:
         cells = _plain_lstms(model)
         if not cells:
             raise ValueError("tiles step plain LSTM layers only, without residual or skip sums")
-        batch = len(state[0][0])
-        self.embedding = model.embedding.weight.detach()
         assert isinstance(model.decoder, Softmax)
-        self.layers = [PackedLSTM(cell.weights, *layer_state) for cell, layer_state in zip(cells, state, strict=True)]
-        self.decoder = PackedLinear(model.decoder.weight, model.decoder.bias)
-        self.logits = torch.empty(batch, model.vocabulary_size)
+        self.model = PackedModel(
+            model.embedding.weight.detach(),
+            [PackedLSTM(cell.weights, *layer_state) for cell, layer_state in zip(cells, state, strict=True)],
+            PackedLinear(model.decoder.weight, model.decoder.bias),
+            torch.empty(len(state[0][0]), model.vocabulary_size),
+        )
 
     def ban(self, tokens: Sequence[int]) -> None:
         """Make the logits of these tokens minus infinity from now on, so that `draw` never draws them."""
-        self.decoder.ban(tokens)
+        self.model.decoder.ban(tokens)
 
     def step(self, tokens: Tensor) -> Tensor:
-        output = self.embedding[tokens]
-        for layer in self.layers:
+        output = self.model.embedding[tokens]
+        for layer in self.model.layers:
             output = layer.step(output)
-        return self.decoder(output, self.logits)
+        return self.model.decoder(output, self.model.logits)
 
     def draw(self, tokens: Tensor, temperature: float, shares: Tensor) -> Tensor:
         """Read the next ids (B), then draw and read again: one id (N, B) for each share (N, B) of [0, 1).
 
         As `draw_plain` from each step's logits, all in one call of the library.
         """
-        return generate(self.embedding, self.layers, self.decoder, self.logits, tokens, temperature, shares)
+        return generate(self.model, tokens, temperature, shares)
 
 
 def open_stepper(model: LanguageModel, state: LayerStates) -> Stepper:

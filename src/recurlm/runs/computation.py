@@ -6,12 +6,13 @@ from typing import Any
 
 import torch
 
-from recurlm.runs.folder import METRICS_FILE, RunFolder
 from recurlm.devices import bf16_is_fast, processor_name
 from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError
-from recurlm.files import opened, raw_lines
+from recurlm.files import opened
 from recurlm.kernels.native import native_digest, native_instructions
+from recurlm.runs.folder import METRICS_FILE, RunFolder
+from recurlm.streams import raw_lines
 
 Computation = dict[str, Any]
 """`kernels`, `threads`, `torch`, as in the events `begin` and `resume` of metrics.jsonl."""

@@ -14,22 +14,16 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, InstanceOf, TypeAdapter, ValidationError
 
 from recurlm.capacity import machine_memory
-from recurlm.config import Recipe, parse_recorded_recipe
+from recurlm.config import Recipe
 from recurlm.documents import json_text, parse_json_object
 from recurlm.errors import CorruptFileError, InputError
-from recurlm.files import (
-    LARGEST_DOCUMENT,
-    digest_of,
-    locked,
-    read_bounded,
-    refuse_link,
-    remove_partial,
-    sync_folder,
-    temporary_folder,
-    write_within,
-)
+from recurlm.files import digest_of, read_bounded, refuse_link, write_within
+from recurlm.limits import LARGEST_DOCUMENT
+from recurlm.locks import locked
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.memory_estimate import check_model_fits, model_shapes
+from recurlm.partial_files import remove_partial, sync_folder, temporary_folder
+from recurlm.recipe_files import parse_recorded_recipe
 from recurlm.tensor_files import ITEM_BYTES, LARGEST_HEADER, check_shapes, finite_tensors, read_header
 from recurlm.text.codec import TOKENIZER_FILE, VOCABULARY_FILE, Codec
 from recurlm.text.recorded import RecordedCorpus

@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recurlm.runs.folder import MODEL_FILE, RunFolder, digest, free_folder
 from recurlm.errors import InputError, UsageError
+from recurlm.runs.config import RunConfig, Start
+from recurlm.runs.folder import MODEL_FILE, RunFolder, digest, free_folder
 from recurlm.tensor_files import tensor_bytes, tensors
 from recurlm.text.codec import Codec
 from recurlm.text.sources import Text
 from recurlm.text.store import PreparedCorpus
 from recurlm.text.tokenization import BytePairs
 from recurlm.text.vocabulary import EOS, UNK, Vocabulary
-from recurlm.runs.config import RunConfig, Start
 
 NOISE = 0.01
 """Standard deviation of the noise on a new word's weight, in standard deviations of that weight over the old words."""

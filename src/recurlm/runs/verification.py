@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from recurlm.capacity import machine_memory
+from recurlm.documents import parse_json_object
+from recurlm.errors import CorruptFileError, DownloadError, InputError, RecurlmError
+from recurlm.files import opened
 from recurlm.runs.folder import (
     CHECKPOINTS_FOLDER,
     CONFIG_FILE,
@@ -17,11 +20,10 @@ from recurlm.runs.folder import (
     RunFolder,
     read_checkpoint,
 )
-from recurlm.documents import parse_json_object
-from recurlm.errors import CorruptFileError, DownloadError, InputError, RecurlmError
-from recurlm.files import opened, raw_lines
+from recurlm.streams import raw_lines
 from recurlm.tensor_files import finite_tensors
 from recurlm.text.codec import TOKENIZER_FILE, VOCABULARY_FILE
+from recurlm.text.places import DataPlaces
 
 State = Literal["whole", "damaged", "absent", "left over"]
 
@@ -63,13 +65,14 @@ class Verification:
         return {"run": str(self.run), "whole": not self.damaged, "findings": list(map(asdict, self.findings))}
 
 
-def verify(folder: RunFolder, **places: Any) -> Verification:
-    """Read a run folder back. `places` are those of `open_source`; the network is never used.
+def verify(folder: RunFolder, places: DataPlaces | None = None) -> Verification:
+    """Read a run folder back. `places` say where the texts of the run are looked for; the network is never used.
 
     Raises InputError where the folder holds no run.
     """
     if not folder.path.is_dir() or not (folder.path / CONFIG_FILE).exists():
         raise InputError(f"{folder.path}: not a run folder (no {CONFIG_FILE})")
+    places = replace(places or DataPlaces.from_environment(), offline=True)
     findings = [*_files(folder), *_checkpoints(folder), *_texts(folder, places), *_left_over(folder)]
     return Verification(folder.path, tuple(findings))
 
@@ -156,7 +159,7 @@ def _checkpoints(folder: RunFolder) -> Iterator[Finding]:
         yield replace(finding, advice=advice) if finding.state == "damaged" else finding
 
 
-def _texts(folder: RunFolder, places: dict[str, Any]) -> Iterator[Finding]:
+def _texts(folder: RunFolder, places: DataPlaces) -> Iterator[Finding]:
     try:
         corpus = folder.corpus()
     except RecurlmError:
@@ -164,7 +167,7 @@ def _texts(folder: RunFolder, places: dict[str, Any]) -> Iterator[Finding]:
     for split in corpus.splits:
         name = f"{split} text of {corpus.source}"
         try:
-            corpus.part(split, **{**places, "offline": True})
+            corpus.part(split, places)
         except CorruptFileError as error:
             advice = "the model is not affected; --resume, and eval and adapt without a text, refuse until it is back"
             yield Finding(name, "damaged", str(error), advice)

@@ -10,8 +10,13 @@ from typing import Any
 
 import torch
 
-from recurlm.config import (
-    Recipe,
+from recurlm.config import Recipe
+from recurlm.documents import json_text, parse_json_object
+from recurlm.errors import CorruptFileError, InputError, RecurlmError, StoppedError, UsageError
+from recurlm.evaluation.perplexity import Perplexity
+from recurlm.files import read_bounded, refuse_link, write_within
+from recurlm.progress import Silent, Watcher, clock
+from recurlm.recipe_files import (
     apply_changes,
     changed_key,
     differing_keys,
@@ -19,11 +24,6 @@ from recurlm.config import (
     parse_recorded_recipe,
     recipe_toml,
 )
-from recurlm.documents import json_text, parse_json_object
-from recurlm.errors import CorruptFileError, InputError, RecurlmError, StoppedError, UsageError
-from recurlm.evaluation.perplexity import Perplexity
-from recurlm.files import read_bounded, refuse_link, shown_name, write_within
-from recurlm.progress import Silent, Watcher, clock
 from recurlm.runs.config import RunConfig
 from recurlm.runs.folder import RunFolder
 from recurlm.search.search_space import Dimension, changes_for, parse_space
@@ -35,7 +35,7 @@ from recurlm.training.request import TrainingRequest, default_folder, new_config
 from recurlm.training.setup import prepare_training
 from recurlm.training.step import DivergedError
 from recurlm.training.stopping import StopRequest
-from recurlm.wording import counted
+from recurlm.wording import counted, shown_name
 
 SEARCH_FORMAT = "recurlm search 1"
 SEARCH_FILE = "search.json"
@@ -300,12 +300,7 @@ def _text_digests(config: RunConfig, request: TrainingRequest) -> dict[str, str]
         raise InputError(
             "the recipe validates on the test text, which no choice may rest on; add --set validation.split=valid"
         )
-    corpus = open_source(
-        config.source,
-        data_directory=request.data_directory,
-        cache_directory=request.cache_directory,
-        offline=request.offline,
-    )
+    corpus = open_source(config.source, request.places)
     if corpus.valid is None:
         raise InputError(f"{corpus.name}: has no valid text to choose by; put valid.txt beside the training text")
     return {"train": corpus.train.sha256, "valid": corpus.valid.sha256}

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError, InputError, RecurlmError
-from recurlm.files import read_bounded, shown_name
+from recurlm.files import read_bounded
 from recurlm.text.sources import Text
 from recurlm.text.tokenization import LINE_FEED, BytePairs, Characters, Tokenization, Words
 from recurlm.text.unknown import AS_UNK, UnknownRule
 from recurlm.text.vocabulary import EOS, EOS_ID, Vocabulary
+from recurlm.wording import shown_name
 
 VOCABULARY_FILE = "vocabulary.json"
 TOKENIZER_FILE = "tokenizer.json"

@@ -11,25 +11,17 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from platformdirs import user_cache_path
-
 from recurlm.documents import parse_toml
 from recurlm.errors import CorruptFileError, InputError
-from recurlm.files import (
-    LARGEST_EXPANDED,
-    bounded,
-    digest_of,
-    gunzipped,
-    keep,
-    opened,
-    read_bounded,
-    shown_name,
-    temporary_file,
-    write_within,
-)
+from recurlm.files import digest_of, opened, read_bounded, write_within
+from recurlm.limits import LARGEST_EXPANDED
+from recurlm.partial_files import keep, temporary_file
+from recurlm.streams import bounded, gunzipped
 from recurlm.text.download import download, matches
+from recurlm.text.places import DATA_VARIABLE, DataPlaces
 from recurlm.text.python_docs import python_docs
 from recurlm.text.sources import BLOCK_BYTES, Corpus, Text, cut, whole_text
+from recurlm.wording import shown_name
 
 EMBEDDED = "python-docs"
 STANDARD_INPUT = "standard-input"
@@ -73,54 +65,41 @@ def named_corpus(name: str) -> NamedCorpus:
         raise InputError(f"no corpus is named {name!r}{_nearest(name)}; see: recurlm corpora") from None
 
 
-def default_cache_directory() -> Path:
-    """The folder for downloads and prepared texts, where the system keeps such things."""
-    return user_cache_path("recurlm", appauthor=False)
-
-
-def open_source(
-    specification: str,
-    *,
-    data_directory: Path | None = None,
-    cache_directory: Path | None = None,
-    offline: bool = False,
-) -> Corpus:
+def open_source(specification: str, places: DataPlaces | None = None) -> Corpus:
     """The corpus that a name, ``-`` (standard input), a folder, or a file (``.gz`` too) stands for.
 
     The name of a corpus wins over a file or folder of the same name: write ``./ptb`` for the folder. A folder
-    needs a training file; a single text is cut by `cut`. ``data_directory`` is searched before the network.
+    needs a training file; a single text is cut by `cut`. Without `places` the environment says where to look.
     Raises InputError, CorruptFileError (a file whose digest is wrong) or DownloadError.
     """
-    cache_directory = cache_directory or default_cache_directory()
+    places = places or DataPlaces.from_environment()
     if specification in named_corpora():
-        return _open_named(named_corpora()[specification], data_directory, cache_directory, offline)
+        return _open_named(named_corpora()[specification], places)
     if specification != "-":
         path = Path(specification)
         if path.is_dir():
-            return _open_folder(path, cache_directory)
+            return _open_folder(path, places)
         if not path.exists():
             raise InputError(f"no corpus and no file is named {specification!r}{_nearest(specification)}")
-    text = open_text(specification, cache_directory=cache_directory)
+    text = open_text(specification, places)
     return Corpus(text.name, *cut(text))
 
 
-def open_text(
-    specification: str | Path, *, cache_directory: Path | None = None, largest: int = LARGEST_EXPANDED
-) -> Text:
+def open_text(specification: str | Path, places: DataPlaces | None = None, *, largest: int = LARGEST_EXPANDED) -> Text:
     """The whole of one file as a text, uncut: ``-`` (standard input), a ``.gz`` file or any UTF-8 file.
 
     A ``.gz`` file with more than `largest` bytes in it is refused.
     Raises InputError (missing, empty) or CorruptFileError (a ``.gz`` file that is cut short or altered).
     """
-    cache_directory = cache_directory or default_cache_directory()
+    cache = (places or DataPlaces.from_environment()).cache
     if str(specification) == "-":
-        return whole_text(_spool(sys.stdin.buffer, "standard input", cache_directory), STANDARD_INPUT)
+        return whole_text(_spool(sys.stdin.buffer, "standard input", cache), STANDARD_INPUT)
     path = Path(specification)
     if is_read_once(path):
         with opened(path, pipes=True) as pipe:
-            return whole_text(_spool(pipe, str(path), cache_directory), STANDARD_INPUT)
+            return whole_text(_spool(pipe, str(path), cache), STANDARD_INPUT)
     if path.suffix == ".gz":
-        return whole_text(_decompressed(path, cache_directory, largest), shown_name(Path(path.stem).stem))
+        return whole_text(_decompressed(path, cache, largest), shown_name(Path(path.stem).stem))
     return whole_text(path, shown_name(path.stem))
 
 
@@ -135,66 +114,50 @@ def is_single_file(specification: str) -> bool:
     return specification not in named_corpora() and not Path(specification).is_dir()
 
 
-def open_part(
-    specification: str,
-    split: str | None = None,
-    *,
-    data_directory: Path | None = None,
-    cache_directory: Path | None = None,
-    offline: bool = False,
-) -> Text:
+def open_part(specification: str, split: str | None = None, places: DataPlaces | None = None) -> Text:
     """A text to measure: the named split, or without a name a single file whole and a corpus's test split."""
     if split is None and is_single_file(specification):
-        return open_text(specification, cache_directory=cache_directory)
-    corpus = open_source(specification, data_directory=data_directory, cache_directory=cache_directory, offline=offline)
-    return corpus.split(split or "test")
+        return open_text(specification, places)
+    return open_source(specification, places).split(split or "test")
 
 
-def fetch_corpus(
-    corpus: NamedCorpus,
-    *,
-    data_directory: Path | None = None,
-    cache_directory: Path | None = None,
-    offline: bool = False,
-) -> dict[str, Path]:
+def fetch_corpus(corpus: NamedCorpus, places: DataPlaces | None = None) -> dict[str, Path]:
     """Where the files of a named corpus lie, by part: found, else downloaded or made, and verified.
 
     Raises CorruptFileError for a file in the data directory with another digest, and DownloadError.
     """
-    cache_directory = cache_directory or default_cache_directory()
+    places = places or DataPlaces.from_environment()
     if corpus.name == EMBEDDED:
-        return _embedded_files(cache_directory)
+        return _embedded_files(places.cache)
     paths = {}
     for file in corpus.files:
-        found = local_file(corpus, file, data_directory=data_directory, cache_directory=cache_directory)
-        paths[file.part] = found or download(
-            file.addresses,
-            cache_directory / "corpora" / corpus.name / file.file,
-            file.digest,
-            size=file.size,
-            offline=offline,
+        paths[file.part] = local_file(corpus, file, places) or download(
+            file.addresses, _cached(corpus, file, places), file.digest, size=file.size, offline=places.offline
         )
     return paths
 
 
-def local_file(
-    corpus: NamedCorpus, file: CorpusFile, *, data_directory: Path | None, cache_directory: Path | None
-) -> Path | None:
+def local_file(corpus: NamedCorpus, file: CorpusFile, places: DataPlaces) -> Path | None:
     """The verified file in the data directory or the cache, None if it is in neither.
 
     CorruptFileError if the data directory has it with another digest; InputError if there is no such directory.
     """
-    if data_directory is not None:
-        if not data_directory.is_dir():
-            raise InputError(f"the data directory {data_directory} is missing; change --data-dir or RECURLM_DATA_DIR")
-        path = data_directory / corpus.name / file.file
+    data = places.data_directory
+    if data is not None:
+        if not data.is_dir():
+            raise InputError(f"the data directory {data} is missing; change --data-dir or {DATA_VARIABLE}")
+        path = data / corpus.name / file.file
         if path.is_file():
             found = digest_of(path, file.digest.partition(":")[0])
             if found != file.digest:
                 raise CorruptFileError(f"{path} has the digest {found}\nexpected {file.digest}; remove or replace it")
             return path
-    cached = (cache_directory or default_cache_directory()) / "corpora" / corpus.name / file.file
+    cached = _cached(corpus, file, places)
     return cached if matches(cached, file.digest) else None
+
+
+def _cached(corpus: NamedCorpus, file: CorpusFile, places: DataPlaces) -> Path:
+    return places.cache / "corpora" / corpus.name / file.file
 
 
 def _named_corpus(name: str, *, files: dict[str, Any] | None = None, **row: str) -> NamedCorpus:
@@ -204,8 +167,8 @@ def _named_corpus(name: str, *, files: dict[str, Any] | None = None, **row: str)
     return NamedCorpus(name=name, files=tuple(parts), **row)
 
 
-def _open_named(corpus: NamedCorpus, data_directory: Path | None, cache_directory: Path, offline: bool) -> Corpus:
-    paths = fetch_corpus(corpus, data_directory=data_directory, cache_directory=cache_directory, offline=offline)
+def _open_named(corpus: NamedCorpus, places: DataPlaces) -> Corpus:
+    paths = fetch_corpus(corpus, places)
     if "whole" in paths:
         train, valid, test = cut(whole_text(paths["whole"], corpus.name))
     else:
@@ -213,10 +176,10 @@ def _open_named(corpus: NamedCorpus, data_directory: Path | None, cache_director
     return Corpus(corpus.name, train, valid, test, corpus.licence, corpus.citation)
 
 
-def _embedded_files(cache_directory: Path) -> dict[str, Path]:
+def _embedded_files(cache: Path) -> dict[str, Path]:
     contents = {part: text.encode() for part, text in python_docs().items()}
     digests = {part: hashlib.sha256(content).hexdigest() for part, content in contents.items()}
-    folder = cache_directory / EMBEDDED / hashlib.sha256("".join(digests.values()).encode()).hexdigest()[:16]
+    folder = cache / EMBEDDED / hashlib.sha256("".join(digests.values()).encode()).hexdigest()[:16]
     paths = {part: folder / f"{part}.txt" for part in contents}
     for part, path in paths.items():
         if not matches(path, f"sha256:{digests[part]}"):
@@ -224,13 +187,11 @@ def _embedded_files(cache_directory: Path) -> dict[str, Path]:
     return paths
 
 
-def _open_folder(folder: Path, cache_directory: Path) -> Corpus:
+def _open_folder(folder: Path, places: DataPlaces) -> Corpus:
     name = shown_name(folder.resolve().name)
     paths = split_files(folder)
     train, valid, test = (
-        Text(f"{name}/{split}", open_text(paths[split], cache_directory=cache_directory).path)
-        if split in paths
-        else None
+        Text(f"{name}/{split}", open_text(paths[split], places).path) if split in paths else None
         for split in SPLIT_NAMES
     )
     if train is None:
@@ -256,9 +217,9 @@ def _split_file(folder: Path, split: str, alternatives: str) -> Path | None:
     return found[0] if found else None
 
 
-def _spool(stream: BinaryIO, name: str, cache_directory: Path) -> Path:
+def _spool(stream: BinaryIO, name: str, cache: Path) -> Path:
     """Keep what a stream brings under its digest, so that a later run finds it again."""
-    folder = cache_directory / STANDARD_INPUT
+    folder = cache / STANDARD_INPUT
     digest = hashlib.sha256()
     with temporary_file(folder) as file:
         for piece in bounded(_pieces(stream), name):
@@ -274,11 +235,11 @@ def _pieces(stream: BinaryIO) -> Iterator[bytes]:
         yield piece
 
 
-def _decompressed(path: Path, cache_directory: Path, largest: int) -> Path:
+def _decompressed(path: Path, cache: Path, largest: int) -> Path:
     """The content of a gzip file, kept under that file's digest and with its own beside it."""
     with opened(path) as packed:
         digest = hashlib.file_digest(packed, "sha256").hexdigest()
-        target = cache_directory / "decompressed" / digest / path.stem
+        target = cache / "decompressed" / digest / path.stem
         seal = target.with_name(f"{target.name}.sha256")
         if seal.is_file() and target.is_file() and read_bounded(seal).decode("latin-1") == digest_of(target):
             return target

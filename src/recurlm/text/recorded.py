@@ -12,6 +12,7 @@ from typing import Any
 from recurlm.errors import CorruptFileError, InputError
 from recurlm.files import digest_of
 from recurlm.text.corpora import named_corpora, open_source, open_text, split_files
+from recurlm.text.places import DataPlaces
 from recurlm.text.sources import Corpus, Text, cut
 
 PARTS = ("train", "valid", "test")
@@ -100,17 +101,14 @@ class RecordedCorpus:
             raise CorruptFileError(f"{place}: config.json describes no splits of its corpus")
         return cls(place, corpus["source"], splits, whole, tuple(_learned(corpus, splits, place)))
 
-    def part(self, name: str, **places: Any) -> Text:
-        """The text of a split. Raises InputError where it is no longer there, CorruptFileError where it was altered.
-
-        places: as for `open_source`.
-        """
+    def part(self, name: str, places: DataPlaces | None = None) -> Text:
+        """The text of a split. Raises InputError where it is no longer there, CorruptFileError where it was altered."""
         self._check_recorded(name)
         text = self._opened(places).split(name)
         self._check(name, text)
         return text
 
-    def open(self, **places: Any) -> Corpus:
+    def open(self, places: DataPlaces | None = None) -> Corpus:
         """All texts of the corpus that were recorded; raises as `part` does."""
         self._check_recorded("train")
         corpus = self._opened(places)
@@ -151,14 +149,14 @@ class RecordedCorpus:
         """Version 0.1.0 recorded neither the file nor the range; the training part is where a file begins."""
         return not self.whole and text.start == 0 and self._is_source(text.path)
 
-    def _opened(self, places: dict[str, Any]) -> Corpus:
+    def _opened(self, places: DataPlaces | None) -> Corpus:
         if not self.source:
             raise InputError("name a text: this model does not say which corpus it learned from")
         if self.source not in named_corpora():
-            self._check_files(Path(self.source), places.get("cache_directory"))
-        return open_source(self.source, **places)
+            self._check_files(Path(self.source), places)
+        return open_source(self.source, places)
 
-    def _check_files(self, path: Path, cache_directory: Path | None) -> None:
+    def _check_files(self, path: Path, places: DataPlaces | None) -> None:
         """Refuse, before a byte is read, what is not regular or has not the recorded size."""
         try:
             mode = path.stat().st_mode
@@ -166,18 +164,18 @@ class RecordedCorpus:
             raise InputError(f"{self.place}: its text {path} is not there; {_ADVICE}") from error
         if stat.S_ISDIR(mode):
             for name, file in split_files(path).items():
-                self._check_file(file, self.splits.get(name, {}).get("bytes"), cache_directory)
+                self._check_file(file, self.splits.get(name, {}).get("bytes"), places)
         elif stat.S_ISREG(mode) and self.source != "-":
-            self._check_file(path, self._size, cache_directory)
+            self._check_file(path, self._size, places)
         else:
             raise CorruptFileError(f"{self.place}: its text {path} is neither a regular file nor a folder; {_ADVICE}")
 
-    def _check_file(self, path: Path, size: int | None, cache_directory: Path | None) -> None:
+    def _check_file(self, path: Path, size: int | None, places: DataPlaces | None) -> None:
         if size is None:
             return
         if path.suffix == ".gz":
             try:
-                open_text(path, cache_directory=cache_directory, largest=size)
+                open_text(path, places, largest=size)
             except InputError as error:
                 raise self._altered(path) from error
         elif path.stat().st_size != size:

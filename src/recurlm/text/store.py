@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 from recurlm.config import TextOptions
 from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError, InputError, RecurlmWarning
-from recurlm.files import digest_of, discard, locked, read_bounded, remove_abandoned, sync_folder, temporary_folder
+from recurlm.files import digest_of, read_bounded
+from recurlm.locks import locked
+from recurlm.partial_files import discard, remove_abandoned, sync_folder, temporary_folder
 from recurlm.text.codec import Codec, EncodedText, Encoder, closed_blocks, train_tokenization
 from recurlm.text.sources import Corpus, Text
 from recurlm.text.tokenization import LINE_FEED, BytePairs, Tokenization
@@ -53,7 +55,7 @@ class PreparedCorpus:
 def prepare(
     corpus: Corpus,
     options: TextOptions,
-    cache_directory: Path,
+    cache: Path,
     report: Report | None = None,
     codec: Codec | None = None,
 ) -> PreparedCorpus:
@@ -63,8 +65,8 @@ def prepare(
     words get provisional ids by first appearance, and are renumbered when their counts are known. With `codec`
     nothing is built: every split is encoded with it.
     """
-    remove_abandoned(cache_directory)
-    folder = cache_directory / "prepared" / _key(corpus, options, codec)
+    remove_abandoned(cache)
+    folder = cache / "prepared" / _key(corpus, options, codec)
     if folder.exists() or folder.is_symlink():
         try:
             return _read(corpus.name, folder)

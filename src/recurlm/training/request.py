@@ -2,14 +2,16 @@
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from recurlm.config import (
-    Recipe,
+from recurlm.config import Recipe
+from recurlm.devices import resolve_device, resolve_precision
+from recurlm.errors import InputError, UsageError
+from recurlm.recipe_files import (
     apply_changes,
     changed_key,
     differing_keys,
@@ -17,13 +19,11 @@ from recurlm.config import (
     parse_recipe,
     parse_recorded_recipe,
 )
-from recurlm.devices import resolve_device, resolve_precision
-from recurlm.errors import InputError, UsageError
-from recurlm.files import shown_name
 from recurlm.runs.config import CONFIG_KEYS, RunConfig, Start
 from recurlm.runs.folder import MODEL_FILE, RunFolder, digest
 from recurlm.text.corpora import STANDARD_INPUT, is_read_once, named_corpora
-from recurlm.wording import counted
+from recurlm.text.places import DataPlaces
+from recurlm.wording import counted, shown_name
 
 DESCRIPTIVE_KEYS = ("description", "source", "result", "corpus")
 """What a recipe says about itself, which decides nothing in a run that has its text."""
@@ -33,8 +33,9 @@ DESCRIPTIVE_KEYS = ("description", "source", "result", "corpus")
 class TrainingRequest:
     """What the command line or a notebook asks for; None means the recipe's or the program's own choice.
 
-    without_test: leave the corpus's test text unread · began: when the process began, by `time.monotonic`; the time
-    limit counts from then, or from the call where it is None.
+    places: where texts are looked for and kept; without it the environment says · without_test: leave the corpus's
+    test text unread · began: when the process began, by `time.monotonic`; the time limit counts from then, or from
+    the call where it is None.
     """
 
     text: str | None = None
@@ -48,9 +49,7 @@ class TrainingRequest:
     resume: bool = False
     time_limit: str | None = None
     tensorboard: bool = False
-    data_directory: Path | None = None
-    cache_directory: Path | None = None
-    offline: bool = False
+    places: DataPlaces = field(default_factory=DataPlaces.from_environment)
     without_test: bool = False
     began: float | None = None
 

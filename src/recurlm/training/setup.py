@@ -3,7 +3,6 @@
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -20,7 +19,7 @@ from recurlm.runs.folder import MODEL_FILE, RunFolder, digest
 from recurlm.tensor_files import tensors
 from recurlm.text.batching import BatchSource, open_batches
 from recurlm.text.codec import EncodedText
-from recurlm.text.corpora import default_cache_directory, is_read_once, open_source
+from recurlm.text.corpora import is_read_once, open_source
 from recurlm.text.sources import Corpus
 from recurlm.text.store import PreparedCorpus, prepare
 from recurlm.text.unknown import many
@@ -100,17 +99,12 @@ def _load_start(model: LanguageModel, start: Start) -> None:
 
 def _open_source(config: RunConfig, request: TrainingRequest, folder: RunFolder) -> Corpus:
     """The corpus; one that no command names but a run folder is held to what that recorded."""
-    places: dict[str, Any] = {
-        "data_directory": request.data_directory,
-        "cache_directory": request.cache_directory,
-        "offline": request.offline,
-    }
     if folder.holds_run():
-        source = folder.corpus().open(**places)
+        source = folder.corpus().open(request.places)
     elif request.start is not None and request.text is None:
-        source = RunFolder(request.start).corpus().open(**places)
+        source = RunFolder(request.start).corpus().open(request.places)
     else:
-        source = open_source(config.source, **places)
+        source = open_source(config.source, request.places)
     return replace(source, test=None) if request.without_test else source
 
 
@@ -125,11 +119,10 @@ def _prepare(
         done += characters
         watcher.tick(min(done / size, 1.0), f"preparing {source.name}: {done / 1e6:,.0f} million characters")
 
-    cache = request.cache_directory or default_cache_directory()
     codec = None
     if config.start is not None:
         codec = (folder if folder.holds_run() else RunFolder(Path(config.start.run))).codec()
-    return prepare(source, config.recipe.text, cache, report, codec)
+    return prepare(source, config.recipe.text, request.places.cache, report, codec)
 
 
 def _introduce(

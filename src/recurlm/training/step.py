@@ -9,7 +9,7 @@ from torch import Tensor
 from recurlm.config import Training
 from recurlm.devices import autocast
 from recurlm.errors import RecurlmError
-from recurlm.kernels.embedding import looked_up, teach_rows
+from recurlm.kernels.embedding import add_row_gradients, looked_up
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.state import LayerStates, detach
 from recurlm.text.batching import IGNORED, Batch
@@ -59,7 +59,7 @@ def train_step(
     if not math.isfinite(value):
         raise DivergedError(f"the loss is {value}")
     loss.backward()  # type: ignore[no-untyped-call]
-    teach_rows(model.embedding.weight, batch.input, embedded)
+    add_row_gradients(model.embedding.weight, batch.input, embedded)
     if options.clip_norm is not None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), options.clip_norm)
     optimizer.step()

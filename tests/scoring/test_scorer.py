@@ -8,13 +8,13 @@ import torch
 
 from recurlm.config import ModelOptions, UniformInitialisation
 from recurlm.errors import InputError, UsageError
-from recurlm.evaluation.perplexity import sentence_perplexity
+from recurlm.evaluation.protocols import sentence_perplexity
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.memory import initial_state, read
-from recurlm.scoring import scoring
+from recurlm.scoring import scorer
+from recurlm.scoring.scorer import Scorer, ScoringOptions, score_lines, scoring_options
 from recurlm.scoring.scores import LineScore
-from recurlm.scoring.scoring import Scorer, ScoringOptions, score_lines, scoring_options
 from recurlm.text.codec import Codec
 from recurlm.text.tokenization import Characters, Words
 from recurlm.text.unknown import UnknownRule
@@ -86,7 +86,7 @@ def test_scores_depend_neither_on_the_budget_nor_on_their_neighbours(model, line
 
 def test_scores_depend_not_on_how_many_lines_are_held_at_once(monkeypatch, model, lines):
     reference = [score.logprob for score in score_lines(model, CODEC, lines)]
-    monkeypatch.setattr("recurlm.scoring.scoring.LINES_AT_ONCE", 7)
+    monkeypatch.setattr("recurlm.scoring.scorer.LINES_AT_ONCE", 7)
     scores = list(score_lines(model, CODEC, lines))
     assert [score.logprob for score in scores] == pytest.approx(reference, rel=1e-6)
     assert [score.line for score in scores] == list(range(1, len(lines) + 1))
@@ -173,7 +173,7 @@ def whole_documents(model: LanguageModel, documents: list[str]) -> list[float]:
 
 @pytest.mark.parametrize(("at_once", "budget"), [(2048, 4096), (1, 4096), (3, 10), (7, 1), (50, 33)])
 def test_carried_lines_are_one_document_until_a_blank_line(monkeypatch, model, documents, at_once, budget):
-    monkeypatch.setattr("recurlm.scoring.scoring.LINES_AT_ONCE", at_once)
+    monkeypatch.setattr("recurlm.scoring.scorer.LINES_AT_ONCE", at_once)
     scores = list(score_lines(model, CODEC, documents, ScoringOptions(context="carry", budget=budget)))
     assert [score.line for score in scores] == list(range(1, len(documents) + 1))
     assert [score.text for score in scores] == documents
@@ -185,7 +185,7 @@ def test_carried_lines_are_one_document_until_a_blank_line(monkeypatch, model, d
 def test_carried_scores_do_not_depend_on_chunking(monkeypatch, model, documents):
     reference = [score.logprob for score in score_lines(model, CODEC, documents, CARRY)]
     for at_once, budget in [(1, 4096), (5, 7), (1000, 10**6)]:
-        monkeypatch.setattr("recurlm.scoring.scoring.LINES_AT_ONCE", at_once)
+        monkeypatch.setattr("recurlm.scoring.scorer.LINES_AT_ONCE", at_once)
         options = ScoringOptions(context="carry", budget=budget)
         found = [score.logprob for score in score_lines(model, CODEC, documents, options)]
         assert found == pytest.approx(reference, rel=1e-6)
@@ -327,7 +327,7 @@ def test_options_that_are_none_are_refused(change, message):
 
 
 def test_memory_does_not_grow_with_the_characters_of_a_block(monkeypatch, model):
-    monkeypatch.setattr("recurlm.scoring.scoring.CHARACTERS_AT_ONCE", 10)
+    monkeypatch.setattr("recurlm.scoring.scorer.CHARACTERS_AT_ONCE", 10)
     read_so_far: list[int] = []
 
     def source():
@@ -344,10 +344,10 @@ def test_memory_does_not_grow_with_the_characters_of_a_block(monkeypatch, model)
 def test_texts_of_any_lengths_are_computed_in_few_shapes(monkeypatch, model, context):
     """oneDNN keeps compiled code for each shape, so memory would grow with their number."""
     states, positions = set(), set()
-    hidden, losses = model.hidden, scoring.losses_of
+    hidden, losses = model.hidden, scorer.losses_of
     monkeypatch.setattr(model, "hidden", lambda ids, state: (states.add(ids.shape), hidden(ids, state))[1])
-    monkeypatch.setattr(scoring, "losses_of", lambda *given: (positions.add(len(given[1])), losses(*given))[1])
-    monkeypatch.setattr(scoring, "LINES_AT_ONCE", 97)
+    monkeypatch.setattr(scorer, "losses_of", lambda *given: (positions.add(len(given[1])), losses(*given))[1])
+    monkeypatch.setattr(scorer, "LINES_AT_ONCE", 97)
     draws = random.Random(3)
     lines = (" ".join(draws.choices("abc", k=int(draws.expovariate(1 / 20)))) for _ in range(3000))
     scored = list(score_lines(model, CODEC, lines, ScoringOptions(context=context)))

@@ -7,19 +7,12 @@ from recurlm.config import ModelOptions, UniformInitialisation
 from recurlm.errors import InputError, UsageError
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
+from recurlm.rescoring.combination import Combination, combination_for
 from recurlm.rescoring.nbest import Hypothesis, NBestFile, group
-from recurlm.rescoring.rescoring import (
-    Combination,
-    Rescored,
-    RescoredList,
-    combination_for,
-    error_report,
-    recombined,
-    report,
-    rescore,
-)
-from recurlm.rescoring.tuning import tune
-from recurlm.scoring.scoring import score_lines
+from recurlm.rescoring.report import error_report, report
+from recurlm.rescoring.rescorer import RescoredHypothesis, RescoredList, recombined, rescore
+from recurlm.rescoring.tuning import tune_combination
+from recurlm.scoring.scorer import score_lines
 from recurlm.text.codec import Codec
 from recurlm.text.tokenization import Words
 from recurlm.text.unknown import UnknownRule
@@ -80,7 +73,7 @@ def test_every_hypothesis_has_the_score_of_its_line(model):
 
 def test_blocks_of_lists_do_not_change_the_result(monkeypatch, model):
     expected = list(rescore(model, CODEC, LISTS, Combination(weight=1)))
-    monkeypatch.setattr("recurlm.rescoring.rescoring.HYPOTHESES_AT_ONCE", 2)
+    monkeypatch.setattr("recurlm.rescoring.rescorer.HYPOTHESES_AT_ONCE", 2)
     for found, each in zip(rescore(model, CODEC, LISTS, Combination(weight=1)), expected, strict=True):
         assert [scored.total for scored in found.scored] == pytest.approx(
             [scored.total for scored in each.scored], abs=1e-5
@@ -109,7 +102,7 @@ def test_what_is_best_in_all_is_carried_and_not_what_the_model_prefers(model):
 def test_the_order_is_that_of_totals_and_ties_keep_their_own():
     totals = [-3.0, -1.0, -2.0, -1.0]
     each = RescoredList(
-        "u", tuple(Rescored(hypothesis("u", n, ""), 0.0, total, 0) for n, total in enumerate(totals, 1))
+        "u", tuple(RescoredHypothesis(hypothesis("u", n, ""), 0.0, total, 0) for n, total in enumerate(totals, 1))
     )
     assert [scored.hypothesis.number for scored in each.ranked] == [2, 4, 3, 1]
     assert each.best.hypothesis.number == 2
@@ -153,7 +146,8 @@ def scored_file() -> tuple[NBestFile, list[RescoredList], dict[str, tuple[str, .
     file = NBestFile(group(hypotheses), "kaldi", "list")
     paired = iter(zip(hypotheses, logprobs, strict=True))
     raw = [
-        RescoredList(each.utterance, tuple(Rescored(*next(paired), 0.0, 0) for _ in range(2))) for each in file.lists
+        RescoredList(each.utterance, tuple(RescoredHypothesis(*next(paired), 0.0, 0) for _ in range(2)))
+        for each in file.lists
     ]
     return file, raw, {"u": ("a", "b", "c"), "v": ("d", "e", "f")}
 
@@ -171,7 +165,11 @@ def test_errors_of_the_new_order_of_the_old_one_and_of_the_best_there_is():
 
 def test_without_costs_the_old_choice_is_the_first():
     file = NBestFile(group([hypothesis("u", 1, "a"), hypothesis("u", 2, "b")]), "mikolov", "list")
-    raw = [RescoredList("u", tuple(Rescored(each, -1.0, -float(each.number == 1), 0) for each in file.hypotheses))]
+    raw = [
+        RescoredList(
+            "u", tuple(RescoredHypothesis(each, -1.0, -float(each.number == 1), 0) for each in file.hypotheses)
+        )
+    ]
     found = error_report(raw, file, {"u": ("b",)}, Combination(weight=1))
     assert (found.new.total, found.old.total) == (0, 1)
 
@@ -203,18 +201,18 @@ def test_scales_that_make_no_sense_are_refused(values):
 
 def test_tuning_finds_the_weight_nearest_to_the_start_that_makes_the_fewest_errors():
     file, raw, references = scored_file()
-    found = tune(raw, file, references, Combination(weight=0.0))
+    found = tune_combination(raw, file, references, Combination(weight=0.0))
     assert (found.errors_before, found.errors) == (3, 0)
     # by weight alone, v is right from 2/8 on and u from 1/6; no step in length does as well as few steps in weight
     best = recombined(raw, found.combination)
     assert error_report(best, file, references, found.combination).new.total == 0
-    assert tune(raw, file, references, Combination(weight=0.5)).combination == Combination(weight=0.5)
+    assert tune_combination(raw, file, references, Combination(weight=0.5)).combination == Combination(weight=0.5)
 
 
 def test_a_grid_that_is_tuned_on_agrees_with_every_total_computed_alone():
     file, raw, references = scored_file()
     for start in (Combination(0.05), Combination(0.3, 0.1, 7.0, -3.0)):
-        found = tune(raw, file, references, start)
+        found = tune_combination(raw, file, references, start)
         for combination, errors in ((start, found.errors_before), (found.combination, found.errors)):
             assert error_report(recombined(raw, combination), file, references, combination).new.total == errors
 
@@ -223,9 +221,13 @@ def test_without_old_costs_only_the_length_bonus_is_tuned():
     file = NBestFile(group([hypothesis("u", 1, "a"), hypothesis("u", 2, "a b")]), "mikolov", "list")
     raw = [
         RescoredList(
-            "u", (Rescored(file.lists[0].hypotheses[0], -2.0, 0, 0), Rescored(file.lists[0].hypotheses[1], -2.9, 0, 0))
+            "u",
+            (
+                RescoredHypothesis(file.lists[0].hypotheses[0], -2.0, 0, 0),
+                RescoredHypothesis(file.lists[0].hypotheses[1], -2.9, 0, 0),
+            ),
         )
     ]
-    found = tune(raw, file, {"u": ("a", "b")}, Combination(weight=1))
+    found = tune_combination(raw, file, {"u": ("a", "b")}, Combination(weight=1))
     # the second is longer by a word and worse by 0.9: of 0.25, 0.5, 1 and 2 the nearest above is 1
     assert found.combination == Combination(1.0, length_bonus=1.0)

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from recurlm.devices import autocast
 from recurlm.errors import InputError, UsageError
-from recurlm.evaluation.perplexity import SENTENCE_BUDGET, losses_of, signature_of
+from recurlm.evaluation.perplexity import signature_of
 from recurlm.evaluation.shapes import SIZES, parts
+from recurlm.evaluation.token_losses import SENTENCE_BUDGET, losses_of
 from recurlm.models.language_model import LanguageModel, evaluating
 from recurlm.models.memory import State, begin, check_state, initial_state
 from recurlm.models.state import LayerStates, map_state
