@@ -16,9 +16,10 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks._report import Options
-from recurlm.config import Recipe, StreamBatches, load_recipe
+from recurlm.config import Recipe, StreamBatches
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
+from recurlm.recipe_files import load_recipe
 from recurlm.text.batching import IGNORED, Batch, open_batches
 from recurlm.text.codec import Codec, EncodedText
 from recurlm.text.corpora import open_source

@@ -1,19 +1,19 @@
-"""The record of a quality measurement: a page with the table of records/README.md, and all raw values beside it."""
+"""The record of a quality measurement: a page with the table of records/README.md, and the summary beside it."""
 
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 from benchmarks._quality_plan import Plan
-from benchmarks._record import write_record
+from benchmarks._record import SUMMARY_FILE, write_record
 from recurlm.files import write_whole
 from recurlm.runs.folder import CONFIG_FILE, METRICS_FILE
-from recurlm.version import VERSION
+from recurlm.version import CODE_VERSION
 
 NOT_YET = "–"
+CURVE = ("epoch", "step", "seconds", "perplexity", "valid_perplexity")
 
 
 def write_quality_record(plan: Plan, out: Path) -> Path | None:
@@ -26,14 +26,21 @@ def write_quality_record(plan: Plan, out: Path) -> Path | None:
     }
     if not seeds:
         return None
-    for seed in seeds:
-        (out / f"seed-{seed}").mkdir(parents=True, exist_ok=True)
-        for name in (CONFIG_FILE, METRICS_FILE):
-            shutil.copyfile(plan.run(seed) / name, out / f"seed-{seed}" / name)
-    write_record("quality", {"recipe": plan.recipe, "seconds": plan.seconds, "seeds": seeds}, out)
+    runs = {seed: summarize_run(plan.run(seed)) for seed in seeds}
+    values = {"recipe": plan.recipe, "seconds": plan.seconds, "seeds": seeds, "runs": runs}
+    summary = json.loads(write_record("quality", values, out).read_bytes())
     page = out / "README.md"
-    write_whole(page, _page(plan, seeds, json.loads((out / "quality.json").read_bytes())["circumstances"]).encode())
+    write_whole(page, _page(plan, seeds, summary["quality"]["circumstances"]).encode())
     return page
+
+
+def summarize_run(run: Path) -> dict[str, Any]:
+    """Returns what a record keeps of a run: its configuration, and the curve with one entry for each validation."""
+    events = [json.loads(line) for line in (run / METRICS_FILE).read_text("utf-8").splitlines()]
+    return {
+        "config": _read(run / CONFIG_FILE),
+        "curve": [{key: event.get(key) for key in CURVE} for event in events if event["event"] == "epoch"],
+    }
 
 
 def _read(path: Path) -> dict[str, Any] | None:
@@ -50,8 +57,9 @@ def _page(plan: Plan, seeds: dict[int, dict[str, Any]], circumstances: dict[str,
     if missing:
         lines += [f"Not complete; still missing: {', '.join(missing)}.", ""]
     lines += [
-        "Perplexity under the protocol `stream`. Static: weights and probabilities stay as training left them. Other",
-        "columns adapt to the text while it is read, with options chosen on valid, and compare only with their like.",
+        "Perplexity under the protocol `stream`. A static figure measures the model as training left it. In the other",
+        "columns the model adapts to the text while it reads; its options were chosen on valid. Compare static with",
+        "static, adapted with adapted.",
         "",
         *_table(plan, seeds),
         "",
@@ -63,7 +71,7 @@ def _page(plan: Plan, seeds: dict[int, dict[str, Any]], circumstances: dict[str,
         "",
         *_circumstances(plan, seeds, circumstances),
         "",
-        "Raw values: `quality.json`, and `config.json` and `metrics.jsonl` of each run in its folder.",
+        f"All figures, each run's configuration and its curve by epochs: [{SUMMARY_FILE}]({SUMMARY_FILE}).",
     ]
     return "\n".join(lines) + "\n"
 
@@ -117,7 +125,7 @@ def _circumstances(plan: Plan, seeds: dict[int, dict[str, Any]], last: dict[str,
         "command": f"`{last['command']}`",
         "commit": every("commit"),
         "machine": f"{machine}; load {load}",
-        "versions": f"Python {every('python')}, torch {every('torch')}, recurlm {VERSION}",
+        "versions": f"Python {every('python')}, torch {every('torch')}, recurlm {CODE_VERSION}",
         "date": every("date"),
         "signature": "with every perplexity, above",
         "repetitions": f"{len(seeds)} of {len(plan.seeds)} seeds, one run each, all of them above",

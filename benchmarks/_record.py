@@ -1,4 +1,4 @@
-"""What every record says: command, commit, machine, versions, date, raw values."""
+"""The summary of a record: command, commit, machine, versions, date and the figures of each measurement."""
 
 import datetime
 import json
@@ -13,12 +13,14 @@ from typing import Any
 import torch
 
 from recurlm.devices import bf16_is_fast
+from recurlm.files import write_whole
 
 ROOT = Path(__file__).resolve().parents[1]
+SUMMARY_FILE = "summary.json"
 
 
 def circumstances() -> dict[str, Any]:
-    """Where, when and with what a figure was measured; folders of this machine are left out of the command."""
+    """Returns the command, date, commit, machine and versions; folders of this machine are left out of the command."""
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()
     return {
         "command": re.sub(r"(?<![\w.])/\S*/", "", " ".join(sys.argv)),
@@ -35,11 +37,16 @@ def circumstances() -> dict[str, Any]:
 
 
 def write_record(name: str, values: dict[str, Any], folder: Path | None = None) -> Path:
-    """Write records/YYYY-MM-DD-name/name.json with the circumstances, or into a folder that is given."""
+    """Put a measurement into the summary of records/YYYY-MM-DD-name/, or of the given folder; returns the file.
+
+    The summary is one object with a key for each measurement. Other measurements in the file stay.
+    """
     facts = circumstances()
-    path = (folder or ROOT / "records" / f"{facts['date']}-{name}") / f"{name}.json"
+    path = (folder or ROOT / "records" / f"{facts['date']}-{name}") / SUMMARY_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"circumstances": facts, **values}, indent=2) + "\n", encoding="utf-8")
+    summary = json.loads(path.read_bytes()) if path.is_file() else {}
+    summary[name] = {"circumstances": facts, **values}
+    write_whole(path, (json.dumps(summary, indent=2, ensure_ascii=False) + "\n").encode())
     return path
 
 

@@ -11,9 +11,9 @@ from benchmarks._job import Job
 from recurlm.devices import keep_freed_memory, resolve_precision
 from recurlm.interface import Model
 from recurlm.models.state import LayerStates
+from recurlm.rescoring.combination import Combination
 from recurlm.rescoring.nbest import Hypothesis, group
-from recurlm.rescoring.rescoring import Combination
-from recurlm.scoring.scoring import ScoringOptions
+from recurlm.scoring.scorer import ScoringOptions
 from recurlm.text.batching import IGNORED, Batch
 from recurlm.text.vocabulary import EOS_ID
 from recurlm.training.captured import open_captured_steps

@@ -71,7 +71,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Result:
-    """A job as it was measured: its description, the table's rows, the checks, and every raw value.
+    """A measured job: its description, the rows of the table, and the checks.
 
     left_out: contestants that cannot run on this machine, each with the reason.
     """
@@ -80,7 +80,6 @@ class Result:
     description: str
     rows: Sequence[Row]
     checks: Sequence[Check] = ()
-    raw: Mapping[str, Any] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:

@@ -118,10 +118,6 @@ class Trained:
             if {target.contestant, target.against} <= figures.keys()
         ]
 
-    def raw(self) -> dict[str, Any]:
-        """Everything, for the record."""
-        return {"answers": self.answers, "peak_megabytes": self.peaks}
-
 
 def train(contestants: Sequence[Contestant], requests: Sequence[Mapping[str, Any]]) -> Trained:
     """Let those contestants that can train in turn, the first request to warm up, and ask for their peak memory."""

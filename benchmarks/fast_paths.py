@@ -13,15 +13,15 @@ from benchmarks._report import Options, Result, Row, run
 from recurlm.config import ModelOptions
 from recurlm.devices import keep_freed_memory, runs
 from recurlm.kernels import linear_cross_entropy as loss_module
-from recurlm.kernels.embedding import looked_up, teach_rows
+from recurlm.kernels.embedding import add_row_gradients, looked_up
 from recurlm.kernels.linear import draw_native, draw_plain
 from recurlm.kernels.linear_cross_entropy import linear_cross_entropy, linear_cross_entropy_reference
 from recurlm.kernels.lstm_sweep import lstm_tiles
 from recurlm.kernels.native import has_bfloat16_tiles, has_tiles, native_library
 from recurlm.kernels.recurrent_sweep import step_by_step
 from recurlm.kernels.softmax_loss import softmax_loss_native, softmax_loss_plain
-from recurlm.models.cells import LSTMCell
 from recurlm.models.language_model import LanguageModel
+from recurlm.models.lstm_cells import LSTMCell
 from recurlm.models.stepping import PlainStepper, TileStepper
 
 Work = Callable[[], object]
@@ -115,7 +115,7 @@ def _embedding() -> dict[str, Work]:
         weight.grad = decoder
         found = looked_up(weight, ids)
         found.backward(gradient)
-        teach_rows(weight, ids, found)
+        add_row_gradients(weight, ids, found)
 
     def autograd() -> None:
         weight.grad = decoder

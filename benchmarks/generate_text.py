@@ -1,7 +1,5 @@
 """Generation, one stream and 64 streams: recurlm against the usual loop over nn.LSTM."""
 
-from typing import Any
-
 from benchmarks._job import new_job, open_text
 from benchmarks._measure import Answer, Running, Spread, running, take_turns
 from benchmarks._report import Check, Options, Result, Row, run
@@ -21,7 +19,6 @@ def measure(options: Options) -> Result:
     codec = text.corpus.codec
     rows: list[Row] = []
     checks: list[Check] = []
-    raw: dict[str, Any] = {}
     with new_job("mxnet-bucketing", MODELS.get(options.size, []), len(codec.vocabulary), wide=True) as job:
         job.save_text(codec, [])
         contestants = [
@@ -35,14 +32,17 @@ def measure(options: Options) -> Result:
                 rows += _rows(answers, count, at_least, aim)
                 last = answers[WITH_LOGPROBS][-1]
                 checks.append(same_thoughts(last, processes[PEER].ask(do="logprobs", ids=last["ids"]), count))
-                raw[f"{count} streams"] = {
-                    name: [answer["seconds"] for answer in given] for name, given in answers.items()
-                }
-    return Result("generation", f"the seed's model, {options.device}", rows, checks, raw)
+    description = f"the seed's model, {options.device}, {_repeats(options)[0]} rounds in turn"
+    return Result("generation", description, rows, checks)
+
+
+def _repeats(options: Options) -> tuple[int, int]:
+    """Rounds, and the tokens of a sample in each."""
+    return options.pick((5, 300), (2, 100), (1, 10))
 
 
 def _rounds(processes: dict[str, Running], count: int, options: Options) -> dict[str, list[Answer]]:
-    rounds, tokens = options.pick((5, 300), (2, 100), (1, 10))
+    rounds, tokens = _repeats(options)
     return take_turns(
         processes, [{"do": "generate", "count": count, "tokens": tokens, "seed": seed} for seed in range(1 + rounds)]
     )

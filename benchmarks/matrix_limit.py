@@ -30,7 +30,7 @@ def measure(options: Options) -> Result:
     for name in trained.answers:
         rates = [count / seconds / 1e12 for count, seconds in zip(counts, trained.seconds(name), strict=True)]
         rows.append(Row(f"{JOB}: arithmetic", name, Spread.of(rates), "TFLOP/s"))
-    return Result(JOB, described(options, text.name, rounds, steps), rows, (), trained.raw(), trained.left_out)
+    return Result(JOB, described(options, text.name, rounds, steps), rows, (), trained.left_out)
 
 
 def main() -> None:

@@ -33,8 +33,8 @@ def measure(options: Options) -> Result:
         Row(JOB, "recurlm", Spread.of([megabytes / seconds]), "MB/s"),
         Row(f"{JOB}: peak memory", "recurlm", Spread.of([peak]), "MB"),
     ]
-    raw = {"megabytes": megabytes, "seconds": seconds, "training_tokens": int(tokens), "vocabulary": int(words)}
-    return Result(JOB, f"{megabytes:,} MB of a made text, once", rows, (), raw)
+    counts = f"{int(tokens):,} training tokens, {int(words):,} words"
+    return Result(JOB, f"{megabytes:,} MB of a made text, once; {counts}", rows)
 
 
 def write_text(path: Path, size: int) -> None:

@@ -18,11 +18,12 @@ from benchmarks._quality_plan import ADAPTATIONS, TRAINING, Plan
 from benchmarks._quality_record import write_quality_record
 from benchmarks._record import ROOT, circumstances
 from recurlm import load
-from recurlm.config import StreamBatches, load_recipe
+from recurlm.config import StreamBatches
 from recurlm.errors import RecurlmError, StoppedError, UsageError
 from recurlm.evaluation.adaptation import METHODS, TUNING_TOKENS
 from recurlm.files import write_whole
 from recurlm.progress import open_watcher
+from recurlm.recipe_files import load_recipe
 from recurlm.training.request import TrainingRequest
 from recurlm.training.setup import prepare_training
 from recurlm.training.stopping import StopRequest

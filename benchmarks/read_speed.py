@@ -39,7 +39,7 @@ Reader = Callable[[Path], object]
 def measure(options: Options) -> Result:
     """Processor time, sizes in turn, which other programs do not change much; the best of several readings counts."""
     base, repeats = options.pick((1 << 20, 5), (1 << 18, 3), (1 << 13, 1))
-    rows, checks, raw = [], [], {}
+    rows, checks = [], []
     with tempfile.TemporaryDirectory() as name:
         for reader, (suffix, make, read) in READERS.items():
             paths = [Path(name, f"{reader}-{times}{suffix}") for times in TIMES]
@@ -56,8 +56,7 @@ def measure(options: Options) -> Result:
             ]
             largest = max(speeds) / min(speeds)
             checks.append(Check(f"{reader}: linear", largest <= TOLERATED, {"slowest by fastest": round(largest, 2)}))
-            raw[reader] = {"bytes": sizes, "seconds": seconds}
-    return Result(JOB, f"{base:,} bytes and 2, 4, 8 times as many, best of {repeats}", rows, tuple(checks), raw)
+    return Result(JOB, f"{base:,} bytes and 2, 4, 8 times as many, best of {repeats}", rows, tuple(checks))
 
 
 def _seconds(read: Reader, path: Path) -> float:

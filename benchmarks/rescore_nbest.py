@@ -46,7 +46,7 @@ def measure(options: Options) -> Result:
         f"{count} lists of {size}, readings of sentences of {text.name}, {options.device}, {rounds} rounds in turn; "
         f"distinct prefixes: {shared:.0%} of all"
     )
-    return Result(JOB, description, rows, checks, {"answers": answers, "distinct prefixes": shared})
+    return Result(JOB, description, rows, checks)
 
 
 def made_lists(sentences: Sequence[Sequence[str]], words: Sequence[str], size: int) -> list[list[tuple[str, ...]]]:

@@ -17,10 +17,10 @@ TRAINING = ["--recipe", "demo", "--epochs", "1", "--set", "text.maximum_size=100
 
 
 def measure(options: Options) -> Result:
-    """`recurlm score --format jsonl --precision auto`, in a process of its own: MB/s, and memory over time."""
+    """`recurlm score --format jsonl --precision auto`, in a process of its own: MB/s and peak memory."""
     sizes = options.pick((10, 100), (1, 4), (1, 2))
     seconds: list[float] = []
-    memory: list[list[float]] = []
+    peaks: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         path, model = Path(folder, "text.txt"), Path(folder, "run")
         write_text(path, 1_000_000)
@@ -28,11 +28,9 @@ def measure(options: Options) -> Result:
         for size in sizes:
             write_text(path, size * 1_000_000)
             start = time.monotonic()
-            memory.append(
-                _watched(_recurlm("score", str(model), str(path), "--format", "jsonl", "--precision", "auto"))
-            )
+            scoring = _recurlm("score", str(model), str(path), "--format", "jsonl", "--precision", "auto")
+            peaks.append(_peak_of(scoring))
             seconds.append(time.monotonic() - start)
-    peaks = list(map(max, memory))
     rows = [
         Row(JOB, f"{size} MB", Spread.of([size / taken]), "MB/s") for size, taken in zip(sizes, seconds, strict=True)
     ]
@@ -42,8 +40,7 @@ def measure(options: Options) -> Result:
     ]
     values = {f"{size} MB": round(peak) for size, peak in zip(sizes, peaks, strict=True)}
     flat = Check("memory stays flat", peaks[-1] <= TOLERATED_GROWTH * peaks[0], values)
-    raw = {"megabytes": sizes, "seconds": seconds, "megabytes_each_second": memory}
-    return Result(JOB, f"up to {sizes[-1]} MB of a made text, every token of it, once", rows, [flat], raw)
+    return Result(JOB, f"up to {sizes[-1]} MB of a made text, every token of it, once", rows, [flat])
 
 
 def _recurlm(*arguments: str) -> subprocess.Popen[bytes]:
@@ -51,17 +48,17 @@ def _recurlm(*arguments: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT)
 
 
-def _watched(process: subprocess.Popen[bytes]) -> list[float]:
-    """Resident memory of a process in MB, its peak so far, each second until it ends."""
-    samples: list[float] = []
+def _peak_of(process: subprocess.Popen[bytes]) -> float:
+    """Waits for a process; returns its peak resident memory in MB, read once a second."""
+    peaks: list[float] = []
     while process.poll() is None:
         status = Path(f"/proc/{process.pid}/status").read_text()
         peak = [line for line in status.splitlines() if line.startswith("VmHWM")]
-        samples += [int(line.split()[1]) / 1000 for line in peak]
+        peaks += [int(line.split()[1]) / 1000 for line in peak]
         time.sleep(1)
     if process.returncode:
         raise SystemExit(f"recurlm score ended with {process.returncode}")
-    return samples
+    return max(peaks)
 
 
 def main() -> None:

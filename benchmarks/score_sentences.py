@@ -34,7 +34,7 @@ def measure(options: Options) -> Result:
         same_scores(name, answers[name][-1], answers["one at a time"][-1]) for name in ("recurlm auto", "recurlm fp32")
     ]
     description = f"{len(lines):,} lines of {text.name}, {options.device}, {rounds} rounds in turn"
-    return Result(JOB, description, rows, checks, {"answers": answers})
+    return Result(JOB, description, rows, checks)
 
 
 def same_scores(name: str, ours: Answer, theirs: Answer) -> Check:

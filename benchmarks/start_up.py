@@ -40,7 +40,7 @@ def measure(options: Options) -> Result:
                     seconds[name].append(time.perf_counter() - start)
     limits = {"recurlm --help": HELP_SECONDS}
     rows = [Row(JOB, name, Spread.of(values), "s", at_most=limits.get(name)) for name, values in seconds.items()]
-    return Result(JOB, f"whole processes, {repeats} rounds in turn", rows, (), {"seconds": seconds})
+    return Result(JOB, f"whole processes, {repeats} rounds in turn", rows)
 
 
 def _train(folder: Path) -> Path:

@@ -41,7 +41,7 @@ def measure(options: Options) -> Result:
     )
     rows = [*trained.speed_rows(JOB, TARGETS[options.device], "tokens"), time]
     checks = trained.agreements(list(trained.answers), "idiomatic fp32")
-    return Result(JOB, described(options, text.name, rounds, steps), rows, checks, trained.raw(), trained.left_out)
+    return Result(JOB, described(options, text.name, rounds, steps), rows, checks, trained.left_out)
 
 
 def main() -> None:

@@ -45,7 +45,7 @@ def measure(options: Options) -> Result:
     rows = trained.speed_rows(JOB, SPEED_TARGETS, "tokens") + trained.memory_rows(JOB, MEMORY_TARGETS)
     checks = trained.agreements(list(trained.answers), "idiomatic fp32")
     sizes = f"V {words:,}, H {size}, batch {columns}, bptt {BPTT}, a made text (Zipf's word frequencies)"
-    return Result(JOB, described(options, sizes, rounds, steps), rows, checks, trained.raw(), trained.left_out)
+    return Result(JOB, described(options, sizes, rounds, steps), rows, checks, trained.left_out)
 
 
 def main() -> None:

@@ -32,7 +32,7 @@ def measure(options: Options) -> Result:
     rows = [*trained.speed_rows(JOB, TARGETS if on_gpu else ()), time]
     checks = trained.agreements(list(trained.answers), "idiomatic fp32")
     description = f"{text.name}, {options.device}, {rounds} epochs of {batches} batches in turn"
-    return Result(JOB, description, rows, checks, trained.raw(), trained.left_out)
+    return Result(JOB, description, rows, checks, trained.left_out)
 
 
 def main() -> None:

@@ -43,7 +43,7 @@ def measure(options: Options) -> Result:
     if options.mxnet_python:
         checks += trained.agreements((MXNET, PADDING), MXNET)
     rows = trained.speed_rows(JOB, SPEED_TARGETS[options.device]) + trained.memory_rows(JOB, MEMORY_TARGETS)
-    return Result(JOB, described(options, text.name, rounds, steps), rows, checks, trained.raw(), trained.left_out)
+    return Result(JOB, described(options, text.name, rounds, steps), rows, checks, trained.left_out)
 
 
 def _contestants(job: Job, options: Options) -> list[Contestant]:

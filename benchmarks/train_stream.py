@@ -31,7 +31,7 @@ def measure(options: Options) -> Result:
         trained = train(four_contestants(job, options), requests(warm_up, rounds, steps))
     rows = trained.speed_rows(JOB, TARGETS, "tokens") + trained.memory_rows(JOB, TARGETS[::2])
     checks = trained.agreements(list(trained.answers), "idiomatic fp32")
-    return Result(JOB, described(options, text.name, rounds, steps), rows, checks, trained.raw(), trained.left_out)
+    return Result(JOB, described(options, text.name, rounds, steps), rows, checks, trained.left_out)
 
 
 def main() -> None:

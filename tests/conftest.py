@@ -20,6 +20,25 @@ torch.set_num_threads(1)
 settings.register_profile("recurlm", deadline=None)
 settings.load_profile("recurlm")
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all", action="store_true", help="also run the tests that are marked thorough, which take long")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--all"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("thorough")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if not item.get_closest_marker("thorough")]
+
+
+@pytest.fixture(scope="session")
+def thorough(request: pytest.FixtureRequest) -> bool:
+    """Whether the run was started with ``--all``."""
+    return bool(request.config.getoption("--all"))
+
+
 SMALL_TEXT = """the cat sat on the mat
 the dog sat on the log
 

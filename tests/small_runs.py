@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from recurlm.config import Recipe, parse_recipe
 from recurlm.progress import Silent
+from recurlm.recipe_files import parse_recipe, recipe_toml
 from recurlm.text.places import DataPlaces
 from recurlm.training.loop import Trainer
 from recurlm.training.request import TrainingRequest
@@ -45,23 +45,11 @@ def small_recipe(tmp_path: Path) -> Callable[..., Path]:
 
     def write(**sections: dict[str, object]) -> Path:
         values = SMALL | sections
-        recipe: Recipe = parse_recipe(values, "test")
         path = tmp_path / f"recipe-{abs(hash(str(values)))}.toml"
-        lines = []
-        for name, section in recipe.model_dump(mode="json", exclude_none=True).items():
-            if isinstance(section, dict):
-                lines.append(f"[{name}]")
-                lines += [f"{key} = {_toml(value)}" for key, value in section.items()]
-        path.write_text("\n".join(lines))
+        path.write_text(recipe_toml(parse_recipe(values, "test")))
         return path
 
     return write
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key} = {_toml(below)}" for key, below in value.items()) + " }"
-    return {True: "true", False: "false"}[value] if isinstance(value, bool) else repr(value).replace("'", '"')
 
 
 @pytest.fixture

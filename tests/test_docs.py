@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from recurlm.cli.main import app
-from recurlm.config import recipe_names
+from recurlm.recipe_files import recipe_names
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(

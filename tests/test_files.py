@@ -10,20 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from recurlm import files
+from recurlm import partial_files, streams
 from recurlm.errors import CorruptFileError, InputError, UsageError
-from recurlm.files import (
-    check_output,
-    explained,
-    gunzipped,
-    new_content,
-    opened,
-    raw_lines,
-    read_bounded,
-    remove_abandoned,
-    temporary_folder,
-    write_whole,
-)
+from recurlm.file_errors import explained
+from recurlm.files import check_output, new_content, opened, read_bounded, write_whole
+from recurlm.limits import raised
+from recurlm.partial_files import remove_abandoned, temporary_folder
+from recurlm.streams import gunzipped, raw_lines
 
 
 def test_a_regular_file_is_read_whole(tmp_path: Path) -> None:
@@ -44,7 +37,7 @@ def test_a_larger_file_is_refused_unless_the_limits_are_raised(tmp_path: Path, m
 def test_a_factor_of_the_limits_that_is_none_is_refused(written: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECURLM_LIMITS", written)
     with pytest.raises(UsageError, match="RECURLM_LIMITS="):
-        files.raised(1)
+        raised(1)
 
 
 def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
@@ -87,7 +80,7 @@ def test_a_gzip_file_is_read_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_gzip_file_that_holds_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     packed = gzip.compress(b"\0" * (1 << 20))
-    monkeypatch.setattr(files, "FREE_EXPANSION", 1 << 19)
+    monkeypatch.setattr(streams, "FREE_EXPANSION", 1 << 19)
     with pytest.raises(InputError, match="more than 64 times its own size"):
         gunzipped(io.BytesIO(packed), "f").read()
     with pytest.raises(InputError, match="holds more than 1,000 bytes"):
@@ -113,7 +106,7 @@ def dead_process() -> int:
 
 
 def test_what_a_dead_process_left_half_written_is_removed(tmp_path: Path, dead_process: int) -> None:
-    here = files._this_system()
+    here = partial_files._this_system()
     deep = tmp_path / "decompressed" / "0123"
     deep.mkdir(parents=True)
     left = [
@@ -128,7 +121,7 @@ def test_what_a_dead_process_left_half_written_is_removed(tmp_path: Path, dead_p
 
 
 def test_what_may_be_at_work_is_kept(tmp_path: Path, dead_process: int) -> None:
-    here = files._this_system()
+    here = partial_files._this_system()
     elsewhere = tmp_path / f".{dead_process}-fedcba98-0123456789ab.partial"
     before = tmp_path / f".{dead_process}-0123456789ab.partial"  # as version 0.1.0 named them
     foreign = tmp_path / ".notes.partial"
@@ -175,7 +168,7 @@ def test_a_file_that_grows_too_large_is_named(tmp_path: Path) -> None:
     ("number", "words"),
     [
         (errno.ENOSPC, "the disk is full: {}; free some room"),
-        (errno.EDQUOT, "the quota of this user is used up: {}; remove some files"),
+        (errno.EDQUOT, "this user's disk quota is used up: {}; remove some files"),
         (errno.EROFS, "the file system is read-only: {}; choose a folder that can be written"),
     ],
 )

@@ -11,9 +11,10 @@ import safetensors.torch
 import torch
 
 import recurlm
-from recurlm.config import TextOptions, parse_recipe, recipe_toml
+from recurlm.config import TextOptions
 from recurlm.errors import RecurlmWarning
 from recurlm.progress import Silent
+from recurlm.recipe_files import parse_recorded_recipe, recipe_toml
 from recurlm.text.corpora import open_source
 from recurlm.text.places import DataPlaces
 from recurlm.text.store import prepare
@@ -100,7 +101,7 @@ def test_a_run_stopped_in_the_middle_of_an_epoch_ends_as_an_undisturbed_one(tmp_
 def test_a_run_repeats_with_the_recipe_that_it_kept(tmp_path: Path) -> None:
     config = json.loads((FIXTURES / "run" / "config.json").read_text())
     recipe = tmp_path / "kept.toml"
-    recipe.write_text(recipe_toml(parse_recipe(config["recipe"], "config.json")))
+    recipe.write_text(recipe_toml(parse_recorded_recipe(config["recipe"], "config.json")))
     request = TrainingRequest(
         text=str(TEXTS),
         recipe=str(recipe),

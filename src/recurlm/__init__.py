@@ -1,4 +1,4 @@
-"""Small language models with a memory of constant size.
+"""Train and use small recurrent language models.
 
 import recurlm
 model = recurlm.load("runs/ptb")
@@ -15,7 +15,7 @@ __version__ = VERSION
 if TYPE_CHECKING:
     from recurlm.interface import Model, load
     from recurlm.models.memory import State
-    from recurlm.scoring.scoring import ScoringOptions
+    from recurlm.scoring.scorer import ScoringOptions
     from recurlm.text.places import DataPlaces
 
 __all__ = ["DataPlaces", "Model", "ScoringOptions", "State", "__version__", "load"]
@@ -24,7 +24,7 @@ __all__ = ["DataPlaces", "Model", "ScoringOptions", "State", "__version__", "loa
 _MODULES = {
     "DataPlaces": "recurlm.text.places",
     "Model": "recurlm.interface",
-    "ScoringOptions": "recurlm.scoring.scoring",
+    "ScoringOptions": "recurlm.scoring.scorer",
     "State": "recurlm.models.memory",
     "load": "recurlm.interface",
 }

@@ -1,6 +1,17 @@
-"""Words in messages that depend on a number."""
+"""Numbers and file names in messages."""
+
+import re
+from pathlib import Path
+
+_ESCAPED_BYTE = re.compile("[\udc80-\udcff]")
+"""Python's stand-in for a byte of a file name that is not UTF-8 (PEP 383)."""
 
 
 def counted(number: int, singular: str, plural: str = "") -> str:
-    """A count and its noun, such as "1 epoch" or "16,000 epochs"; without `plural` the singular and an s."""
+    """A count and its noun, such as "1 epoch" or "16,000 epochs". Without `plural` an s is added."""
     return f"{number:,} {singular if number == 1 else plural or f'{singular}s'}"
+
+
+def shown_name(name: str | Path) -> str:
+    """A text that contains file names, with each byte that is not UTF-8 as its value, such as \\xe9."""
+    return _ESCAPED_BYTE.sub(lambda found: f"\\x{ord(found[0]) - 0xDC00:02x}", str(name))

@@ -17,13 +17,14 @@ from benchmarks._job import Job, new_job, open_text
 from benchmarks._measure import Contestant, ContestantError, Spread, running, take_turns
 from benchmarks._peers import Idiomatic
 from benchmarks._products import operations, targets
-from benchmarks._record import ROOT, circumstances
+from benchmarks._record import ROOT, circumstances, write_record
 from benchmarks._recurlm import EachAlone, ListAtOnce, Recurlm, RecurlmWithLogprobs
 from benchmarks._report import Options, Result, Row, agreement
 from benchmarks._training import train
 from benchmarks.rescore_nbest import distinct_prefixes, made_lists
 from benchmarks.score_sentences import same_scores
 
+from benchmarks import _worker
 from benchmarks import all as everything
 from recurlm.training.captured import WARM_UP_STEPS, CapturedSteps
 
@@ -197,13 +198,28 @@ def test_a_record_names_no_folder_of_this_machine(monkeypatch):
     assert circumstances()["command"] == "benchmarks all --mxnet-python python --out=y"
 
 
+def test_measurements_of_one_record_stand_side_by_side_in_its_summary(tmp_path):
+    for name, value in (("first", 1), ("second", 2), ("first", 3)):
+        path = write_record(name, {"value": value}, tmp_path)
+    assert path == tmp_path / "summary.json"
+    summary = json.loads(path.read_text())
+    assert {name: measured["value"] for name, measured in summary.items()} == {"first": 3, "second": 2}
+    assert summary["first"]["circumstances"]["torch"] == torch.__version__
+
+
+def test_every_record_is_a_page_and_a_small_summary():
+    for folder in filter(Path.is_dir, (ROOT / "records").iterdir()):
+        assert sorted(path.name for path in folder.iterdir()) == ["README.md", "summary.json"]
+        assert (folder / "summary.json").stat().st_size < 100_000
+
+
 def measured_in_processes(folder: Path, **environment: str) -> tuple[dict[str, Any], str]:
     """The record and the report of a tiny measurement."""
     command = [sys.executable, "-m", "benchmarks", "train_seed_job", "--tiny", "--out", str(folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr
-    (result,) = json.loads((folder / "train-seed-job.json").read_text())["results"]
+    (result,) = json.loads((folder / "summary.json").read_text())["train-seed-job"]["results"]
     return result, done.stdout
 
 
@@ -216,6 +232,22 @@ def test_a_measurement_in_processes_of_its_own_leaves_a_record(tmp_path):
     assert {("recurlm auto", other) for other in others} <= compared
 
 
+def test_what_cannot_run_on_this_processor_says_why(monkeypatch, tmp_path):
+    monkeypatch.setattr(_worker, "runs", lambda job: False)
+    monkeypatch.setattr(_worker, "bf16_is_fast", lambda: False)
+    job = SimpleNamespace(folder=tmp_path)
+    reasons = {
+        (program, precision): _worker.contestant("name", job, program, precision, "cpu").unable
+        for program in ("recurlm", "idiomatic", "products")
+        for precision in ("fp32", "bf16")
+    }
+    assert {contestant: reason for contestant, reason in reasons.items() if reason} == {
+        ("idiomatic", "bf16"): "oneDNN has no LSTM in bfloat16 for this processor",
+        ("products", "bf16"): "this processor does not multiply bfloat16 in hardware",
+    }
+
+
+@pytest.mark.thorough
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the variable hides instructions of x86")
 def test_a_contestant_that_cannot_run_on_this_processor_is_left_out_with_its_reason(tmp_path):
     result, report = measured_in_processes(tmp_path, ONEDNN_MAX_CPU_ISA="AVX2", ATEN_CPU_CAPABILITY="avx2")
@@ -244,7 +276,7 @@ def test_the_whole_run_goes_on_when_one_measurement_fails(monkeypatch, tmp_path,
     with pytest.raises(SystemExit) as end:
         everything.main()
     assert end.value.code == 1
-    content = json.loads((tmp_path / "speed.json").read_text())
+    content = json.loads((tmp_path / "summary.json").read_text())["speed"]
     assert [result["job"] for result in content["results"]] == ["broken", "good"]
     assert "no such thing here" in capsys.readouterr().out
 

@@ -23,7 +23,7 @@ def requested() -> StopRequest:
 
 
 def tiny(folder: Path, adaptations: tuple[str, ...]) -> Plan:
-    return Plan("best", 1.5, (1,), folder, adaptations, tiny=True)
+    return Plan("best", 5.0, (1,), folder, adaptations, tiny=True)
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +45,16 @@ def test_three_calls_are_one_training_and_end_in_a_record(trained, tmp_path):
     advance(plan, StopRequest())
     page = write_quality_record(plan, tmp_path)
     assert page is not None
-    figures = json.loads((tmp_path / "quality.json").read_text())["seeds"]["1"][TRAINING]["figures"]
+    record = json.loads((tmp_path / "summary.json").read_text())["quality"]
+    figures = record["seeds"]["1"][TRAINING]["figures"]
     assert figures["steps"] > 2
-    metrics = [json.loads(line) for line in (tmp_path / "seed-1" / "metrics.jsonl").read_text().splitlines()]
+    metrics = [json.loads(line) for line in (plan.run(1) / "metrics.jsonl").read_text().splitlines()]
     assert metrics[-1]["event"] == "final"
-    epochs = [entry["epoch"] for entry in metrics if entry["event"] == "epoch"]
+    assert record["runs"]["1"]["config"] == json.loads((plan.run(1) / "config.json").read_text())
+    curve = record["runs"]["1"]["curve"]
+    measured = [entry["valid_perplexity"] for entry in metrics if entry["event"] == "epoch"]
+    assert [entry["valid_perplexity"] for entry in curve] == measured
+    epochs = [entry["epoch"] for entry in curve]
     assert epochs == sorted(set(epochs))
     assert epochs[-1] == figures["epochs"]
     model = recurlm.load(plan.run(1))
@@ -103,8 +108,8 @@ def write_figures(plan: Plan, seed: int, part: str, figures: dict[str, object]) 
     facts = {"commit": "abc", "processor": "P", "cores": 2, "gpu": None, "load": 0.1}
     facts |= {"python": "3.11", "torch": "2.13", "date": "2026-01-02"}
     plan.run(seed).mkdir(parents=True, exist_ok=True)
-    for name in ("config.json", "metrics.jsonl"):
-        (plan.run(seed) / name).write_text("{}")
+    (plan.run(seed) / "config.json").write_text("{}")
+    (plan.run(seed) / "metrics.jsonl").write_text("")
     content = {"circumstances": facts, "call_seconds": 1.0, "figures": figures}
     plan.figures(seed, part).write_text(json.dumps(content))
 

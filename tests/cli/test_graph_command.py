@@ -7,8 +7,8 @@ from typer.testing import CliRunner
 from recurlm.cli.graph import graph
 from recurlm.cli.plot import plot
 from recurlm.cli.recipes import recipes
-from recurlm.config import load_recipe, recipe_names, recipe_text
 from recurlm.errors import InputError, UsageError
+from recurlm.recipe_files import load_recipe, recipe_names, recipe_text
 from recurlm.runs.folder import RunFolder
 from recurlm.text.vocabulary import Vocabulary
 

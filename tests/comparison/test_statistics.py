@@ -30,7 +30,7 @@ def test_the_interval_is_that_of_a_ratio_of_sums():
     # two sentences: a resample is (a, a), (a, b) twice, or (b, b), so the outer 2.5 % are the sentences themselves
     nats, tokens = np.array([2.0, 30.0]), np.array([4, 10])
     assert perplexity_interval(nats, tokens, seed=1) == pytest.approx((math.exp(0.5), math.exp(3)))
-    assert perplexity_interval(nats, tokens, seed=1, level=0.4)[0] == pytest.approx(math.exp(32 / 14))
+    assert perplexity_interval(nats, tokens, seed=1, confidence=0.4)[0] == pytest.approx(math.exp(32 / 14))
 
 
 def test_the_interval_of_many_sentences_is_that_of_the_central_limit():

@@ -12,20 +12,21 @@ from recurlm.evaluation.adaptation import (
     METHODS,
     MonteCarloDropout,
     Temperature,
+    TuningText,
     adapted_losses,
     adapted_perplexity,
     gathered_roots,
     parse_adaptation,
-    tune,
+    tune_adaptation,
 )
 from recurlm.evaluation.dynamic import DynamicRMS, DynamicSGD, root_mean_squares
 from recurlm.evaluation.neural_cache import NeuralCache
-from recurlm.evaluation.perplexity import stream_perplexity
+from recurlm.evaluation.protocols import stream_perplexity
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
 from recurlm.text.codec import EncodedText
 from recurlm.text.unknown import UnknownRule
-from recurlm.version import VERSION
+from recurlm.version import CODE_VERSION
 
 VOCABULARY = 9
 
@@ -108,7 +109,7 @@ def test_both_figures_stand_apart_and_say_what_they_are(model, text, encoded, me
     assert result.adapted.tokens == len(text.ids)
     assert result.adapted.signature.startswith(f"stream|adapted={method}(")
     assert result.adapted.signature.endswith(
-        f"|tokens=48|eos=counted|state=carried|oov=3|text=sha256:01234567|recurlm={VERSION}"
+        f"|tokens=48|eos=counted|state=carried|oov=3|text=sha256:01234567|recurlm={CODE_VERSION}"
     )
     assert "adapted" not in result.static.signature
     json = result.to_json()
@@ -125,7 +126,7 @@ def test_the_signature_names_every_option(model, text):
 def test_tuning_takes_the_best_of_every_combination_on_the_first_tokens(model, text):
     part = dataclasses.replace(text, ids=text.ids[:30])
     start = NeuralCache(window=7)
-    tuning = tune(model, text, start, "valid", tokens=30)
+    tuning = tune_adaptation(model, TuningText(text, "valid", 30), start)
     expected = {
         (theta, share): nats(model, part, NeuralCache(7, theta, share)) / 30 / math.log(2)
         for theta in GRIDS[NeuralCache]["theta"]
@@ -144,7 +145,7 @@ def test_a_tuned_temperature_flattens_a_model_that_is_too_sure(text):
     sure = made(Dropout())
     with torch.no_grad():
         sure.decoder.weight.mul_(8)
-    tuning = tune(sure, text, Temperature(), "valid")
+    tuning = tune_adaptation(sure, TuningText(text, "valid"), Temperature())
     assert tuning.best.temperature > 1
     assert adapted_perplexity(sure, text, tuning.best).adapted.nats < stream_perplexity(sure, text).nats
 
@@ -152,12 +153,12 @@ def test_a_tuned_temperature_flattens_a_model_that_is_too_sure(text):
 @pytest.mark.parametrize("method", METHODS)
 def test_nothing_is_tuned_on_test(model, text, method):
     with pytest.raises(UsageError, match="never chosen on a split named test"):
-        tune(model, text, METHODS[method](), "test")
+        tune_adaptation(model, TuningText(text, "test"), METHODS[method]())
 
 
 def test_dropout_has_nothing_to_tune(model, text):
     with pytest.raises(UsageError, match="mc-dropout has nothing to tune"):
-        tune(model, text, MonteCarloDropout(), "valid")
+        tune_adaptation(model, TuningText(text, "valid"), MonteCarloDropout())
 
 
 def test_rms_asks_for_the_training_text(model, text):

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from recurlm.config import ModelOptions, UniformInitialisation
 from recurlm.errors import UsageError
 from recurlm.evaluation.dynamic import DynamicRMS, DynamicSGD, dynamic_losses, root_mean_squares
-from recurlm.evaluation.perplexity import stream_perplexity
+from recurlm.evaluation.protocols import stream_perplexity
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
 from recurlm.text.codec import EncodedText

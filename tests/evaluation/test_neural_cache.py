@@ -6,7 +6,7 @@ import torch
 from recurlm.config import ModelOptions, UniformInitialisation
 from recurlm.errors import UsageError
 from recurlm.evaluation.neural_cache import NeuralCache, cache_losses
-from recurlm.evaluation.perplexity import stream_perplexity
+from recurlm.evaluation.protocols import stream_perplexity
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
 from recurlm.text.codec import EncodedText

@@ -19,11 +19,12 @@ import torch
 import recurlm
 from fuzz.mutate import Form, json_document, json_lines, safetensors_file
 from fuzz.reader import Reader, once
-from recurlm.config import TextOptions, load_recipe, recipe_text, recipe_toml
+from recurlm.config import TextOptions
 from recurlm.errors import CorruptFileError, RecurlmError, RecurlmWarning
 from recurlm.models.language_model import LanguageModel
 from recurlm.mxnet.importing import import_model
 from recurlm.plots.training import RunLog, read_metrics
+from recurlm.recipe_files import load_recipe, recipe_text, recipe_toml
 from recurlm.runs.checkpoints import read_checkpoint
 from recurlm.runs.computation import changed_computation
 from recurlm.runs.folder import RunFolder

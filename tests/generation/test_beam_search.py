@@ -7,7 +7,7 @@ from recurlm.errors import UsageError
 from recurlm.generation.beam_search import BeamOptions, beam_search, check_beam_fits
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
-from recurlm.scoring.scoring import score_lines
+from recurlm.scoring.scorer import score_lines
 from recurlm.text.codec import Codec
 from recurlm.text.tokenization import Words
 from recurlm.text.vocabulary import Vocabulary

@@ -19,7 +19,7 @@ from recurlm.generation.sampling import (
 )
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
-from recurlm.scoring.scoring import score_lines
+from recurlm.scoring.scorer import score_lines
 from recurlm.text.codec import Codec
 from recurlm.text.tokenization import Words
 from recurlm.text.vocabulary import Vocabulary

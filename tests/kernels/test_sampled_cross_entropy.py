@@ -4,6 +4,7 @@ from torch import Tensor
 
 from recurlm.kernels.linear_cross_entropy import linear_cross_entropy_reference
 from recurlm.kernels.sampled_cross_entropy import (
+    Sample,
     draw_columns,
     inclusion_probabilities,
     sampled_cross_entropy,
@@ -72,8 +73,8 @@ def test_the_ends_of_the_random_number_draw_real_columns(share, monkeypatch):
 @pytest.mark.parametrize("bias", [True, False])
 def test_values_and_gradients_are_those_of_the_plain_twin(bias, skip_ignored):
     layer, target, sample, log_inclusion = drawn_layer(bias)
-    total, losses = sampled_cross_entropy(*layer, target, sample, log_inclusion, skip_ignored=skip_ignored)
-    expected_total, expected = sampled_cross_entropy_reference(*layer, target, sample, log_inclusion)
+    total, losses = sampled_cross_entropy(*layer, target, Sample(sample, log_inclusion), skip_ignored=skip_ignored)
+    expected_total, expected = sampled_cross_entropy_reference(*layer, target, Sample(sample, log_inclusion))
     torch.testing.assert_close(losses, expected)
     torch.testing.assert_close(total, expected_total)
     assert torch.equal(losses == 0, target == -100)
@@ -85,14 +86,16 @@ def test_a_loss_by_hand():
     """Two of three columns drawn, the target not among them: ln(e^1 + e^2 / 0.5 + e^0 / 0.25) - 1."""
     input, weight = torch.ones(1, 1), torch.tensor([[2.0], [0.0], [1.0]])
     log_inclusion = torch.tensor([0.5, 0.25, 0.25]).log()
-    total, _ = sampled_cross_entropy(input, weight, None, torch.tensor([2]), torch.tensor([0, 1]), log_inclusion)
+    total, _ = sampled_cross_entropy(
+        input, weight, None, torch.tensor([2]), Sample(torch.tensor([0, 1]), log_inclusion)
+    )
     torch.testing.assert_close(total, torch.tensor([2.718282 + 7.389056 / 0.5 + 1 / 0.25]).log().sum() - 1)
 
 
 def test_a_sample_of_all_columns_is_the_softmax():
     layer, target, _, _ = drawn_layer(True)
     everything, certain = torch.arange(COLUMNS), torch.zeros(COLUMNS, dtype=torch.float64)
-    total, losses = sampled_cross_entropy(*layer, target, everything, certain)
+    total, losses = sampled_cross_entropy(*layer, target, Sample(everything, certain))
     expected_total, expected = linear_cross_entropy_reference(*layer, target)
     torch.testing.assert_close(losses, expected)
     for mine, other in zip(gradients(total, layer), gradients(expected_total, layer), strict=True):
@@ -109,7 +112,7 @@ def test_the_sum_of_exponentials_is_estimated_without_bias():
     for _ in range(4000):
         sample = draw_columns(cumulated, SIZE)
         with torch.no_grad():
-            _, losses = sampled_cross_entropy(*layer, target, sample, log_inclusion)
+            _, losses = sampled_cross_entropy(*layer, target, Sample(sample, log_inclusion))
         ratios.append((losses - exact).exp())
     found = torch.stack(ratios)[:, target != -100]
     error = found.std(0) / len(ratios) ** 0.5
@@ -118,9 +121,9 @@ def test_the_sum_of_exponentials_is_estimated_without_bias():
 
 def test_bfloat16_comes_close():
     layer, target, sample, log_inclusion = drawn_layer(True, torch.float32)
-    expected, _ = sampled_cross_entropy_reference(*layer, target, sample, log_inclusion)
+    expected, _ = sampled_cross_entropy_reference(*layer, target, Sample(sample, log_inclusion))
     with torch.autocast("cpu", torch.bfloat16):
-        total, losses = sampled_cross_entropy(*layer, target, sample, log_inclusion)
+        total, losses = sampled_cross_entropy(*layer, target, Sample(sample, log_inclusion))
     assert losses.dtype == torch.float32
     torch.testing.assert_close(total, expected, rtol=0.02, atol=0)
     for mine, other in zip(gradients(total, layer), gradients(expected, layer), strict=True):
@@ -130,7 +133,7 @@ def test_bfloat16_comes_close():
 
 def test_nothing_to_predict_costs_nothing():
     layer, target, sample, log_inclusion = drawn_layer(True)
-    total, losses = sampled_cross_entropy(*layer, torch.full_like(target, -100), sample, log_inclusion)
+    total, losses = sampled_cross_entropy(*layer, torch.full_like(target, -100), Sample(sample, log_inclusion))
     assert total.item() == 0
     assert not losses.any()
     assert all(not gradient.any() for gradient in gradients(total, layer))
@@ -141,13 +144,13 @@ def test_without_skipping_nothing_is_asked_of_the_device(no_questions):
     cumulated = inclusion_probabilities(COLUMNS, SIZE, 0.75).cumsum(0)
     with no_questions():
         sample = draw_columns(cumulated, SIZE)
-        total, _ = sampled_cross_entropy(*layer, target, sample, log_inclusion, skip_ignored=False)
+        total, _ = sampled_cross_entropy(*layer, target, Sample(sample, log_inclusion), skip_ignored=False)
         total.backward()
 
 
 def test_gradients_of_a_kept_graph_can_be_asked_for_twice():
     layer, target, sample, log_inclusion = drawn_layer(True)
-    total, _ = sampled_cross_entropy(*layer, target, sample, log_inclusion)
+    total, _ = sampled_cross_entropy(*layer, target, Sample(sample, log_inclusion))
     first = torch.autograd.grad(2 * total, layer, retain_graph=True)
     second = torch.autograd.grad(2 * total, layer)
     assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
@@ -158,4 +161,4 @@ def test_a_target_that_is_no_column_is_refused(wrong):
     layer, target, sample, log_inclusion = drawn_layer(True)
     target[1] = wrong
     with pytest.raises(IndexError):
-        sampled_cross_entropy(*layer, target, sample, log_inclusion)
+        sampled_cross_entropy(*layer, target, Sample(sample, log_inclusion))

@@ -1,10 +1,11 @@
 import pytest
 import torch
 
-from recurlm.config import ModelOptions, XavierInitialisation, load_recipe
+from recurlm.config import ModelOptions, XavierInitialisation
 from recurlm.models.cells import CELLS
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
+from recurlm.recipe_files import load_recipe
 
 
 def made(vocabulary_size: int = 11, seed: int = 0, **options) -> LanguageModel:

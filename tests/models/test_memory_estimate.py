@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from recurlm import capacity
-from recurlm.config import Recipe, load_recipe, recipe_names
+from recurlm.config import Recipe
 from recurlm.errors import InputError
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.memory_estimate import (
@@ -15,6 +15,7 @@ from recurlm.models.memory_estimate import (
     estimate_training_memory,
     model_shapes,
 )
+from recurlm.recipe_files import load_recipe, recipe_names
 
 
 def recipe(**sections: object) -> Recipe:

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from recurlm.config import parse_recipe
 from recurlm.errors import InputError
 from recurlm.interface import load
 from recurlm.models.language_model import LanguageModel
 from recurlm.mxnet.exporting import export_model
 from recurlm.mxnet.importing import import_model
 from recurlm.mxnet.params import read_params
+from recurlm.recipe_files import parse_recipe
 from recurlm.runs.folder import RunFolder
 from recurlm.tensor_files import tensor_bytes
 from recurlm.text.codec import Codec

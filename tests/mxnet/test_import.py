@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from recurlm.errors import CorruptFileError, InputError
-from recurlm.evaluation.perplexity import token_losses
+from recurlm.evaluation.token_losses import token_losses
 from recurlm.interface import Model, load
 from recurlm.mxnet.architecture import (
     Architecture,

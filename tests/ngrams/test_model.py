@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 
 from recurlm.errors import InputError
-from recurlm.ngrams.model import NGramModel, Section
+from recurlm.ngrams.model import NGramModel, NGramTable
 
 WORDS = ["<s>", "</s>", "a", "b", "<unk>"]
 
 
-def section(order: int, ngrams: dict[str, tuple[float, float]]) -> Section:
+def table(order: int, ngrams: dict[str, tuple[float, float]]) -> NGramTable:
     """N-grams with probabilities and back-off weights, as numbers and not as logarithms."""
     ids = [[WORDS.index(word) for word in ngram.split()] for ngram in ngrams]
     values = np.array(list(ngrams.values())).reshape(-1, 2)
     with np.errstate(divide="ignore"):
         logarithms = np.log(values)
-    return Section(np.array(ids).reshape(-1, order), logarithms[:, 0], logarithms[:, 1])
+    return NGramTable(np.array(ids).reshape(-1, order), logarithms[:, 0], logarithms[:, 1])
 
 
 UNIGRAMS = {"<s>": (0.0, 0.5), "</s>": (0.2, 1.0), "a": (0.4, 0.25), "b": (0.3, 2.0), "<unk>": (0.1, 1.0)}
@@ -25,8 +25,8 @@ TRIGRAMS = {"<s> a b": (0.05, 1.0), "b a b": (0.45, 1.0)}
 
 @pytest.fixture
 def model() -> NGramModel:
-    sections = [section(1, UNIGRAMS), section(2, BIGRAMS), section(3, TRIGRAMS)]
-    return NGramModel.from_sections(WORDS, sections)
+    tables = [table(1, UNIGRAMS), table(2, BIGRAMS), table(3, TRIGRAMS)]
+    return NGramModel.from_tables(WORDS, tables)
 
 
 def probabilities(model: NGramModel, text: str) -> list[float]:
@@ -59,16 +59,16 @@ def test_the_back_off_rule_by_hand(model, text, expected):
 
 def test_the_vocabulary_is_that_of_texts(model):
     assert model.vocabulary.tokens == ("<eos>", "a", "b", "<unk>")
-    capital = NGramModel.from_sections(
-        ["<UNK>", "a", "</s>", "<s>"], [Section(np.arange(4)[:, None], *np.zeros((2, 4)))]
+    capital = NGramModel.from_tables(
+        ["<UNK>", "a", "</s>", "<s>"], [NGramTable(np.arange(4)[:, None], *np.zeros((2, 4)))]
     )
     assert capital.vocabulary.tokens == ("<eos>", "<unk>", "a")
-    closed = NGramModel.from_sections(["a", "</s>", "<s>"], [Section(np.arange(3)[:, None], *np.zeros((2, 3)))])
+    closed = NGramModel.from_tables(["a", "</s>", "<s>"], [NGramTable(np.arange(3)[:, None], *np.zeros((2, 3)))])
     assert closed.vocabulary.unknown_id is None
 
 
 def test_probability_zero_is_infinite_surprisal():
-    model = NGramModel.from_sections(WORDS, [section(1, UNIGRAMS | {"b": (0.0, 1.0)})])
+    model = NGramModel.from_tables(WORDS, [table(1, UNIGRAMS | {"b": (0.0, 1.0)})])
     assert model.token_nats(np.array([1, 2, 0])).tolist() == pytest.approx([-math.log(0.4), math.inf, -math.log(0.2)])
 
 
@@ -77,12 +77,12 @@ def test_a_text_may_end_without_its_last_sentence_end(model):
 
 
 def test_an_order_without_ngrams_is_left_out():
-    model = NGramModel.from_sections(WORDS, [section(1, UNIGRAMS), section(2, BIGRAMS), section(3, {})])
+    model = NGramModel.from_tables(WORDS, [table(1, UNIGRAMS), table(2, BIGRAMS), table(3, {})])
     assert model.order == 2
     assert probabilities(model, "a b <eos>") == pytest.approx([0.6, 0.7, 0.9])
 
 
 def test_an_ngram_listed_twice_is_refused():
-    twice = Section(np.array([[2, 3], [2, 3]]), np.zeros(2), np.zeros(2))
+    twice = NGramTable(np.array([[2, 3], [2, 3]]), np.zeros(2), np.zeros(2))
     with pytest.raises(InputError, match="2-gram 'a b' is listed twice"):
-        NGramModel.from_sections(WORDS, [section(1, UNIGRAMS), twice])
+        NGramModel.from_tables(WORDS, [table(1, UNIGRAMS), twice])

@@ -5,9 +5,9 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from recurlm.config import load_recipe
 from recurlm.errors import CorruptFileError, InputError
 from recurlm.plots.training import RunLog, read_metrics, smoothed, training_picture, write_training_pictures
+from recurlm.recipe_files import load_recipe
 from recurlm.runs.folder import RunFolder
 
 EPOCH_SIGNATURE = "stream|tokens=9|eos=counted|columns=16|text=sha256:00000000|recurlm=0.1.0"

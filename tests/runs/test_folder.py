@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from recurlm import files as files_module
+from recurlm import partial_files
 from recurlm.config import ModelOptions, Recipe
 from recurlm.errors import CorruptFileError, InputError, UsageError
-from recurlm.files import sync_folder, write_whole
+from recurlm.files import write_whole
 from recurlm.models.language_model import LanguageModel
+from recurlm.partial_files import sync_folder
 from recurlm.plots.figure import save
 from recurlm.runs import folder as folder_module
 from recurlm.runs.folder import CONFIG_FILE, MODEL_FILE, RunFolder
@@ -79,7 +80,7 @@ class TestWriteWhole:
         def fail(*_):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr(files_module.os, function, fail)
+        monkeypatch.setattr(partial_files.os, function, fail)
         with pytest.raises(OSError, match="No space left"):
             write_whole(path, b"new")
         assert path.read_bytes() == b"old"
@@ -92,7 +93,7 @@ class TestWriteWhole:
         def interrupt(*_):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(files_module.os, "fsync", interrupt)
+        monkeypatch.setattr(partial_files.os, "fsync", interrupt)
         with pytest.raises(KeyboardInterrupt):
             write_whole(path, b"new")
         assert path.read_bytes() == b"old"
@@ -113,8 +114,8 @@ class TestWriteWhole:
 
         if not os.path.isdir("/proc/self/fd"):
             pytest.skip("needs /proc to tell files from folders")
-        monkeypatch.setattr(files_module.os, "fsync", recorded_fsync)
-        monkeypatch.setattr(files_module.os, "replace", recorded_replace)
+        monkeypatch.setattr(partial_files.os, "fsync", recorded_fsync)
+        monkeypatch.setattr(partial_files.os, "replace", recorded_replace)
         write_whole(tmp_path / "file", b"content")
         assert events == ["file", "rename", "folder"]
 
@@ -160,7 +161,7 @@ class TestRunFolder:
             replace(source, target)
             seen.append(run.read(MODEL_FILE))
 
-        monkeypatch.setattr(files_module.os, "replace", replace_between_readers)
+        monkeypatch.setattr(partial_files.os, "replace", replace_between_readers)
         run.save_model(after)
         monkeypatch.undo()
         # before and after the announcement, the file, the manifest
@@ -311,13 +312,13 @@ class TestRunFolder:
                 replace(source, target)
 
             folder = RunFolder(tmp_path / f"run-{survived}")
-            monkeypatch.setattr(files_module.os, "replace", dying)
+            monkeypatch.setattr(partial_files.os, "replace", dying)
             try:
                 folder.create({"recipe": RECIPE.model_dump(mode="json")}, CODEC)
                 finished = True
             except KeyboardInterrupt:
                 finished = False
-            monkeypatch.setattr(files_module.os, "replace", replace)
+            monkeypatch.setattr(partial_files.os, "replace", replace)
             if folder.holds_run():
                 assert folder.recipe() == RECIPE
                 assert folder.codec().vocabulary == CODEC.vocabulary
@@ -490,7 +491,7 @@ class TestCheckpoints:
                 raise OSError(errno.ENOSPC, "No space left on device")
             fsync(descriptor)
 
-        monkeypatch.setattr(files_module.os, "fsync", full)
+        monkeypatch.setattr(partial_files.os, "fsync", full)
         with pytest.raises(OSError, match="No space left"):
             run.checkpoints.save(6, {"weights": b"half", "counters.json": b"{}"})
         assert names(run.path / "checkpoints") == {"step-00000005"}
@@ -524,9 +525,9 @@ class TestCheckpoints:
     def test_what_a_killed_process_left_is_ignored_and_cleaned(self, run):
         run.checkpoints.save(5, {"weights": b"w"})
         before = set(run.path.rglob("*"))
-        with files_module.temporary_folder(run.path / "checkpoints") as folder:
+        with partial_files.temporary_folder(run.path / "checkpoints") as folder:
             (folder / "weights").write_bytes(b"half")
-            with files_module.temporary_file(run.path) as file:
+            with partial_files.temporary_file(run.path) as file:
                 file.write(b"half")
                 file.flush()
                 copy = run.path.parent / "killed"

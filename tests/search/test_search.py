@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from recurlm.config import load_recipe
 from recurlm.errors import InputError, RecurlmError, StoppedError, UsageError
 from recurlm.evaluation.perplexity import Perplexity
 from recurlm.progress import Silent
+from recurlm.recipe_files import load_recipe
 from recurlm.search.findings import Findings
 from recurlm.search.search import Objective, Search, SearchRequest, open_search, search
 from recurlm.search.study import Trial

@@ -2,8 +2,8 @@ import re
 
 import pytest
 
-from recurlm.config import load_recipe, parse_recipe
 from recurlm.errors import InputError, UsageError
+from recurlm.recipe_files import load_recipe, parse_recipe
 from recurlm.search.search_space import Choice, Range, changes_for, parse_space, parse_variation
 
 RECIPE = parse_recipe({}, "test")

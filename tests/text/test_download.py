@@ -12,7 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from recurlm.errors import DownloadError
-from recurlm.files import keep, temporary_file, write_whole
+from recurlm.files import write_whole
+from recurlm.partial_files import keep, temporary_file
 from recurlm.text.download import download, probe
 from recurlm.version import VERSION
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from recurlm.config import load_recipe, recipe_names
 from recurlm.models.language_model import LanguageModel
 from recurlm.progress import Silent
+from recurlm.recipe_files import load_recipe, recipe_names
 from recurlm.text.places import DataPlaces
 from recurlm.text.sources import Corpus, whole_text
 from recurlm.text.store import prepare

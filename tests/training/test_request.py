@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from recurlm.config import Recipe, differing_keys, parse_recipe, parse_recorded_recipe
+from recurlm.config import Recipe
 from recurlm.errors import InputError
+from recurlm.recipe_files import differing_keys, parse_recipe, parse_recorded_recipe
 from recurlm.training.loop import Trainer
 from recurlm.training.opening import open_run
 from recurlm.training.request import TrainingRequest

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recurlm.errors import InputError, UsageError
-from recurlm.evaluation.perplexity import STATES, Perplexity, perplexity_of, token_nats
+from recurlm.evaluation.perplexity import STATES, Perplexity, perplexity_of
+from recurlm.evaluation.protocols import token_nats
 from recurlm.files import digest_of
 from recurlm.models.language_model import LanguageModel
 from recurlm.ngrams.arpa import read_arpa

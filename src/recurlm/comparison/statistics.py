@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 RESAMPLES = 10_000
-LEVEL = 0.95
+CONFIDENCE = 0.95
 EXACT_SENTENCES = 14
 """So many sentences that all 2^n sign patterns are fewer than twice the random ones."""
 NUMBERS_AT_ONCE = 1 << 20
@@ -57,7 +57,7 @@ def sentence_sums(values: NDArray[Any], ends: Integers) -> NDArray[Any]:
 
 
 def perplexity_interval(
-    nats: Floats, tokens: Integers, *, seed: int, resamples: int = RESAMPLES, level: float = LEVEL
+    nats: Floats, tokens: Integers, *, seed: int, resamples: int = RESAMPLES, confidence: float = CONFIDENCE
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of exp(sum of nats / sum of tokens), sentences drawn with replacement.
 
@@ -70,8 +70,8 @@ def perplexity_interval(
         drawn = generator.integers(0, sentences, (count, sentences))
         return np.asarray(nats[drawn].sum(1) / tokens[drawn].sum(1))
 
-    drawn = _in_pieces(means, resamples, sentences)
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    drawn = _drawn_in_batches(means, resamples, sentences)
+    low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
     return exponential(low, 1), exponential(high, 1)
 
 
@@ -89,7 +89,7 @@ def permutation_test(first: Floats, second: Floats, *, seed: int, resamples: int
         sums = signs @ differences
     else:
         generator = np.random.default_rng(seed)
-        sums = _in_pieces(
+        sums = _drawn_in_batches(
             lambda count: generator.choice((-1.0, 1.0), (count, sentences)) @ differences, resamples, sentences
         )
     extreme = int((np.abs(sums) >= observed).sum())
@@ -127,11 +127,11 @@ def widest_differences(
     return best(sums), best(-sums)
 
 
-def _in_pieces(draw: Callable[[int], Floats], resamples: int, sentences: int) -> Floats:
+def _drawn_in_batches(draw: Callable[[int], Floats], resamples: int, sentences: int) -> Floats:
     """What `draw` gives for `resamples` draws, few enough at once to stay small in memory."""
-    return np.concatenate([draw(count) for count in _pieces(resamples, max(1, NUMBERS_AT_ONCE // sentences))])
+    return np.concatenate([draw(count) for count in _batch_sizes(resamples, max(1, NUMBERS_AT_ONCE // sentences))])
 
 
-def _pieces(total: int, size: int) -> Iterator[int]:
+def _batch_sizes(total: int, size: int) -> Iterator[int]:
     for start in range(0, total, size):
         yield min(size, total - start)

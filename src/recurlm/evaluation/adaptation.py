@@ -23,7 +23,9 @@ from recurlm.errors import InputError, UsageError
 from recurlm.evaluation.dynamic import DynamicRMS, DynamicSGD, Roots, dynamic_losses, root_mean_squares
 from recurlm.evaluation.neural_cache import NeuralCache, cache_losses
 from recurlm.evaluation.options import need_natural, need_positive, need_seed
-from recurlm.evaluation.perplexity import STREAM_CHUNK, Perplexity, Tick, finite, losses_of, stream_perplexity
+from recurlm.evaluation.perplexity import Perplexity, Tick, finite
+from recurlm.evaluation.protocols import stream_perplexity
+from recurlm.evaluation.token_losses import STREAM_CHUNK, losses_of
 from recurlm.models.language_model import LanguageModel, evaluating
 from recurlm.text.batching import Batch, plain_stream
 from recurlm.text.codec import EncodedText
@@ -74,12 +76,21 @@ GRIDS: dict[type[Adaptation], dict[str, tuple[float, ...]]] = {
     Temperature: {"temperature": tuple(step / 20 for step in range(14, 31))},
     MonteCarloDropout: {},
 }
-"""What `tune` tries: every combination."""
+"""What `tune_adaptation` tries: every combination."""
 
 
 @dataclass(frozen=True)
-class Tuning:
-    """Options chosen on a split: which tokens they were chosen by, and the bits per token of every trial."""
+class TuningText:
+    """The text by whose first `tokens` tokens options are chosen; `split` is its name in its corpus."""
+
+    text: EncodedText
+    split: str
+    tokens: int = TUNING_TOKENS
+
+
+@dataclass(frozen=True)
+class TunedAdaptation:
+    """Options chosen on a split, with the bits per token of every trial; `tokens` and `digest` say on which text."""
 
     split: str
     tokens: int
@@ -106,7 +117,7 @@ class Adapted:
     static: Perplexity
     adapted: Perplexity
     options: Adaptation
-    tuning: Tuning | None = None
+    tuning: TunedAdaptation | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The object that `adapt --json` prints."""
@@ -160,7 +171,7 @@ def adapted_perplexity(
     options: Adaptation,
     *,
     roots: Roots | None = None,
-    tuning: Tuning | None = None,
+    tuning: TunedAdaptation | None = None,
     tick: Tick | None = None,
 ) -> Adapted:
     """Both figures of a text, which is read twice; `roots` are what dynamic-rms gathered, see `gathered_roots`.
@@ -177,32 +188,29 @@ def adapted_perplexity(
     return Adapted(static, _marked(static, text, costs, options, tuning), options, tuning)
 
 
-def tune(
+def tune_adaptation(
     model: LanguageModel,
-    text: EncodedText,
+    chosen_by: TuningText,
     options: Adaptation,
-    split: str,
     *,
     roots: Roots | None = None,
-    tokens: int = TUNING_TOKENS,
     tick: Tick | None = None,
-) -> Tuning:
-    """Try the method's grid on the first `tokens` tokens of a split; options outside the grid stay as given.
+) -> TunedAdaptation:
+    """Try the method's grid on a tuning text; options outside the grid stay as given.
 
-    Raises UsageError for a split named test, and for a method without anything to choose.
+    Raises UsageError for a split named test, and for a method that has nothing to choose.
     """
-    refuse_test(split)
+    refuse_test(chosen_by.split)
     grid = GRIDS[type(options)]
     if not grid:
         raise UsageError(f"{method_name(options)} has nothing to tune; leave out --tune")
-    part = dataclasses.replace(text, ids=text.ids[:tokens])
+    part = dataclasses.replace(chosen_by.text, ids=chosen_by.text.ids[: chosen_by.tokens])
     trials = []
     for values in itertools.product(*grid.values()):
-        chosen: dict[str, Any] = dict(zip(grid, values, strict=True))
-        trial = dataclasses.replace(options, **chosen)
+        trial = dataclasses.replace(options, **dict(zip(grid, values, strict=True)))  # type: ignore[arg-type]
         costs = token_costs(model, part, trial, roots, tick=tick)
         trials.append((trial, float(costs.mean()) / math.log(2)))
-    return Tuning(split, len(part.ids), text.digest, tuple(trials))
+    return TunedAdaptation(chosen_by.split, len(part.ids), part.digest, tuple(trials))
 
 
 def refuse_test(split: str) -> None:
@@ -242,7 +250,7 @@ def adapted_losses(
 def _tempered_losses(model: LanguageModel, text: EncodedText, options: Temperature) -> Generator[Tensor, None, None]:
     state = model.initial_state(1)
     with evaluating(model):
-        for batch in _pieces(model, text, STREAM_CHUNK):
+        for batch in _stream_batches(model, text, STREAM_CHUNK):
             logits, state = model(batch.input, state)
             logprobs = (logits / options.temperature).log_softmax(-1)
             yield -logprobs.gather(-1, batch.target[..., None]).flatten().double().cpu()
@@ -254,7 +262,7 @@ def _dropout_losses(
 ) -> Generator[Tensor, None, None]:
     states = [model.initial_state(1)] * options.passes
     with _dropping(model, options.seed):
-        for batch in _pieces(model, text, options.segment):
+        for batch in _stream_batches(model, text, options.segment):
             drawn = []
             for number, state in enumerate(states):
                 hidden, states[number] = model.hidden(batch.input, state)
@@ -276,7 +284,7 @@ def _dropping(model: LanguageModel, seed: int) -> Iterator[None]:
             model.train(training)
 
 
-def _pieces(model: LanguageModel, text: EncodedText, length: int) -> Iterator[Batch]:
+def _stream_batches(model: LanguageModel, text: EncodedText, length: int) -> Iterator[Batch]:
     """The text as one stream, `length` tokens at once, on the model's device."""
     for batch in plain_stream(text, length).batches(0):
         yield batch.to(model.device)
@@ -294,8 +302,8 @@ def token_costs(
     costs = np.full(len(text.ids), np.inf)
     done = 0
     # closed at once, also in the middle: what it did to the weights is undone then
-    with closing(adapted_losses(model, text, options, roots)) as pieces:
-        for losses in pieces:
+    with closing(adapted_losses(model, text, options, roots)) as found:
+        for losses in found:
             if not losses.isfinite().all():
                 break
             costs[done : done + len(losses)] = losses
@@ -306,7 +314,11 @@ def token_costs(
 
 
 def _marked(
-    static: Perplexity, text: EncodedText, costs: NDArray[np.float64], options: Adaptation, tuning: Tuning | None
+    static: Perplexity,
+    text: EncodedText,
+    costs: NDArray[np.float64],
+    options: Adaptation,
+    tuning: TunedAdaptation | None,
 ) -> Perplexity:
     """The static figure's contract with other costs, and what was done about them right behind the protocol."""
     values = ",".join(f"{name}={value}" for name, value in dataclasses.asdict(options).items())

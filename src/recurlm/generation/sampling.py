@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from recurlm.capacity import check_fits
 from recurlm.errors import UsageError
-from recurlm.evaluation.perplexity import token_losses
+from recurlm.evaluation.token_losses import token_losses
 from recurlm.kernels.linear import draw_native, draw_plain
 from recurlm.models.language_model import LanguageModel, evaluating
 from recurlm.models.memory import State, begin

@@ -1,1 +1,1 @@
-"""Fast paths, one operation a file, each beside a plain reference with the same signature."""
+"""Fast operations, one per file, each beside a plain reference with the same signature."""

@@ -1,19 +1,19 @@
-"""Rows of a matrix by their numbers, and the gradient of just those rows.
+"""Embedding lookup whose backward pass touches only the rows that were looked up.
 
-Autograd would make a second gradient as large as the matrix and, where softmax and embedding share it, add the two.
-Here the rows that were looked up are added to the gradient that is there.
+Autograd would allocate a second gradient as large as the matrix and add it to the first where softmax and embedding
+share the matrix. Here the gradient of the looked-up rows is added to the existing gradient in place.
 """
 
 from torch import Tensor, nn
 
 
 def looked_up(weight: Tensor, ids: Tensor) -> Tensor:
-    """Rows (..., E) of a matrix (V, E): a leaf that gathers its own gradient."""
+    """Returns the rows (..., E) of a matrix (V, E) as a new leaf, which collects its own gradient."""
     return nn.functional.embedding(ids, weight.detach()).requires_grad_(weight.requires_grad)
 
 
-def teach_rows(weight: Tensor, ids: Tensor, rows: Tensor) -> None:
-    """Add the gradient of looked-up rows to the matrix's own, after the backward pass."""
+def add_row_gradients(weight: Tensor, ids: Tensor, rows: Tensor) -> None:
+    """Adds the gradient of looked-up rows to the gradient of the matrix; call it after the backward pass."""
     if rows.grad is None:
         return
     if weight.grad is None:

@@ -1,9 +1,10 @@
-"""A linear layer whose weights are packed once for many products with few rows, and draws from its logits.
+"""A linear layer with weights packed once for many products of few rows, and draws from its logits.
 
-They need the native library; the plain twins are `torch.nn.functional.linear` and `draw_plain`.
+These need the native library. The plain references are `torch.nn.functional.linear` and `draw_plain`.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from recurlm.kernels.native import TILE_COLUMNS, TILE_DEPTH, TILE_SIZE, call, ti
 
 
 class PackedLinear:
-    """x W' + b with W (O, I) kept in bfloat16 tiles, sums in float32."""
+    """Computes x W' + b, with W (O, I) in bfloat16 tiles and float32 sums."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self.outputs, self.inputs = weight.shape
@@ -23,18 +24,18 @@ class PackedLinear:
         call("recurlm_linear_pack", [weight.detach().float().contiguous(), self.packed], [self.outputs, self.inputs])
 
     def ban(self, columns: Sequence[int]) -> None:
-        """Make these outputs minus infinity in later products; the layer's own bias stays as it is."""
+        """Makes these outputs minus infinity in later products; the original bias tensor does not change."""
         bias = torch.zeros(self.outputs) if self.bias is None else self.bias
         self.bias = bias.index_fill(0, torch.tensor(columns), -torch.inf)
 
     def __call__(self, input: Tensor, output: Tensor) -> Tensor:
-        """input (B, I) in bfloat16, from `with_slack`; fills output (B, O) in float32 and returns it."""
+        """Fills output (B, O), float32, and returns it; input (B, I) is bfloat16 and comes from `with_slack`."""
         call("recurlm_linear", [input, self.packed, self.bias, output], [len(input), self.inputs, self.outputs])
         return output
 
 
 def draw_plain(logits: Tensor, temperature: float, shares: Tensor) -> Tensor:
-    """For each row of logits (B, V) the first column at which the cumulated softmax passes a share (B) of [0, 1)."""
+    """For each row of logits (B, V), the first column where the cumulative softmax exceeds a share (B,) of [0, 1)."""
     cumulated = (logits.double() / temperature).softmax(-1).cumsum(-1)
     total = cumulated[:, -1:].contiguous()
     last = torch.searchsorted(cumulated, total)
@@ -42,30 +43,36 @@ def draw_plain(logits: Tensor, temperature: float, shares: Tensor) -> Tensor:
 
 
 def draw_native(logits: Tensor, temperature: float, shares: Tensor) -> Tensor:
-    """The same in the native library, for float32 logits, which are written over, and float64 shares."""
+    """`draw_plain` in the native library, for float32 logits, which it overwrites, and float64 shares."""
     drawn = torch.empty(len(logits), dtype=torch.int64)
     call("recurlm_draw", [logits, torch.tensor(1 / temperature), shares, drawn], list(logits.shape))
     return drawn
 
 
-def generate(
-    embedding: Tensor,
-    layers: Sequence[PackedLSTM],
-    decoder: PackedLinear,
-    logits: Tensor,
-    tokens: Tensor,
-    temperature: float,
-    shares: Tensor,
-) -> Tensor:
-    """Embed ids (B), go through the layers, draw by `shares` (N, B), embed what was drawn, N times; returns (N, B).
+@dataclass(frozen=True)
+class PackedModel:
+    """A language model for generation: embedding (V, E) in float32, packed layers with their state, packed decoder.
 
-    embedding (V, E) in float32; logits (B, V) is room to work in; the layers keep the state.
+    logits (B, V): working memory.
+    """
+
+    embedding: Tensor
+    layers: Sequence[PackedLSTM]
+    decoder: PackedLinear
+    logits: Tensor
+
+
+def generate(model: PackedModel, tokens: Tensor, temperature: float, shares: Tensor) -> Tensor:
+    """Reads ids (B,), draws the next ids by `shares`, reads what was drawn, and so on: N draws for `shares` (N, B).
+
+    Returns the drawn ids (N, B). The layers keep their state for the next call.
     """
     drawn = torch.empty(shares.shape, dtype=torch.int64)
+    layers, decoder = model.layers, model.decoder
     own = [(*layer.packed, layer.bias, layer.hidden, layer.cell) for layer in layers]
     pointers = torch.tensor([tensor.data_ptr() for layer in own for tensor in layer])
     sizes = torch.tensor([layer.sizes[2:] for layer in layers])
-    tensors = [embedding, layers[0].input, pointers, sizes, decoder.packed, decoder.bias, logits]
+    tensors = [model.embedding, layers[0].input, pointers, sizes, decoder.packed, decoder.bias, model.logits]
     sharpness = torch.tensor(1 / temperature)
     numbers = [len(layers), decoder.outputs, len(tokens), len(shares)]
     call("recurlm_generate", [*tensors, sharpness, shares, tokens.contiguous(), drawn], numbers)

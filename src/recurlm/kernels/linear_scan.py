@@ -1,6 +1,6 @@
-"""A linear recurrence over time, S_n = keep_n S_{n-1} + new_n, element by element.
+"""A linear recurrence over time, elementwise: S_n = keep_n S_{n-1} + new_n.
 
-keep and new (T, B, H), first (B, H) is S_0; returns S_1 to S_T (T, B, H).
+keep and new are (T, B, H), first (B, H) is S_0; the result is S_1 to S_T (T, B, H).
 """
 
 from typing import Any
@@ -10,12 +10,12 @@ from torch import Tensor
 
 
 def linear_scan(keep: Tensor, new: Tensor, first: Tensor) -> Tensor:
-    """The quicker of the two below: a processor gains nothing from width, and there the steps are quicker."""
+    """Scans in parallel on a GPU and step by step on a CPU, where the parallel scan is slower."""
     return parallel_scan(keep, new, first) if keep.is_cuda else scan_by_steps(keep, new, first)
 
 
 def scan_by_steps(keep: Tensor, new: Tensor, first: Tensor) -> Tensor:
-    """The plain reference: one step after the other."""
+    """The plain reference: one step after another."""
     states = []
     state = first
     for keep_n, new_n in zip(keep, new, strict=True):
@@ -25,11 +25,11 @@ def scan_by_steps(keep: Tensor, new: Tensor, first: Tensor) -> Tensor:
 
 
 def parallel_scan(keep: Tensor, new: Tensor, first: Tensor) -> Tensor:
-    """All steps in log2 T passes over the whole sequence (Hillis and Steele 1986, Blelloch 1990).
+    """Scans in log2 T passes over the whole sequence (Hillis and Steele 1986, Blelloch 1990).
 
-    Two steps after each other are one: keep = keep_2 keep_1, new = keep_2 new_1 + new_2. Nothing is divided and no
-    logarithm taken, so values of any sign and keeps of 0 are as exact as step by step. Differentiable, once, in
-    everything; the gradient is a scan from the end to the beginning.
+    Two consecutive steps combine into one: keep = keep_2 keep_1, new = keep_2 new_1 + new_2. The scan uses neither
+    division nor logarithms, so values of any sign and keeps of 0 are as exact as step by step. It is differentiable
+    once in every argument; the gradient is a scan from the end to the beginning.
     """
     states: Tensor = _ParallelScan.apply(keep, new, first)  # type: ignore[no-untyped-call]
     return states
@@ -54,7 +54,7 @@ class _ParallelScan(torch.autograd.Function):
 
 
 def _from_zero(keep: Tensor, new: Tensor) -> Tensor:
-    """The scan where S_0 = 0: after each pass a step holds twice as many steps up to its own."""
+    """The scan with S_0 = 0; after each pass every step covers twice as many steps before it."""
     reach = 1
     while reach < len(new):
         new = torch.cat([new[:reach], torch.addcmul(new[reach:], keep[reach:], new[:-reach])])

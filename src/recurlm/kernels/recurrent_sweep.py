@@ -15,6 +15,7 @@ from torch.backends.cudnn import rnn
 from recurlm.devices import runs
 from recurlm.kernels.lstm_sweep import lstm_tiles
 from recurlm.kernels.native import has_bfloat16_tiles, has_tiles
+from recurlm.kernels.torch_private import flatten_cudnn_weights
 
 MOST_COLUMNS = 1 << 14
 """oneDNN refuses an LSTM of some hundred thousand columns."""
@@ -34,19 +35,16 @@ def step_by_step(step: Step, input: Tensor, state: LayerState) -> tuple[Tensor, 
     return torch.stack(outputs), state
 
 
-def flatten(weights: Weights, mode: str) -> None:
-    """Lay a layer's weights into one block, which cuDNN would otherwise make anew at each call; elsewhere do nothing.
+def flatten_for_cudnn(weights: Weights, mode: str) -> None:
+    """Move a layer's weights into the one block of memory that cuDNN expects; off the GPU this does nothing.
 
-    mode: cuDNN's name of the layer, such as LSTM. Values, shapes and tensors stay, only their memory is another.
+    cuDNN copies weights into such a block at each call unless they are already in one.
+    mode: cuDNN's name of the layer, such as LSTM.
     """
     if not torch.backends.cudnn.is_acceptable(weights[0]):  # type: ignore[no-untyped-call]
         return
     number = rnn.get_cudnn_mode(mode)  # type: ignore[no-untyped-call]
-    hidden_size, input_size = weights[1].shape[1], weights[0].shape[1]
-    with torch.no_grad():
-        torch._cudnn_rnn_flatten_weight(
-            list(weights), len(weights), input_size, number, hidden_size, 0, 1, False, False
-        )
+    flatten_cudnn_weights(weights, number, weights[0].shape[1], weights[1].shape[1])
 
 
 def lstm_path(bf16: bool) -> LSTMPath:

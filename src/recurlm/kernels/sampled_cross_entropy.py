@@ -1,25 +1,32 @@
-"""The softmax layer's loss from a sample S of its V columns, for training only.
+"""The softmax layer's loss estimated from a sample S of its V columns, for training only.
 
     L = sum over n of  log(exp(l_nt) + sum over s in S without t of exp(l_ns) / pi_s) - l_nt     l = x W' + b, t = t(n)
 
-pi_s is the probability with which column s stands in S. Divided by it, the sum is an unbiased estimate of the whole
-one (Horvitz and Thompson 1952); its logarithm is on average a little smaller. Importance sampling for a softmax: Bengio
-and Senecal 2003, Jean et al. 2015. With S all columns it is the softmax layer's own loss.
+pi_s is the probability that column s is in S. Dividing by it makes the sum an unbiased estimate of the sum over all
+columns (Horvitz and Thompson 1952); its logarithm is slightly too small on average. Importance sampling for a softmax:
+Bengio and Senecal 2003, Jean et al. 2015. With all columns in S, it is the softmax layer's own loss.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recurlm.kernels.linear_cross_entropy import scaled_gradients
+from recurlm.kernels.linear_cross_entropy import IGNORED, scaled_gradients
 from recurlm.kernels.matrix_product import matrix_product, product_type
 from recurlm.kernels.softmax_loss import masked_softmax_loss, softmax_loss
 
 
+class Sample(NamedTuple):
+    """The drawn columns (S,), and ln pi (V,) of all columns."""
+
+    columns: Tensor
+    log_inclusion: Tensor
+
+
 def inclusion_probabilities(columns: int, size: int, exponent: float) -> Tensor:
-    """pi (V) = min(1, c / rank^exponent) with c such that they sum to `size`, at most V; float64, on the CPU."""
+    """pi (V,) = min(1, c / rank^exponent), with c such that they sum to `size`, at most V; float64, on the CPU."""
     share = torch.arange(1, columns + 1, dtype=torch.float64, device="cpu").pow(-exponent)
     certain = 0
     while certain < size:
@@ -32,66 +39,47 @@ def inclusion_probabilities(columns: int, size: int, exponent: float) -> Tensor:
 
 
 def draw_columns(cumulated: Tensor, size: int) -> Tensor:
-    """`size` different columns in rising order, each with its own probability, from their cumulated sum (V).
+    """Draws `size` different columns, in increasing order, by their probabilities, given as cumulative sum (V,).
 
-    One random number for all: from it, steps of one through the cumulated sum (systematic sampling, Madow 1949).
+    One random number serves all: from it, steps of one go through the cumulative sum (systematic sampling, Madow 1949).
     """
     points = torch.arange(size, device=cumulated.device) + torch.rand_like(cumulated[:1])
     return torch.searchsorted(cumulated, points, right=True).clamp_(max=len(cumulated) - 1)
 
 
 def sampled_cross_entropy_reference(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    target: Tensor,
-    sample: Tensor,
-    log_inclusion: Tensor,
-    ignored: int = -100,
-    *,
-    skip_ignored: bool = True,
+    input: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, sample: Sample, *, skip_ignored: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """The plain twin, which looks at all columns and leaves those out that are not drawn.
+    """The plain reference, which computes all columns and masks those that were not drawn.
 
-    input (N, H), weight (V, H), bias (V) or None, target (N) ids, sample (S) ids, log_inclusion (V) = ln pi.
-    Returns the sum of losses in nats, differentiable, and the losses (N), not differentiable, zero where the target is
-    `ignored`.
+    input (N, H), weight (V, H), bias (V,) or None, target (N,) ids. Returns the sum of losses in nats, differentiable,
+    and the losses (N,), not differentiable, zero where the target is `IGNORED`.
     """
     logits = F.linear(input, weight, bias)
-    real = target != ignored
+    real = target != IGNORED
     own = F.one_hot(target.masked_fill(~real, 0), len(weight)).bool()
-    drawn = torch.zeros(len(weight), dtype=torch.bool, device=sample.device).index_fill(0, sample, True)
-    others = (logits - log_inclusion).masked_fill(own | ~drawn, -torch.inf)
+    drawn = torch.zeros(len(weight), dtype=torch.bool, device=logits.device).index_fill(0, sample.columns, True)
+    others = (logits - sample.log_inclusion).masked_fill(own | ~drawn, -torch.inf)
     losses = torch.where(own, logits, others).logsumexp(1) - logits[own]
     losses = losses * real
     return losses.sum(), losses.detach()
 
 
 def sampled_cross_entropy(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    target: Tensor,
-    sample: Tensor,
-    log_inclusion: Tensor,
-    ignored: int = -100,
-    *,
-    skip_ignored: bool = True,
+    input: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, sample: Sample, *, skip_ignored: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """The same from the drawn columns and the targets alone, computed in autocast's type where autocast is on.
+    """Same as the reference, from the drawn columns and the targets alone; products in autocast's type where it is on.
 
     `skip_ignored` as for `linear_cross_entropy`.
     """
     dtype = product_type(input)
     with torch.autocast(input.device.type, enabled=False):
-        total, losses = _SampledLoss.apply(  # type: ignore[no-untyped-call]
-            input, weight, bias, target, sample, log_inclusion, ignored, dtype, skip_ignored
-        )
+        total, losses = _SampledLoss.apply(input, weight, bias, target, *sample, dtype, skip_ignored)  # type: ignore[no-untyped-call]
     return total, losses
 
 
 class _SampledLoss(torch.autograd.Function):
-    """The target's logit is one more column beside the sample; where the target was drawn too, it counts once."""
+    """The target's logit is one more column beside the sample; a target that was drawn as well counts once."""
 
     @staticmethod
     def forward(
@@ -100,45 +88,38 @@ class _SampledLoss(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor | None,
         target: Tensor,
-        sample: Tensor,
+        columns: Tensor,
         log_inclusion: Tensor,
-        ignored: int,
         dtype: torch.dtype,
         skip_ignored: bool,
     ) -> tuple[Tensor, Tensor]:
+        """Autograd passes every tensor as an argument of its own, so there are many."""
         wide = torch.promote_types(input.dtype, torch.float32)
-        real = target != ignored
+        real = target != IGNORED
         chosen = real.nonzero()[:, 0] if skip_ignored else slice(None)
         x, ids = input[chosen].to(dtype), target[chosen]
         if not skip_ignored:
             ids = ids.masked_fill(~real, 0)
-        size = len(sample)
-        drawn, own = weight[sample].to(dtype), F.embedding(ids, weight).to(dtype)
+        drawn, own = weight[columns].to(dtype), F.embedding(ids, weight).to(dtype)
+        offsets = -log_inclusion[columns].to(wide)
         own_logits = (x.to(wide) * own.to(wide)).sum(1, keepdim=True)
-        offsets = -log_inclusion[sample].to(wide)
         if bias is not None:
             own_logits += bias[ids, None]
-            offsets += bias[sample]
+            offsets += bias[columns]
         logits = torch.cat([matrix_product(x, drawn.t()), own_logits.to(dtype)], 1)
-        logits[:, :size].masked_fill_(sample == ids[:, None], -torch.inf)
-        offsets = torch.cat([offsets, offsets.new_zeros(1)])
-        last = torch.full_like(ids, size)
-        if skip_ignored:
-            found, grad_offsets = softmax_loss(logits, offsets, last, True)
-        else:
-            found, grad_offsets = masked_softmax_loss(logits, offsets, last, True, real)
-        assert grad_offsets is not None
-        # softmax_loss has written over them; rows of an odd length are slow in products
+        found, grad_offsets = _loss_in_place(logits, offsets, columns, ids, None if skip_ignored else real)
+        size = len(columns)
+        # rows of an odd length make products slow, so the sample's errors are copied
         error, own_error = logits[:, :size].contiguous(), logits[:, size:].to(wide)
         grad_input = torch.zeros_like(input, dtype=wide)
         grad_input[chosen] = matrix_product(error, drawn).to(wide).addcmul_(own_error, own.to(wide))
         grad_weight = torch.zeros_like(weight, dtype=wide)
-        grad_weight.index_add_(0, sample, matrix_product(error.t(), x).to(wide))
+        grad_weight.index_add_(0, columns, matrix_product(error.t(), x).to(wide))
         grad_weight.index_add_(0, ids, own_error * x.to(wide))
         grad_bias = None
         if bias is not None:
             grad_bias = torch.zeros_like(bias, dtype=wide)
-            grad_bias.index_add_(0, sample, grad_offsets[:size].to(wide))
+            grad_bias.index_add_(0, columns, grad_offsets[:size].to(wide))
             grad_bias.index_add_(0, ids, own_error[:, 0])
         losses = torch.zeros(len(input), dtype=wide, device=input.device)
         losses[chosen] = found.to(wide)
@@ -148,4 +129,23 @@ class _SampledLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_total: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        return *scaled_gradients(ctx, grad_total), None, None, None, None, None, None
+        return *scaled_gradients(ctx, grad_total), None, None, None, None, None
+
+
+def _loss_in_place(
+    logits: Tensor, offsets: Tensor, columns: Tensor, ids: Tensor, real: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Losses (n,) and the gradient of the offsets (S + 1,); logits (n, S + 1) become errors.
+
+    real (n,): false where the target is ignored; None where no target is.
+    """
+    size = len(columns)
+    logits[:, :size].masked_fill_(columns == ids[:, None], -torch.inf)
+    offsets = torch.cat([offsets, offsets.new_zeros(1)])
+    last = torch.full_like(ids, size)
+    if real is None:
+        found, grad_offsets = softmax_loss(logits, offsets, last, True)
+    else:
+        found, grad_offsets = masked_softmax_loss(logits, offsets, last, True, real)
+    assert grad_offsets is not None
+    return found, grad_offsets

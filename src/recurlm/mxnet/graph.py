@@ -9,7 +9,8 @@ from typing import Any, NoReturn
 
 from recurlm.documents import parse_json
 from recurlm.errors import CorruptFileError, InputError
-from recurlm.files import opened, raised
+from recurlm.files import opened
+from recurlm.limits import raised
 
 # parsed JSON needs up to a hundred bytes an element: these keep a graph under 64 MB
 _MAXIMUM_BYTES = 8 << 20

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recurlm.config import ModelOptions, Recipe, load_recipe, parse_recipe
+from recurlm.config import ModelOptions, Recipe
 from recurlm.errors import InputError
 from recurlm.files import digest_of
 from recurlm.mxnet.architecture import Architecture
@@ -17,6 +17,7 @@ from recurlm.mxnet.params import read_params
 from recurlm.mxnet.symbol import read_symbol
 from recurlm.mxnet.vocabulary import LINE_FEED, check_vocabulary_size, read_vocabulary
 from recurlm.mxnet.weights import model_weights, unused_params
+from recurlm.recipe_files import load_recipe, parse_recipe
 from recurlm.runs.config import RunConfig
 from recurlm.runs.folder import RunFolder, free_folder
 from recurlm.tensor_files import tensor_bytes

@@ -179,7 +179,7 @@ class _Stage:
     dropout: float = 0.0
 
 
-def recognise(graph: Graph) -> Architecture:
+def recognize_architecture(graph: Graph) -> Architecture:
     """The language model that a graph computes.
 
     Raises InputError with a node's name and the reason where it is something else, CorruptFileError where a

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from recurlm.config import ModelOptions, Training
 from recurlm.documents import parse_json_object
-from recurlm.evaluation.perplexity import SMALLEST_MXNET_PROBABILITY, token_losses
+from recurlm.evaluation.protocols import SMALLEST_MXNET_PROBABILITY
+from recurlm.evaluation.token_losses import token_losses
 from recurlm.files import read_bounded
 from recurlm.models.language_model import LanguageModel
 from recurlm.mxnet.architecture import Architecture

@@ -8,7 +8,7 @@ from recurlm.errors import InputError
 from recurlm.files import write_whole
 from recurlm.mxnet.architecture import Architecture, FusedParameters, RecurrentLayer
 from recurlm.mxnet.graph import read_graph
-from recurlm.mxnet.recognition import recognise
+from recurlm.mxnet.recognition import recognize_architecture
 
 _MXNET_VERSION = 10901
 _MODES = {"lstm": "lstm", "gru": "gru", "tanh": "rnn_tanh", "relu": "rnn_relu"}
@@ -20,7 +20,7 @@ def read_symbol(path: Path) -> Architecture:
     Raises InputError with a node's name and the reason where it cannot be imported, CorruptFileError where
     the file is damaged.
     """
-    return recognise(read_graph(path))
+    return recognize_architecture(read_graph(path))
 
 
 def write_symbol(path: Path, architecture: Architecture) -> None:

@@ -20,12 +20,14 @@ import numpy as np
 
 from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError, InputError
-from recurlm.files import LONGEST_ENTRY, gunzipped, how_to_raise, new_content, opened, raised, raw_lines
-from recurlm.ngrams.model import SENTENCE_END, SENTENCE_START, Floats, NGramModel, Section
+from recurlm.files import new_content, opened
+from recurlm.limits import LONGEST_ENTRY, how_to_raise, raised
+from recurlm.ngrams.model import SENTENCE_END, SENTENCE_START, Floats, NGramModel, NGramTable
+from recurlm.streams import gunzipped, raw_lines
 from recurlm.text.lines import decoded_lines, fields_of
 from recurlm.text.recorded import LearnedText
 from recurlm.text.vocabulary import EOS
-from recurlm.version import VERSION
+from recurlm.version import CODE_VERSION
 
 LOG_ZERO = -99.0
 LARGEST_WEIGHT = 99.0
@@ -66,12 +68,12 @@ class _Reader:
 
     def model(self) -> NGramModel:
         counts = self._counts()
-        sections = [self._section(order, count, len(counts)) for order, count in enumerate(counts, 1)]
+        tables = [self._table(order, count, len(counts)) for order, count in enumerate(counts, 1)]
         for name in (SENTENCE_START, SENTENCE_END):
             if name not in self.ids:
                 raise CorruptFileError(f"{self.path}: its 1-grams lack {name}, so no sentence can be measured")
         try:
-            return replace(NGramModel.from_sections(tuple(self.ids), sections), learned=self.learned)
+            return replace(NGramModel.from_tables(tuple(self.ids), tables), learned=self.learned)
         except InputError as error:
             raise CorruptFileError(f"{self.path}: {error}") from error
 
@@ -122,7 +124,7 @@ class _Reader:
         if counts[-1] > raised(MOST_NGRAMS):
             raise self._error(f"more than {raised(MOST_NGRAMS):,} n-grams of one order, the limit{how_to_raise()}")
 
-    def _section(self, order: int, count: int, highest: int) -> Section:
+    def _table(self, order: int, count: int, highest: int) -> NGramTable:
         ids: list[int] = []
         values: list[float] = []
         for _ in range(count):
@@ -138,7 +140,7 @@ class _Reader:
             values += self._values(fields[0], fields[order + 1] if len(fields) > order + 1 else "0")
         self._expect(self._filled_line(), f"\\{order + 1}-grams:" if order < highest else "\\end\\")
         probabilities, back_offs = (_nats(column) for column in np.array(values).reshape(-1, 2).T)
-        return Section(np.array(ids, np.int64).reshape(-1, order), probabilities, back_offs)
+        return NGramTable(np.array(ids, np.int64).reshape(-1, order), probabilities, back_offs)
 
     def _add_word(self, word: str) -> None:
         if word == EOS:
@@ -176,7 +178,7 @@ def _write(model: NGramModel, file: BufferedRandom | BufferedWriter | gzip.GzipF
     listed = [~np.isnan(level.log_probabilities) for level in model.levels]
     head = [f"ngram {order}={marks.sum()}" for order, marks in enumerate(listed, 1)]
     if model.learned:
-        comment = {"recurlm": VERSION, "learned": [each.to_json() for each in model.learned]}
+        comment = {"recurlm": CODE_VERSION, "learned": [each.to_json() for each in model.learned]}
         file.write(f"{COMMENT}{json.dumps(comment)}\n\n".encode())
     file.write("\n".join(["\\data\\", *head, ""]).encode())
     ngrams = [""]

@@ -43,7 +43,7 @@ class Level:
 
 
 @dataclass(frozen=True)
-class Section:
+class NGramTable:
     """N-grams of one order, however sorted: ids (N, order), natural log-probabilities (N,), ln bow (N,)."""
 
     ids: Integers
@@ -63,19 +63,19 @@ class NGramModel:
     learned: tuple[LearnedText, ...] = ()
 
     @classmethod
-    def from_sections(cls, words: Sequence[str], sections: Sequence[Section]) -> "NGramModel":
-        """A model of listed n-grams, one section an order. Raises InputError where one is listed twice."""
-        while not len(sections[-1].ids):
-            sections = sections[:-1]
-        keys_of_sections = [section.ids[:, 0] for section in sections]
+    def from_tables(cls, words: Sequence[str], tables: Sequence[NGramTable]) -> "NGramModel":
+        """A model of listed n-grams, one table for each order. Raises InputError where one is listed twice."""
+        while not len(tables[-1].ids):
+            tables = tables[:-1]
+        keys_of_tables = [table.ids[:, 0] for table in tables]
         levels: list[Level] = []
-        while sections:
-            keys = np.unique(np.concatenate(keys_of_sections))
-            rows = [np.searchsorted(keys, each) for each in keys_of_sections]
-            levels.append(_level(words, keys, rows[0], sections[0]))
-            sections = sections[1:]
-            keys_of_sections = [
-                row * len(words) + section.ids[:, len(levels)] for row, section in zip(rows[1:], sections, strict=True)
+        while tables:
+            keys = np.unique(np.concatenate(keys_of_tables))
+            rows = [np.searchsorted(keys, each) for each in keys_of_tables]
+            levels.append(_level(words, keys, rows[0], tables[0]))
+            tables = tables[1:]
+            keys_of_tables = [
+                row * len(words) + table.ids[:, len(levels)] for row, table in zip(rows[1:], tables, strict=True)
             ]
         return cls(tuple(words), tuple(levels))
 
@@ -119,12 +119,12 @@ class NGramModel:
         return nats
 
 
-def _level(words: Sequence[str], keys: Integers, rows: Integers, section: Section) -> Level:
+def _level(words: Sequence[str], keys: Integers, rows: Integers, table: NGramTable) -> Level:
     listed, first = np.unique(rows, return_index=True)
     if len(listed) != len(rows):
         twice = np.setdiff1d(np.arange(len(rows)), first)[0]
-        ngram = " ".join(words[index] for index in section.ids[twice])
-        raise InputError(f"the {section.ids.shape[1]}-gram {ngram!r} is listed twice")
+        ngram = " ".join(words[index] for index in table.ids[twice])
+        raise InputError(f"the {table.ids.shape[1]}-gram {ngram!r} is listed twice")
     log_probabilities, back_offs = np.full(len(keys), np.nan), np.zeros(len(keys))
-    log_probabilities[rows], back_offs[rows] = section.log_probabilities, section.back_offs
+    log_probabilities[rows], back_offs[rows] = table.log_probabilities, table.back_offs
     return Level(keys, log_probabilities, back_offs)

@@ -13,11 +13,11 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError, InputError
-from recurlm.files import read_bounded, shown_name
+from recurlm.files import read_bounded
 from recurlm.plots.figure import COLOURS, INK, QUIET, PictureFormat, picture_style, render, save
 from recurlm.plots.layers import network_name
 from recurlm.runs.folder import METRICS_FILE, RunFolder
-from recurlm.wording import counted
+from recurlm.wording import counted, shown_name
 
 # five beside six colours: thirty runs before a pair comes again
 MARKERS = ("o", "s", "D", "^", "v")

@@ -43,6 +43,18 @@ class NBestList:
 
 
 @dataclass(frozen=True)
+class GivenScales:
+    """Scales that a user gives; None leaves the file's own."""
+
+    acoustic_scale: float | None = None
+    lm_scale: float | None = None
+    length_bonus: float | None = None
+
+
+OWN_SCALES = GivenScales()
+
+
+@dataclass(frozen=True)
 class NBestFile:
     """Every list that was read, in order, from which format, and the scales that the files themselves give.
 

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recurlm.evaluation.perplexity import losses_of
 from recurlm.evaluation.shapes import rounded_up
+from recurlm.evaluation.token_losses import losses_of
 from recurlm.kernels.linear_cross_entropy import linear_cross_entropy
 from recurlm.models.language_model import LanguageModel, evaluating
 from recurlm.models.outputs import Softmax
@@ -31,7 +31,7 @@ Logprobs = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Level:
+class TrieLevel:
     """The distinct prefixes of one length: nodes (N).
 
     parents (N): node of the level above, counted among those that do not end with ``<eos>`` · tokens (N): the last id
@@ -63,7 +63,7 @@ def sequence_logprobs(
     return found
 
 
-def levels(sequences: Sequence[Sequence[int]]) -> Iterator[Level]:
+def levels(sequences: Sequence[Sequence[int]]) -> Iterator[TrieLevel]:
     """The trie of sequences that end with ``<eos>`` and are sorted, from prefixes of one id on."""
     longest = max(map(len, sequences))
     ids = np.full((len(sequences), longest), NO_TOKEN, np.int64)
@@ -78,7 +78,7 @@ def levels(sequences: Sequence[Sequence[int]]) -> Iterator[Level]:
         first = rows[new[rows, length]]
         tokens = ids[first, length]
         nodes = np.cumsum(new[rows, length]) - 1
-        yield Level(torch.from_numpy(inner[first]), torch.from_numpy(tokens), rows, nodes)
+        yield TrieLevel(torch.from_numpy(inner[first]), torch.from_numpy(tokens), rows, nodes)
         inner[rows] = (np.cumsum(tokens != EOS_ID) - 1)[nodes]
 
 

@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recurlm.errors import InputError
+from recurlm.rescoring.combination import Combination
 from recurlm.rescoring.nbest import NBestFile
-from recurlm.rescoring.rescoring import Combination, References, RescoredList, check_references
+from recurlm.rescoring.report import References, check_references
+from recurlm.rescoring.rescorer import RescoredList
 from recurlm.rescoring.word_errors import word_errors
 
 WEIGHTS = tuple(step / 20 for step in range(21))
@@ -23,7 +25,7 @@ Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Tuning:
+class TunedCombination:
     """The options with the fewest word errors on the development list, and how many combinations were tried."""
 
     combination: Combination
@@ -48,7 +50,9 @@ class Tuning:
         }
 
 
-def tune(rescored: Sequence[RescoredList], file: NBestFile, references: References, start: Combination) -> Tuning:
+def tune_combination(
+    rescored: Sequence[RescoredList], file: NBestFile, references: References, start: Combination
+) -> TunedCombination:
     """Try every weight, lm scale and length bonus of a grid around `start`; of equally good ones the nearest counts.
 
     The acoustic scale stays: only its ratio to the lm scale matters. A weight other than 1 is tried only where the
@@ -62,7 +66,7 @@ def tune(rescored: Sequence[RescoredList], file: NBestFile, references: Referenc
     candidates = _grid(file, start)
     errors = [table.errors(candidate) for candidate in candidates]
     best = errors.index(min(errors))
-    return Tuning(candidates[best], errors[best], errors[0], len(candidates))
+    return TunedCombination(candidates[best], errors[best], errors[0], len(candidates))
 
 
 def _grid(file: NBestFile, start: Combination) -> list[Combination]:

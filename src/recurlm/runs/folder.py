@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recurlm.config import Recipe, parse_recorded_recipe
+from recurlm.config import Recipe
 from recurlm.documents import json_text, parse_json_object
 from recurlm.errors import CorruptFileError, InputError
-from recurlm.files import LARGEST_DOCUMENT, digest_of, locked, remove_partial, write_within
+from recurlm.files import digest_of, write_within
+from recurlm.limits import LARGEST_DOCUMENT
+from recurlm.locks import locked
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.memory_estimate import check_model_fits, model_shapes
+from recurlm.partial_files import remove_partial
+from recurlm.recipe_files import parse_recorded_recipe
 from recurlm.runs.checkpoints import Checkpoints
 from recurlm.runs.config_types import check_types
 from recurlm.runs.manifest import (

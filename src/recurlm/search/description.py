@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from recurlm.config import Recipe, differing_keys, parse_recipe, parse_recorded_recipe
+from recurlm.config import Recipe
 from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError, InputError
 from recurlm.files import read_bounded
+from recurlm.recipe_files import differing_keys, parse_recipe, parse_recorded_recipe
 from recurlm.runs.config import RunConfig
 from recurlm.search.search_space import Dimension
 from recurlm.text.corpora import open_source

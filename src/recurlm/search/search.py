@@ -8,12 +8,13 @@ from pathlib import Path
 
 import torch
 
-from recurlm.config import Recipe, apply_changes, changed_key, parse_recipe, recipe_toml
+from recurlm.config import Recipe
 from recurlm.documents import json_text
 from recurlm.errors import RecurlmError, StoppedError, UsageError
 from recurlm.evaluation.perplexity import Perplexity
-from recurlm.files import refuse_link, shown_name, write_within
+from recurlm.files import refuse_link, write_within
 from recurlm.progress import Silent, Watcher
+from recurlm.recipe_files import apply_changes, changed_key, parse_recipe, recipe_toml
 from recurlm.runs.config import RunConfig
 from recurlm.runs.folder import RunFolder
 from recurlm.search.description import SEARCH_FILE, describe, resumed_recipe, text_digests
@@ -27,7 +28,7 @@ from recurlm.training.result import Result
 from recurlm.training.setup import prepare_training
 from recurlm.training.step import DivergedError
 from recurlm.training.stopping import StopRequest
-from recurlm.wording import counted
+from recurlm.wording import counted, shown_name
 
 TRIALS_FILE = "trials.jsonl"
 TRIALS_FOLDER = "trials"

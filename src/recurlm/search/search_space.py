@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from recurlm.config import MixtureOutput, Recipe, apply_changes, parse_recipe
+from recurlm.config import MixtureOutput, Recipe
 from recurlm.documents import toml_value
 from recurlm.errors import UsageError
+from recurlm.recipe_files import apply_changes, parse_recipe
 
 SECTIONS = ("batches", "model", "initialisation", "optimizer", "schedule", "average", "training")
 """The other sections decide what a perplexity counts; trials that differ there could not be compared."""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from recurlm.config import Average, ExponentialAverage, NonMonotoneAverage, TailAverage
 from recurlm.errors import CorruptFileError
+from recurlm.kernels.torch_private import lerp_in_place
 from recurlm.models.language_model import LanguageModel, restored
 
 COUNT = "count"
@@ -34,7 +35,7 @@ class WeightAverage:
         self.count += 1
         if not self.values:
             self.values = [weight.clone() for weight in self.weights]
-        torch._foreach_lerp_(self.values, self.weights, max(1 / self.count, 1 - self.decay))
+        lerp_in_place(self.values, self.weights, max(1 / self.count, 1 - self.decay))
 
     @contextmanager
     def in_model(self) -> Iterator[None]:

@@ -9,7 +9,9 @@ from typing import Any, Protocol, TextIO
 
 from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError
-from recurlm.files import append_within, named_errors, opened, raw_lines, write_within
+from recurlm.file_errors import named_errors
+from recurlm.files import append_within, opened, write_within
+from recurlm.streams import raw_lines
 
 
 class Mirror(Protocol):

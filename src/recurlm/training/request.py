@@ -6,21 +6,16 @@ from pathlib import Path
 
 import torch
 
-from recurlm.config import (
-    Recipe,
-    apply_changes,
-    changed_key,
-    load_recipe,
-    parse_recipe,
-)
+from recurlm.config import Recipe
 from recurlm.devices import resolve_device, resolve_precision
 from recurlm.errors import InputError, UsageError
-from recurlm.files import shown_name
+from recurlm.recipe_files import apply_changes, changed_key, load_recipe, parse_recipe
 from recurlm.runs.config import RunConfig, Start
 from recurlm.runs.folder import MODEL_FILE, RunFolder
 from recurlm.runs.manifest import digest
 from recurlm.text.corpora import STANDARD_INPUT, is_read_once, named_corpora
 from recurlm.text.places import DataPlaces
+from recurlm.wording import shown_name
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from recurlm.config import differing_keys, parse_recorded_recipe
 from recurlm.devices import resolve_device
 from recurlm.errors import InputError
+from recurlm.recipe_files import differing_keys, parse_recorded_recipe
 from recurlm.runs.config import CONFIG_KEYS, RunConfig
 from recurlm.runs.folder import CONFIG_FILE, RunFolder
 from recurlm.text.corpora import is_read_once

@@ -9,7 +9,7 @@ from torch import Tensor
 from recurlm.config import Training
 from recurlm.devices import autocast
 from recurlm.errors import RecurlmError
-from recurlm.kernels.embedding import looked_up, teach_rows
+from recurlm.kernels.embedding import add_row_gradients, looked_up
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.state import LayerStates, detach
 from recurlm.text.batching import IGNORED, Batch
@@ -91,7 +91,7 @@ def forward_loss(learner: Learner, batch: Batch, state: LayerStates, *, synchron
 def backward(learner: Learner, batch: Batch, forward: Forward) -> None:
     """Computes the gradients of the loss and clips their norm."""
     forward.loss.backward()  # type: ignore[no-untyped-call]
-    teach_rows(learner.model.embedding.weight, batch.input, forward.embedded)
+    add_row_gradients(learner.model.embedding.weight, batch.input, forward.embedded)
     if learner.options.clip_norm is not None:
         torch.nn.utils.clip_grad_norm_(learner.model.parameters(), learner.options.clip_norm)
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from recurlm.config import Recipe
 from recurlm.errors import InputError
-from recurlm.evaluation.perplexity import Perplexity, Tick, given_buckets, perplexity
+from recurlm.evaluation.perplexity import Perplexity, Tick
+from recurlm.evaluation.protocols import ProtocolOptions, given_buckets, perplexity
 from recurlm.generation.sampling import SamplingOptions, sample
 from recurlm.models.language_model import LanguageModel
 from recurlm.text.codec import EncodedText
@@ -142,16 +143,13 @@ class Validator:
 
     def _perplexity(self, text: EncodedText, exact: bool, tick: Tick | None) -> Perplexity:
         options = self.options
-        return perplexity(
-            self.model,
-            text,
-            options.protocol,
+        protocol_options = ProtocolOptions(
             columns=1 if exact else options.columns,
             warm_up=0 if exact else options.warm_up,
             buckets=given_buckets(self.recipe.batches),
             full_batches=options.full_batches,
-            tick=tick,
         )
+        return perplexity(self.model, text, options.protocol, protocol_options, tick=tick)
 
 
 def _rounded(tokens: int) -> int:

@@ -9,7 +9,7 @@ import made_lists
 from recurlm.errors import CorruptFileError, InputError, UsageError
 from recurlm.rescoring.formats.reading import read_nbest
 from recurlm.rescoring.formats.text_lists import CostFiles, read_references
-from recurlm.rescoring.nbest import NBestFile
+from recurlm.rescoring.nbest import GivenScales, NBestFile
 
 
 @pytest.fixture(scope="module")
@@ -261,7 +261,7 @@ def test_lattices_that_differ(tmp_path):
     two = lattice(tmp_path / "two.lat", ["S=0 E=1 W=a"], 2, head="lmscale=3")
     with pytest.raises(UsageError, match=r"scales differ \(2, 3\); choose one with --lm-scale"):
         read_nbest([one, two])
-    assert read_nbest([str(tmp_path)], lm_scale=5).lm_scale == 5
+    assert read_nbest([str(tmp_path)], scales=GivenScales(lm_scale=5)).lm_scale == 5
     with pytest.raises(InputError, match="the utterance 'one' is already that of"):
         read_nbest([one, one])
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from recurlm import files
+from recurlm import streams
 from recurlm.errors import CorruptFileError, InputError
 from recurlm.mxnet.vocabulary import read_vocabulary
 from recurlm.ngrams import arpa
 from recurlm.ngrams.arpa import read_arpa
 from recurlm.rescoring.formats import htk
-from recurlm.rescoring.formats.reading import read_nbest, recognise
+from recurlm.rescoring.formats.reading import read_nbest, recognize_format
 from recurlm.rescoring.formats.text_lists import CostFiles, read_references
 from recurlm.rescoring.formats.writing import check_utterances
 from recurlm.scoring.formats import open_writer
@@ -108,7 +108,7 @@ def test_lines_and_files_have_limits(tmp_path, monkeypatch):
         with pytest.raises(InputError, match=r"list, line 2: longer than 1,048,576 bytes.*\n.*RECURLM_LIMITS"):
             read()
     packed = stored(tmp_path, gzip.compress(b"u a\n" * (1 << 20), 9), "zeros.gz")
-    monkeypatch.setattr(files, "FREE_EXPANSION", 1 << 20)
+    monkeypatch.setattr(streams, "FREE_EXPANSION", 1 << 20)
     with pytest.raises(InputError, match="times its own size"):
         read_nbest([packed], "mikolov")
     zeros = stored(tmp_path, gzip.compress(b" \n" * (1 << 20), 9), "zeros.gz")
@@ -262,5 +262,5 @@ def test_pipes_inside_folders_are_not_opened(tmp_path):
 def test_a_lattice_is_recognized_by_its_first_line(tmp_path):
     path = tmp_path / "lattice.txt"
     path.write_text("VERSION=1.0\nUTTERANCE=u\nN=2 L=1\nI=0\nI=1\nJ=0 S=0 E=1 W=hello a=-1 l=-2\n")
-    assert recognise([str(path)]) == "htk"
+    assert recognize_format([str(path)]) == "htk"
     assert [each.text for each in read_nbest([str(path)]).lists[0].hypotheses] == ["hello"]

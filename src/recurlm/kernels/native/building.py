@@ -26,7 +26,8 @@ from types import FrameType
 
 from platformdirs import user_cache_path
 
-from recurlm.files import keep, locked, remove_partial, temporary_file
+from recurlm.locks import locked
+from recurlm.partial_files import keep, remove_partial, temporary_file
 
 SOURCES = sorted(Path(__file__).parent.glob("*.cpp"))
 HEADERS = sorted(Path(__file__).parent.glob("*.h"))

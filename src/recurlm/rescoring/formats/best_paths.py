@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from recurlm.capacity import check_fits
 from recurlm.errors import InputError
-from recurlm.rescoring.formats.htk import Arc, Lattice, Scales
+from recurlm.rescoring.formats.htk import Arc, Lattice, LatticeScales
 from recurlm.rescoring.nbest import Hypothesis
 
 SHOWN_NODES = 10
@@ -54,7 +54,7 @@ class _Sequences:
         return " ".join(reversed(words))
 
 
-def best_paths(lattice: Lattice, count: int, scales: Scales) -> list[Hypothesis]:
+def best_paths(lattice: Lattice, count: int, scales: LatticeScales) -> list[Hypothesis]:
     """The `count` best distinct word sequences, best first, each with the scores of its best path.
 
     Raises InputError where the lattice has a cycle or no path to its end.
@@ -111,7 +111,7 @@ def _check_paths_fit(lattice: Lattice, order: list[str], incoming: dict[str, lis
     check_fits(needed, f"{lattice.path}: {count:,} word sequences", "ask for fewer with --nbest", error=InputError)
 
 
-def _continued(paths: list[_Path], arc: Arc, scales: Scales, sequences: _Sequences) -> Iterator[_Path]:
+def _continued(paths: list[_Path], arc: Arc, scales: LatticeScales, sequences: _Sequences) -> Iterator[_Path]:
     added = scales.total(arc)
     for path in paths:
         yield _Path(

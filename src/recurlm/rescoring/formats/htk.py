@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from recurlm.errors import InputError
-from recurlm.files import how_to_raise, raised
+from recurlm.limits import how_to_raise, raised
 from recurlm.rescoring.formats.lines import Line, lines_of, number, shortened
 
 NO_WORDS = frozenset({"", "!NULL", "<s>", "</s>", "!SENT_START", "!SENT_END", "!ENTER", "!EXIT", "<eps>"})
@@ -51,7 +51,7 @@ class Arc:
     language: float
 
 
-class Scales(NamedTuple):
+class LatticeScales(NamedTuple):
     """What arcs are ranked by: acoustic_scale acoustic + lm_scale language + length_bonus for each word."""
 
     acoustic_scale: float
@@ -65,12 +65,12 @@ class Scales(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Head:
+class LatticeHead:
     """What a lattice says of all its scores: what a score is in natural logs, and the scales of its own."""
 
     utterance: str
     to_nats: Callable[[float, str], float]
-    scales: Scales
+    scales: LatticeScales
     pronunciation_scale: float = 1.0
 
 
@@ -82,7 +82,7 @@ class Lattice:
     """
 
     path: str
-    head: Head
+    head: LatticeHead
     arcs: tuple[Arc, ...]
     start: str
     ends: frozenset[str]
@@ -192,15 +192,15 @@ def _check_counts(path: Path, head: Fields, words: Mapping[str, str], arcs: list
         raise InputError(f"{path}: a lattice needs nodes (I=) and arcs (J=), and this has none")
 
 
-def _head(path: Path, head: Fields, places: Mapping[str, str]) -> Head:
+def _head(path: Path, head: Fields, places: Mapping[str, str]) -> LatticeHead:
     values = {name: number(head[name], f"{name}=", places[name]) for name in SCALES if name in head}
     to_nats = _nats(number(head["base"], "base=", places["base"]), places["base"]) if "base" in head else _as_it_is
     name = head.get("UTTERANCE") or path.name.removesuffix(".gz").removesuffix(".lat").removesuffix(".slf")
     penalty = to_nats(values["wdpenalty"], places["wdpenalty"]) if "wdpenalty" in values else 0.0
-    return Head(
+    return LatticeHead(
         name,
         to_nats,
-        Scales(values.get("acscale", 1.0), values.get("lmscale", 1.0), penalty),
+        LatticeScales(values.get("acscale", 1.0), values.get("lmscale", 1.0), penalty),
         values.get("prscale", 1.0),
     )
 
@@ -230,7 +230,7 @@ def _log(probability: float, place: str) -> float:
     return math.log(probability)
 
 
-def _arc(line: Line, found: Fields, words: Mapping[str, str], head: Head) -> Arc:
+def _arc(line: Line, found: Fields, words: Mapping[str, str], head: LatticeHead) -> Arc:
     for name in ("S", "E"):
         if found.get(name) not in words:
             raise InputError(

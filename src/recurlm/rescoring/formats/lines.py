@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from recurlm.errors import InputError
-from recurlm.files import LARGEST_LIST, LONGEST_ENTRY, gunzipped, opened, raw_lines
+from recurlm.files import opened
+from recurlm.limits import LARGEST_LIST, LONGEST_ENTRY
+from recurlm.streams import gunzipped, raw_lines
 from recurlm.text.lines import decoded_lines
 
 STANDARD_INPUT = "-"

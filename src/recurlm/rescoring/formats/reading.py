@@ -6,7 +6,7 @@ from pathlib import Path
 
 from recurlm.errors import InputError, UsageError
 from recurlm.rescoring.formats.best_paths import best_paths
-from recurlm.rescoring.formats.htk import SUFFIXES, Head, Scales, read_lattice
+from recurlm.rescoring.formats.htk import SUFFIXES, LatticeHead, LatticeScales, read_lattice
 from recurlm.rescoring.formats.lines import lines_of, name_of
 from recurlm.rescoring.formats.text_lists import (
     KALDI_TEXTS,
@@ -17,7 +17,7 @@ from recurlm.rescoring.formats.text_lists import (
     read_kaldi,
     read_mikolov,
 )
-from recurlm.rescoring.nbest import Hypothesis, NBestFile, group
+from recurlm.rescoring.nbest import OWN_SCALES, GivenScales, Hypothesis, NBestFile, group
 from recurlm.text.corpora import is_read_once
 from recurlm.text.lines import first_field
 
@@ -35,40 +35,41 @@ def read_nbest(
     costs: CostFiles = NO_COSTS,
     *,
     count: int | None = None,
-    acoustic_scale: float | None = None,
-    lm_scale: float | None = None,
-    length_bonus: float | None = None,
+    scales: GivenScales = OWN_SCALES,
 ) -> NBestFile:
-    """Read one text file or folder of Kaldi's, or any number of lattices and folders of lattices.
+    """Reads one text file, one n-best folder of Kaldi, or any number of lattices and folders of lattices.
 
-    Lattices give their `count` best word sequences, `PATHS` where it is not said; they are ranked by the scales given
-    here, and by their own where none are. Raises UsageError for a format, files or options that do not go together,
-    InputError for what cannot be read.
+    A lattice gives its `count` best word sequences, by default `PATHS`, ranked by `scales`. Raises UsageError for a
+    format, files, or options that do not go together, InputError for a file that cannot be read.
     """
     if format not in FORMATS:
         raise UsageError(f"no format named {format!r}; there are {', '.join(FORMATS)}")
-    format = recognise(paths) if format == "auto" else format
+    format = recognize_format(paths) if format == "auto" else format
     if format == "htk":
         if costs.given():
             raise UsageError("lattices hold their own scores; leave the files of costs out")
-        return _read_lattices(paths, count or PATHS, acoustic_scale, lm_scale, length_bonus)
+        return _read_lattices(paths, count or PATHS, scales)
     if count is not None:
         raise UsageError(f"--nbest says how many word sequences a lattice gives; the format {format} has its own lists")
     if len(paths) != 1:
         raise UsageError(f"one n-best list at a time, not {len(paths)}; only lattices can be many")
-    text: str | Path = paths[0]
-    if Path(text).is_dir():
+    return _read_text(paths[0], format, costs)
+
+
+def _read_text(path: str, format: str, costs: CostFiles) -> NBestFile:
+    text: str | Path = path
+    if Path(path).is_dir():
         if format != "kaldi":
-            raise InputError(f"{text} is a folder; the format {format} is one file")
-        text, costs = kaldi_folder(Path(text), costs)
+            raise InputError(f"{path} is a folder; the format {format} is one file")
+        text, costs = kaldi_folder(Path(path), costs)
     hypotheses = TEXT_READERS[format](text, costs)
     if not hypotheses:
         raise InputError(f"{text}: no hypotheses")
     _check_costs(hypotheses)
-    return NBestFile(group(hypotheses), format, str(paths[0]))
+    return NBestFile(group(hypotheses), format, path)
 
 
-def recognise(paths: Sequence[str]) -> str:
+def recognize_format(paths: Sequence[str]) -> str:
     """The format of some files, by their names and first lines. Raises InputError where nothing fits."""
     first = Path(paths[0])
     if first.is_dir():
@@ -97,11 +98,8 @@ def _check_costs(hypotheses: Sequence[Hypothesis]) -> None:
             raise InputError(f"{lacking[0].place}: no {name} score, which other hypotheses have")
 
 
-def _read_lattices(
-    paths: Sequence[str], count: int, acoustic_scale: float | None, lm_scale: float | None, length_bonus: float | None
-) -> NBestFile:
-    given = (acoustic_scale, lm_scale, length_bonus)
-    heads: dict[str, Head] = {}
+def _read_lattices(paths: Sequence[str], count: int, given: GivenScales) -> NBestFile:
+    heads: dict[str, LatticeHead] = {}
     hypotheses: list[Hypothesis] = []
     for path in _lattice_paths(paths):
         lattice = read_lattice(path)
@@ -128,13 +126,14 @@ def _lattices_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.name.endswith(SUFFIXES) and path.is_file())
 
 
-def _scales(heads: Sequence[Head], given: Sequence[float | None]) -> Scales:
-    """As given, or what all lattices say. Raises UsageError where they differ."""
+def _scales(heads: Sequence[LatticeHead], given: GivenScales) -> LatticeScales:
+    """The given scales, and for the others those of all lattices. Raises UsageError where these differ."""
     values = []
-    for position, option in enumerate(("--acoustic-scale", "--lm-scale", "--length-bonus")):
+    for position, name in enumerate(LatticeScales._fields):
         own = sorted({head.scales[position] for head in heads})
-        value = given[position]
+        value = getattr(given, name)
         if value is None and len(own) > 1:
+            option = "--" + name.replace("_", "-")
             raise UsageError(f"the lattices' own scales differ ({own[0]:g}, {own[-1]:g}); choose one with {option}")
         values.append(own[0] if value is None else value)
-    return Scales(*values)
+    return LatticeScales(*values)

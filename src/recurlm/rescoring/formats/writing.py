@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from recurlm.documents import json_text
 from recurlm.errors import InputError, UsageError
 from recurlm.rescoring.nbest import NBestList
-from recurlm.rescoring.rescoring import RescoredList
+from recurlm.rescoring.rescorer import RescoredList
 from recurlm.text.lines import quoted
 
 COLUMNS = ("utterance", "rank", "number", "total", "logprob", "acoustic", "language", "graph", "oov", "text")

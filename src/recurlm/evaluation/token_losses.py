@@ -1,0 +1,123 @@
+"""-ln p of every token of a text, read as one stream or sentence by sentence."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from recurlm.devices import autocast
+from recurlm.models.language_model import LanguageModel, evaluating
+from recurlm.models.state import LayerStates, restart
+from recurlm.text.batching import IGNORED, length_groups, padded_rows, plain_stream, sentence_batch
+from recurlm.text.codec import EncodedText
+from recurlm.text.vocabulary import EOS_ID
+
+STREAM_CHUNK = 512
+"""Time steps of a stream that are computed at once."""
+SENTENCE_BUDGET = 4096
+"""Padded positions of sentences that are computed at once."""
+
+PositionedLosses = tuple[NDArray[np.int64], NDArray[np.float64]]
+"""Positions (N,) of tokens in a text, and -ln p (N,) of each."""
+
+
+@torch.no_grad()
+def token_losses(
+    model: LanguageModel, input: Tensor, target: Tensor, state: LayerStates, precision: str = "fp32"
+) -> tuple[Tensor, LayerStates]:
+    """-ln p of each target, without dropout, and the state after the last step.
+
+    input and target are (T, B). The losses are (T, B), float64 on the CPU, and zero where the target is ignored.
+    precision: fp32 or bf16, the type of matrix products.
+    """
+    device = model.device
+    with evaluating(model), autocast(precision, device):
+        hidden, state = model.hidden(input.to(device), state)
+        losses = losses_of(model, hidden.flatten(0, 1), target.to(device).flatten())
+    return losses.cpu().view(input.shape), state
+
+
+def losses_of(model: LanguageModel, hidden: Tensor, target: Tensor) -> Tensor:
+    """-ln p (...) of each target (...) after the last layer's outputs (..., H), in float64; zero where ignored."""
+    _, losses = model.decoder.losses(hidden, target)
+    return losses.double()
+
+
+def column_rows(text: EncodedText, columns: int) -> int:
+    """Number of tokens in each column of a text cut into `columns`; the last column may have fewer."""
+    return -(-len(text.ids) // columns)
+
+
+def stream_losses(
+    model: LanguageModel, text: EncodedText, columns: int = 1, chunk: int = STREAM_CHUNK, warm_up: int = 0
+) -> Iterator[PositionedLosses]:
+    """Losses of a text that is cut into `columns` streams, `chunk` time steps at once.
+
+    Each column but the first starts with the state after `warm_up` tokens before it.
+    """
+    streams = plain_stream(text, chunk, columns)
+    state = _warm_state(model, text, columns, warm_up)
+    first = 0
+    for batch in streams.batches(0):
+        losses, state = token_losses(model, batch.input, batch.target, state)
+        steps = first + np.arange(len(batch.input))
+        positions = steps[:, None] + streams.rows * np.arange(columns)
+        counted = batch.counted.numpy()
+        yield positions[counted], losses.numpy()[counted]
+        first += len(batch.input)
+
+
+@torch.no_grad()
+def _warm_state(model: LanguageModel, text: EncodedText, columns: int, warm_up: int) -> LayerStates:
+    """The state in which each column starts: zeros for the first, the state after the tokens before it for the others.
+
+    `warm_up` must be smaller than the number of tokens in a column. The warm-up itself starts as a stream does, with
+    ``<eos>`` after zeros: other tokens after zeros can lead to states from which a model needs hundreds of tokens to
+    recover.
+    """
+    state = model.initial_state(columns)
+    if not warm_up:
+        return state
+    starts = np.arange(columns) * column_rows(text, columns)
+    positions = np.clip(starts + np.arange(-1 - warm_up, -1)[:, None], 0, len(text.ids) - 1)
+    input_ = np.concatenate([np.full((1, columns), EOS_ID), text.ids[positions].astype(np.int64)])
+    with evaluating(model), autocast("fp32", model.device):
+        _, state = model.hidden(torch.from_numpy(input_).to(model.device), state)
+    return restart(state, torch.from_numpy(starts == 0))
+
+
+def sentence_losses(
+    model: LanguageModel, text: EncodedText, budget: int = SENTENCE_BUDGET
+) -> Iterator[PositionedLosses]:
+    """Losses of a text whose sentences all start from a zero state, `budget` padded positions at once."""
+    starts, lengths = sentence_bounds(text)
+    for group in length_groups(lengths.tolist(), budget):
+        width = int(lengths[group].max())
+        input_, target = sentence_batch(padded_rows(text.ids, starts[group], lengths[group], width))
+        positions = starts[group][:, None] + np.arange(width)
+        counted = target != IGNORED
+        yield positions[counted], row_losses(model, input_, target, budget)[counted]
+
+
+def row_losses(
+    model: LanguageModel, input_: NDArray[Any], target: NDArray[Any], budget: int = SENTENCE_BUDGET
+) -> NDArray[np.float64]:
+    """Losses (B, T) of sentences that start from a zero state, `budget` positions at once; input and target (B, T)."""
+    steps = max(1, budget // len(input_))
+    state = model.initial_state(len(input_))
+    found = []
+    rows = (torch.split(torch.from_numpy(each).t(), steps) for each in (input_, target))
+    for inputs, targets in zip(*rows, strict=True):
+        losses, state = token_losses(model, inputs, targets, state)
+        found.append(losses)
+    return torch.cat(found).t().numpy()
+
+
+def sentence_bounds(text: EncodedText) -> tuple[NDArray[Any], NDArray[Any]]:
+    """For each sentence, the position of its first token and its length with ``<eos>``."""
+    ends = text.ends
+    starts = np.concatenate([[0], ends[:-1]])
+    return starts, ends - starts

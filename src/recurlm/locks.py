@@ -1,0 +1,37 @@
+"""Locks between processes; the system releases the lock of a process that dies."""
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+FOLDERS_HAVE_DESCRIPTORS = os.name == "posix"
+LOCK_FILE = ".lock"
+
+
+@contextlib.contextmanager
+def locked(place: Path, *, wait: bool = True) -> Iterator[None]:
+    """Holds a file or folder against every other process, and every other caller, that locks it.
+
+    Without `wait` raises BlockingIOError where it is held. On a file system without locks nobody is kept out. Windows
+    cannot open a folder: there the lock is on the file `.lock` inside it, which stays.
+    """
+    from filelock import lock_descriptor  # `recurlm --help` does not need it
+
+    descriptor = _opened(place)
+    try:
+        held = True
+        with contextlib.suppress(OSError):  # some network file systems have no locks
+            held = lock_descriptor(descriptor, blocking=wait)
+        if not held:
+            raise BlockingIOError(errno.EWOULDBLOCK, os.strerror(errno.EWOULDBLOCK), str(place))
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _opened(place: Path) -> int:
+    if FOLDERS_HAVE_DESCRIPTORS or not place.is_dir():
+        return os.open(place, os.O_RDONLY)
+    return os.open(place / LOCK_FILE, os.O_RDWR | os.O_CREAT)
