@@ -33,7 +33,7 @@ class Text:
     def sha256(self) -> str:
         """Hex SHA-256 of the raw bytes in the range, as they stand in the file."""
         digest = hashlib.sha256()
-        for piece in self._pieces(BLOCK_BYTES):
+        for piece in self._raw_blocks(BLOCK_BYTES):
             digest.update(piece)
         return digest.hexdigest()
 
@@ -47,7 +47,7 @@ class Text:
         position = self.start
         pending: list[bytes] = []
         waiting, longest = 0, raised(LONGEST_LINE)
-        for piece in self._pieces(size):
+        for piece in self._raw_blocks(size):
             end = piece.rfind(b"\n") + 1
             if end:
                 block = b"".join([*pending, piece[:end]])
@@ -86,7 +86,7 @@ class Text:
         with opened(self.path) as file:
             return file.seek(0, 2)
 
-    def _pieces(self, size: int) -> Iterator[bytes]:
+    def _raw_blocks(self, size: int) -> Iterator[bytes]:
         left = self.size
         with opened(self.path) as file:
             file.seek(self.start)

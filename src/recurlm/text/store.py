@@ -30,7 +30,7 @@ from recurlm.text.vocabulary import EOS, EOS_ID, UNK, Vocabulary
 
 FORMAT = "recurlm store 4"
 STORE_FILE = "store.json"
-_CHUNK = 1 << 20
+_IDS_AT_ONCE = 1 << 20
 _REMEMBERED = 256
 """Files whose digests one process keeps in mind."""
 
@@ -168,7 +168,7 @@ def _write_training_text(
         renumber = _renumbering(provisional, vocabulary)
         dtype = _dtype(vocabulary)
         with (folder / "train.ids").open("wb") as target:
-            for ids in _chunks(file):
+            for ids in _provisional_ids(file):
                 target.write(renumber[ids].astype(dtype).tobytes())
     return Codec(tokenization, vocabulary), _describe(text, characters, _replaced(provisional, counts, vocabulary))
 
@@ -218,9 +218,9 @@ def _replaced(provisional: dict[str, int], counts: Array, vocabulary: Vocabulary
     return sum(int(counts[i]) for token, i in provisional.items() if token not in final and token != LINE_FEED)
 
 
-def _chunks(file: BinaryIO) -> Iterator[Array]:
+def _provisional_ids(file: BinaryIO) -> Iterator[Array]:
     file.seek(0)
-    while content := file.read(4 * _CHUNK):
+    while content := file.read(4 * _IDS_AT_ONCE):
         yield np.frombuffer(content, np.uint32)
 
 
@@ -283,5 +283,5 @@ def _verify_ids(path: Path, dtype: str, size: int, fingerprint: tuple[int, ...])
         ids = np.memmap(path, dtype, "r")
     except ValueError as error:
         raise CorruptFileError(f"{path}: not a file of {dtype} ids") from error
-    if any(int(ids[start : start + _CHUNK].max()) >= size for start in range(0, len(ids), _CHUNK)):
+    if any(int(ids[start : start + _IDS_AT_ONCE].max()) >= size for start in range(0, len(ids), _IDS_AT_ONCE)):
         raise CorruptFileError(f"{path}: holds ids beyond the {size:,} tokens of the vocabulary")

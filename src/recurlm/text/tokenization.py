@@ -121,7 +121,7 @@ def _vocabulary_and_merges(found: dict[str, Any]) -> tuple[dict[str, int], list[
         raise ValueError("model: not an object")
     _check_settings(found, usual, except_for=("version", "model"))
     _check_settings(model, usual["model"], except_for=("vocab", "merges"))
-    return _pieces(model.get("vocab")), _merges(model.get("merges"))
+    return _pieces_to_ids(model.get("vocab")), _merge_pairs(model.get("merges"))
 
 
 def _check_settings(found: dict[str, Any], usual: dict[str, Any], *, except_for: tuple[str, ...]) -> None:
@@ -131,7 +131,7 @@ def _check_settings(found: dict[str, Any], usual: dict[str, Any], *, except_for:
             raise ValueError(f"{key}: {found[key]!r:.60} where {usual.get(key)!r:.60} is usual")
 
 
-def _pieces(vocabulary: Any) -> dict[str, int]:
+def _pieces_to_ids(vocabulary: Any) -> dict[str, int]:
     if not isinstance(vocabulary, dict) or not all(type(index) is int for index in vocabulary.values()):
         raise ValueError("model.vocab: not an object of pieces and ids")
     if sorted(vocabulary.values()) != list(range(len(vocabulary))):
@@ -142,7 +142,7 @@ def _pieces(vocabulary: Any) -> dict[str, int]:
     return vocabulary
 
 
-def _merges(merges: Any) -> list[tuple[str, str]]:
+def _merge_pairs(merges: Any) -> list[tuple[str, str]]:
     """Pairs of pieces; older versions of the library write each as one text."""
     if not isinstance(merges, list):
         raise ValueError("model.merges: not a list")
