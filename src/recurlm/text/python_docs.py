@@ -25,8 +25,8 @@ def python_docs() -> dict[str, str]:
     """Train, valid and test made from the prose of `pydoc_data.topics`: a sentence a line, a space between tokens.
 
     Code, grammar, tables and headings are left out, and so are double quotes, which mark code there. Of every 20
-    paragraphs the 10th goes to valid and the 20th to test; one that several topics repeat counts once.
-    The text depends on the Python version. InputError if this Python lacks the topics.
+    paragraphs the 10th goes to valid and the 20th to test; a paragraph that several topics repeat counts once.
+    The text depends on the Python version. Raises InputError if this Python lacks the topics.
     """
     try:
         from pydoc_data.topics import topics
@@ -93,7 +93,7 @@ def _sentences(paragraph: str) -> Iterator[str]:
 
 
 def _with_plain_beginnings(paragraphs: Collection[tuple[str, ...]]) -> list[list[str]]:
-    """Sentences that begin with a small letter where the first word is also written small elsewhere."""
+    """The sentences; a first word that is lower case elsewhere becomes lower case."""
     known = {word for lines in paragraphs for line in lines for word in line.split(" ")}
     return [[_with_plain_beginning(line, known) for line in lines] for lines in paragraphs]
 

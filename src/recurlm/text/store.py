@@ -32,7 +32,7 @@ FORMAT = "recurlm store 4"
 STORE_FILE = "store.json"
 _IDS_AT_ONCE = 1 << 20
 _REMEMBERED = 256
-"""Files whose digests one process keeps in mind."""
+"""Number of files whose digests one process remembers."""
 
 Report = Callable[[int], None]
 Array = NDArray[Any]
@@ -40,7 +40,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class PreparedCorpus:
-    """A corpus as ids: the codec and the splits it has."""
+    """A corpus as ids: its codec and its splits."""
 
     name: str
     codec: Codec
@@ -59,11 +59,11 @@ def prepare(
     report: Report | None = None,
     codec: Codec | None = None,
 ) -> PreparedCorpus:
-    """Build the vocabulary from the training text and encode every split; a second call finds the work done.
+    """Build the vocabulary from the training text and encode every split; a second call reads the stored result.
 
     `report` is called with the number of characters read since its last call. The training text is read once:
     words get provisional ids by first appearance, and are renumbered when their counts are known. With `codec`
-    nothing is built: every split is encoded with it.
+    no vocabulary is built; every split is encoded with the codec.
     """
     remove_abandoned(cache)
     folder = cache / "prepared" / _key(corpus, options, codec)
@@ -92,7 +92,7 @@ def _texts(corpus: Corpus) -> list[tuple[str, Text]]:
 
 
 def _move_into_place(unfinished: Path, folder: Path) -> None:
-    """Give a finished folder its name; what is there already stays if it is whole, for others may be reading it."""
+    """Give a finished folder its name; a whole folder of that name stays, since others may be reading it."""
     with locked(folder.parent):
         if folder.exists() or folder.is_symlink():
             with suppress(CorruptFileError):
@@ -104,7 +104,7 @@ def _move_into_place(unfinished: Path, folder: Path) -> None:
 
 
 def _sync_files(folder: Path) -> None:
-    """Bring every byte to the disk before the folder gets its name: a power cut must not leave a shorter text."""
+    """Flush every byte to disk before the folder gets its name, so that a power cut leaves no shorter text."""
     for path in folder.iterdir():
         with path.open("rb+") as file:
             os.fsync(file.fileno())
@@ -151,7 +151,7 @@ def _dtype(vocabulary: Vocabulary) -> np.dtype[np.unsignedinteger]:
 def _write_training_text(
     text: Text, tokenization: Tokenization, options: TextOptions, folder: Path, report: Report
 ) -> tuple[Codec, dict[str, Any]]:
-    """Write train.ids; the vocabulary is known only when all of the text has been read."""
+    """Write train.ids; the vocabulary is complete only after the whole text."""
     provisional: defaultdict[str, int] = defaultdict(itertools.count().__next__)
     provisional[LINE_FEED] = provisional.default_factory()  # type: ignore[misc]
     counts = np.zeros(1 << 16, np.int64)
@@ -213,7 +213,7 @@ def _renumbering(provisional: dict[str, int], vocabulary: Vocabulary) -> Array:
 
 
 def _replaced(provisional: dict[str, int], counts: Array, vocabulary: Vocabulary) -> int:
-    """How many tokens of the training text became ``<unk>`` without being written so."""
+    """Number of tokens of the training text that became ``<unk>``, without those that the text writes so."""
     final = vocabulary.ids
     return sum(int(counts[i]) for token, i in provisional.items() if token not in final and token != LINE_FEED)
 
@@ -225,9 +225,9 @@ def _provisional_ids(file: BinaryIO) -> Iterator[Array]:
 
 
 def _read(name: str, folder: Path) -> PreparedCorpus:
-    """The corpus of a folder in which every file is as it was written. Raises CorruptFileError.
+    """The corpus of a folder. Raises CorruptFileError where a file is not as it was written.
 
-    Files that this process verified before and that have not changed since are not read again.
+    Files that this process has verified and that have not changed since are not read again.
     """
     values = _read_description(folder / STORE_FILE)
     for file, digest in values["files"].items():
@@ -262,7 +262,7 @@ def _is_description(value: Any) -> bool:
 
 
 def _fingerprint(path: Path) -> tuple[int, ...]:
-    """What changes when a file is replaced or written. Raises CorruptFileError where it is missing."""
+    """Values that change when a file is replaced or written. Raises CorruptFileError where it is missing."""
     try:
         status = path.stat()
     except OSError as error:
@@ -272,7 +272,7 @@ def _fingerprint(path: Path) -> tuple[int, ...]:
 
 @lru_cache(_REMEMBERED)
 def _verify_file(path: Path, digest: str, fingerprint: tuple[int, ...]) -> None:
-    """`fingerprint` is there so that a file that was written since is read again."""
+    """`fingerprint` makes the cache read a file again that was written since."""
     if digest_of(path) != digest:
         raise CorruptFileError(f"{path}: altered since the text was prepared")
 
