@@ -38,7 +38,7 @@ from recurlm.models.language_model import LanguageModel
 from recurlm.text.corpora import named_corpora
 from recurlm.text.listing import listed
 from recurlm.text.places import DataPlaces
-from recurlm.version import VERSION
+from recurlm.version import CODE_VERSION
 
 FEATURES = ("avx2", "avx512_f", "avx512_bf16", "amx_bf16")
 EXTRAS = {"tokenizers": "bpe", "optuna": "search", "tensorboard": "tensorboard"}
@@ -139,7 +139,7 @@ def diagnose(places: DataPlaces) -> Diagnosis:
 
 def _versions() -> dict[str, str]:
     return {
-        "recurlm": VERSION,
+        "recurlm": CODE_VERSION,
         "torch": str(torch.__version__),
         "numpy": np.__version__,
         "python": platform.python_version(),

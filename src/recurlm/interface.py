@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from recurlm.errors import InputError, RecurlmWarning, UsageError
-from recurlm.models.memory import check_state, initial_state, model_digest, read
+from recurlm.models.memory import check_state, initial_state, model_digest, state_after
 from recurlm.runs.opening import open_model
 from recurlm.text.corpora import open_part
 from recurlm.text.places import DataPlaces
@@ -210,7 +210,7 @@ class Model:
         return self._read(self.codec.text_ids(text)[0], state)
 
     def _read(self, ids: list[int], state: State | None) -> State:
-        return read(self.network, ids, self._checked(state) or initial_state(self.network, self.digest))
+        return state_after(self.network, ids, self._checked(state) or initial_state(self.network, self.digest))
 
     def _checked(self, state: State | None) -> State | None:
         """The state itself; the digest is costly, so it is computed only where there is a state."""

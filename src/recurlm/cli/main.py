@@ -33,7 +33,7 @@ from recurlm.cli.vocabulary import vocabulary
 from recurlm.errors import RecurlmError, RecurlmWarning
 from recurlm.file_errors import explained
 from recurlm.terminal import for_terminal
-from recurlm.version import VERSION
+from recurlm.version import CODE_VERSION
 from recurlm.wording import shown_name
 
 settle_threads()  # before a command loads torch
@@ -72,7 +72,7 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         import torch
 
-        print(f"recurlm {VERSION} (torch {torch.__version__}, Python {sys.version.split()[0]})")
+        print(f"recurlm {CODE_VERSION} (torch {torch.__version__}, Python {sys.version.split()[0]})")
         raise typer.Exit
 
 
