@@ -9,7 +9,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -50,6 +50,16 @@ class PreparedCorpus:
         if split not in self.splits:
             raise InputError(f"{self.name}: has no {split} text; it has {', '.join(self.splits)}")
         return self.splits[split]
+
+
+@dataclass(frozen=True)
+class StoredSplit:
+    """What store.json records of a split; the fields are those of `EncodedText`."""
+
+    name: str
+    digest: str
+    characters: int
+    oov: int
 
 
 def prepare(
@@ -112,17 +122,22 @@ def _sync_files(folder: Path) -> None:
 
 
 def _write(corpus: Corpus, options: TextOptions, codec: Codec | None, folder: Path, report: Report) -> None:
-    description = {}
+    splits: dict[str, StoredSplit] = {}
     if codec is None:
         tokenization = train_tokenization(options.unit, options.merges, corpus.train.lines())
-        codec, description["train"] = _write_training_text(corpus.train, tokenization, options, folder, report)
+        codec, splits["train"] = _write_training_text(corpus.train, tokenization, options, folder, report)
     for split, text in _texts(corpus):
-        if split not in description:
-            description[split] = _write_text(text, codec, folder / f"{split}.ids")
+        if split not in splits:
+            splits[split] = _write_text(text, codec, folder / f"{split}.ids")
     for name, content in codec.files().items():
         (folder / name).write_text(content, encoding="utf-8")
     digests = {path.name: digest_of(path) for path in sorted(folder.iterdir())}
-    values = {"format": FORMAT, "dtype": _dtype(codec.vocabulary).name, "files": digests, "splits": description}
+    values = {
+        "format": FORMAT,
+        "dtype": _dtype(codec.vocabulary).name,
+        "files": digests,
+        "splits": {split: asdict(stored) for split, stored in splits.items()},
+    }
     sealed = {"store": values, "sha256": _digest_of(values)}
     (folder / STORE_FILE).write_text(json.dumps(sealed, indent=2), encoding="utf-8")
 
@@ -131,17 +146,13 @@ def _digest_of(values: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
-def _write_text(text: Text, codec: Codec, path: Path) -> dict[str, Any]:
+def _write_text(text: Text, codec: Codec, path: Path) -> StoredSplit:
     encoder = Encoder(codec)
     dtype = _dtype(codec.vocabulary)
     with path.open("wb") as file:
         for block in encoder.blocks(text):
             file.write(block.astype(dtype).tobytes())
-    return _describe(text, encoder.characters, encoder.oov)
-
-
-def _describe(text: Text, characters: int, oov: int) -> dict[str, Any]:
-    return {"name": text.name, "digest": text.sha256, "characters": characters, "oov": oov}
+    return StoredSplit(text.name, text.sha256, encoder.characters, encoder.oov)
 
 
 def _dtype(vocabulary: Vocabulary) -> np.dtype[np.unsignedinteger]:
@@ -150,7 +161,7 @@ def _dtype(vocabulary: Vocabulary) -> np.dtype[np.unsignedinteger]:
 
 def _write_training_text(
     text: Text, tokenization: Tokenization, options: TextOptions, folder: Path, report: Report
-) -> tuple[Codec, dict[str, Any]]:
+) -> tuple[Codec, StoredSplit]:
     """Write train.ids; the vocabulary is complete only after the whole text."""
     provisional: defaultdict[str, int] = defaultdict(itertools.count().__next__)
     provisional[LINE_FEED] = provisional.default_factory()  # type: ignore[misc]
@@ -170,7 +181,8 @@ def _write_training_text(
         with (folder / "train.ids").open("wb") as target:
             for ids in _provisional_ids(file):
                 target.write(renumber[ids].astype(dtype).tobytes())
-    return Codec(tokenization, vocabulary), _describe(text, characters, _replaced(provisional, counts, vocabulary))
+    replaced = _replaced(provisional, counts, vocabulary)
+    return Codec(tokenization, vocabulary), StoredSplit(text.name, text.sha256, characters, replaced)
 
 
 def _add_counts(counts: Array, ids: Array, types: int) -> Array:
