@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from benchmarks._job import Job
-from recurlm.models.cells import RecurrentCell, build_cells
+from recurlm.models.cell import RecurrentCell
+from recurlm.models.cells import build_cells
 from recurlm.text.batching import IGNORED, Batch
 
 

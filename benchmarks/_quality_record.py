@@ -10,7 +10,7 @@ from benchmarks._quality_plan import Plan
 from benchmarks._record import SUMMARY_FILE, write_record
 from recurlm.files import write_whole
 from recurlm.runs.folder import CONFIG_FILE, METRICS_FILE
-from recurlm.version import VERSION
+from recurlm.version import CODE_VERSION
 
 NOT_YET = "–"
 CURVE = ("epoch", "step", "seconds", "perplexity", "valid_perplexity")
@@ -125,7 +125,7 @@ def _circumstances(plan: Plan, seeds: dict[int, dict[str, Any]], last: dict[str,
         "command": f"`{last['command']}`",
         "commit": every("commit"),
         "machine": f"{machine}; load {load}",
-        "versions": f"Python {every('python')}, torch {every('torch')}, recurlm {VERSION}",
+        "versions": f"Python {every('python')}, torch {every('torch')}, recurlm {CODE_VERSION}",
         "date": every("date"),
         "signature": "with every perplexity, above",
         "repetitions": f"{len(seeds)} of {len(plan.seeds)} seeds, one run each, all of them above",

@@ -20,8 +20,8 @@ from recurlm.kernels.lstm_sweep import lstm_tiles
 from recurlm.kernels.native import has_bfloat16_tiles, has_tiles, native_library
 from recurlm.kernels.recurrent_sweep import step_by_step
 from recurlm.kernels.softmax_loss import softmax_loss_native, softmax_loss_plain
-from recurlm.models.cells import LSTMCell
 from recurlm.models.language_model import LanguageModel
+from recurlm.models.lstm_cells import LSTMCell
 from recurlm.models.stepping import PlainStepper, TileStepper
 
 Work = Callable[[], object]

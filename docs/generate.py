@@ -1,4 +1,4 @@
-"""Write the pages that follow from the code: docs/recipe-keys.md and docs/commands.md.
+"""Writes the pages that are generated from the code: docs/recipe-keys.md and docs/commands.md.
 
 python docs/generate.py          writes them
 python docs/generate.py --check  exits with 1 if they differ from the code
@@ -14,7 +14,7 @@ from typing import Any
 import typer
 
 from recurlm.cli.main import app
-from recurlm.config import ModelOptions, Recipe, Section, sections
+from recurlm.config import Recipe, Section, kind_names, sections
 
 FOLDER = Path(__file__).resolve().parent
 WIDTH = 96
@@ -26,24 +26,26 @@ def pages() -> dict[str, str]:
     return {"recipe-keys.md": recipe_keys(), "commands.md": commands()}
 
 
+RECIPE_KEYS = f"""{NOTICE}
+
+# Recipe keys
+
+This page lists every key of a recipe, for anyone who writes one. A recipe is a TOML file. recurlm refuses a key that
+this page does not list, and names the nearest one. A section with a `kind` has the keys of that kind only.
+
+On the command line write `--set section.key=value`, such as `--set optimizer.learning_rate=0.002`. A new `kind` resets
+its section to the defaults of that kind. A key whose default is *none* may be left out. `recurlm recipes` lists the
+shipped recipes, and `recurlm recipes show NAME` prints one.
+
+## At the top of the file
+"""
+
+
 def recipe_keys() -> str:
     """Every key of a recipe: type, default, description."""
-    lines = [
-        NOTICE,
-        "",
-        "# Recipe keys",
-        "",
-        "A recipe is a TOML file. A key that does not stand here is refused, with the nearest one that does.",
-        "A section with a `kind` has the keys of that kind only. On the command line a key is written",
-        "`--set section.key=value`, such as `--set optimizer.learning_rate=0.002`; changing a `kind` starts its",
-        "section anew. A default of *none* means that the key may be left out. The recipes that ship are listed by",
-        "`recurlm recipes`, and `recurlm recipes show NAME` prints one.",
-        "",
-        "## At the top of the file",
-        "",
-        *_table(Recipe, without=set(sections(Recipe))),
-    ]
-    for name, kinds in sections(Recipe).items():
+    inside = sections(Recipe)
+    lines = [*RECIPE_KEYS.split("\n"), *_table(Recipe, without=set(inside))]
+    for name, kinds in inside.items():
         lines += ["", f"## `[{name}]`", ""]
         usual = Recipe().model_dump()[name].get("kind")
         if usual:
@@ -55,17 +57,14 @@ def recipe_keys() -> str:
 
 def _kind(name: str, kind: type[Section]) -> list[str]:
     heading = []
-    if "kind" in kind.model_fields:
-        choices = kind.model_json_schema()["properties"]["kind"]
-        names = ", ".join(f"`{choice}`" for choice in choices.get("enum", [choices.get("const")]))
-        heading = [f"### `{name}.kind` {names}", ""]
+    if kind_names(kind):
+        heading = [f"### `{name}.kind` {', '.join(f'`{choice}`' for choice in kind_names(kind))}", ""]
     elif "." in name:
         heading = [f"### `[{name}]`", ""]
     lines = [*heading, _sentence(kind), "", *_table(kind)]
-    if name == "model":
-        for below, kinds in sections(ModelOptions).items():
-            for section in kinds:
-                lines += ["", *_kind(f"model.{below}", section)]
+    for below, kinds in sections(kind).items():
+        for section in kinds:
+            lines += ["", *_kind(f"{name}.{below}", section)]
     return lines
 
 
@@ -123,7 +122,7 @@ def _default(value: dict[str, Any]) -> str:
 
 
 def commands() -> str:
-    """What `recurlm --help` and the help of each command say, at a fixed width."""
+    """The output of `recurlm --help` and of each command's `--help`, at a fixed width."""
     group: Any = typer.main.get_command(app)
     context = _context(group, "recurlm", None)
     lines = [NOTICE, "", "# Commands", "", "Exit codes and environment variables: [run-folder.md](run-folder.md)."]
@@ -150,8 +149,8 @@ def _block(text: str) -> list[str]:
 
 
 def main() -> int:
-    """Write the pages, or with --check only compare."""
-    parser = argparse.ArgumentParser(description="Write the pages of docs/ that follow from the code.")
+    """Writes the pages; with --check only compares them."""
+    parser = argparse.ArgumentParser(description="Writes the pages of docs/ that are generated from the code.")
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a page is not current")
     check = parser.parse_args().check
     stale = []

@@ -171,3 +171,35 @@ assert "torch._dynamo" not in sys.modules, "loading it takes longer than all els
     run = Path(__file__).parent / "fixtures" / "0.1.0" / "run"
     done = subprocess.run([sys.executable, "-c", code, str(run)], capture_output=True, text=True, timeout=120)
     assert not done.returncode, done.stderr
+
+
+OTHER_JOBS = (
+    "recurlm.training",
+    "recurlm.evaluation.adaptation",
+    "recurlm.generation",
+    "recurlm.rescoring",
+    "recurlm.comparison",
+    "recurlm.ngrams",
+    "recurlm.search",
+    "recurlm.mxnet",
+    "recurlm.plots",
+)
+MOST_MODULES_OF_SCORE = 80
+"""Modules outside `recurlm.cli` that `score` may load; today it loads 75."""
+
+
+def test_score_loads_the_room_of_its_job_alone():
+    code = """
+import sys
+from recurlm.cli.main import app
+app(["score", *sys.argv[1:]], standalone_mode=False)
+print(*(name for name in sys.modules if name.partition(".")[0] == "recurlm"), sep="\\n")
+"""
+    run = Path(__file__).parent / "fixtures" / "0.1.0" / "run"
+    command = [sys.executable, "-c", code, str(run)]
+    done = subprocess.run(command, input="the red fruit\n", capture_output=True, text=True, timeout=120, check=True)
+    scores, *loaded = done.stdout.splitlines()
+    assert "fruit" in scores
+    assert "recurlm.scoring.scorer" in loaded
+    assert not [name for name in loaded if f"{name}.".startswith(tuple(f"{other}." for other in OTHER_JOBS))]
+    assert len([name for name in loaded if not name.startswith("recurlm.cli")]) <= MOST_MODULES_OF_SCORE

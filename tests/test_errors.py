@@ -1,6 +1,6 @@
 import pickle
 
-from recurlm.errors import LONGEST_LINE, InputError, RecurlmError
+from recurlm.errors import LONGEST_MESSAGE_LINE, InputError, RecurlmError
 
 
 def test_a_message_of_usual_length_stays_as_it_is() -> None:
@@ -14,7 +14,7 @@ def test_a_long_line_is_shortened_in_its_middle_and_the_other_lines_are_not() ->
     assert first.startswith("beginxxx")
     assert first.endswith("xxxend")
     assert " … " in first
-    assert len(first) <= LONGEST_LINE + 3
+    assert len(first) <= LONGEST_MESSAGE_LINE + 3
     assert second == "what to do"
 
 

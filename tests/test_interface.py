@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import recurlm
 from marks import needs_tiles
 from recurlm.config import ModelOptions, Recipe, UniformInitialisation
 from recurlm.errors import InputError, RecurlmWarning, UsageError
@@ -20,6 +21,7 @@ from recurlm.text.places import DataPlaces
 from recurlm.text.tokenization import Words
 from recurlm.text.vocabulary import Vocabulary
 
+FIXTURES = Path(__file__).parent / "fixtures" / "0.1.0"
 WORDS = ("<eos>", "<unk>", "the", "red", "fruit", "is", "sweet", "and", "ripe")
 
 
@@ -96,7 +98,7 @@ def test_a_seed_repeats_whatever_the_options(model):
 def test_options_may_be_written_short(model):
     short = model.generate("the", tokens=12, temperature=0.8, top_k=4, top_p=0.9, seed=1)
     assert short == model.generate("the", tokens=12, options=SamplingOptions(0.8, 4, 0.9), seed=1)
-    with pytest.raises(UsageError, match="belong into the options"):
+    with pytest.raises(UsageError, match="pass these inside `options`"):
         model.generate("the", temperature=0.8, options=SamplingOptions(top_k=3))
 
 
@@ -291,5 +293,22 @@ def test_the_former_keywords_of_the_places_still_work_with_a_warning(model, tmp_
     assert len(list(cache.glob("decompressed/*/fruit.txt"))) == 1
     with pytest.raises(UsageError, match="places holds everything; drop offline"):
         model.perplexity(text, places=DataPlaces(), offline=True)
-    with pytest.raises(TypeError, match="unexpected keyword argument 'cash'"), pytest.warns(RecurlmWarning):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'cash'"):
         model.perplexity(text, cash=1)
+
+
+def test_the_former_keyword_of_the_source_still_works_with_a_warning(model, tmp_path):
+    path = tmp_path / "fruit.txt"
+    path.write_text("the red fruit is sweet\n")
+    with pytest.warns(RecurlmWarning, match="text: the keyword is now source") as caught:
+        named = model.perplexity(text=path)
+    assert caught[0].filename == __file__
+    assert named.value == model.perplexity(path).value
+    assert named.value == model.perplexity(source=path).value
+
+
+def test_a_warning_about_a_text_points_at_the_call(tmp_path):
+    (tmp_path / "text.txt").write_bytes((FIXTURES / "texts" / "train.txt").read_bytes())
+    with pytest.warns(RecurlmWarning, match="the model learned from text") as caught:
+        recurlm.load(FIXTURES / "run").perplexity(tmp_path / "text.txt")
+    assert [each.filename for each in caught] == [__file__]

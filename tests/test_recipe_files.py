@@ -132,7 +132,7 @@ def test_a_recipe_s_toml_takes_every_kind_of_value(tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (f"training.epochs={'[' * 50_000}", "deep inside each other"),
+        (f"training.epochs={'[' * 50_000}", "nested more than 64 deep"),
         (f"training.epochs={'7' * 5_000}", "more than 400 digits"),
         ("training.epochs=nan", "nan is not a finite number"),
         (f"{'a.' * 50_000}a=1", "write it as section.key=value"),

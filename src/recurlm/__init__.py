@@ -1,4 +1,4 @@
-"""Small language models with a memory of constant size.
+"""Train and use small recurrent language models.
 
 import recurlm
 model = recurlm.load("runs/ptb")

@@ -1,4 +1,4 @@
-"""How much memory this machine has, asked before work that cannot fit begins."""
+"""The memory of this machine. Work that cannot fit is refused before it begins."""
 
 import functools
 import os
@@ -8,17 +8,17 @@ from pathlib import Path
 from recurlm.errors import InputError, UsageError
 
 CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-"""Of containers, versions 2 and 1."""
+"""Files with a container's memory limit, of control groups version 2 and 1."""
 
 
 @functools.cache
 def machine_memory() -> int:
-    """Bytes that a process can have: the machine's memory or the container's limit; `sys.maxsize` if unknown."""
+    """Bytes that a process can use: the machine's memory or the container's limit; `sys.maxsize` if unknown."""
     return min([_physical_memory(), *filter(None, map(_limit, CGROUP_LIMITS))])
 
 
 def check_fits(needed: int, what: str, advice: str, *, error: type[InputError] | type[UsageError] = UsageError) -> None:
-    """Raise `error` if `needed` bytes are more than the machine has; `what` takes them, `advice` says what to do."""
+    """Raises `error` if `what` needs more bytes than the machine has; `advice` says what to do."""
     if needed > machine_memory():
         raise error(
             f"{what} would take at least {in_words(needed)} of memory; this machine has {in_words(machine_memory())}\n"
@@ -27,7 +27,7 @@ def check_fits(needed: int, what: str, advice: str, *, error: type[InputError] |
 
 
 def in_words(size: int) -> str:
-    """A number of bytes for people, such as 1.5 GB."""
+    """A number of bytes for people to read, such as 1.5 GB."""
     value = float(size)
     for unit in ("bytes", "kB", "MB", "GB", "TB"):
         if value < 1000:
@@ -47,4 +47,4 @@ def _limit(path: Path) -> int | None:
     try:
         return int(path.read_text())
     except (OSError, ValueError):
-        return None  # no container, or "max"
+        return None  # no container, or no limit ("max")

@@ -1,8 +1,8 @@
-"""Where to compute, in which type and by which operations: tried on this machine, not assumed.
+"""Where to compute, in which number type, and with which operations. Each operation is tried on this machine.
 
-A library may be built with an operation that this processor cannot run, and environment variables such as
-ONEDNN_MAX_CPU_ISA and ATEN_CPU_CAPABILITY hide parts of a processor from some libraries and not from others. Flags of
-the processor therefore do not tell what runs. `runs` tries one small operation of each kind once and keeps the answer.
+A library may contain an operation that this processor cannot run. Environment variables such as ONEDNN_MAX_CPU_ISA and
+ATEN_CPU_CAPABILITY hide parts of a processor from some libraries and not from others. Processor flags therefore do not
+tell what runs. `runs` tries one small operation of each kind once and keeps the answer.
 """
 
 import ctypes
@@ -21,16 +21,16 @@ from recurlm.errors import UsageError
 PRECISIONS = ("auto", "fp32", "bf16")
 DEVICES = ("auto", "cpu", "cuda")
 LARGEST_KEPT_BLOCK = 32 << 20
-"""glibc allows no more."""
+"""The largest threshold that glibc allows, in bytes."""
 
 
 Operation = Literal["lstm fp32", "lstm bf16", "product bf16", "onednn product fp32"]
-"""What `runs` can be asked. Each LSTM is tried forward, forward for training, and backward."""
+"""The operations that `runs` can try. It tries an LSTM forward, forward for training, and backward."""
 
 
 @functools.cache
 def runs(operation: Operation) -> bool:
-    """Whether torch computes this operation on the CPU here: tried once with small tensors."""
+    """Whether torch computes this operation on this CPU. Tries it once with small tensors."""
     try:
         _TRIALS[operation]()
     except (RuntimeError, AttributeError, NotImplementedError):
@@ -43,7 +43,7 @@ def _try_lstm(dtype: torch.dtype) -> None:
     shapes = (32, 8), (32, 8), (32,), (32,)
     weights = [torch.randn(shape, generator=generator).requires_grad_() for shape in shapes]
     input, state = torch.ones(2, 3, 8), (torch.zeros(1, 3, 8), torch.zeros(1, 3, 8))
-    # the first caller may stand inside no_grad or autocast
+    # the first caller may be inside no_grad or autocast
     with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
         for learning in (False, True):
             with torch.set_grad_enabled(learning):
@@ -73,7 +73,7 @@ _TRIALS: Mapping[Operation, Callable[[], None]] = {
 def bf16_is_fast() -> bool:
     """Whether torch multiplies bfloat16 matrices in this processor's bfloat16 units (AMX or AVX-512 BF16).
 
-    Where it has none, or may not use them, a product in bfloat16 takes several times as long as one in float32.
+    Without these units, or if torch may not use them, a bfloat16 product takes several times as long as a float32 one.
     """
     capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     there = capabilities.get("amx_bf16") or capabilities.get("avx512_bf16")
@@ -81,9 +81,9 @@ def bf16_is_fast() -> bool:
 
 
 def _products_flush_denormals() -> bool:
-    """The units of both kinds take denormal products as zero; a product that widens to float32 first keeps them.
+    """Whether products use the bfloat16 units: they flush denormal products to zero, float32 arithmetic keeps them.
 
-    Intel 64 and IA-32 Architectures Software Developer's Manual, VDPBF16PS and TDPBF16PS.
+    Source: Intel 64 and IA-32 Architectures Software Developer's Manual, VDPBF16PS and TDPBF16PS.
     """
     tiny = torch.full((64, 64), 2.0**-66).bfloat16()
     return not bool((tiny @ tiny).any())
@@ -91,14 +91,14 @@ def _products_flush_denormals() -> bool:
 
 @functools.cache
 def prefers_onednn_products() -> bool:
-    """Whether float32 products go through oneDNN: MKL, torch's own BLAS, leaves AMD's processors half idle."""
+    """Whether float32 products should use oneDNN: torch's own BLAS, MKL, leaves half of an AMD processor idle."""
     capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     mkl: bool = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
     return "AMD" in str(capabilities.get("cpu_name")) and mkl and runs("onednn product fp32")
 
 
 def processor_name() -> str:
-    """What the system calls the processor."""
+    """The system's name for the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -109,11 +109,11 @@ def processor_name() -> str:
 
 
 def keep_freed_memory() -> None:
-    """Ask glibc to keep freed memory for the next step instead of handing it back; elsewhere nothing happens.
+    """Makes glibc keep freed memory for the next step. Other systems are not changed.
 
-    Each step frees and wants the same blocks, and fetching them anew costs page faults: about a tenth of a training
-    step on a CPU. The largest blocks are handed back all the same: kept, they would be split, and the next one of
-    their size would come on top.
+    Each step frees and allocates the same blocks. Returning them to the system costs page faults, about a tenth of a
+    training step on a CPU. The largest blocks are still returned: if kept, they would be split, and the next large
+    block would need new memory on top.
     """
     trim_threshold, mmap_threshold = -1, -3
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
@@ -123,18 +123,18 @@ def keep_freed_memory() -> None:
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device for a name of `DEVICES`. Raises UsageError for others and for CUDA where there is none."""
+    """The device for a name in `DEVICES`. Raises UsageError for other names, and for CUDA without a CUDA device."""
     if name not in DEVICES:
         raise UsageError(f"--device {name}: must be one of {', '.join(DEVICES)}")
     if name == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: no CUDA device is to be seen here; use --device cpu or auto")
+        raise UsageError("--device cuda: no CUDA device found; use --device cpu or auto")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
 
 
 def resolve_precision(name: str, device: torch.device) -> str:
-    """fp32 or bf16 for a name of `PRECISIONS`. Raises UsageError for others."""
+    """fp32 or bf16 for a name in `PRECISIONS`. Raises UsageError for other names."""
     if name not in PRECISIONS:
         raise UsageError(f"--precision {name}: must be one of {', '.join(PRECISIONS)}")
     if name != "auto":
@@ -144,12 +144,12 @@ def resolve_precision(name: str, device: torch.device) -> str:
 
 
 def slower_than_fp32(precision: str, device: torch.device) -> str | None:
-    """A sentence for a user whose choice of bf16 costs time on this device; None where it does not."""
+    """A remark for a user whose choice of bf16 costs time on this device; None where bf16 is fast."""
     if precision == "bf16" and device.type == "cpu" and not bf16_is_fast():
         return "bf16 is slower than fp32 on this processor, which does not multiply bfloat16 in hardware"
     return None
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[None]:
-    """Matrix products in bfloat16 where the precision says so; weights and sums stay in float32."""
+    """A context in which matrix products use bfloat16 if `precision` is bf16. Weights and sums stay in float32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")

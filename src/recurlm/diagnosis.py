@@ -5,6 +5,7 @@ import os
 import platform
 import shutil
 import time
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from recurlm.devices import (
     runs,
     slower_than_fp32,
 )
-from recurlm.errors import CorruptFileError, RecurlmError
+from recurlm.errors import RecurlmError
 from recurlm.kernels.linear_cross_entropy import loss_in_tiles
 from recurlm.kernels.native import (
     has_bfloat16_tiles,
@@ -34,9 +35,10 @@ from recurlm.kernels.native import (
 from recurlm.kernels.recurrent_sweep import LSTMPath, lstm_path
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
-from recurlm.text.corpora import local_file, named_corpora
+from recurlm.text.corpora import named_corpora
+from recurlm.text.listing import listed
 from recurlm.text.places import DataPlaces
-from recurlm.version import VERSION
+from recurlm.version import CODE_VERSION
 
 FEATURES = ("avx2", "avx512_f", "avx512_bf16", "amx_bf16")
 EXTRAS = {"tokenizers": "bpe", "optuna": "search", "tensorboard": "tensorboard"}
@@ -53,26 +55,91 @@ LSTM_PATHS: dict[LSTMPath, str] = {
 }
 
 
-def diagnose(places: DataPlaces) -> dict[str, Any]:
-    """Versions, processor, devices, fast paths, extras, cache, corpora, and the self-test of each device."""
-    return {
-        "versions": _versions(),
-        "processor": _processor(),
-        "devices": _devices(),
-        "fast_paths": _fast_paths(),
-        "jobs": _jobs(),
-        "native_library": native_status(),
-        "extras": _extras(),
-        "cache": _cache(places.cache),
-        "corpora": _corpora(places),
-        "self_test": _self_tests(),
-    }
+@dataclass(frozen=True)
+class Processor:
+    """The processor, the features that matter here, and what torch makes of it."""
+
+    name: str
+    features: dict[str, bool]
+    vector_code: str
+    threads: int
+
+
+@dataclass(frozen=True)
+class Cache:
+    """The folder for downloads and prepared texts."""
+
+    folder: str
+    writable: bool
+    free_bytes: int
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """The self-test of a device: the fast LSTM against its equations, and twenty steps of training.
+
+    largest_difference: relative, of loss and gradients; this and the losses are None where they are not finite · error:
+    why the device could not compute at all, else None.
+    """
+
+    passed: bool
+    largest_difference: float | None = None
+    loss_before: float | None = None
+    loss_after: float | None = None
+    seconds: float = 0.0
+    error: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Part of the object that `doctor --json` prints."""
+        values = asdict(self)
+        return {"passed": False, "error": self.error} if values.pop("error") is not None else values
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What this machine offers.
+
+    jobs: for each job, what computes it by default and for each `--precision` · extras: version of each optional
+    package, None where it is absent · corpora: yes, no, embedded, altered, or what is wrong.
+    """
+
+    versions: dict[str, str]
+    processor: Processor
+    devices: list[str]
+    fast_paths: dict[str, bool]
+    jobs: dict[str, dict[str, str]]
+    native_library: str
+    extras: dict[str, str | None]
+    cache: Cache
+    corpora: dict[str, str]
+    self_tests: dict[str, SelfTest]
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `doctor --json` prints."""
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "self_tests"}
+        tests = {device: test.to_json() for device, test in self.self_tests.items()}
+        return values | {"processor": asdict(self.processor), "cache": asdict(self.cache), "self_test": tests}
+
+
+def diagnose(places: DataPlaces) -> Diagnosis:
+    """Look at versions, processor, devices, fast paths, extras, cache and corpora, and test each device."""
+    return Diagnosis(
+        versions=_versions(),
+        processor=_processor(),
+        devices=_devices(),
+        fast_paths=_fast_paths(),
+        jobs=_jobs(),
+        native_library=native_status(),
+        extras=_extras(),
+        cache=_cache(places.cache),
+        corpora=_corpora(places),
+        self_tests=_self_tests(),
+    )
 
 
 def _versions() -> dict[str, str]:
-
     return {
-        "recurlm": VERSION,
+        "recurlm": CODE_VERSION,
         "torch": str(torch.__version__),
         "numpy": np.__version__,
         "python": platform.python_version(),
@@ -80,19 +147,17 @@ def _versions() -> dict[str, str]:
     }
 
 
-def _processor() -> dict[str, Any]:
-
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return {
-        "name": processor_name(),
-        "features": {feature: capabilities[feature] for feature in FEATURES if feature in capabilities},
-        "vector_code": torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(),
-    }
+def _processor() -> Processor:
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+    return Processor(
+        processor_name(),
+        {feature: capabilities[feature] for feature in FEATURES if feature in capabilities},
+        torch.backends.cpu.get_cpu_capability(),
+        torch.get_num_threads(),
+    )
 
 
 def _devices() -> list[str]:
-
     names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     cuda = [f"cuda:{index} {name}" for index, name in enumerate(names)]
     mps = ["mps (seen, but not used)"] if torch.backends.mps.is_available() else []
@@ -100,7 +165,6 @@ def _devices() -> list[str]:
 
 
 def _fast_paths() -> dict[str, bool]:
-
     onednn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     mkl: bool = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
     return {
@@ -116,7 +180,6 @@ def _fast_paths() -> dict[str, bool]:
 
 
 def _jobs() -> dict[str, dict[str, str]]:
-    """For each job what computes it without --precision, and what `--precision bf16` would choose where it is taken."""
     device = resolve_device("auto")
     training = {name: _precision_in_words(name, device) for name in ("auto", "bf16")}
     return {
@@ -128,7 +191,7 @@ def _jobs() -> dict[str, dict[str, str]]:
 
 
 def _precision_in_words(name: str, device: torch.device) -> str:
-    """The precision that a name stands for, and the paths of LSTM and softmax loss in it."""
+    """The precision of a `--precision`, and what computes LSTM and softmax loss in it."""
     precision = resolve_precision(name, device)
     if device.type != "cpu":
         return f"{precision} through cuDNN"
@@ -145,7 +208,6 @@ def _generation_in_words(device: torch.device) -> str:
 
 
 def _extras() -> dict[str, str | None]:
-
     found: dict[str, str | None] = {}
     for package in EXTRAS:
         try:
@@ -155,33 +217,27 @@ def _extras() -> dict[str, str | None]:
     return found
 
 
-def _cache(folder: Path) -> dict[str, Any]:
+def _cache(folder: Path) -> Cache:
     existing = next((path for path in (folder, *folder.absolute().parents) if path.exists()), Path("/"))
     writable = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
-    return {"folder": str(folder), "writable": writable, "free_bytes": shutil.disk_usage(existing).free}
+    return Cache(str(folder), writable, shutil.disk_usage(existing).free)
 
 
 def _corpora(places: DataPlaces) -> dict[str, str]:
-    """Name to yes, no, embedded, or what is wrong."""
-
     found = {}
     for corpus in named_corpora().values():
         try:
-            paths = [local_file(corpus, file, places) for file in corpus.files]
-        except CorruptFileError:
-            found[corpus.name] = "altered"
+            available = listed(corpus, places).availability
         except RecurlmError as error:
             found[corpus.name] = str(error)
         else:
-            found[corpus.name] = ("yes" if all(paths) else "no") if paths else "embedded"
+            found[corpus.name] = "no" if available == "partly" else available
     return found
 
 
-def _self_tests() -> dict[str, dict[str, Any]]:
-    """For each device: the fast path's largest relative difference, and the loss before and after a few steps."""
-
+def _self_tests() -> dict[str, SelfTest]:
     threads = torch.get_num_threads()
-    # so little work is a thousand times slower when threads wait for each other on a busy machine
+    # on a busy machine, threads that wait for each other make so little work a thousand times slower
     torch.set_num_threads(1)
     try:
         return {device: _self_test(device) for device in ("cpu", *(["cuda"] if torch.cuda.is_available() else []))}
@@ -189,31 +245,28 @@ def _self_tests() -> dict[str, dict[str, Any]]:
         torch.set_num_threads(threads)
 
 
-def _self_test(name: str) -> dict[str, Any]:
-
+def _self_test(name: str) -> SelfTest:
     device, start = torch.device(name), time.monotonic()
     try:
         difference = _largest_difference(device)
         before, after = _losses(device)
     except RuntimeError as error:
         # such as a CUDA build without code for this GPU
-        return {"passed": False, "error": str(error).splitlines()[0]}
-    return {
-        "passed": difference < TOLERANCE[name] and after < before / 2,
-        "largest_difference": _finite(difference),
-        "loss_before": _finite(before),
-        "loss_after": _finite(after),
-        "seconds": round(time.monotonic() - start, 2),
-    }
+        return SelfTest(passed=False, error=str(error).splitlines()[0])
+    return SelfTest(
+        difference < TOLERANCE[name] and after < before / 2,
+        _finite(difference),
+        _finite(before),
+        _finite(after),
+        round(time.monotonic() - start, 2),
+    )
 
 
 def _finite(value: float) -> float | None:
-
     return value if math.isfinite(value) else None
 
 
-def _tiny_model(device: "torch.device") -> "LanguageModel":
-
+def _tiny_model(device: torch.device) -> LanguageModel:
     with torch.random.fork_rng():
         torch.manual_seed(1)
         model = LanguageModel(ModelOptions(embedding_size=32, hidden_sizes=(32, 32)), 20)
@@ -221,22 +274,19 @@ def _tiny_model(device: "torch.device") -> "LanguageModel":
     return model.to(device)
 
 
-def _losses_of(model: "LanguageModel", tokens: "torch.Tensor") -> "torch.Tensor":
-    """Mean loss in nats of tokens (T, B), each predicted from those before it."""
-
+def _losses_of(model: LanguageModel, tokens: torch.Tensor) -> torch.Tensor:
+    """Mean loss in nats of tokens (T, B), each predicted from the tokens before it."""
     logits, _ = model(tokens[:-1], model.initial_state(tokens.shape[1]))
     return F.cross_entropy(logits.flatten(0, 1), tokens[1:].flatten())
 
 
-def _cycle(device: "torch.device") -> "torch.Tensor":
-    """Tokens (T, B) that count from 0 to 19 again and again, each column from another start."""
-
+def _cycle(device: torch.device) -> torch.Tensor:
+    """Tokens (T, B) that count from 0 to 19 and repeat; each column starts at another number."""
     return (torch.arange(21, device=device)[:, None] + torch.arange(4, device=device)) % 20
 
 
-def _largest_difference(device: "torch.device") -> float:
-    """Between the library's LSTM and the equations step by step: the loss and every gradient, relative."""
-
+def _largest_difference(device: torch.device) -> float:
+    """The largest relative difference of loss and gradients between the fast LSTM and its equations step by step."""
     results = []
     for fast in (True, False):
         model = _tiny_model(device)
@@ -247,9 +297,8 @@ def _largest_difference(device: "torch.device") -> float:
     return float(torch.stack(differences).max())
 
 
-def _losses(device: "torch.device") -> tuple[float, float]:
+def _losses(device: torch.device) -> tuple[float, float]:
     """Loss before and after twenty steps on a text that repeats itself."""
-
     model, tokens = _tiny_model(device), _cycle(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
     values = []

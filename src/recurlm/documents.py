@@ -1,7 +1,7 @@
 """JSON and TOML from untrusted sources: one loader for each, with limits on depth and digits.
 
-Both refuse what Python accepts but no author intends: duplicate keys, numbers that are not finite, halves of surrogate
-pairs, text that is not UTF-8.
+Both loaders refuse what Python accepts but no author intends: duplicate keys, numbers that are not finite, halves of
+surrogate pairs, text that is not UTF-8.
 """
 
 import dataclasses
@@ -20,9 +20,9 @@ from pydantic import TypeAdapter, ValidationError
 from recurlm.errors import CorruptFileError, InputError, RecurlmError
 
 DEEPEST = 64
-"""Lists and objects inside each other; the library's own parsers recurse, and this is far below their limit."""
+"""Depth of nested lists and objects. Python's own parsers recurse, and this is far below their limit."""
 MOST_DIGITS = 400
-"""Digits of a whole number; the largest float has 309."""
+"""Digits of a whole number. The largest float has 309."""
 
 
 Pairs = list[tuple[str, Any]]
@@ -39,9 +39,9 @@ def parse_json(
 ) -> Any:
     """The value of a JSON document in UTF-8. Raises `error`, naming `place`, for everything else.
 
-    file_names: texts may hold bytes that are not UTF-8 as `json_text` writes them · finite: without it numbers may be
-    infinite or none, as Python writes them · as_object: makes a value of an
-    object's keys and values; without it a dict, and an error where a key stands twice.
+    file_names: strings may contain bytes that are not UTF-8, as `json_text` writes them · finite: if false, numbers may
+    be infinite or NaN, as Python writes them · as_object: makes a value of an object's keys and values. Without it an
+    object becomes a dict, and a duplicate key is an error.
     """
     text = utf8_text(content, place, error=error)
     try:
@@ -70,7 +70,7 @@ def parse_json_object(
     file_names: bool = False,
     finite: bool = True,
 ) -> dict[str, Any]:
-    """The same where the document must be an object."""
+    """Like `parse_json`, for a document that must be an object."""
     value = parse_json(content, place, error=error, file_names=file_names, finite=finite)
     if not isinstance(value, dict):
         raise error(f"{place}: not a JSON object")
@@ -78,7 +78,7 @@ def parse_json_object(
 
 
 def utf8_text(content: bytes | str, place: str, *, error: type[RecurlmError] = InputError) -> str:
-    """The text of a document, without its byte order mark. Raises `error` where it is not UTF-8."""
+    """The text of a document without its byte order mark. Raises `error` where it is not UTF-8."""
     try:
         return content if isinstance(content, str) else content.decode("utf-8-sig")
     except UnicodeDecodeError as failure:
@@ -86,9 +86,9 @@ def utf8_text(content: bytes | str, place: str, *, error: type[RecurlmError] = I
 
 
 def json_text(value: Any, *, indent: int | None = None) -> str:
-    """A value as JSON that UTF-8 can hold: a byte of a file name that is not UTF-8 is written as \\udc80 to \\udcff.
+    """A value as JSON that UTF-8 can encode. A byte of a file name that is not UTF-8 becomes \\udc80 to \\udcff.
 
-    `os.fsencode` gives the file name back. Raises ValueError for numbers that are not finite.
+    `os.fsencode` restores the file name. Raises ValueError for numbers that are not finite.
     """
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
     return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
@@ -98,7 +98,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def toml_value(written: str, place: str) -> Any:
-    """A value as TOML writes it; what is not TOML is a string, so a bare word needs no quotes.
+    """A value written as TOML. Everything that is not TOML is a string, so a bare word needs no quotes.
 
     Raises InputError, naming `place`, where the value cannot be used.
     """
@@ -117,9 +117,9 @@ _Record = TypeVar("_Record")
 
 
 def parse_record(kind: type[_Record], content: bytes | str, place: str) -> _Record:
-    """An object of a dataclass, from JSON with no fields but its own, each of its type.
+    """A dataclass object from JSON that has only the fields of the dataclass, each of its type.
 
-    A field that has a default may be missing: an older version did not write it. Raises CorruptFileError, naming
+    A field with a default may be missing, because an older version did not write it. Raises CorruptFileError, naming
     `place`, for everything else.
     """
     values = parse_json_object(content, place)
@@ -153,7 +153,7 @@ def parse_toml(content: bytes | str, place: str, *, error: type[RecurlmError] = 
 
 
 def _toml_values(text: str) -> dict[str, Any]:
-    """What Python's parser reads. Raises TOMLDecodeError, or ValueError that says what is out of bounds."""
+    """The values that Python's parser reads. Raises TOMLDecodeError, or ValueError for what is out of bounds."""
     _refuse_long_keys(text)
     try:
         return tomllib.loads(text)
@@ -162,23 +162,23 @@ def _toml_values(text: str) -> dict[str, Any]:
     except tomllib.TOMLDecodeError:
         raise
     except ValueError as failure:
-        # Python's own limit on digits is named after a function that is no help here
+        # Python's message about digits names a function that does not help here
         reason = _TOO_LONG if "set_int_max_str_digits" in str(failure) else str(failure)
         raise ValueError(reason) from failure
 
 
 def _refuse_long_keys(text: str) -> None:
-    """Raises ValueError: Python's parser takes the square of the time for a key of many parts."""
+    """Raises ValueError for a key of too many parts: Python's parser needs the square of their number in time."""
     if any(line.count(".") > _MOST_DOTS for line in text.split("\n")):
         raise ValueError(f"a line with more than {_MOST_DOTS} dots, as no recipe has")
 
 
 _MOST_DOTS = 1000
-_TOO_DEEP = f"lists or objects lie more than {DEEPEST} deep inside each other"
+_TOO_DEEP = f"lists or objects are nested more than {DEEPEST} deep"
 
 
 def check_value(value: Any, *, file_names: bool = False, finite: bool = True) -> None:
-    """Raises ValueError for a parsed value that is too deep, or holds a number or text that cannot be used."""
+    """Raises ValueError for a parsed value that is too deep or contains a number or text that cannot be used."""
     errors = "surrogateescape" if file_names else "strict"
     level: list[Any] = [value]
     for depth in itertools.count(1):
@@ -190,7 +190,7 @@ def check_value(value: Any, *, file_names: bool = False, finite: bool = True) ->
 
 
 def _inner(value: Any, errors: str, finite: bool) -> Iterable[Any]:
-    """What a list or an object holds; other values hold nothing and are checked."""
+    """The values inside a list or an object. Checks every other value, which has none inside."""
     if isinstance(value, dict):
         for key in value:
             _check_text(key, errors)
@@ -241,5 +241,5 @@ def _object(pairs: Pairs) -> dict[str, Any]:
     if len(value) < len(pairs):
         counts = Counter(key for key, _ in pairs)
         twice = next(key for key, count in counts.items() if count > 1)
-        raise ValueError(f"the key {twice!r:.60} stands twice in one object")
+        raise ValueError(f"the key {twice!r:.60} occurs twice in one object")
     return value

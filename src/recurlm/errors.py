@@ -5,7 +5,7 @@ A message is one or two plain lines: what is wrong, where (file, line, key), and
 
 from recurlm.wording import shown_name
 
-LONGEST_LINE = 500
+LONGEST_MESSAGE_LINE = 500
 """Characters of one line of a message."""
 MOST_LINES = 8
 
@@ -62,7 +62,7 @@ class RecurlmWarning(UserWarning):
 
 
 def _shortened(line: str) -> str:
-    if len(line) <= LONGEST_LINE:
+    if len(line) <= LONGEST_MESSAGE_LINE:
         return line
-    half = LONGEST_LINE // 2
+    half = LONGEST_MESSAGE_LINE // 2
     return f"{line[:half]} … {line[-half:]}"

@@ -1,4 +1,4 @@
-"""Tensors in the safetensors format. The header is checked against the file before a tensor is read."""
+"""Tensors in the safetensors format. Each header is checked against its file before a tensor is read."""
 
 import math
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError
 
 LENGTH_BYTES = 8
-"""Of the header's length, which stands before the header."""
+"""Size of the number before the header, which is the header's length."""
 LARGEST_HEADER = 16 << 20
 ITEM_BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2, "I8": 1, "U8": 1}
 FLOATS = ("F64", "F32", "F16", "BF16")
@@ -23,7 +23,7 @@ METADATA = "__metadata__"
 
 @dataclass(frozen=True)
 class TensorPlace:
-    """Type and shape of a tensor, and its bytes in the file after the header."""
+    """Type and shape of a tensor, and the range of its bytes after the header."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -33,7 +33,7 @@ class TensorPlace:
 
 @dataclass(frozen=True)
 class Header:
-    """What the head of a safetensors file says."""
+    """The header of a safetensors file."""
 
     tensors: dict[str, TensorPlace]
     metadata: dict[str, str]
@@ -70,7 +70,7 @@ def _tensor_place(name: str, value: Any, place: Path) -> TensorPlace:
 
 
 def _check_order(ranges: list[tuple[int, int]], size: int, place: Path) -> None:
-    """The tensors' bytes follow each other without a gap from the first byte to the last."""
+    """Raises CorruptFileError unless the tensors fill the file without gaps from the first byte to the last."""
     bounds = [(0, 0), *sorted(ranges), (size, size)]
     if any(before[1] != after[0] for before, after in pairwise(bounds)):
         raise _not_whole(place, "the tensors in the header do not fill the file")
@@ -90,16 +90,16 @@ def tensors(content: bytes, place: Path) -> dict[str, Tensor]:
 
 
 def finite_tensors(content: bytes, place: Path) -> dict[str, Tensor]:
-    """The same. Raises CorruptFileError naming the tensor that holds NaN or infinity."""
+    """Like `tensors`. Raises CorruptFileError, naming the tensor, also for NaN or infinity."""
     loaded = tensors(content, place)
     for name, tensor in loaded.items():
         if not bool(tensor.isfinite().all()):
-            raise CorruptFileError(f"{place}: {name} holds numbers that are not finite, so it is of no use")
+            raise CorruptFileError(f"{place}: {name} holds numbers that are not finite, so it cannot be used")
     return loaded
 
 
 def check_shapes(header: Header, expected: Mapping[str, tuple[int, ...]], place: Path, maker: str) -> None:
-    """Raises CorruptFileError where names, shapes or types of float are not those that `maker` asks for."""
+    """Raises CorruptFileError where names, shapes or float types are not those that `maker` needs."""
     found = header.shapes
     for name in sorted(found.keys() | expected.keys()):
         if found.get(name) != expected.get(name):
@@ -111,7 +111,7 @@ def check_shapes(header: Header, expected: Mapping[str, tuple[int, ...]], place:
 
 def _difference(found: tuple[int, ...] | None, expected: tuple[int, ...] | None) -> str:
     if found is None or expected is None:
-        return "is missing" if found is None else "is one too many"
+        return "is missing" if found is None else "is not expected"
     return f"has the shape {list(found)}, not {list(expected)}"
 
 

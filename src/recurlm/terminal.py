@@ -1,20 +1,20 @@
-"""Control characters of texts and vocabularies, shown escaped on a terminal, which would obey them."""
+"""Control characters of texts and vocabularies. A terminal obeys them, so output to a terminal escapes them."""
 
 import re
 from collections.abc import Iterable
 from typing import Any, TextIO, cast
 
 _OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-"""C0 but tab and line feed, delete, C1, and marks that change the direction of what follows."""
+"""C0 except tab and line feed; delete; C1; marks that change the direction of the following text."""
 
 
 def escaped(text: str) -> str:
-    r"""The text with each control character as ``\u`` and four hex digits, as JSON has it."""
+    r"""The text with each control character as `\u` and four hex digits, as in JSON."""
     return _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 class _Escaping:
-    """A text stream that escapes what is written to it; everything else is the stream's."""
+    """A text stream that escapes what is written to it and passes everything else on to the stream."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
@@ -32,10 +32,10 @@ class _Escaping:
 
 
 def for_terminal(stream: TextIO) -> TextIO:
-    """The stream, escaping if it is a terminal; files and pipes get every character as it is."""
+    """The stream, with escapes if it is a terminal. Files and pipes get every character unchanged."""
     return cast("TextIO", _Escaping(stream)) if stream.isatty() else stream
 
 
 def unescaped(stream: TextIO) -> TextIO:
-    """The stream itself behind `for_terminal`, for a writer that moves the cursor and escapes texts on its own."""
+    """The stream behind `for_terminal`, for a writer that moves the cursor and escapes texts itself."""
     return stream.stream if isinstance(stream, _Escaping) else stream

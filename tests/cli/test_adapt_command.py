@@ -46,7 +46,6 @@ def test_options_are_chosen_on_valid(recurlm: Command, trained: Path, method: st
     ("arguments", "message"),
     [
         (["--method", "cache", "--tune", "test"], "never chosen on a split named test"),
-        (["--method", "caches"], "no method named 'caches'"),
         (["--method", "cache", "--set", "windw=3"], "did you mean window?"),
         (["--method", "cache", "--tune-tokens", "5"], "--tune-tokens belongs to --tune"),
         (["--method", "mc-dropout", "--tune", "valid"], "has nothing to tune"),

@@ -104,7 +104,6 @@ def test_what_cannot_be_mixed_or_compared_is_refused(
         (3, ["eval", trained, test, "--with", bigrams, "--held-out", test]),
         (2, ["eval", trained, "--with", bigrams, "--oov", "skip"]),
         (4, ["compare", trained, test, test]),
-        (2, ["compare", trained, bigrams, test, "--protocol", "mxnet"]),
     ):
         done = recurlm(*arguments)
         assert done.returncode == code, (arguments, done.stderr)

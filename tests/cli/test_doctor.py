@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 from recurlm.cli.doctor import doctor
 from recurlm.errors import RecurlmError
 from recurlm.kernels import recurrent_sweep
-from recurlm.models.cells import LSTMCell
-from recurlm.version import VERSION
+from recurlm.models.lstm_cells import LSTMCell
+from recurlm.version import CODE_VERSION
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def test_a_sound_machine_passes(invoke, tmp_path):
     result = invoke("--json")
     report = json.loads(result.stdout)
     assert result.exit_code == 0
-    assert report["versions"]["recurlm"] == VERSION
+    assert report["versions"]["recurlm"] == CODE_VERSION
     assert report["versions"]["torch"] == torch.__version__
     assert report["devices"][0] == "cpu"
     assert report["cache"]["folder"] == str(tmp_path / "cache")

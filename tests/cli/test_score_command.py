@@ -155,10 +155,8 @@ def test_a_compressed_file_is_scored_as_it_is(recurlm: Command, trained: Path, t
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--format", "xml"], "no format 'xml'; there are text, jsonl, tsv, lines, srilm, sentence, kaldi"),
-        (["--json", "--format", "tsv"], "--json is --format jsonl"),
-        (["--log-base", "7"], "it is e, 2 or 10"),
-        (["--context", "keep"], "it is reset, every line alone, or carry"),
+        (["--json", "--format", "tsv"], "--json already means --format jsonl; drop --json or --format tsv"),
+        (["--format", "srilm", "--log-base", "e"], "SRILM's layout has base 10; leave --log-base out"),
         (["--state-out", "x"], "--state-out belongs to --context carry"),
         (["--oov", "floor:3"], "a natural log-probability is below 0"),
     ],

@@ -92,7 +92,6 @@ def test_many_words_are_counted_and_json_holds_them_all(recurlm: Command, traine
         (["--extend", "WORDS"], 2, "needs --out"),
         (["--out", "new"], 2, "belong to --extend"),
         (["--seed", "3"], 2, "belong to --extend"),
-        (["--extend", "WORDS", "--out", "new", "--init", "zero"], 2, "mean and unk"),
         (["--extend", "WORDS", "--out", "new", "--init", "unk", "--seed", "1"], 2, "have no noise"),
         (["--extend", "WORDS", "--out", "RUN"], 3, "already holds a run"),
         (["--extend", "absent.txt", "--out", "new"], 3, "no such file"),

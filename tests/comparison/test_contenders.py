@@ -71,3 +71,9 @@ def test_an_unknown_word_is_refused_where_the_arpa_file_has_no_unk(arpa, text):
 def test_the_protocol_of_mxnet_is_refused(arpa, text):
     with pytest.raises(UsageError, match="measured by stream or sentence"):
         open_contenders([arpa])[0].measure(text, "mxnet")
+
+
+def test_a_protocol_for_single_models_is_refused(arpa, text):
+    (contender,) = open_contenders([arpa])
+    with pytest.raises(UsageError, match="several models are measured by stream or sentence"):
+        contender.measure(text, "mxnet")

@@ -26,7 +26,7 @@ from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
 from recurlm.text.codec import EncodedText
 from recurlm.text.unknown import UnknownRule
-from recurlm.version import VERSION
+from recurlm.version import CODE_VERSION
 
 VOCABULARY = 9
 
@@ -109,7 +109,7 @@ def test_both_figures_stand_apart_and_say_what_they_are(model, text, encoded, me
     assert result.adapted.tokens == len(text.ids)
     assert result.adapted.signature.startswith(f"stream|adapted={method}(")
     assert result.adapted.signature.endswith(
-        f"|tokens=48|eos=counted|state=carried|oov=3|text=sha256:01234567|recurlm={VERSION}"
+        f"|tokens=48|eos=counted|state=carried|oov=3|text=sha256:01234567|recurlm={CODE_VERSION}"
     )
     assert "adapted" not in result.static.signature
     json = result.to_json()

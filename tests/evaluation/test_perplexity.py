@@ -24,7 +24,7 @@ from recurlm.text.sources import Text
 from recurlm.text.tokenization import Words
 from recurlm.text.unknown import UnknownRule
 from recurlm.text.vocabulary import Vocabulary
-from recurlm.version import VERSION
+from recurlm.version import CODE_VERSION
 
 VOCABULARY = 13
 
@@ -218,7 +218,7 @@ def test_mxnet_drops_the_remainders_of_each_bucket_and_what_is_too_long(model, e
     assert result.nats == pytest.approx(sum(nats), rel=1e-6)
     assert result.signature == (
         "mxnet|tokens=8|eos=not-counted|state=zero|oov=0|first-word=given|buckets=4,6|full-batches=2|dropped=2"
-        f"|text=sha256:01234567|recurlm={VERSION}"
+        f"|text=sha256:01234567|recurlm={CODE_VERSION}"
     )
     without = mxnet_perplexity(model, encoded(sentences), buckets=(4, 6))
     assert without.tokens == 9
@@ -266,7 +266,7 @@ def test_a_model_that_knows_nothing_has_the_vocabularys_size_as_perplexity(sente
 )
 def test_the_signature_and_the_json_say_what_was_counted(model, encoded, protocol, signature):
     result = perplexity(model, encoded([[1, 2], [3, 4]], oov=2), protocol)
-    assert result.signature == signature + VERSION
+    assert result.signature == signature + CODE_VERSION
     assert result.to_json() == {
         "perplexity": result.value,
         "perplexity_without_oov": None,

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from marks import needs_tiles
 from recurlm.kernels import recurrent_sweep
 from recurlm.kernels.recurrent_sweep import step_by_step
-from recurlm.models.cells import CELLS, Cell
+from recurlm.models.cell import Cell
+from recurlm.models.cells import CELLS
 
 STEPS, BATCH, INPUT, HIDDEN = 7, 3, 5, 4
 OUTSIDERS = {

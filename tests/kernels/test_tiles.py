@@ -8,7 +8,7 @@ from marks import needs_bfloat16_tiles, needs_tiles
 from recurlm.kernels.linear_cross_entropy import linear_cross_entropy, linear_cross_entropy_reference
 from recurlm.kernels.lstm_sweep import lstm_tiles
 from recurlm.kernels.recurrent_sweep import step_by_step
-from recurlm.models.cells import LSTMCell
+from recurlm.models.lstm_cells import LSTMCell
 
 ROUNDING = 2**-8
 """Of a bfloat16, relative; a sum of rounded products is off by about as much."""

@@ -10,21 +10,10 @@ from torch.backends.cudnn import rnn
 from recurlm.config import ModelOptions
 from recurlm.kernels import recurrent_sweep
 from recurlm.kernels.linear_scan import parallel_scan
-from recurlm.models.cells import (
-    CELLS,
-    BoundLSTMCell,
-    Cell,
-    GRUCell,
-    LayerNormLSTMCell,
-    LSTMCell,
-    MinGRUCell,
-    MogrifierCell,
-    QRNNCell,
-    ReluCell,
-    SigmoidCell,
-    TanhCell,
-    build_cells,
-)
+from recurlm.models.cell import Cell
+from recurlm.models.cells import CELLS, GRUCell, ReluCell, SigmoidCell, TanhCell, build_cells
+from recurlm.models.lstm_cells import BoundLSTMCell, LayerNormLSTMCell, LSTMCell, MogrifierCell
+from recurlm.models.parallel_cells import MinGRUCell, QRNNCell
 from recurlm.tensor_files import tensor_bytes, tensors
 
 

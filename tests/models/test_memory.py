@@ -9,7 +9,7 @@ from recurlm.config import ModelOptions, UniformInitialisation
 from recurlm.errors import CorruptFileError, InputError, RecurlmWarning
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
-from recurlm.models.memory import State, begin, check_state, initial_state, model_digest, read
+from recurlm.models.memory import State, begin, check_state, initial_state, model_digest, state_after
 from recurlm.text.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(("<eos>", *"abcdefghi"))
@@ -26,9 +26,9 @@ def model(request) -> LanguageModel:
 def test_reading_in_parts_is_reading_at_once(monkeypatch, model):
     ids = torch.randint(1, 10, (40,)).tolist()
     start = initial_state(model, "d")
-    whole = read(model, ids, start)
+    whole = state_after(model, ids, start)
     monkeypatch.setattr("recurlm.models.memory.STEPS_AT_ONCE", 3)
-    parts = read(model, ids[17:], read(model, [], read(model, ids[:17], start)))
+    parts = state_after(model, ids[17:], state_after(model, [], state_after(model, ids[:17], start)))
     assert (parts.last, parts.model) == (whole.last, whole.model) == (ids[-1], "d")
     for mine, theirs in zip(parts.layers, whole.layers, strict=True):
         for left, right in zip(mine, theirs, strict=True):
@@ -40,7 +40,7 @@ def test_the_state_is_that_of_a_loop(model):
     with torch.no_grad():
         for token in [0, 3, 5]:
             _, layers = model(torch.tensor([[token]]), layers)
-    state = read(model, [3, 5, 7], initial_state(model, ""))
+    state = state_after(model, [3, 5, 7], initial_state(model, ""))
     assert state.last == 7
     for mine, theirs in zip(state.layers, layers, strict=True):
         for left, right in zip(mine, theirs, strict=True):
@@ -48,7 +48,7 @@ def test_the_state_is_that_of_a_loop(model):
 
 
 def test_a_saved_state_comes_back_equal(model, tmp_path):
-    state = read(model, [1, 2, 3], initial_state(model, "digest"))
+    state = state_after(model, [1, 2, 3], initial_state(model, "digest"))
     state.save(tmp_path / "state")
     loaded = State.load(tmp_path / "state")
     assert loaded == state
@@ -59,16 +59,16 @@ def test_a_saved_state_comes_back_equal(model, tmp_path):
 
 def test_states_differ_by_what_was_read_and_by_their_model(model):
     start = initial_state(model, "d")
-    assert read(model, [1, 2], start) != read(model, [2, 2], start)
-    assert read(model, [1, 2], start) != read(model, [1, 3], start)
+    assert state_after(model, [1, 2], start) != state_after(model, [2, 2], start)
+    assert state_after(model, [1, 2], start) != state_after(model, [1, 3], start)
     assert start != initial_state(model, "e")
     assert start != "d"
 
 
 def test_going_on_from_a_state_leaves_it_as_it_is(model):
-    state = read(model, [1, 2, 3], initial_state(model, "d"))
+    state = state_after(model, [1, 2, 3], initial_state(model, "d"))
     before = copy.deepcopy(state)
-    read(model, [4, 5], state)
+    state_after(model, [4, 5], state)
     _, layers = begin(model, state, 3)
     model(torch.tensor([[1, 2, 3]]), layers)
     assert state == before
@@ -91,7 +91,7 @@ def test_other_tensors_are_refused(tmp_path):
 @pytest.mark.parametrize("bit", [0, 3, 6])
 def test_one_flipped_bit_anywhere_is_noticed(model, tmp_path, bit):
     path = tmp_path / "state"
-    read(model, [1, 2, 3], initial_state(model, "digest")).save(path)
+    state_after(model, [1, 2, 3], initial_state(model, "digest")).save(path)
     content = path.read_bytes()
     for place in range(len(content)):
         path.write_bytes(content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :])
@@ -145,7 +145,7 @@ def test_what_cannot_be_the_layers_of_a_model_is_refused(tmp_path, tensors):
 @pytest.mark.parametrize("last", ["", "-1", "x", "1e3", "9" * 5000, "³"])
 def test_a_last_token_that_is_no_number_is_refused(tmp_path, last):
     write_old_state(tmp_path / "state", {"0.0": torch.ones(1, 2)}, last=last)
-    with pytest.raises(CorruptFileError, match="last token is no number"):
+    with pytest.raises(CorruptFileError, match="last token is not a number"):
         State.load(tmp_path / "state")
 
 

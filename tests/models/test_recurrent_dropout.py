@@ -1,6 +1,7 @@
 """Dropout of recurrent weights and of the state, on every path, against torch's modules and loops by hand."""
 
 import itertools
+import warnings
 
 import pytest
 import torch
@@ -8,9 +9,10 @@ from torch import Tensor, nn
 
 from marks import needs_bfloat16_tiles
 from recurlm.config import PARALLEL_KINDS, Dropout, ModelOptions
-from recurlm.models.cells import CELLS, LSTMCell
+from recurlm.models.cells import CELLS
 from recurlm.models.dropout import weight_mask
 from recurlm.models.language_model import LanguageModel
+from recurlm.models.lstm_cells import LSTMCell
 from recurlm.models.stack import RecurrentStack
 
 MODULES = {
@@ -324,3 +326,15 @@ def test_gradients_flow_through_both_masks():
         return torch.stack(list(itertools.chain(state))).sum() + 0 * weight.sum()
 
     assert torch.autograd.gradcheck(loss, [cell.weight_hh])
+
+
+def test_cudnn_s_warning_about_scattered_weights_is_silent_only_while_weights_are_dropped():
+    layout = "RNN module weights are not part of single contiguous chunk of memory"
+    before = list(warnings.filters)
+    stack = RecurrentStack(ModelOptions(embedding_size=4, hidden_sizes=(4,), dropout=Dropout(recurrent_weights=0.5)))
+    (cell,) = stack.train().cells
+    with cell.dropping(2, recurrent_weights=0.5, state=0.0):
+        warnings.warn(layout, UserWarning, stacklevel=1)
+    assert warnings.filters == before
+    with cell.dropping(2, recurrent_weights=0.0, state=0.5), pytest.warns(UserWarning, match="contiguous chunk"):
+        warnings.warn(layout, UserWarning, stacklevel=1)

@@ -22,7 +22,8 @@ from recurlm.kernels.native import has_tiles, native_instructions, native_status
 from recurlm.kernels.recurrent_sweep import step_by_step
 from recurlm.kernels.sampled_cross_entropy import Sample, sampled_cross_entropy, sampled_cross_entropy_reference
 from recurlm.models import outputs
-from recurlm.models.cells import CELLS, Cell
+from recurlm.models.cell import Cell
+from recurlm.models.cells import CELLS
 from recurlm.models.stepping import open_stepper
 from recurlm.progress import Silent
 from recurlm.scoring.scorer import ScoringOptions

@@ -4,7 +4,7 @@ import torch
 from recurlm.config import AdaptiveOutput, MixtureOutput, ModelOptions, UniformInitialisation
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
-from recurlm.models.memory import initial_state, read
+from recurlm.models.memory import initial_state, state_after
 from recurlm.rescoring.prefix_trie import levels, sequence_logprobs
 
 SEQUENCES = [[2, 3, 4], [2, 3], [], [2, 3, 4], [5, 1, 1, 1, 6], [2, 3, 5], [2, 4, 4], [5, 1], []]
@@ -45,7 +45,7 @@ def test_each_sequence_has_the_scores_it_has_alone(model, sequences):
 
 def test_dropout_is_off_even_while_training():
     model = made(dropout={"input": 0.5, "output": 0.5, "between": 0.5}).train()
-    found = sequence_logprobs(model, [[2, 3]], read(model, [4, 0], initial_state(model, "")).layers)
+    found = sequence_logprobs(model, [[2, 3]], state_after(model, [4, 0], initial_state(model, "")).layers)
     assert model.training
     assert found[0].tolist() == pytest.approx(alone(model.eval(), [4, 0], [2, 3]), abs=1e-5)
 
@@ -78,8 +78,8 @@ def test_the_limit_of_rows_does_not_change_the_result(monkeypatch, model, rows):
 
 
 def test_a_state_is_that_of_the_text_before(model):
-    state = read(model, [3, 1, 0], initial_state(model, ""))
-    state = read(model, [4, 0], state)
+    state = state_after(model, [3, 1, 0], initial_state(model, ""))
+    state = state_after(model, [4, 0], state)
     for ids, found in zip(SEQUENCES, sequence_logprobs(model, SEQUENCES, state.layers), strict=True):
         assert found.tolist() == pytest.approx(alone(model, [3, 1, 0, 4, 0], ids), abs=1e-5)
 

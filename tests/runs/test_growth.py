@@ -250,3 +250,9 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(tmp_path, new_words, w
         extend_vocabulary(origin, new_words, origin.path)
     with pytest.raises(InputError, match="is a file"):
         extend_vocabulary(origin, new_words, new_words.path)
+
+
+def test_weights_of_another_kind_are_refused(tmp_path, new_words):
+    with pytest.raises(UsageError, match="--init zero: there are mean and unk"):
+        extend_vocabulary(write_run(tmp_path / "old"), new_words, tmp_path / "new", init="zero")
+    assert not (tmp_path / "new").exists()

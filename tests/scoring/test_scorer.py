@@ -11,7 +11,7 @@ from recurlm.errors import InputError, UsageError
 from recurlm.evaluation.protocols import sentence_perplexity
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
-from recurlm.models.memory import initial_state, read
+from recurlm.models.memory import initial_state, state_after
 from recurlm.scoring import scorer
 from recurlm.scoring.scorer import Scorer, ScoringOptions, score_lines, scoring_options
 from recurlm.scoring.scores import LineScore
@@ -280,7 +280,7 @@ def test_without_unk_an_unknown_word_is_not_read(model):
 
 
 def test_from_a_state_every_line_goes_on_from_it(model):
-    state = read(model, [2, 3, 4], initial_state(model, "d"))
+    state = state_after(model, [2, 3, 4], initial_state(model, "d"))
     scores = list(Scorer(model, CODEC, start=state, digest="d").lines(["d e", "", "f"]))
     for score, ids in zip(scores, ([5, 6], [], [7]), strict=True):
         assert logprobs(score) == pytest.approx(naive(model, [2, 3, 4, *ids])[3:], rel=1e-5)

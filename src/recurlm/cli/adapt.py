@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from recurlm.cli.choices import Device, Method, Split
 from recurlm.cli.console import (
     LARGEST_COUNT,
     CacheDirectoryOption,
@@ -23,19 +24,17 @@ if TYPE_CHECKING:
 
 def adapt(
     run: RunArgument,
-    method: Annotated[
-        str, typer.Option("--method", help="cache, dynamic-sgd, dynamic-rms, temperature or mc-dropout.")
-    ],
+    method: Annotated[Method, typer.Option("--method", help="How the model adapts to what it has read.")],
     text: MeasuredTextArgument = None,
     changes: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="An option of the method, such as rate=0.0001; repeatable."),
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Set an option of the method, such as rate=0.0001; repeatable."
+        ),
     ] = None,
     tune: Annotated[
-        str | None,
-        typer.Option(
-            "--tune", metavar="SPLIT", help="Choose options on this split of the run's corpus: valid; test is refused."
-        ),
+        Split | None,
+        typer.Option("--tune", help="Choose options on this split of the run's corpus; test is refused."),
     ] = None,
     tuning_tokens: Annotated[
         int | None,
@@ -44,23 +43,23 @@ def adapt(
             min=1,
             max=LARGEST_COUNT,
             metavar="N",
-            help="Choose by the first N tokens. [default: 10000]",
+            help="With --tune: choose on the first N tokens. [default: 10000]",
         ),
     ] = None,
     split: SplitOption = None,
-    device: DeviceOption = "auto",
+    device: DeviceOption = Device.AUTO,
     data_directory: DataDirectoryOption = None,
     cache_directory: CacheDirectoryOption = None,
     offline: OfflineOption = False,
-    json: JsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Perplexity of a text with adaptation at test time, beside the static one.
+    """Measure perplexity with adaptation at test time, beside the static one.
 
-    Both are counted under the protocol stream; each has its own column and its own signature. The run stays as it is.
+    Both figures follow the protocol stream; each has its own column and signature. The run does not change.
     """
     from recurlm.devices import resolve_device
     from recurlm.errors import UsageError
-    from recurlm.evaluation.adaptation import TUNING_TOKENS, parse_adaptation
+    from recurlm.evaluation.adaptation import parse_adaptation
     from recurlm.interface import load
     from recurlm.text.places import DataPlaces
 
@@ -72,10 +71,10 @@ def adapt(
         options,
         split=split,
         tune_on=tune,
-        tuning_tokens=tuning_tokens or TUNING_TOKENS,
+        tuning_tokens=tuning_tokens,
         places=DataPlaces(data_directory, cache_directory, offline),
     )
-    if json:
+    if as_json:
         print_json(result.to_json())
     else:
         _show(result, method)

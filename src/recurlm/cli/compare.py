@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from recurlm.cli.choices import ComparedProtocol, Device
 from recurlm.cli.console import (
     LARGEST_SEED,
     CacheDirectoryOption,
@@ -26,24 +27,26 @@ if TYPE_CHECKING:
 
 def compare(
     models: Annotated[
-        list[Path], typer.Argument(metavar="RUN", help="Run folders, and ARPA files of n-grams.", show_default=False)
+        list[Path], typer.Argument(metavar="RUN", help="Run folders and ARPA files.", show_default=False)
     ],
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="A corpus by name, a file, a folder or -.")],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="Corpus name, file, folder, or - for standard input.")],
     split: SplitOption = None,
-    protocol: Annotated[str, typer.Option("--protocol", help="stream or sentence.")] = "stream",
+    protocol: Annotated[
+        ComparedProtocol, typer.Option("--protocol", help="How perplexity is counted.")
+    ] = ComparedProtocol.STREAM,
     seed: Annotated[
-        int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Of the intervals' and tests' random draws.")
+        int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Seed of the intervals and the tests.")
     ] = 1,
-    device: DeviceOption = "auto",
+    device: DeviceOption = Device.AUTO,
     data_directory: DataDirectoryOption = None,
     cache_directory: CacheDirectoryOption = None,
     offline: OfflineOption = False,
-    json: JsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Perplexities of several models side by side.
+    """Compare the perplexities of several models on one text.
 
-    With 95 % intervals over sentences, a paired permutation test of each pair, and the tokens on which they differ
-    most.
+    Prints 95 % intervals over sentences, a paired permutation test of each pair, and the tokens on which the models
+    of a pair differ most.
     """
     from recurlm.comparison.contenders import open_contenders
     from recurlm.comparison.report import compare as compare_models
@@ -54,7 +57,7 @@ def compare(
     contenders = open_contenders(models, resolve_device(device).type)
     measured = open_part(text, split, DataPlaces(data_directory, cache_directory, offline))
     comparison = compare_models(contenders, measured, protocol=protocol, seed=seed)
-    if json:
+    if as_json:
         print_json(comparison.to_json())
     else:
         _print(comparison)

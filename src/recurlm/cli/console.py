@@ -1,4 +1,4 @@
-"""What the commands share: data on stdout, progress and messages on stderr, options met more than once."""
+"""What the commands share: data on stdout, progress and messages on stderr, options of several commands."""
 
 import sys
 import time
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from recurlm.cli.choices import Device, Split
 from recurlm.documents import json_text
 from recurlm.wording import counted, shown_name
 
@@ -16,31 +17,31 @@ if TYPE_CHECKING:
 
 PROGRESS_SECONDS = 0.5
 
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder that `train` wrote.")]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, as `train` writes it.")]
 MeasuredTextArgument = Annotated[
     str | None,
     typer.Argument(
         metavar="[TEXT]",
-        help="A corpus by name, a file or -. Without it: the corpus the run learned from.",
+        help="Corpus name, file, or - for standard input. [default: the corpus that the run learned from]",
         show_default=False,
     ),
 ]
 LARGEST_SEED = 2**32 - 1
-"""What every generator of random numbers takes."""
+"""The largest seed that every generator of random numbers takes."""
 
 SplitOption = Annotated[
-    str | None,
-    typer.Option("--split", help="train, valid or test. [default: test of a corpus, all of a file]"),
+    Split | None,
+    typer.Option("--split", help="Which text of a corpus. [default: test of a corpus, all of a file]"),
 ]
 LARGEST_COUNT = 1_000_000_000
 MOST_AT_ONCE = 1_000_000
 MOST_TOKENS = 100_000_000
-"""These limits only keep nonsense out: what the machine's memory forbids below them is refused with its size."""
+"""These limits only keep nonsense out; a smaller number that does not fit in memory is refused with its size."""
 
 EpochsOption = Annotated[
     int | None, typer.Option("--epochs", min=1, max=MOST_AT_ONCE, help="Short for --set training.epochs=N.")
 ]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 DataDirectoryOption = Annotated[
     Path | None,
@@ -62,12 +63,12 @@ UnknownOption = Annotated[
 ]
 StateInOption = Annotated[
     Path | None,
-    typer.Option("--state-in", metavar="FILE", help="Go on from this state, instead of from nothing read."),
+    typer.Option("--state-in", metavar="FILE", help="Start from the state in this file instead of an empty one."),
 ]
 StateOutOption = Annotated[
-    Path | None, typer.Option("--state-out", metavar="FILE", help="Keep the state after the text in this file.")
+    Path | None, typer.Option("--state-out", metavar="FILE", help="Write the state after the text to this file.")
 ]
-DeviceOption = Annotated[str, typer.Option("--device", envvar="RECURLM_DEVICE", help="auto, cpu or cuda.")]
+DeviceOption = Annotated[Device, typer.Option("--device", envvar="RECURLM_DEVICE", help="Where to compute.")]
 
 
 def print_json(value: dict[str, Any] | list[Any]) -> None:
@@ -77,7 +78,7 @@ def print_json(value: dict[str, Any] | list[Any]) -> None:
 
 
 def readable(token: str) -> str:
-    """A token as it can stand in a line: in quotes where it would not be seen."""
+    """The token, in quotes where a reader would not see it in a line."""
     return token if token.isprintable() and token.strip() else repr(token)
 
 
@@ -87,12 +88,12 @@ def message(text: str) -> None:
 
 
 def recipe_changes(changes: list[str] | None, epochs: int | None) -> tuple[str, ...]:
-    """What --set and --epochs change together."""
+    """The changes of --set and --epochs together."""
     return (*(changes or ()), *(() if epochs is None else (f"training.epochs={epochs}",)))
 
 
 class Progress:
-    """How far a text has been read and how quickly, told to a watcher from time to time."""
+    """Tells a watcher from time to time how far a text has been read, and how quickly."""
 
     def __init__(self, watcher: "Watcher", total_bytes: int | None) -> None:
         self.watcher, self.total = watcher, total_bytes
@@ -100,13 +101,13 @@ class Progress:
         self.begun = self.told = time.monotonic()
 
     def watch(self, lines: Iterable[str]) -> Iterator[str]:
-        """The same lines, counted as they are read."""
+        """The same lines, their bytes counted as they are read."""
         for line in lines:
             self.bytes += len(line.encode()) + 1
             yield line
 
     def done(self, tokens: int) -> None:
-        """One line more."""
+        """Count one line with this many tokens."""
         self.lines += 1
         self.tokens += tokens
         now = time.monotonic()

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from recurlm.cli.choices import Device, Protocol
 from recurlm.cli.console import (
     MOST_AT_ONCE,
     CacheDirectoryOption,
@@ -29,7 +30,7 @@ def evaluate(
     run: RunArgument,
     text: MeasuredTextArgument = None,
     split: SplitOption = None,
-    protocol: Annotated[str, typer.Option("--protocol", help="stream, sentence or mxnet.")] = "stream",
+    protocol: Annotated[Protocol, typer.Option("--protocol", help="How perplexity is counted.")] = Protocol.STREAM,
     full_batches: Annotated[
         int | None,
         typer.Option(
@@ -37,20 +38,20 @@ def evaluate(
             min=1,
             max=MOST_AT_ONCE,
             metavar="N",
-            help="mxnet only: drop rows that do not fill a batch of N.",
+            help="With --protocol mxnet: drop rows that do not fill a batch of N.",
         ),
     ] = None,
     oov: UnknownOption = "unk",
     with_: Annotated[
         list[Path] | None,
-        typer.Option("--with", metavar="RUN|ARPA", help="Mix with this run or ARPA file; may be given several times."),
+        typer.Option("--with", metavar="RUN|ARPA", help="Mix with this run or ARPA file; repeatable."),
     ] = None,
     weight: Annotated[
         str | None,
         typer.Option(
             "--weight",
             metavar="auto|WEIGHTS",
-            help="With --with: that of RUN, or all with commas; auto fits them on held-out text. [default: auto]",
+            help="With --with: weight of RUN, or all weights, comma-separated; auto fits them. [default: auto]",
         ),
     ] = None,
     held_out: Annotated[
@@ -58,38 +59,34 @@ def evaluate(
         typer.Option(
             "--held-out",
             metavar="TEXT",
-            help="With --weight auto: a corpus (its valid split) or a file. [default: valid]",
+            help="With --weight auto: file, or corpus whose valid split is used. [default: the valid split]",
         ),
     ] = None,
-    device: DeviceOption = "auto",
+    device: DeviceOption = Device.AUTO,
     data_directory: DataDirectoryOption = None,
     cache_directory: CacheDirectoryOption = None,
     offline: OfflineOption = False,
-    json: JsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Perplexity of a text, with its signature.
+    """Measure perplexity, with its signature.
 
-    The signature says which tokens were counted and how the state was carried. With --with it is that of a mixture:
-    the models' probabilities of each token are averaged with weights.
+    The signature says which tokens were counted and how the state was carried. With --with it measures a mixture of
+    models: a weighted average of their probabilities of each token.
     """
     from recurlm.devices import resolve_device
     from recurlm.errors import UsageError
-    from recurlm.evaluation.protocols import check_protocol
-    from recurlm.interface import load
     from recurlm.text.places import DataPlaces
-    from recurlm.text.unknown import UnknownRule
 
-    check_protocol(protocol)
-    if full_batches is not None and protocol != "mxnet":
+    if full_batches is not None and protocol != Protocol.MXNET:
         raise UsageError("--full-batches belongs to --protocol mxnet")
     if not with_ and (weight, held_out) != (None, None):
         raise UsageError("--weight and --held-out belong to --with RUN or ARPA file")
-    places = DataPlaces(data_directory, cache_directory, offline)
+    if with_ and oov != "unk":
+        raise UsageError("--with counts unknown words as <unk>; leave --oov out")
+    places, where = DataPlaces(data_directory, cache_directory, offline), resolve_device(device).type
     if with_:
         from recurlm.comparison.mixing import evaluate_mixture
 
-        if oov != "unk":
-            raise UsageError("--with counts unknown words as <unk>; leave --oov out")
         mixture = evaluate_mixture(
             [run, *with_],
             text,
@@ -97,24 +94,32 @@ def evaluate(
             protocol=protocol,
             weight=weight or "auto",
             held_out=held_out,
-            device=resolve_device(device).type,
+            device=where,
             places=places,
         )
-        if json:
+        if as_json:
             print_json(mixture.to_json())
         else:
             _print_mixture(mixture)
         return
-    result = load(run, device=resolve_device(device).type).perplexity(
+    from recurlm.interface import load
+
+    result = load(run, device=where).perplexity(
         text, split=split, protocol=protocol, full_batches=full_batches, oov=oov, places=places
     )
-    warning = UnknownRule.parse(oov).warning(result.oov, result.all_tokens)
-    if warning is not None:
-        message(warning)
-    if json:
+    _warn_of_unknown(result, oov)
+    if as_json:
         print_json(result.to_json())
     else:
         _print(result)
+
+
+def _warn_of_unknown(result: "Perplexity", oov: str) -> None:
+    from recurlm.text.unknown import UnknownRule
+
+    warning = UnknownRule.parse(oov).warning(result.oov, result.all_tokens)
+    if warning is not None:
+        message(warning)
 
 
 def _print_mixture(mixture: "Mixture") -> None:

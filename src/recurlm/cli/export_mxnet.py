@@ -1,4 +1,4 @@
-"""`recurlm export-mxnet`: a run becomes files that MXNet 1.x loads."""
+"""`recurlm export-mxnet`: write a run as files that MXNet 1.x loads."""
 
 from typing import Annotated
 
@@ -9,9 +9,7 @@ from recurlm.cli.console import JsonOption, RunArgument, message, print_json
 
 def export_mxnet(
     run: RunArgument,
-    prefix: Annotated[
-        str, typer.Argument(metavar="PREFIX", help="What the names of the files to write shall begin with.")
-    ],
+    prefix: Annotated[str, typer.Argument(metavar="PREFIX", help="Prefix of the output files.")],
     as_json: JsonOption = False,
 ) -> None:
     """Write PREFIX-symbol.json, PREFIX-0000.params and PREFIX-vocabulary.json for MXNet 1.x."""

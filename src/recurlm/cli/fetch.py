@@ -8,7 +8,7 @@ from recurlm.cli.console import CacheDirectoryOption, DataDirectoryOption, JsonO
 
 
 def fetch(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A named corpus; `recurlm corpora` lists them.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Corpus name; `recurlm corpora` lists them.")],
     as_json: JsonOption = False,
     data_directory: DataDirectoryOption = None,
     cache_directory: CacheDirectoryOption = None,
@@ -16,7 +16,7 @@ def fetch(
 ) -> None:
     """Download and verify a named corpus.
 
-    It is kept in the cache; where its files are is printed.
+    Keeps the corpus in the cache and prints the paths of its files.
     """
     from recurlm.text.corpora import fetch_corpus, named_corpus
     from recurlm.text.places import DataPlaces

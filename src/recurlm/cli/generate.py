@@ -1,11 +1,13 @@
-"""`recurlm generate`: samples, printed word by word, or the best texts that a beam finds."""
+"""`recurlm generate`: samples, printed word by word, or the best sentences that a beam finds."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from recurlm.cli.choices import Device
 from recurlm.cli.console import (
     LARGEST_COUNT,
     LARGEST_SEED,
@@ -19,46 +21,51 @@ from recurlm.cli.console import (
     message,
     print_json,
 )
+from recurlm.errors import UsageError
 
 if TYPE_CHECKING:
-    from recurlm.interface import Generation
+    from recurlm.generation.text_generator import Generation
 
 
 def generate(
     run: RunArgument,
-    prompt: Annotated[str, typer.Option("--prompt", help="How the text begins.")] = "",
+    prompt: Annotated[str, typer.Option("--prompt", help="Text to continue.")] = "",
     tokens: Annotated[
-        int, typer.Option("--tokens", min=1, max=MOST_TOKENS, help="How many tokens to draw, at most.")
+        int, typer.Option("--tokens", min=1, max=MOST_TOKENS, help="Largest number of tokens to draw.")
     ] = 50,
     temperature: Annotated[
-        float, typer.Option("--temperature", min=0, help="Above 1 more random, below less, 0 always the likeliest.")
+        float,
+        typer.Option("--temperature", min=0, help="Above 1: more random; below 1: less; 0: always the likeliest."),
     ] = 1.0,
     top_k: Annotated[
         int | None, typer.Option("--top-k", min=1, max=LARGEST_COUNT, help="Draw from the k likeliest tokens.")
     ] = None,
     top_p: Annotated[
-        float | None, typer.Option("--top-p", help="Draw from the likeliest tokens that reach this probability.")
+        float | None,
+        typer.Option("--top-p", help="Draw from the likeliest tokens that together reach this probability."),
     ] = None,
     min_p: Annotated[
         float | None,
-        typer.Option("--min-p", help="Draw from the tokens at least this share as likely as the likeliest."),
+        typer.Option("--min-p", help="Draw from the tokens that are at least this share as likely as the likeliest."),
     ] = None,
     typical: Annotated[
         float | None,
-        typer.Option("--typical", help="Draw from the tokens of most expected surprisal that reach this probability."),
+        typer.Option(
+            "--typical", help="Draw from the tokens of most expected surprisal that together reach this probability."
+        ),
     ] = None,
     repetition_penalty: Annotated[
         float, typer.Option("--repetition-penalty", help="Above 1: tokens that have occurred become less likely.")
     ] = 1.0,
     ban: Annotated[
         list[str] | None,
-        typer.Option("--ban", metavar="TOKEN", help="Never draw this token, such as '<eos>'. May be repeated."),
+        typer.Option("--ban", metavar="TOKEN", help="Never draw this token, such as '<eos>'; repeatable."),
     ] = None,
     allow_unk: Annotated[
-        bool, typer.Option("--allow-unk", help="Draw <unk> too, which stands for all unknown words and is no text.")
+        bool, typer.Option("--allow-unk", help="Also draw <unk>, which stands for all unknown words.")
     ] = False,
     stop: Annotated[
-        list[str] | None, typer.Option("--stop", metavar="TEXT", help="End before this text. May be repeated.")
+        list[str] | None, typer.Option("--stop", metavar="TEXT", help="End before this text; repeatable.")
     ] = None,
     until_eos: Annotated[bool, typer.Option("--until-eos", help="End with the sentence.")] = False,
     beam: Annotated[
@@ -68,12 +75,12 @@ def generate(
             min=1,
             max=MOST_AT_ONCE,
             metavar="N",
-            help="Draw nothing: search the likeliest sentences, N at a time.",
+            help="Draw nothing; search the likeliest sentences with a beam of N.",
         ),
     ] = None,
     length_penalty: Annotated[
         float | None,
-        typer.Option("--length-penalty", help="With --beam: above 0 favours longer sentences. [default: 0]"),
+        typer.Option("--length-penalty", help="With --beam: above 0 favors longer sentences. [default: 0]"),
     ] = None,
     count: Annotated[
         int,
@@ -81,24 +88,24 @@ def generate(
             "--count",
             min=1,
             max=MOST_AT_ONCE,
-            help="How many samples, drawn side by side, or best sentences of the beam.",
+            help="Number of samples, or of best sentences of the beam.",
         ),
     ] = 1,
     seed: Annotated[
         int | None,
-        typer.Option("--seed", min=0, max=LARGEST_SEED, help="Repeats a sample. [default: another each time]"),
+        typer.Option(
+            "--seed", min=0, max=LARGEST_SEED, help="Seed that repeats a sample. [default: another each time]"
+        ),
     ] = None,
     state_in: StateInOption = None,
     state_out: StateOutOption = None,
-    device: DeviceOption = "auto",
-    json: JsonOption = False,
+    device: DeviceOption = Device.AUTO,
+    as_json: JsonOption = False,
 ) -> None:
-    """Draw text from a model, or search its likeliest."""
+    """Draw text from a model, or search its likeliest sentences."""
     import secrets
 
     from recurlm.devices import resolve_device
-    from recurlm.errors import UsageError
-    from recurlm.files import check_output
     from recurlm.generation.beam_search import BeamOptions
     from recurlm.generation.endings import Ending
     from recurlm.generation.sampling import SamplingOptions
@@ -108,17 +115,9 @@ def generate(
 
     options = SamplingOptions(temperature, top_k, top_p, min_p, typical, repetition_penalty)
     ending = Ending(tuple(stop or ()), until_eos)
-    if beam is not None and (options != SamplingOptions() or ending != Ending() or seed is not None):
-        raise UsageError(
-            "--beam searches and draws nothing, and each of its texts ends with the sentence or at --tokens\n"
-            "with it go --length-penalty, --ban, --allow-unk, --count, --tokens, --prompt; leave the other options out"
-        )
-    if beam is None and length_penalty is not None:
-        raise UsageError("--length-penalty belongs to --beam N")
-    if state_out is not None:
-        check_output(state_out)
-    if state_out is not None and count > 1:
-        raise UsageError(f"--state-out keeps the state after one text, not after {count}; leave --count out")
+    draws = options != SamplingOptions() or ending != Ending() or seed is not None
+    _check_beam(beam, length_penalty, draws)
+    _check_state_out(state_out, count)
     model = load(run, device=resolve_device(device).type)
     state = None if state_in is None else State.load(state_in)
     banned = model.token_ids(ban or ())
@@ -135,12 +134,10 @@ def generate(
             state=state,
             allow_unk=allow_unk,
         )
-    elif count == 1 and not json and state_out is None:
-        for piece in model.stream(
-            prompt, options, tokens=tokens, seed=seed, ending=ending, state=state, allow_unk=allow_unk
-        ):
-            print(piece, end="", flush=True)
-        print()
+    elif count == 1 and not as_json and state_out is None:
+        _print_pieces(
+            model.stream(prompt, options, tokens=tokens, seed=seed, ending=ending, state=state, allow_unk=allow_unk)
+        )
         return
     else:
         texts = model.generate_many(
@@ -150,21 +147,48 @@ def generate(
             seed=seed,
             options=options,
             ending=ending,
-            logprobs=json,
+            logprobs=as_json,
             state=state,
             allow_unk=allow_unk,
         )
-    _print_all(texts, json, "" if until_eos or beam is not None else "\n")
+    _print_all(texts, as_json, "" if until_eos or beam is not None else "\n")
     if len(texts) < count:
         message(f"only {len(texts)} of {count}: the beam found no more; widen it")
     if state_out is not None:
         model.state_after(texts[0], state=state).save(state_out)
 
 
-def _print_all(samples: Sequence["Generation"], json: bool, between: str) -> None:
+def _check_beam(beam: int | None, length_penalty: float | None, draws: bool) -> None:
+    """Raises UsageError where options of drawing and of searching meet."""
+    if beam is not None and draws:
+        raise UsageError(
+            "--beam searches and draws nothing, and each of its texts ends with the sentence or at --tokens\n"
+            "with it go --length-penalty, --ban, --allow-unk, --count, --tokens, --prompt; leave the other options out"
+        )
+    if beam is None and length_penalty is not None:
+        raise UsageError("--length-penalty belongs to --beam N")
+
+
+def _check_state_out(state_out: Path | None, count: int) -> None:
+    from recurlm.files import check_output
+
+    if state_out is None:
+        return
+    check_output(state_out)
+    if count > 1:
+        raise UsageError(f"--state-out keeps the state after one text, not after {count}; leave --count out")
+
+
+def _print_pieces(pieces: Iterator[str]) -> None:
+    for piece in pieces:
+        print(piece, end="", flush=True)
+    print()
+
+
+def _print_all(samples: Sequence["Generation"], as_json: bool, between: str) -> None:
     """A sentence is a line; what may be several lines has an empty one before the next."""
     for number, sample in enumerate(samples):
-        if json:
+        if as_json:
             print_json(sample.to_json())
         else:
             print(f"{between if number else ''}{sample}")

@@ -16,12 +16,10 @@ DEFAULT_VOCABULARY = 10_000
 
 
 def graph(
-    source: Annotated[
-        str, typer.Argument(metavar="RUN|RECIPE", help="A run folder, a shipped recipe, or a recipe file.")
-    ],
+    source: Annotated[str, typer.Argument(metavar="RUN|RECIPE", help="Run folder, shipped recipe, or recipe file.")],
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="FILE", help="Picture to write, .svg or .png. Without it: a table on stdout."),
+        typer.Option("--out", metavar="FILE", help="Picture to write, .svg or .png. [default: a table on stdout]"),
     ] = None,
     unrolled: Annotated[
         bool, typer.Option("--unrolled", help="Draw three time steps side by side; needs --out.")
@@ -32,15 +30,15 @@ def graph(
             "--vocabulary",
             min=1,
             max=LARGEST_COUNT,
-            help=f"Tokens V, for a recipe. [default: {DEFAULT_VOCABULARY}]",
+            help=f"Vocabulary size V, for a recipe. [default: {DEFAULT_VOCABULARY}]",
             show_default=False,
         ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw or list the network.
+    """Draw or list the network of a run or a recipe.
 
-    A picture with shapes and parameter counts, or without --out a table of the layers.
+    The picture and the table show shapes and parameter counts.
     """
     from recurlm.plots.figure import format_of, save
     from recurlm.plots.layers import network_layers, parameter_count
@@ -71,7 +69,7 @@ def graph(
 
 
 def _network(source: str, vocabulary: int | None) -> tuple["ModelOptions", int]:
-    """Options and V; a shipped recipe's name wins over a folder of the same name."""
+    """Options and vocabulary size V; the name of a shipped recipe wins over a folder of the same name."""
     from recurlm.recipe_files import load_recipe, recipe_names
     from recurlm.runs.folder import RunFolder
     from recurlm.text.codec import VOCABULARY_FILE

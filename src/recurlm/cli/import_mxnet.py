@@ -1,4 +1,4 @@
-"""`recurlm import-mxnet`: a model that MXNet trained becomes a run folder."""
+"""`recurlm import-mxnet`: write a model that MXNet trained as a run folder."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,22 +13,22 @@ if TYPE_CHECKING:
 
 def import_mxnet(
     prefix: Annotated[
-        str, typer.Argument(metavar="PREFIX", help="What PREFIX-symbol.json and PREFIX-NNNN.params begin with.")
+        str, typer.Argument(metavar="PREFIX", help="Prefix of the files PREFIX-symbol.json and PREFIX-NNNN.params.")
     ],
-    epoch: Annotated[int, typer.Option("--epoch", min=0, max=9999, help="NNNN, which parameters to read.")],
+    epoch: Annotated[int, typer.Option("--epoch", min=0, max=9999, help="Number NNNN of the parameter file.")],
     vocabulary: Annotated[
         Path,
         typer.Option(
             "--vocabulary",
             metavar="FILE",
-            help="A JSON object word to id, a list of words by id from 1 on, or the text the model was trained on.",
+            help="JSON object from word to id, list of words by id from 1 on, or the text the model was trained on.",
         ),
     ],
     out: Annotated[Path, typer.Option("--out", metavar="RUN", help="Run folder to write.")],
     widen: Annotated[bool, typer.Option("--widen", help="Store float16 and bfloat16 weights as float32.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring a language model of mx.rnn over, without MXNet."""
+    """Import a language model of mx.rnn, without MXNet."""
     from recurlm.mxnet.importing import import_model
 
     imported = import_model(prefix, epoch, vocabulary, out, widen=widen)
@@ -59,5 +59,5 @@ def _summary(imported: "ImportedModel") -> list[str]:
 
 
 def _one_or_several(values: list[str]) -> str:
-    """What all layers have, or what each has."""
+    """One value where all layers agree, else the value of each."""
     return ", ".join(values if len(set(values)) > 1 else values[:1])

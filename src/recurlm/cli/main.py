@@ -33,14 +33,14 @@ from recurlm.cli.vocabulary import vocabulary
 from recurlm.errors import RecurlmError, RecurlmWarning
 from recurlm.file_errors import explained
 from recurlm.terminal import for_terminal
-from recurlm.version import VERSION
+from recurlm.version import CODE_VERSION
 from recurlm.wording import shown_name
 
 settle_threads()  # before a command loads torch
 
 app = typer.Typer(
     name="recurlm",
-    help="Small language models with a memory of constant size: a text in, a trained recurrent model out.",
+    help="Train small recurrent language models from your text, in minutes on a laptop.",
     epilog="Start with: recurlm train     Then: recurlm generate runs/python-docs-demo",
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -72,7 +72,7 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         import torch
 
-        print(f"recurlm {VERSION} (torch {torch.__version__}, Python {sys.version.split()[0]})")
+        print(f"recurlm {CODE_VERSION} (torch {torch.__version__}, Python {sys.version.split()[0]})")
         raise typer.Exit
 
 
@@ -86,6 +86,46 @@ def options(
     """Options that stand before the command."""
 
 
+def main() -> None:
+    """Run the command line; every failure leaves one or two plain lines and its exit code."""
+    warnings.showwarning = _show_warning
+    warnings.simplefilter("always", RecurlmWarning)
+    _prepare_streams()
+    debug = "--debug" in sys.argv or bool(os.environ.get("RECURLM_DEBUG"))
+    try:
+        app()
+    except BrokenPipeError:
+        _drop_unwritten_output()
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("recurlm: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        sys.exit(_report(error))
+
+
+def _prepare_streams() -> None:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # UTF-8, as for every text that is read; bytes of file names that are not UTF-8 are written as they are
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
+    sys.stdout, sys.stderr = for_terminal(sys.stdout), for_terminal(sys.stderr)
+
+
+def _report(error: Exception) -> int:
+    """Print an error on stderr; returns the exit code."""
+    if isinstance(error, RecurlmError):
+        print(shown_name(f"recurlm: {error}"), file=sys.stderr)
+        return error.exit_code
+    if isinstance(error, OSError):
+        print(shown_name(f"recurlm: {explained(error)}"), file=sys.stderr)
+        _drop_unwritten_output()
+        return 1
+    print(f"recurlm: {_unexpected(error)}", file=sys.stderr)
+    return 1
+
+
 def _unexpected(error: Exception) -> str:
     reason = next(iter(str(error).splitlines()), "") or "no reason given"
     if isinstance(error, MemoryError) or "memory" in reason:
@@ -93,8 +133,8 @@ def _unexpected(error: Exception) -> str:
     return f"{type(error).__name__}: {reason}\nthis is an error of the program; --debug before the command shows where"
 
 
-def _give_up_what_cannot_be_written() -> None:
-    """Output that a full disk or a closed pipe refused would be tried again at the end, and change the exit code."""
+def _drop_unwritten_output() -> None:
+    """Python would try again at exit to write what a full disk or a closed pipe refused, and change the exit code."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -103,7 +143,7 @@ def _give_up_what_cannot_be_written() -> None:
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
-    """This program's own warnings as one plain line, those of libraries as Python prints them."""
+    """Print this program's own warnings as one plain line, those of libraries as Python does."""
     if issubclass(category, RecurlmWarning):
         print(f"recurlm: warning: {message}", file=sys.stderr, flush=True)
     else:
@@ -111,41 +151,6 @@ def _show_warning(message: Warning | str, category: type[Warning], *place: Any, 
 
 
 _show_any_warning = warnings.showwarning
-
-
-def main() -> None:
-    """Run the command line; every failure leaves one or two plain lines and its exit code."""
-    warnings.showwarning = _show_warning
-    warnings.simplefilter("always", RecurlmWarning)
-    debug = "--debug" in sys.argv or bool(os.environ.get("RECURLM_DEBUG"))
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # as every text that is read; bytes of file names that are not UTF-8 are written as they are
-        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
-    sys.stdout, sys.stderr = for_terminal(sys.stdout), for_terminal(sys.stderr)
-    try:
-        app()
-    except RecurlmError as error:
-        if debug:
-            traceback.print_exc()
-        print(shown_name(f"recurlm: {error}"), file=sys.stderr)
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        _give_up_what_cannot_be_written()
-        sys.exit(1)
-    except OSError as error:
-        if debug:
-            traceback.print_exc()
-        print(shown_name(f"recurlm: {explained(error)}"), file=sys.stderr)
-        _give_up_what_cannot_be_written()
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("recurlm: interrupted", file=sys.stderr)
-        sys.exit(130)
-    except Exception as error:
-        if debug:
-            traceback.print_exc()
-        print(f"recurlm: {_unexpected(error)}", file=sys.stderr)
-        sys.exit(1)
 
 
 if __name__ == "__main__":

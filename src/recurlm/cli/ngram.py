@@ -1,10 +1,11 @@
 """`recurlm ngram`: an n-gram model from a text."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from recurlm.cli.choices import Split
 from recurlm.cli.console import (
     CacheDirectoryOption,
     DataDirectoryOption,
@@ -14,26 +15,33 @@ from recurlm.cli.console import (
     print_json,
 )
 
+if TYPE_CHECKING:
+    from recurlm.ngrams.kneser_ney import Discounts
+
 
 def ngram(
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="A corpus by name, a file, a folder or -.")],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="Corpus name, file, folder, or - for standard input.")],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="ARPA file to write; .gz compresses it.")],
-    order: Annotated[int, typer.Option("--order", min=1, max=9, help="Words of the longest n-grams.")] = 3,
+    order: Annotated[int, typer.Option("--order", min=1, max=9, help="Largest number of words in an n-gram.")] = 3,
     vocabulary: Annotated[
         Path | None,
-        typer.Option("--vocabulary", metavar="RUN", help="Words of this run; others become <unk>. [default: TEXT's]"),
+        typer.Option(
+            "--vocabulary",
+            metavar="RUN",
+            help="Use the words of this run; others become <unk>. [default: words of TEXT]",
+        ),
     ] = None,
     split: Annotated[
-        str | None,
-        typer.Option("--split", help="train, valid or test; a file is cut as `train` cuts it. [default: train]"),
+        Split | None,
+        typer.Option("--split", help="Which text of TEXT; a file is cut as `train` cuts it. [default: train]"),
     ] = None,
     whole: Annotated[
-        bool, typer.Option("--whole", help="All of a file, with the parts that `train` leaves to valid and test.")
+        bool, typer.Option("--whole", help="Use all of a file, including the parts that `train` holds out.")
     ] = False,
     data_directory: DataDirectoryOption = None,
     cache_directory: CacheDirectoryOption = None,
     offline: OfflineOption = False,
-    json: JsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Estimate an n-gram model and write it as an ARPA file.
 
@@ -56,15 +64,19 @@ def ngram(
     codec = text_codec(learned) if vocabulary is None else RunFolder(vocabulary).codec()
     model, discounts = kneser_ney(learned, codec, order)
     write_arpa(model, out)
-    for number, discount in enumerate(discounts, 1):
-        values = ", ".join(f"{value:.3f}" for value in discount.values)
-        kind = "discounts" if discount.estimated else "too regular a text to estimate discounts, so"
-        message(f"order {number}: {len(model.levels[number - 1].keys):,} n-grams, {kind} {values}")
-    if json:
+    counts = [len(level.keys) for level in model.levels]
+    for number, (count, discount) in enumerate(zip(counts, discounts, strict=True), 1):
+        message(f"order {number}: {count:,} n-grams, {_in_words(discount)}")
+    if as_json:
         orders = [
-            {"order": number, "ngrams": len(level.keys)} | discount.to_json()
-            for number, (level, discount) in enumerate(zip(model.levels, discounts, strict=True), 1)
+            {"order": number, "ngrams": count} | discount.to_json()
+            for number, (count, discount) in enumerate(zip(counts, discounts, strict=True), 1)
         ]
         print_json({"file": str(out), "text": learned.name, "digest": f"sha256:{learned.sha256}", "orders": orders})
     else:
         print(out)
+
+
+def _in_words(discounts: "Discounts") -> str:
+    values = ", ".join(f"{value:.3f}" for value in discounts.values)
+    return f"{'discounts' if discounts.estimated else 'too regular a text to estimate discounts, so'} {values}"

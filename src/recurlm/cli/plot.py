@@ -12,9 +12,7 @@ if TYPE_CHECKING:
 
 
 def plot(
-    runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Run folders; several are drawn into one picture.")
-    ],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders; several share one picture.")],
     out: Annotated[
         Path | None,
         typer.Option(
@@ -27,9 +25,9 @@ def plot(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw training curves.
+    """Draw training curves of one or several runs.
 
-    Perplexity, learning rate and speed, of one run or several.
+    The curves are perplexity, learning rate and speed.
     """
     from recurlm.plots.figure import format_of, save
     from recurlm.plots.training import RunLog, training_picture, write_training_pictures

@@ -1,4 +1,4 @@
-"""`recurlm recipes`: the recipes that ship, and what stands in them."""
+"""`recurlm recipes`: the shipped recipes and their content."""
 
 from typing import Annotated
 
@@ -10,16 +10,16 @@ from recurlm.errors import UsageError
 
 def recipes(
     action: Annotated[
-        str | None, typer.Argument(metavar="[show]", help="show prints a whole recipe.", show_default=False)
+        str | None, typer.Argument(metavar="[show]", help="Print a whole recipe.", show_default=False)
     ] = None,
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="A shipped recipe or a file.", show_default=False)
+        str | None, typer.Argument(metavar="[NAME]", help="Shipped recipe or recipe file.", show_default=False)
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the recipes that ship.
+    """List the shipped recipes.
 
-    One line each; `recipes show NAME` prints the whole.
+    `recipes show NAME` prints a whole recipe.
     """
     if action is None:
         _list(as_json)

@@ -1,35 +1,42 @@
 """`recurlm rescore`: n-best lists and lattices of a speech recogniser in a new order."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from recurlm.cli.choices import Device, NBestFormat, RescoredFormat
 from recurlm.cli.console import MOST_AT_ONCE, DeviceOption, JsonOption, RunArgument, UnknownOption, message, print_json
+
+if TYPE_CHECKING:
+    from recurlm.rescoring.report import Report
+    from recurlm.rescoring.tuning import TunedCombination
 
 
 def rescore(
     run: RunArgument,
     nbest: Annotated[
         list[str],
-        typer.Argument(metavar="NBEST", help="An n-best file or folder, - for standard input, or lattices."),
+        typer.Argument(metavar="NBEST", help="N-best file or folder, - for standard input, or lattices."),
     ],
     format: Annotated[
-        str, typer.Option("--format", help="Of NBEST: auto, kaldi, mikolov, jsonl or htk (lattices).")
-    ] = "auto",
+        NBestFormat, typer.Option("--format", help="Format of NBEST; htk are lattices.")
+    ] = NBestFormat.AUTO,
     acoustic_costs: Annotated[
         Path | None, typer.Option("--acoustic-costs", metavar="FILE", help="Acoustic costs of the hypotheses.")
     ] = None,
     language_costs: Annotated[
-        Path | None, typer.Option("--language-costs", metavar="FILE", help="The old language model's costs.")
+        Path | None, typer.Option("--language-costs", metavar="FILE", help="Costs of the old language model.")
     ] = None,
     graph_costs: Annotated[
         Path | None,
-        typer.Option("--graph-costs", metavar="FILE", help="Costs of the old graph beyond its language model."),
+        typer.Option("--graph-costs", metavar="FILE", help="Costs of the old graph without its language model."),
     ] = None,
     weight: Annotated[
         float | None,
-        typer.Option("--weight", help="Of this model against the old one, 0 to 1. [default: 0.5; 1 without old costs]"),
+        typer.Option(
+            "--weight", help="Weight of this model against the old one, 0 to 1. [default: 0.5; 1 without old costs]"
+        ),
     ] = None,
     acoustic_scale: Annotated[
         float | None, typer.Option("--acoustic-scale", help="Factor of acoustic costs. [default: 1, or the lattice's]")
@@ -38,7 +45,7 @@ def rescore(
         float | None, typer.Option("--lm-scale", help="Factor of language scores. [default: 1, or the lattice's]")
     ] = None,
     length_bonus: Annotated[
-        float | None, typer.Option("--length-bonus", help="Added for each word. [default: 0, or the lattice's]")
+        float | None, typer.Option("--length-bonus", help="Bonus for each word. [default: 0, or the lattice's]")
     ] = None,
     paths: Annotated[
         int | None,
@@ -47,35 +54,43 @@ def rescore(
             min=1,
             max=MOST_AT_ONCE,
             metavar="N",
-            help="How many word sequences a lattice gives. [default: 100]",
+            help="Number of word sequences to take from a lattice. [default: 100]",
         ),
     ] = None,
     carry: Annotated[
-        bool, typer.Option("--carry", help="Read each list after the best hypotheses before it, as one text.")
+        bool,
+        typer.Option("--carry", help="Read each list after the best hypotheses of the lists before it, as one text."),
     ] = False,
     references: Annotated[
-        Path | None, typer.Option("--references", metavar="FILE", help="`utt words`: report the word error rate.")
+        Path | None,
+        typer.Option(
+            "--references", metavar="FILE", help="References as lines `utt words`; report the word error rate."
+        ),
     ] = None,
     tune: Annotated[
-        bool, typer.Option("--tune", help="Print the options with the fewest word errors on this development list.")
+        bool,
+        typer.Option(
+            "--tune", help="Find the options with the fewest word errors on this development list, and print them."
+        ),
     ] = False,
     output_format: Annotated[
-        str,
+        RescoredFormat,
         typer.Option(
-            "--output-format", help="best (`utt words`), nbest (table), scores (`utt-1 cost` of this model) or jsonl."
+            "--output-format",
+            help="best: lines `utt words`; nbest: a table; scores: lines `utt-1 cost`, costs of this model; jsonl.",
         ),
-    ] = "best",
+    ] = RescoredFormat.BEST,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Write the list there. [default: standard output]")
+        Path | None, typer.Option("--out", metavar="FILE", help="File to write. [default: standard output]")
     ] = None,
     oov: UnknownOption = "unk",
-    device: DeviceOption = "auto",
-    json: JsonOption = False,
+    device: DeviceOption = Device.AUTO,
+    as_json: JsonOption = False,
 ) -> None:
     """Put n-best lists of speech recognition in a new order.
 
-    Costs are negative natural logs. Ranked by -acoustic_scale acoustic + lm_scale (weight ln p - (1 - weight) language
-    - graph) + length_bonus words. With --json: one object with options and word error rates; the list goes to --out.
+    Costs are negative natural logs. Ranks by -acoustic_scale acoustic + lm_scale (weight ln p - (1 - weight) language
+    - graph) + length_bonus words. --json prints one object with options and word error rates; the list goes to --out.
     """
     from recurlm.devices import keep_freed_memory, resolve_device
     from recurlm.errors import UsageError
@@ -107,7 +122,7 @@ def rescore(
         count=paths,
         scales=GivenScales(acoustic_scale, lm_scale, length_bonus),
     )
-    if out is not None or not (json or tune):
+    if out is not None or not (as_json or tune):
         check_utterances(file.lists, output_format)
     combination = combination_for(
         file, weight=weight, acoustic_scale=acoustic_scale, lm_scale=lm_scale, length_bonus=length_bonus
@@ -122,17 +137,21 @@ def rescore(
     result = report(rescored, file, combination, said, carry=carry, rule=rule)
     if (warning := rule.warning(*unknown_tokens(rescored))) is not None:
         message(warning)
-    if json:
-        print_json(result.to_json() | {"tuned": None if tuning is None else tuning.to_json()})
-    else:
-        for line in result.lines():
-            message(f"# {line}")
+    _print_report(result, tuning, as_json)
     if tuning is not None:
         message(f"# {tuning}")
-        if not json:
+        if not as_json:
             print(combination.options())
     elif out is not None:
         write_whole(out, "".join(f"{line}\n" for line in lines(rescored)).encode())
-    elif not json:
+    elif not as_json:
         for line in lines(rescored):
             print(line)
+
+
+def _print_report(report: "Report", tuning: "TunedCombination | None", as_json: bool) -> None:
+    if as_json:
+        print_json(report.to_json() | {"tuned": None if tuning is None else tuning.to_json()})
+        return
+    for line in report.lines():
+        message(f"# {line}")

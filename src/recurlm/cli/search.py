@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from recurlm.cli.choices import Device
 from recurlm.cli.console import (
     LARGEST_SEED,
     MOST_AT_ONCE,
@@ -26,7 +27,7 @@ def search(
         str | None,
         typer.Argument(
             metavar="[TEXT]",
-            help="A corpus by name, a text file or a folder, as for train. Without it: the recipe's corpus.",
+            help="Corpus name, text file or folder, as for train. [default: the recipe's corpus]",
             show_default=False,
         ),
     ] = None,
@@ -35,7 +36,7 @@ def search(
         typer.Option(
             "--recipe",
             envvar="RECURLM_RECIPE",
-            help="A shipped recipe or a TOML file, whose keys are varied. [default: default; demo without TEXT]",
+            help="Recipe to start from: a shipped one or a TOML file. [default: default; demo without TEXT]",
             show_default=False,
         ),
     ] = None,
@@ -44,19 +45,25 @@ def search(
         typer.Option(
             "--vary",
             metavar="KEY=VALUES",
-            help="A key and its range or choices: key=0.1..0.6, key=log:1e-3..2e-2 or key=16|32|64; repeatable. "
+            help="Key and its range or choices: key=0.1..0.6, key=log:1e-3..2e-2 or key=16|32|64; repeatable. "
             "[default: around the recipe's learning rate, weight decay and dropouts]",
         ),
     ] = None,
     trials: Annotated[
-        int, typer.Option("--trials", min=1, max=MOST_AT_ONCE, help="How many trials there are in the end.")
+        int, typer.Option("--trials", min=1, max=MOST_AT_ONCE, help="Number of trials, resumed ones included.")
     ] = 20,
     time: Annotated[
         str | None,
-        typer.Option("--time", metavar="TIME", help="Of all trials together: 90s, 60m or 1h30m.", show_default=False),
+        typer.Option(
+            "--time",
+            metavar="TIME",
+            help="Time limit of all trials together, such as 90s, 60m or 1h30m.",
+            show_default=False,
+        ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder. [default: runs/CORPUS-RECIPE-search]", show_default=False)
+        Path | None,
+        typer.Option("--out", help="Folder of the search. [default: runs/CORPUS-RECIPE-search]", show_default=False),
     ] = None,
     changes: Annotated[
         list[str] | None,
@@ -70,20 +77,21 @@ def search(
             min=0,
             max=LARGEST_SEED,
             envvar="RECURLM_SEED",
-            help="Of the choice and of each trial. [default: 1]",
+            help="Seed of the search and of each trial. [default: 1]",
         ),
     ] = None,
-    device: DeviceOption = "auto",
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the search in the folder.")] = False,
+    device: DeviceOption = Device.AUTO,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the search in the folder.")] = False,
     data_directory: DataDirectoryOption = None,
     cache_directory: CacheDirectoryOption = None,
     offline: OfflineOption = False,
     quiet: QuietOption = False,
-    json: JsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Search a recipe's values by validation perplexity.
 
-    Writes the best recipe and never reads the test text. Ctrl-C stops it; --resume goes on. Needs the extra `search`.
+    Writes the best recipe and never reads the test text. Ctrl-C stops the search; --resume continues it. Needs the
+    extra `search`.
     """
     from recurlm.devices import keep_freed_memory
     from recurlm.progress import open_watcher
@@ -108,7 +116,7 @@ def search(
         findings = find(SearchRequest(training, tuple(vary or ()), trials, time), watcher)
     finally:
         watcher.close()
-    if json:
+    if as_json:
         print_json(findings.to_json())
         return
     print(findings.table())

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from recurlm.cli.choices import Device, Precision
 from recurlm.cli.console import (
     LARGEST_SEED,
     CacheDirectoryOption,
@@ -26,8 +27,8 @@ def train(
         str | None,
         typer.Argument(
             metavar="[TEXT]",
-            help="A corpus by name, a text file (.gz too), a folder with train/valid/test files, or - for standard "
-            "input. Without it: the embedded corpus.",
+            help="Corpus name, text file (.gz too), folder with train/valid/test files, or - for standard input. "
+            "[default: the embedded corpus]",
             show_default=False,
         ),
     ] = None,
@@ -45,7 +46,7 @@ def train(
         typer.Option(
             "--from",
             metavar="RUN",
-            help="Start from the model, vocabulary and recipe of another run, such as an imported one.",
+            help="Start from the model, vocabulary and recipe of another run.",
             show_default=False,
         ),
     ] = None,
@@ -63,32 +64,34 @@ def train(
             "--seed", min=0, max=LARGEST_SEED, envvar="RECURLM_SEED", help="Seed of everything random. [default: 1]"
         ),
     ] = None,
-    device: DeviceOption = "auto",
+    device: DeviceOption = Device.AUTO,
     precision: Annotated[
-        str | None,
-        typer.Option("--precision", envvar="RECURLM_PRECISION", help="auto, fp32 or bf16. [default: the recipe's]"),
+        Precision | None,
+        typer.Option(
+            "--precision", envvar="RECURLM_PRECISION", help="Type of matrix products. [default: the recipe's]"
+        ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the run in the folder.")] = False,
     time_limit: Annotated[
         str | None,
         typer.Option(
             "--time-limit",
             metavar="TIME",
-            help="Fit the whole run, from the start of the process to its exit, into 90s, 10m or 1h30m.",
+            help="Time limit of the whole process, such as 90s, 10m or 1h30m.",
         ),
     ] = None,
     tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Write RUN/tensorboard too (needs the extra).")
+        bool, typer.Option("--tensorboard", help="Also write RUN/tensorboard; needs the extra `tensorboard`.")
     ] = False,
     data_directory: DataDirectoryOption = None,
     cache_directory: CacheDirectoryOption = None,
     offline: OfflineOption = False,
     quiet: QuietOption = False,
-    json: JsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Train a model on a text.
 
-    Ctrl-C stops it with a checkpoint; --resume goes on.
+    Ctrl-C stops training after a checkpoint; --resume continues from it.
     """
     from recurlm.devices import keep_freed_memory
     from recurlm.plots.training import write_training_pictures
@@ -124,7 +127,7 @@ def train(
         write_training_pictures(RunFolder(Path(result.run)))
     finally:
         watcher.close()
-    if json:
+    if as_json:
         if result.advice:
             message(result.advice)
         print_json(result.to_json())

@@ -12,13 +12,12 @@ def verify(
     run: RunArgument,
     data_directory: DataDirectoryOption = None,
     cache_directory: CacheDirectoryOption = None,
-    json: JsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Read a run folder back and name what is damaged.
 
-    Every file is held to its SHA-256 and to its form; so are the checkpoints, and the texts that the run learned from
-    where they are still there. Exit code 4 where something is damaged. Nothing is changed, and the network is not
-    used.
+    Checks the SHA-256 and the form of every file, of the checkpoints, and of the texts that the run learned from, if
+    they still exist. Exits with code 4 if something is damaged. Changes nothing and does not use the network.
     """
     from recurlm.errors import CorruptFileError
     from recurlm.runs.folder import RunFolder
@@ -26,7 +25,7 @@ def verify(
     from recurlm.text.places import DataPlaces
 
     result = verify_run(RunFolder(run), DataPlaces(data_directory, cache_directory))
-    if json:
+    if as_json:
         print_json(result.to_json())
     else:
         for finding in result.findings:

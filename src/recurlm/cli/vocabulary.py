@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from recurlm.cli.choices import NewWeights
 from recurlm.cli.console import (
     LARGEST_SEED,
     CacheDirectoryOption,
@@ -28,15 +29,18 @@ def vocabulary(
     run: RunArgument,
     extend: Annotated[
         str | None,
-        typer.Option("--extend", metavar="FILE", help="Add the words of a text file (.gz too, - for standard input)."),
+        typer.Option(
+            "--extend", metavar="FILE", help="Add the words of this text file (.gz too, - for standard input)."
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="NEW", help="With --extend: run folder to write.")
     ] = None,
     init: Annotated[
-        str | None,
+        NewWeights | None,
         typer.Option(
-            "--init", help="With --extend: weights of new words, mean of all words or those of unk. [default: mean]"
+            "--init",
+            help="With --extend: weights of new words, the mean of all words or those of <unk>. [default: mean]",
         ),
     ] = None,
     seed: Annotated[
@@ -44,11 +48,11 @@ def vocabulary(
         typer.Option("--seed", min=0, max=LARGEST_SEED, help="With --init mean: seed of the noise. [default: 1]"),
     ] = None,
     cache_directory: CacheDirectoryOption = None,
-    json: JsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Show a model's vocabulary, or add words to it.
 
-    The run stays as it is; the model with the new words becomes a run of its own.
+    The run does not change; the model with the new words becomes a new run.
     """
     from recurlm.errors import UsageError
     from recurlm.runs.folder import RunFolder
@@ -57,11 +61,11 @@ def vocabulary(
     if extend is None:
         if (out, init, seed) != (None, None, None):
             raise UsageError("--out, --init and --seed belong to --extend FILE")
-        _show(folder, json)
+        _show(folder, as_json)
         return
     if out is None:
         raise UsageError("--extend needs --out NEW: the run itself is never changed")
-    if init == "unk" and seed is not None:
+    if init == NewWeights.UNK and seed is not None:
         raise UsageError("--seed belongs to --init mean: copies of <unk> have no noise")
     from recurlm.runs.growth import extend_vocabulary
     from recurlm.text.corpora import open_text
@@ -72,17 +76,17 @@ def vocabulary(
     message(f"new    {_count_or_names(growth.added)}")
     message(f"known  {_count_or_names(growth.known)}")
     message(f"next   recurlm train TEXT --from {out} --out OTHER     recurlm eval {out}")
-    if json:
+    if as_json:
         print_json(growth.to_json())
     else:
         print(out)
 
 
-def _show(folder: "RunFolder", json: bool) -> None:
+def _show(folder: "RunFolder", as_json: bool) -> None:
     config, codec = folder.config(), folder.codec()
     tokens = codec.vocabulary.tokens
     extended = config.get("extended")
-    if json:
+    if as_json:
         print_json(
             {
                 "run": str(folder.path),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from recurlm.errors import InputError
 from recurlm.text.codec import EncodedText
-from recurlm.version import VERSION
+from recurlm.version import CODE_VERSION
 
 STATES = {"stream": "carried", "sentence": "zero", "mxnet": "zero"}
 """For each protocol, what happens to the state at the end of a sentence."""
@@ -150,7 +150,7 @@ class Tally:
         fields |= extra
         if text.part is not None:
             fields["part"] = f"first:{text.part}"
-        fields |= {"text": f"sha256:{text.digest[:8]}", "recurlm": VERSION}
+        fields |= {"text": f"sha256:{text.digest[:8]}", "recurlm": CODE_VERSION}
         all_counted = eos_counted and text.part is None and not (text.rule.kind == "skip" and text.oov)
         known = None if text.missing is None else (self.known_nats, self.known_tokens)
         signature = signature_of(protocol, fields)

@@ -1,1 +1,1 @@
-"""The model: cells (the equations), the stack (layers over time), the language model (ids to logits)."""
+"""The model: cells (the equations), the stack (layers over time), and the language model (ids to logits)."""

@@ -1,4 +1,4 @@
-"""Dropout of single units, of units for a whole sequence, of whole word types, and of weights."""
+"""Dropout of single units, of units for a whole sequence, of word types, and of weights."""
 
 import torch
 import torch.nn.functional as F
@@ -6,14 +6,14 @@ from torch import Tensor, nn
 
 
 def mask(shape: tuple[int, ...], probability: float, like: Tensor) -> Tensor:
-    """Zeros with `probability`, elsewhere 1 / (1 - probability)."""
+    """A mask whose entries are 0 with `probability` and 1 / (1 - probability) otherwise."""
     return like.new_empty(shape).bernoulli_(1 - probability).div_(1 - probability)
 
 
 def weight_mask(weight: Tensor, probability: float) -> Tensor:
-    """As `mask`, for a large matrix: 16 random bits an entry, so the probability is a multiple of 2^-16.
+    """As `mask`, for a large matrix: 16 random bits per entry, so the probability is a multiple of 2^-16.
 
-    Four entries share one draw of the generator, which on a CPU takes a fifth of `mask`'s time.
+    Four entries share one draw of the generator, which on a CPU takes a fifth of the time of `mask`.
     """
     count = weight.numel()
     words = torch.empty(-(-count // 4), dtype=torch.int64, device=weight.device).random_(-(2**63), None)
@@ -23,14 +23,14 @@ def weight_mask(weight: Tensor, probability: float) -> Tensor:
 
 
 class SequenceDropout(nn.Module):
-    """Drops units of (T, B, H); `locked` uses one mask (B, H) for all time steps (Gal and Ghahramani 2016)."""
+    """Drops units of (T, B, H); with `locked`, one mask (B, H) serves all time steps (Gal and Ghahramani 2016)."""
 
     def __init__(self, probability: float, *, locked: bool) -> None:
         super().__init__()
         self.probability, self.locked = probability, locked
 
     def forward(self, input: Tensor) -> Tensor:
-        """The input itself outside training."""
+        """Returns the input unchanged outside training."""
         if not self.training or not self.probability:
             return input
         if self.locked:
@@ -42,7 +42,7 @@ class SequenceDropout(nn.Module):
 
 
 def drop_word_types(embedded: Tensor, tokens: Tensor, vocabulary_size: int, probability: float) -> Tensor:
-    """Drop each word type everywhere in the batch or nowhere (Gal and Ghahramani 2016).
+    """Drops each word type everywhere in the batch or nowhere (Gal and Ghahramani 2016).
 
     embedded (T, B, E), tokens (T, B).
     """

@@ -1,16 +1,17 @@
-"""First weights, from torch's global generator."""
+"""Initial weights, drawn from torch's global generator."""
 
 from torch import nn
 
 from recurlm.config import OrthogonalInitialisation, UniformInitialisation, XavierInitialisation
-from recurlm.models.cells import Cell, LayerNormLSTMCell, MemoryCell
+from recurlm.models.cell import Cell
 from recurlm.models.language_model import LanguageModel
+from recurlm.models.lstm_cells import LayerNormLSTMCell, MemoryCell
 
 
 def initialise(
     model: LanguageModel, options: XavierInitialisation | UniformInitialisation | OrthogonalInitialisation
 ) -> None:
-    """Draw all weights anew as the recipe asks."""
+    """Draws all weights as the recipe asks."""
     if isinstance(options, UniformInitialisation):
         for parameter in model.parameters():
             nn.init.uniform_(parameter, -options.scale, options.scale)
@@ -18,7 +19,7 @@ def initialise(
         _xavier(model, options)
     else:
         _orthogonal(model, options)
-    _pass_normalised_numbers_on(model)
+    _reset_gains(model)
 
 
 def _xavier(model: LanguageModel, options: XavierInitialisation) -> None:
@@ -57,14 +58,17 @@ def _orthogonal_cell(cell: Cell) -> None:
 
 
 def _open_forget_gates(model: LanguageModel, bias: float) -> None:
-    """Let the memory pass at the start (Gers et al. 2000, Jozefowicz et al. 2015); MXNet sets the same bias, once."""
+    """Sets the forget gates' bias, so that the memory passes at first (Gers et al. 2000, Jozefowicz et al. 2015).
+
+    MXNet sets the same bias, also in one of the two bias vectors.
+    """
     for cell in model.stack.cells:
         if isinstance(cell, MemoryCell):
             nn.init.constant_(cell.bias_ih[cell.forget_rows], bias)
 
 
-def _pass_normalised_numbers_on(model: LanguageModel) -> None:
-    """The gains of layer normalisation are ones whatever the rest (Ba et al. 2016)."""
+def _reset_gains(model: LanguageModel) -> None:
+    """Sets the gains of layer normalization to ones, whatever the recipe asks (Ba et al. 2016)."""
     for cell in model.stack.cells:
         if isinstance(cell, LayerNormLSTMCell):
             for gain in cell.gains:

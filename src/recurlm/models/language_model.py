@@ -1,8 +1,8 @@
-"""Embed, remember, predict: (tokens, state) -> (logits, state).
+"""The language model: embed, remember, predict; (tokens, state) -> (logits, state).
 
 tokens (T, B) -> embedding (T, B, E) -> recurrent stack (T, B, H) -> decoder (T, B, V).
-The logits at step n are for the token at step n + 1, given tokens 1 to n and the state before them. The decoder is one
-of the output layers in `outputs.py`; of some the logits are log-probabilities.
+The logits at step n predict the token at step n + 1, given tokens 1 to n and the state before them. The decoder is one
+of the output layers in `outputs.py`; some of them give log-probabilities as logits.
 """
 
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ class LanguageModel(nn.Module):
             self.decoder.weight = self.embedding.weight
 
     def forward(self, tokens: Tensor, state: LayerStates) -> tuple[Tensor, LayerStates]:
-        """tokens (T, B) and the state before them; returns logits (T, B, V) and the state after them."""
+        """Takes tokens (T, B) and the state before them; returns logits (T, B, V) and the state after them."""
         hidden, state = self.hidden(tokens, state)
         return self.decoder(hidden), state
 
@@ -43,7 +43,7 @@ class LanguageModel(nn.Module):
         return self.recur(self.embedding(tokens), tokens, state)
 
     def recur(self, embedded: Tensor, tokens: Tensor, state: LayerStates) -> tuple[Tensor, LayerStates]:
-        """The same from the tokens' embeddings (T, B, E), which whoever calls has looked up."""
+        """As `hidden`, from embeddings (T, B, E) of the tokens that the caller has looked up."""
         _, output, state = self.outputs(embedded, tokens, state)
         return output, state
 
@@ -56,45 +56,45 @@ class LanguageModel(nn.Module):
         return output, self.output_dropout(output), state
 
     def step(self, tokens: Tensor, state: LayerStates) -> tuple[Tensor, LayerStates]:
-        """One time step without dropout, for generation: tokens (B,); returns logits (B, V) and the new state."""
+        """Computes one step without dropout, for generation: tokens (B,); returns logits (B, V) and the new state."""
         hidden, state = self.stack.step(self.embedding(tokens), state)
         return self.decoder(hidden), state
 
     def initial_state(self, batch: int) -> LayerStates:
-        """The state before anything has been read: zeros, (batch, H) for each layer."""
+        """The state before any token: zeros, (batch, H) for each layer."""
         return self.stack.initial_state(batch)
 
     @property
     def vocabulary_size(self) -> int:
-        """V"""
+        """V, the number of tokens in the vocabulary."""
         return self.embedding.num_embeddings
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return self.embedding.weight.device
 
     def weights(self) -> dict[str, Tensor]:
-        """Name to tensor, each matrix once: a tied decoder is left out."""
+        """The weights by name, each matrix once: a tied decoder is left out."""
         weights = {name: tensor.detach() for name, tensor in self.state_dict().items()}
         if self.options.tied:
             del weights["decoder.weight"]
         return weights
 
     def load_weights(self, weights: dict[str, Tensor]) -> None:
-        """Take over weights in the form of `weights`. Raises RuntimeError where names or shapes differ."""
+        """Loads weights in the form of `weights`. Raises RuntimeError where names or shapes differ."""
         if self.options.tied:
             weights = {**weights, "decoder.weight": weights["embedding.weight"]}
         self.load_state_dict(weights)
 
     def parameter_count(self) -> int:
-        """Trainable numbers, a tied matrix counted once."""
+        """Number of trainable parameters; a tied matrix counts once."""
         return sum(parameter.numel() for parameter in self.parameters())
 
 
 @contextmanager
 def evaluating(model: LanguageModel) -> Iterator[None]:
-    """The model without dropout, whatever mode it is in; that mode comes back at the end."""
+    """Turns dropout off inside and restores the model's mode at the end."""
     training = model.training
     model.train(False)
     try:
@@ -105,7 +105,7 @@ def evaluating(model: LanguageModel) -> Iterator[None]:
 
 @contextmanager
 def restored(weights: list[Tensor]) -> Iterator[list[Tensor]]:
-    """A copy of some weights, which is put back at the end whatever happens inside."""
+    """Yields a copy of some weights and restores it at the end, also after an exception."""
     before = [weight.clone() for weight in weights]
     try:
         yield before

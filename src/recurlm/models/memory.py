@@ -1,4 +1,4 @@
-"""What a model holds after it has read a text: a value to compare, copy, save and go on from."""
+"""A model's state after a text, as a value to compare, copy, save, and continue from."""
 
 import hashlib
 import itertools
@@ -20,17 +20,17 @@ from recurlm.text.vocabulary import EOS_ID, Vocabulary
 
 FORMAT = "recurlm state 2"
 _METADATA = {"recurlm state 1": {"format", "model", "last"}, FORMAT: {"format", "model", "last", "digest"}}
-"""What the metadata of each format hold; version 0.1.0 wrote the first."""
+"""The keys in the metadata of each format; version 0.1.0 wrote the first."""
 STEPS_AT_ONCE = 512
 
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """The memory of one model at one place of a text, of constant size however long the text.
+    """The memory of one model at one place of a text; its size does not depend on the length of the text.
 
-    layers: what each layer passes on, tensors (1, H), after all tokens but the last · last: id of the last token,
-    which the model reads next · model: digest of the model it belongs to. A value: nothing changes it, so any number
-    of texts may go on from it.
+    layers: the tensors (1, H) that each layer passes on, after all tokens but the last · last: id of the last token,
+    which the model reads next · model: digest of the model that the state belongs to. A state never changes, so any
+    number of texts may continue from it.
     """
 
     layers: LayerStates
@@ -49,19 +49,19 @@ class State:
         return hash((self.model, self.last))
 
     def columns(self, count: int) -> LayerStates:
-        """The same memory in `count` columns, tensors (count, H)."""
+        """The layers' state repeated in `count` columns, tensors (count, H)."""
         return map_state(lambda tensor: tensor.expand(count, -1), self.layers)
 
     def save(self, path: str | Path) -> None:
-        """Write it whole or not at all, as a safetensors file that holds its own digest."""
+        """Writes a safetensors file that holds its own digest; the file is written completely or not at all."""
         metadata = {"format": FORMAT, "model": self.model, "last": str(self.last), "digest": self._digest}
         write_whole(Path(path), tensor_bytes(_tensors(self.layers), metadata))
 
     @classmethod
     def load(cls, path: str | Path) -> "State":
-        """Read back what `save` wrote; a file of version 0.1.0, which holds no digest, gives a RecurlmWarning.
+        """Reads a file that `save` wrote; a file of version 0.1.0, which has no digest, gives a RecurlmWarning.
 
-        Raises InputError where there is no such file, CorruptFileError for one that is no state or was altered.
+        Raises InputError where the file does not exist, CorruptFileError where it is not a state or was altered.
         """
         path = Path(path)
         if not path.exists():
@@ -71,7 +71,7 @@ class State:
         if metadata.keys() != _METADATA.get(metadata.get("format", "")):
             raise CorruptFileError(f"{path}: not a state (no format {FORMAT!r}); --state-out writes one")
         if not re.fullmatch("[0-9]{1,18}", metadata["last"]):
-            raise CorruptFileError(f"{path}: not a state: its last token is no number")
+            raise CorruptFileError(f"{path}: not a state: its last token is not a number")
         state = cls(_layers(finite_tensors(content, path), path), int(metadata["last"]), metadata["model"])
         if "digest" not in metadata:
             warnings.warn(f"{path}: written by version 0.1.0 without a digest, so not verified", RecurlmWarning, 2)
@@ -81,7 +81,7 @@ class State:
 
     @property
     def _digest(self) -> str:
-        """Hex SHA-256 over everything that the state is."""
+        """Hex SHA-256 of the whole state."""
         digest = hashlib.sha256(f"{FORMAT}\n{self.model}\n{self.last}\n".encode())
         for name, tensor in sorted(_tensors(self.layers).items()):
             digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
@@ -90,12 +90,12 @@ class State:
 
 
 def initial_state(model: LanguageModel, digest: str) -> State:
-    """The state before any text: zeros, and ``<eos>`` to be read next."""
+    """The state before any text: zeros, with ``<eos>`` to be read next."""
     return State(model.initial_state(1), EOS_ID, digest)
 
 
 def check_state(state: State, model: LanguageModel, digest: str) -> None:
-    """Raises InputError where a state belongs to another model than this one of this digest, or does not fit it."""
+    """Raises InputError unless a state belongs to this model, which has this digest, and fits it."""
     if state.model != digest:
         raise InputError(
             f"the state belongs to the model sha256:{state.model[:8]}, not to this one (sha256:{digest[:8]}); "
@@ -108,19 +108,19 @@ def check_state(state: State, model: LanguageModel, digest: str) -> None:
 
 
 @torch.no_grad()
-def read(model: LanguageModel, ids: Sequence[int], start: State) -> State:
-    """The state after these ids too."""
+def state_after(model: LanguageModel, ids: Sequence[int], start: State) -> State:
+    """The state after a model, in the state `start`, has read these ids."""
     first, layers = begin(model, start, 1)
     pending = [first, *ids]
     with evaluating(model):
-        for begun in range(0, len(ids), STEPS_AT_ONCE):
-            steps = pending[begun : min(begun + STEPS_AT_ONCE, len(ids))]
+        for first_step in range(0, len(ids), STEPS_AT_ONCE):
+            steps = pending[first_step : min(first_step + STEPS_AT_ONCE, len(ids))]
             _, layers = model.hidden(torch.tensor(steps, device=model.device)[:, None], layers)
     return State(map_state(lambda tensor: tensor.cpu(), layers), pending[-1], start.model)
 
 
 def begin(model: LanguageModel, start: State | None, count: int) -> tuple[int, LayerStates]:
-    """The id to read first, and the layers' states (count, H) before it."""
+    """The id to read first, and the layers' state (count, H) before it; zeros and ``<eos>`` without a start."""
     if start is None:
         return EOS_ID, model.initial_state(count)
     return start.last, map_state(lambda tensor: tensor.to(model.device), start.columns(count))

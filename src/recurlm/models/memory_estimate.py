@@ -1,6 +1,6 @@
-"""What a model needs at least in memory, computed from its options before anything is allocated.
+"""Lower bounds for the memory of a model, computed from its options before anything is allocated.
 
-Every figure is a lower bound in bytes: what it refuses cannot fit.
+Every figure is in bytes and a lower bound: a model that it refuses cannot fit.
 """
 
 import math
@@ -29,14 +29,14 @@ NUMBER = 4
 """Bytes of a float32."""
 
 OPTIMIZER_COPIES = {"adam": 2, "adamw": 2, "rmsprop": 1, "muon": 1, "sgd": 0}
-"""Numbers that an optimizer keeps for each weight, at least."""
+"""Least number of values that an optimizer keeps for each weight."""
 
 SMALLER = "use smaller model.hidden_sizes, model.embedding_size or a smaller vocabulary (text.maximum_size)"
 FEWER = "use a smaller batches.batch_size or shorter batches.bptt or batches.buckets"
 
 
 class _WithoutInitialValues(TorchFunctionMode):
-    """Skips torch's own initialisation: for tensors without memory, torch loads a compiler, which takes seconds."""
+    """Skips torch's own initialization, which on the meta device loads a compiler and takes seconds."""
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if getattr(function, "__module__", None) == "torch.nn.init":
@@ -46,8 +46,10 @@ class _WithoutInitialValues(TorchFunctionMode):
 
 @lru_cache(8)
 def model_shapes(options: ModelOptions, vocabulary_size: int) -> Mapping[str, tuple[int, ...]]:
-    """The shape of each tensor that `LanguageModel.weights` holds; no memory is allocated for them."""
-    if isinstance(options.output, SampledOutput):  # the same weights, without the sampler's tables
+    """The shape of each tensor of `LanguageModel.weights`, without allocating any."""
+    if isinstance(
+        options.output, SampledOutput
+    ):  # the weights are the same, and the tables of the sampler are not needed
         options = options.model_copy(update={"output": SoftmaxOutput()})
     with torch.device("meta"), _WithoutInitialValues():
         model = LanguageModel(options, vocabulary_size)
@@ -55,14 +57,14 @@ def model_shapes(options: ModelOptions, vocabulary_size: int) -> Mapping[str, tu
 
 
 def estimate_memory(options: ModelOptions, vocabulary_size: int) -> int:
-    """Bytes of a model's weights."""
+    """Memory of a model's weights, in bytes."""
     return NUMBER * sum(map(math.prod, model_shapes(options, vocabulary_size).values()))
 
 
 def estimate_training_memory(recipe: Recipe, vocabulary_size: int, tokens: int) -> int:
-    """Bytes that training needs at least: weights, gradients, the optimizer's copies, an average, and one step.
+    """Least memory of training, in bytes: weights, gradients, the optimizer's copies, an average, and one step.
 
-    tokens: of the training text, which bounds how many positions a batch has.
+    tokens: length of the training text, which limits the positions in a batch.
     """
     momentum = getattr(recipe.optimizer, "momentum", 0) and recipe.optimizer.kind in ("sgd", "rmsprop")
     copies = 2 + OPTIMIZER_COPIES[recipe.optimizer.kind] + bool(momentum) + (recipe.average.kind != "none")
@@ -71,7 +73,7 @@ def estimate_training_memory(recipe: Recipe, vocabulary_size: int, tokens: int) 
 
 
 def estimate_step_memory(recipe: Recipe, vocabulary_size: int, tokens: int) -> int:
-    """Bytes of the numbers that one step keeps for its gradient: embeddings, and outputs and gates of each layer."""
+    """Memory that one step keeps for its gradient, in bytes: embeddings, and outputs and gates of each layer."""
     options = recipe.model
     numbers = options.embedding_size + 2 * sum(options.hidden_sizes)
     if isinstance(options.output, MixtureOutput):
@@ -99,7 +101,7 @@ def check_training_fits(recipe: Recipe, vocabulary_size: int, tokens: int) -> No
 
 
 def _positions(batches: StreamBatches | SentenceBatches, tokens: int) -> int:
-    """Positions of a batch, at least: those that the text can fill."""
+    """Least number of positions in a batch that the text can fill."""
     if isinstance(batches, StreamBatches):
         rows = -(-tokens // batches.batch_size)
         return batches.batch_size * min(batches.bptt, rows)

@@ -1,8 +1,8 @@
 """Output layers: from the last hidden state to a distribution over all V tokens, and its loss.
 
-Each is called on hidden states (..., H) and gives scores (..., V) whose softmax is the distribution: logits, or
-log-probabilities. `losses` is what evaluation uses: it needs no more than the targets' probabilities. Training uses
-`training_losses`, the same but where a layer estimates them from a sample.
+Each layer is called on hidden states (..., H) and returns scores (..., V) whose softmax is the distribution: logits or
+log-probabilities. Evaluation uses `losses`, which needs only the probabilities of the targets. Training uses
+`training_losses`, which some layers estimate from a sample.
 """
 
 from typing import Protocol
@@ -20,14 +20,14 @@ from recurlm.models.dropout import SequenceDropout
 from recurlm.text.batching import IGNORED
 
 MIXTURE_CHUNK_BYTES = 64 << 20
-"""Logits of all experts that are held at once."""
+"""Most bytes of logits, of all experts together, in memory at once."""
 
 
 class OutputLayer(Protocol):
     """A distribution over the next token."""
 
     def __call__(self, hidden: Tensor) -> Tensor:
-        """Scores (..., V) of hidden states (..., H), whose softmax is the distribution; without dropout."""
+        """Scores (..., V) of hidden states (..., H); their softmax is the distribution. Without dropout."""
 
     def log_probabilities(self, hidden: Tensor) -> Tensor:
         """ln p of every token (..., V), in float32."""
@@ -36,11 +36,11 @@ class OutputLayer(Protocol):
         """-ln p of targets (...) after hidden states (..., H), in training (T, B, H); dropout follows the mode.
 
         Returns their sum, differentiable, and each of them (...), not differentiable, zero where the target is
-        ignored. `skip_ignored` leaves those out of the work, for which the device must be asked how many they are.
+        ignored. With `skip_ignored`, ignored targets cost no work, but the host waits for the device to count them.
         """
 
     def training_losses(self, hidden: Tensor, target: Tensor, *, skip_ignored: bool = True) -> tuple[Tensor, Tensor]:
-        """The same, or estimates of it that are cheaper."""
+        """As `losses`, or a cheaper estimate of them."""
 
 
 class Softmax(nn.Linear):
@@ -60,9 +60,9 @@ class Softmax(nn.Linear):
 
 
 class SampledSoftmax(Softmax):
-    """The same distribution, learned from a sample of the tokens at each step, frequent ones always in it.
+    """The softmax, learned from a sample of the tokens at each step that always holds the frequent ones.
 
-    Wherever it is evaluated it is the whole softmax. Ids should fall in frequency.
+    Evaluation uses the full softmax. Ids should be sorted by falling frequency.
     """
 
     cumulated_inclusion: Tensor
@@ -76,7 +76,7 @@ class SampledSoftmax(Softmax):
         self.register_buffer("log_inclusion", inclusion.log().float(), persistent=False)
 
     def training_losses(self, hidden: Tensor, target: Tensor, *, skip_ignored: bool = True) -> tuple[Tensor, Tensor]:
-        """Estimates from one sample for all positions, a new one at each call (sampled_cross_entropy.py)."""
+        """Estimates from one sample for all positions, a new one for each call (`kernels/sampled_cross_entropy.py`)."""
         columns = draw_columns(self.cumulated_inclusion, self.sample_size)
         total, losses = sampled_cross_entropy(
             hidden.flatten(0, -2),
@@ -90,9 +90,9 @@ class SampledSoftmax(Softmax):
 
 
 class MixtureOfSoftmaxes(nn.Linear):
-    """p = sum over k of pi_k softmax(W tanh(U_k h) + b), which has no bottleneck of rank E (Yang et al. 2018).
+    """p = sum over k of pi_k softmax(W tanh(U_k h) + b), which is not limited to rank E (Yang et al. 2018).
 
-    W (V, E) is one for all K experts; pi = softmax(P h).
+    All K experts share W (V, E); pi = softmax(P h).
     """
 
     def __init__(self, options: ModelOptions, kind: MixtureOutput, vocabulary_size: int) -> None:
@@ -112,36 +112,39 @@ class MixtureOfSoftmaxes(nn.Linear):
     log_probabilities = forward
 
     def losses(self, hidden: Tensor, target: Tensor, *, skip_ignored: bool = True) -> tuple[Tensor, Tensor]:
-        """Ignored positions are always computed: nothing is asked of the device."""
+        """Ignored positions are always computed, so the host never waits for the device."""
         prior, latent = self._experts(hidden, drop=True)
         prior, latent = prior.flatten(0, -2), latent.flatten(0, -3)
         ids = target.flatten()
         rows = max(1, MIXTURE_CHUNK_BYTES // (self.experts * self.out_features * 4))
-        pieces = zip(*(torch.split(part, rows) for part in (prior, latent, ids.clamp(min=0))), strict=True)
-        # the logits of a piece are forgotten and computed again for its gradient
-        found = [checkpoint(self._piece, *piece, use_reentrant=False, preserve_rng_state=False) for piece in pieces]
+        parts = zip(*(torch.split(each, rows) for each in (prior, latent, ids.clamp(min=0))), strict=True)
+        # the logits of each part are dropped and computed again for the gradient
+        found = [
+            checkpoint(self._mixture_losses, *part, use_reentrant=False, preserve_rng_state=False) for part in parts
+        ]
         losses = torch.cat(found).masked_fill(ids == IGNORED, 0)
         return losses.sum(), losses.detach().view(target.shape)
 
     training_losses = losses
 
     def _experts(self, hidden: Tensor, *, drop: bool) -> tuple[Tensor, Tensor]:
-        """ln pi (..., K) and the experts' hidden states (..., K, E)."""
+        """Returns ln pi (..., K) and the hidden states of the experts (..., K, E)."""
         latent = self.latent(hidden).tanh()
         if drop:
             latent = self.latent_dropout(latent)
         return self.prior(hidden).float().log_softmax(-1), latent.unflatten(-1, (self.experts, self.in_features))
 
-    def _piece(self, prior: Tensor, latent: Tensor, target: Tensor) -> Tensor:
+    def _mixture_losses(self, prior: Tensor, latent: Tensor, target: Tensor) -> Tensor:
         logits = F.linear(latent, self.weight, self.bias).float().flatten(0, 1)
         each = -F.cross_entropy(logits, target.repeat_interleave(self.experts), reduction="none")
         return -(prior + each.view(prior.shape)).logsumexp(-1)
 
 
 class AdaptiveSoftmax(nn.Module):
-    """Frequent tokens in a head, rarer ones in clusters with ever smaller projections (Grave et al. 2017).
+    """Frequent tokens in a head, rarer tokens in clusters with smaller and smaller projections (Grave et al. 2017).
 
-    p(w) is the head's for its own tokens, and elsewhere p(cluster) p(w | cluster). Ids must fall in frequency.
+    The head gives p(w) of its own tokens; for the others p(w) = p(cluster) p(w | cluster). Ids must be sorted by
+    falling frequency.
     """
 
     def __init__(self, options: ModelOptions, kind: AdaptiveOutput, vocabulary_size: int) -> None:
@@ -149,7 +152,7 @@ class AdaptiveSoftmax(nn.Module):
         if kind.cutoffs[-1] >= vocabulary_size:
             raise InputError(
                 f"model.output.cutoffs end with {kind.cutoffs[-1]:,}, but the vocabulary has {vocabulary_size:,} "
-                "tokens; give smaller ones, or use the plain softmax, which is quick where there are so few"
+                "tokens; give smaller cutoffs, or use the plain softmax, which is fast for so few tokens"
             )
         size, bias = options.hidden_sizes[-1], options.decoder_bias
         self.starts = kind.cutoffs
@@ -175,15 +178,15 @@ class AdaptiveSoftmax(nn.Module):
     log_probabilities = forward
 
     def losses(self, hidden: Tensor, target: Tensor, *, skip_ignored: bool = True) -> tuple[Tensor, Tensor]:
-        """Only the clusters that hold a target are computed; the device is always asked which."""
+        """Computes only the clusters that hold a target; the host always waits for the device to say which."""
         positions = (target.flatten() != IGNORED).nonzero()[:, 0]
         hidden, ids = hidden.flatten(0, -2)[positions], target.flatten()[positions]
         cluster = torch.bucketize(ids, torch.tensor(self.starts, device=ids.device), right=True)
         entry = torch.where(cluster == 0, ids, self.starts[0] + cluster - 1)
-        found = self._of(self.head(hidden), entry)
+        found = self._entry_losses(self.head(hidden), entry)
         for number, (start, layer) in enumerate(zip(self.starts, self.clusters, strict=True), 1):
             members = (cluster == number).nonzero()[:, 0]
-            inside = self._of(layer(hidden[members]), ids[members] - start)
+            inside = self._entry_losses(layer(hidden[members]), ids[members] - start)
             found = found.index_add(0, members, inside)
         losses = found.new_zeros(target.numel()).index_copy(0, positions, found)
         return losses.sum(), losses.detach().view(target.shape)
@@ -191,20 +194,20 @@ class AdaptiveSoftmax(nn.Module):
     training_losses = losses
 
     @staticmethod
-    def _of(logits: Tensor, entry: Tensor) -> Tensor:
-        """-ln p of one entry (N) of each row of logits (N, entries)."""
+    def _entry_losses(logits: Tensor, entry: Tensor) -> Tensor:
+        """-ln p of one entry (N,) in each row of logits (N, entries)."""
         return F.cross_entropy(logits.float(), entry, reduction="none")
 
 
 def sample_size(output: nn.Module) -> int | None:
-    """From how many tokens a step an output layer's training losses are estimated; None where they are exact."""
+    """Number of tokens per step from which an output layer estimates its training losses; None where they are exact."""
     if isinstance(output, SampledSoftmax) and output.sample_size < output.out_features:
         return output.sample_size
     return None
 
 
 def output_layer(options: ModelOptions, vocabulary_size: int) -> Softmax | MixtureOfSoftmaxes | AdaptiveSoftmax:
-    """The layer that the recipe asks for. Raises InputError where it does not fit the vocabulary."""
+    """The output layer that the recipe asks for. Raises InputError where it does not fit the vocabulary."""
     match options.output:
         case SampledOutput():
             return SampledSoftmax(options, options.output, vocabulary_size)

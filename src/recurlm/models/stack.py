@@ -1,6 +1,5 @@
-"""Recurrent layers on top of each other, unrolled over time with shared parameters."""
+"""A stack of recurrent layers, unrolled over time with shared parameters."""
 
-import warnings
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -8,7 +7,8 @@ from torch import Tensor, nn
 
 from recurlm.config import ModelOptions
 from recurlm.kernels.recurrent_sweep import step_by_step
-from recurlm.models.cells import Cell, RecurrentCell, build_cells
+from recurlm.models.cell import Cell, RecurrentCell
+from recurlm.models.cells import build_cells
 from recurlm.models.dropout import SequenceDropout
 from recurlm.models.state import LayerState, LayerStates
 
@@ -16,10 +16,10 @@ from recurlm.models.state import LayerState, LayerStates
 class RecurrentStack(nn.Module):
     """L cells; the outputs of one layer are the inputs of the next.
 
-    input (T, B, E), state of L layers; returns outputs (T, B, H of the last layer) and the state after step T.
-    A residual layer's input is added to its output; with `skip` the outputs are the sums of all layers' outputs.
-    `fast = False` computes every cell step by step from its equations, and so does dropout of the state while training
-    where the cell has no sweep for it.
+    Takes input (T, B, E) and the state of L layers; returns outputs (T, B, H of the last layer) and the state after
+    step T. A residual layer adds its input to its output; with `skip` the outputs are the sums of all layers' outputs.
+    With `fast = False` every cell is computed step by step from its equations. So is a cell that has no sweep for
+    dropout of the state, while training with such dropout.
     """
 
     def __init__(self, options: ModelOptions) -> None:
@@ -31,8 +31,6 @@ class RecurrentStack(nn.Module):
         self.residuals = options.residuals
         self.skip = options.skip
         self.dropout = options.dropout
-        if self.dropout.recurrent_weights:  # a dropped matrix is new at every batch and lies in no block
-            warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk")
         self.fast = True
 
     def forward(self, input: Tensor, state: LayerStates) -> tuple[Tensor, LayerStates]:
@@ -58,7 +56,7 @@ class RecurrentStack(nn.Module):
             return layer.sweep(input, state) if fast else step_by_step(layer, input, state)
 
     def step(self, input: Tensor, state: LayerStates) -> tuple[Tensor, LayerStates]:
-        """One time step without dropout: input (B, E); returns the output (B, H) and the new state."""
+        """Computes one time step without dropout: input (B, E); returns the output (B, H) and the new state."""
         after, outputs = [], []
         output = input
         for layer, residual, layer_state in zip(self.cells, self.residuals, state, strict=True):

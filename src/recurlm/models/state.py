@@ -1,4 +1,4 @@
-"""The carried state: for each layer the tensors (B, H) that its cell passes on."""
+"""The carried state: for each layer, the tensors (B, H) that its cell passes to the next step."""
 
 from collections.abc import Callable
 
@@ -14,10 +14,10 @@ def map_state(function: Callable[[Tensor], Tensor], state: LayerStates) -> Layer
 
 
 def detach(state: LayerStates) -> LayerStates:
-    """The same numbers without their history: where truncated back-propagation truncates."""
+    """The same values without their graph; here truncated back-propagation cuts."""
     return map_state(lambda tensor: tensor.detach(), state)
 
 
 def restart(state: LayerStates, columns: Tensor) -> LayerStates:
-    """The state with zeros in those of its B columns where `columns` (B,) is true."""
+    """The state with zeros in those of its B columns for which `columns` (B,) is true."""
     return map_state(lambda tensor: tensor.masked_fill(columns.to(tensor.device)[:, None], 0), state)

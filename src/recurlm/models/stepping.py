@@ -1,4 +1,4 @@
-"""One time step after another, for generation: ids in, logits of what follows out, the state kept inside."""
+"""One time step after another, for generation: takes ids, returns logits of the next ids, keeps the state inside."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -9,21 +9,21 @@ from torch import Tensor
 from recurlm.kernels.linear import PackedLinear, PackedModel, generate
 from recurlm.kernels.lstm_sweep import PackedLSTM
 from recurlm.kernels.native import has_tiles
-from recurlm.models.cells import LSTMCell
 from recurlm.models.language_model import LanguageModel
+from recurlm.models.lstm_cells import LSTMCell
 from recurlm.models.outputs import Softmax
 from recurlm.models.state import LayerStates
 
 
 class Stepper(Protocol):
-    """B sequences that grow side by side."""
+    """Advances B sequences side by side."""
 
     def step(self, tokens: Tensor) -> Tensor:
-        """Read the next ids (B); returns the logits (B, V) of what follows, which the next step may write over."""
+        """Reads the next ids (B,); returns the logits (B, V) of what follows, which the next step may overwrite."""
 
 
 class PlainStepper:
-    """By the equations, in the model's own type and on its device."""
+    """Steps by the equations, in the model's own type and on its device."""
 
     def __init__(self, model: LanguageModel, state: LayerStates) -> None:
         self.model, self.state = model, state
@@ -34,13 +34,14 @@ class PlainStepper:
 
 
 class TileStepper:
-    """LSTM layers in bfloat16 tiles, weights packed once, nothing allocated in a step.
+    """Steps LSTM layers in bfloat16 tiles; weights are packed once and a step allocates nothing.
 
-    The products are rounded to bfloat16, as in training where that is in hardware; the plain stepper is its twin.
+    The factors of products are rounded to bfloat16, as in training on hardware with bfloat16 units. The plain
+    reference is `PlainStepper`.
     """
 
     def __init__(self, model: LanguageModel, state: LayerStates) -> None:
-        """Raises ValueError unless the model's layers are plain LSTMs, one upon the other."""
+        """Raises ValueError unless all layers are plain LSTMs without residual or skip sums."""
         cells = _plain_lstms(model)
         if not cells:
             raise ValueError("tiles step plain LSTM layers only, without residual or skip sums")
@@ -53,7 +54,7 @@ class TileStepper:
         )
 
     def ban(self, tokens: Sequence[int]) -> None:
-        """Make the logits of these tokens minus infinity from now on, so that `draw` never draws them."""
+        """Makes the logits of these tokens minus infinity from now on, so that `draw` never draws them."""
         self.model.decoder.ban(tokens)
 
     def step(self, tokens: Tensor) -> Tensor:
@@ -63,22 +64,22 @@ class TileStepper:
         return self.model.decoder(output, self.model.logits)
 
     def draw(self, tokens: Tensor, temperature: float, shares: Tensor) -> Tensor:
-        """Read the next ids (B), then draw and read again: one id (N, B) for each share (N, B) of [0, 1).
+        """Reads the next ids (B,), then draws and reads in turn: one id (N, B) for each share (N, B) of [0, 1).
 
-        As `draw_plain` from each step's logits, all in one call of the library.
+        Draws as `draw_plain` from each step's logits, all in one call of the library.
         """
         return generate(self.model, tokens, temperature, shares)
 
 
 def open_stepper(model: LanguageModel, state: LayerStates) -> Stepper:
-    """The fast stepper where the model's layers and the processor allow it. Dropout is off in both."""
+    """The fast stepper where the model's layers and the processor allow it. Both steppers ignore dropout."""
     on_cpu = model.device.type == "cpu" and model.embedding.weight.dtype == torch.float32
     plain = bool(_plain_lstms(model)) and isinstance(model.decoder, Softmax)
     return TileStepper(model, state) if plain and on_cpu and has_tiles() else PlainStepper(model, state)
 
 
 def _plain_lstms(model: LanguageModel) -> list[LSTMCell]:
-    """The layers where all are plain LSTMs, one upon the other; elsewhere none."""
+    """The layers where all of them are plain LSTMs without residual or skip sums, otherwise an empty list."""
     stack = model.stack
     cells = [cell for cell in stack.cells if isinstance(cell, LSTMCell)]
     return cells if len(cells) == len(stack.cells) and not any(stack.residuals) and not stack.skip else []

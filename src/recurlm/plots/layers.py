@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 
 from recurlm.config import LSTM_KINDS, CellKind, ModelOptions
-from recurlm.models.cells import Cell, RecurrentCell
+from recurlm.models.cell import Cell, RecurrentCell
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.outputs import AdaptiveSoftmax, MixtureOfSoftmaxes
 from recurlm.wording import counted

@@ -9,7 +9,7 @@ import numpy as np
 
 from recurlm.errors import InputError
 from recurlm.models.language_model import LanguageModel
-from recurlm.models.memory import initial_state, read
+from recurlm.models.memory import initial_state, state_after
 from recurlm.models.state import LayerStates
 from recurlm.rescoring.combination import Combination
 from recurlm.rescoring.nbest import Hypothesis, NBestList
@@ -175,7 +175,7 @@ def _carried(
         encoded = [encoder.encode(hypothesis) for hypothesis in each.hypotheses]
         rescored = RescoredList(each.utterance, tuple(encoder.score(model, encoded, combination, state.layers)))
         best = encoded[rescored.scored.index(rescored.best)]
-        state = read(model, [*best.ids, EOS_ID], state)
+        state = state_after(model, [*best.ids, EOS_ID], state)
         yield rescored
 
 

@@ -15,7 +15,7 @@ from recurlm.runs.folder import RunFolder
 from recurlm.text.recorded import describe
 from recurlm.text.sources import Corpus
 from recurlm.text.store import PreparedCorpus
-from recurlm.version import VERSION
+from recurlm.version import CODE_VERSION
 
 RUN_FORMAT = "recurlm run 1"
 
@@ -55,7 +55,7 @@ class RunConfig:
         """The whole of config.json; `texts` are those that the run learns from."""
         return {
             "format": RUN_FORMAT,
-            "recurlm": VERSION,
+            "recurlm": CODE_VERSION,
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
             "corpus": {"source": self.source, "name": corpus.name} | self._describe_texts(corpus, texts),

@@ -24,7 +24,7 @@ from recurlm.text.batching import IGNORED
 from recurlm.text.codec import LEFT_OUT, Codec
 from recurlm.text.unknown import AS_UNK, UnknownRule
 from recurlm.text.vocabulary import EOS, EOS_ID
-from recurlm.version import VERSION
+from recurlm.version import CODE_VERSION
 
 Context = Literal["reset", "carry"]
 Unit = Literal["token", "word"]
@@ -146,7 +146,7 @@ class Scorer:
         fields |= {"precision": options.precision, "model": f"sha256:{self.digest[:8]}"}
         if text:
             fields["text"] = f"sha256:{text[:8]}"
-        fields["recurlm"] = VERSION
+        fields["recurlm"] = CODE_VERSION
         return signature_of("score", fields)
 
     def _encode(self, number: int, text: str) -> _Line:

@@ -1,5 +1,6 @@
 """Text <-> ids: a tokenization and a vocabulary that belong together."""
 
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -94,6 +95,19 @@ class Codec:
             if rule.needs_unk and any(missing):
                 raise self.refusal(tokens[missing.index(True)])
         return [ids.get(token, unknown) for token in tokens], tokens, missing
+
+    def text_ids(self, text: str) -> tuple[list[int], list[str]]:
+        """Ids of a string whose line feeds are ``<eos>``, and the tokens that the vocabulary lacks.
+
+        The end of the string is no end of a line. Raises InputError as `line` does.
+        """
+        ids: list[int] = []
+        unknown: list[str] = []
+        for line in text.split("\n"):
+            encoded, tokens, missing = self.line(line)
+            ids += [*encoded, EOS_ID]
+            unknown += itertools.compress(tokens, missing)
+        return ids[:-1], unknown
 
     def encode(self, text: Text, rule: UnknownRule = AS_UNK) -> EncodedText:
         """A whole text as ids, in memory. Raises InputError with line and word as `line` does."""

@@ -16,8 +16,9 @@ from recurlm.errors import CorruptFileError, InputError
 from recurlm.files import digest_of, opened, read_bounded, write_within
 from recurlm.limits import LARGEST_EXPANDED
 from recurlm.partial_files import keep, temporary_file
-from recurlm.streams import bounded, gunzipped
+from recurlm.streams import bounded, gunzipped, raw_lines
 from recurlm.text.download import download, matches
+from recurlm.text.lines import decoded_lines
 from recurlm.text.places import DATA_VARIABLE, DataPlaces
 from recurlm.text.python_docs import python_docs
 from recurlm.text.sources import BLOCK_BYTES, Corpus, Text, cut, whole_text
@@ -101,6 +102,20 @@ def open_text(specification: str | Path, places: DataPlaces | None = None, *, la
     if path.suffix == ".gz":
         return whole_text(_decompressed(path, cache, largest), shown_name(Path(path.stem).stem))
     return whole_text(path, shown_name(path.stem))
+
+
+def open_lines(file: str, places: DataPlaces | None = None) -> tuple[Iterator[str], Text | None]:
+    """The lines of a file, which may be empty, and the file as a text; ``-`` is standard input.
+
+    Lines of standard input come as they are written, whereas `open_text` waits for the last one; they are no text, and
+    neither is an empty file. Raises as `open_text` does.
+    """
+    if file == "-":
+        return decoded_lines(raw_lines(sys.stdin.buffer, "standard input"), "standard input"), None
+    if Path(file).is_file() and not Path(file).stat().st_size:
+        return iter(()), None
+    text = open_text(file, places)
+    return text.lines(), text
 
 
 def is_read_once(specification: str | Path) -> bool:

@@ -1,14 +1,12 @@
 """Where corpora are looked for and kept."""
 
 import os
-import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
 
 from platformdirs import user_cache_path
 
-from recurlm.errors import RecurlmWarning, UsageError
+from recurlm.errors import UsageError
 
 DATA_VARIABLE = "RECURLM_DATA_DIR"
 CACHE_VARIABLE = "RECURLM_CACHE_DIR"
@@ -42,29 +40,6 @@ class DataPlaces:
     def cache(self) -> Path:
         """The folder for downloads and prepared texts."""
         return self.cache_directory or user_cache_path("recurlm", appauthor=False)
-
-
-class FormerPlaces(TypedDict, total=False):
-    """The keywords that named the places before `DataPlaces` did."""
-
-    data_directory: Path | None
-    cache_directory: Path | None
-    offline: bool
-
-
-def given_places(places: DataPlaces | None, former: FormerPlaces) -> DataPlaces:
-    """The places that a call names, by value or by the former keywords; else those of the environment.
-
-    The keywords give a RecurlmWarning to the caller of the caller. Raises UsageError where a call has both.
-    """
-    if not former:
-        return places or DataPlaces.from_environment()
-    names = ", ".join(former)
-    if places is not None:
-        raise UsageError(f"places holds everything; drop {names}")
-    values = ", ".join(f"{name}=…" for name in former)
-    warnings.warn(f"{names}: write places=recurlm.DataPlaces({values})", RecurlmWarning, stacklevel=3)
-    return replace(DataPlaces.from_environment(), **former)
 
 
 def _folder(variable: str) -> Path | None:
