@@ -24,6 +24,7 @@ from benchmarks._training import train
 from benchmarks.rescore_nbest import distinct_prefixes, made_lists
 from benchmarks.score_sentences import same_scores
 
+from benchmarks import _worker
 from benchmarks import all as everything
 from recurlm.training.captured import WARM_UP_STEPS, CapturedSteps
 
@@ -154,10 +155,9 @@ def test_recurlm_takes_the_loops_captured_steps(job):
             return work
 
     program, twin = Recurlm(job, "fp32", CPU), Recurlm(job, "fp32", CPU)
-    for group in program.optimizer.param_groups:
+    for group in program.learner.optimizer.param_groups:
         group["lr"] = torch.tensor(group["lr"])
-    training = job.recipe.training
-    program.captured = CapturedSteps(program.network, program.optimizer, training, "fp32", Again(), print)
+    program.captured = CapturedSteps(program.learner, Again(), print)
     assert losses(program, job) == pytest.approx(losses(twin, job), rel=1e-4)
 
 
@@ -232,6 +232,22 @@ def test_a_measurement_in_processes_of_its_own_leaves_a_record(tmp_path):
     assert {("recurlm auto", other) for other in others} <= compared
 
 
+def test_what_cannot_run_on_this_processor_says_why(monkeypatch, tmp_path):
+    monkeypatch.setattr(_worker, "runs", lambda job: False)
+    monkeypatch.setattr(_worker, "bf16_is_fast", lambda: False)
+    job = SimpleNamespace(folder=tmp_path)
+    reasons = {
+        (program, precision): _worker.contestant("name", job, program, precision, "cpu").unable
+        for program in ("recurlm", "idiomatic", "products")
+        for precision in ("fp32", "bf16")
+    }
+    assert {contestant: reason for contestant, reason in reasons.items() if reason} == {
+        ("idiomatic", "bf16"): "oneDNN has no LSTM in bfloat16 for this processor",
+        ("products", "bf16"): "this processor does not multiply bfloat16 in hardware",
+    }
+
+
+@pytest.mark.thorough
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the variable hides instructions of x86")
 def test_a_contestant_that_cannot_run_on_this_processor_is_left_out_with_its_reason(tmp_path):
     result, report = measured_in_processes(tmp_path, ONEDNN_MAX_CPU_ISA="AVX2", ATEN_CPU_CAPABILITY="avx2")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.in_process import run_command
 from recurlm.kernels.native import native_library
 
 SENTENCES = ["the red fruit is a cherry", "the yellow fruit is a lemon", "the green fruit is a lime", "it is sweet"]
@@ -23,29 +24,46 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="session")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """A clean environment with a cache of its own and no network; the library is compiled before a command needs it."""
+def variables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A cache of its own and no network; the library is compiled before a command needs it."""
     native_library()
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("RECURLM_") or "NATIVE" in key}
-    cache = tmp_path_factory.mktemp("cache")
-    return kept | {"RECURLM_CACHE_DIR": str(cache), "RECURLM_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    return {"RECURLM_CACHE_DIR": str(tmp_path_factory.mktemp("cache")), "RECURLM_OFFLINE": "1"}
 
 
 @pytest.fixture(scope="session")
-def recurlm(environment: dict[str, str]) -> Command:
-    """Runs the command line in a process of its own, as a user does."""
+def environment(variables: dict[str, str]) -> dict[str, str]:
+    """The environment of a process: this one's, without its RECURLM_ variables."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("RECURLM_") or "NATIVE" in key}
+    return kept | variables | {"OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="session")
+def recurlm(variables: dict[str, str]) -> Command:
+    """Runs the command line in this process, which takes no two seconds to load torch."""
 
     def run(
-        *arguments: object, stdin: str | bytes | None = None, cwd: Path | None = None, **variables: str
+        *arguments: object, stdin: str | bytes = b"", cwd: Path | None = None, **changes: str
     ) -> subprocess.CompletedProcess[str]:
-        content = stdin.encode() if isinstance(stdin, str) else stdin
+        words = list(map(str, arguments))
+        done = run_command(words, stdin=stdin, folder=cwd or Path.cwd(), variables=variables | changes)
+        return subprocess.CompletedProcess(words, done.code, done.stdout.decode(), done.stderr.decode())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def recurlm_process(environment: dict[str, str]) -> Command:
+    """Runs the command line in a process of its own: for what belongs to a process, such as its environment."""
+
+    def run(
+        *arguments: object, stdin: str | bytes = b"", cwd: Path | None = None, **changes: str
+    ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [sys.executable, "-m", "recurlm.cli.main", *map(str, arguments)],
-            input=content,
-            stdin=subprocess.DEVNULL if content is None else None,
+            input=stdin.encode() if isinstance(stdin, str) else stdin,
             capture_output=True,
             cwd=cwd,
-            env=environment | variables,
+            env=environment | changes,
             timeout=300,
         )
         return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())

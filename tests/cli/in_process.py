@@ -47,7 +47,7 @@ class InterruptedStream(io.BytesIO):
 def run_command(
     arguments: Sequence[str],
     *,
-    stdin: str = "",
+    stdin: str | bytes = "",
     folder: Path,
     variables: Mapping[str, str] | None = None,
     interrupt_after: str | None = None,
@@ -61,7 +61,7 @@ def run_command(
 
     stdout, stderr = io.BytesIO(), InterruptedStream(interrupt_after)
     streams = {
-        "stdin": io.TextIOWrapper(io.BytesIO(stdin.encode()), "utf-8"),
+        "stdin": io.TextIOWrapper(io.BytesIO(stdin.encode() if isinstance(stdin, str) else stdin), "utf-8"),
         "stdout": io.TextIOWrapper(stdout, "utf-8", write_through=True),
         "stderr": io.TextIOWrapper(stderr, "utf-8", errors="backslashreplace", write_through=True),
     }

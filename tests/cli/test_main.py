@@ -44,8 +44,8 @@ def test_an_error_that_nobody_foresaw_is_two_lines_without_debug(error, lines, m
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_texts_of_any_language_can_be_printed_wherever_output_goes(recurlm, trained):
-    done = recurlm("score", trained, "-", stdin="你好 é\n", PYTHONIOENCODING="ascii")
+def test_texts_of_any_language_can_be_printed_wherever_output_goes(recurlm_process, trained):
+    done = recurlm_process("score", trained, "-", stdin="你好 é\n", PYTHONIOENCODING="ascii")
     assert done.returncode == 0, done.stderr
     assert "你好" in done.stdout
 

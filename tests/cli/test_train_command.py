@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from recurlm.kernels import native
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -137,16 +139,18 @@ def test_standard_input_trains_and_resumes(
     recurlm: Command, small_options: list[str], text_folder: Path, tmp_path: Path
 ) -> None:
     text = (text_folder / "train.txt").read_text()
-    done = recurlm("train", "-", "--out", tmp_path / "run", *small_options, stdin=text)
+    done = recurlm("train", "-", "--out", tmp_path / "run", *small_options, "--epochs", 1, stdin=text)
     assert done.returncode == 0, done.stderr
     # nothing is read again: the text was kept
     assert recurlm("train", "-", "--out", tmp_path / "run", "--resume").returncode == 0
 
 
 @pytest.mark.skipif(not Path("/dev/stdin").exists(), reason="needs pipes with names")
-def test_a_pipe_is_a_text(recurlm: Command, small_options: list[str], text_folder: Path, tmp_path: Path) -> None:
+def test_a_pipe_is_a_text(
+    recurlm: Command, recurlm_process: Command, small_options: list[str], text_folder: Path, tmp_path: Path
+) -> None:
     text = (text_folder / "train.txt").read_text()
-    done = recurlm("train", "/dev/stdin", *small_options, stdin=text, cwd=tmp_path)
+    done = recurlm_process("train", "/dev/stdin", *small_options, "--epochs", 1, stdin=text, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     run = tmp_path / done.stdout.strip()
     assert run.parent.name == "runs"
@@ -236,12 +240,25 @@ def test_a_full_disk_is_said_plainly(recurlm: Command, trained: Path) -> None:
 def test_log_lines_say_where_the_run_is(
     recurlm: Command, small_options: list[str], text_folder: Path, tmp_path: Path
 ) -> None:
-    done = recurlm("train", text_folder, "--out", tmp_path / "run", *small_options, "--set", "training.log_every=10")
+    options = [*small_options, "--set", "training.log_every=10", "--epochs", 1]
+    done = recurlm("train", text_folder, "--out", tmp_path / "run", *options)
     line = next(line for line in done.stderr.splitlines() if "step 10 " in line)
     assert re.search(r"epoch 1 .*loss \d.*perplexity \d.*lr \d.*tokens/s.*sentences/s.*left \d+:\d\d", line)
     assert done.stdout.strip() == str(tmp_path / "run")
 
 
+@pytest.fixture
+def forgotten_library() -> Iterator[None]:
+    """This process asks for the compiled library as if for the first time, and once more after the test."""
+    answers = (native._outcome, native.has_tiles, native.has_bfloat16_tiles)
+    for answer in answers:
+        answer.cache_clear()
+    yield
+    for answer in answers:
+        answer.cache_clear()
+
+
+@pytest.mark.usefixtures("forgotten_library")
 @pytest.mark.parametrize(
     "why", ["a compiler that fails", "no compiler", "a cache that cannot be written", "switched off"]
 )

@@ -86,7 +86,10 @@ def test_a_right_result_and_a_plain_error_are_no_findings(tmp_path: Path) -> Non
         (grow, "Memory: grew by 12"),
     ],
 )
-def test_what_is_wrong_is_found(check: Callable[[bytes, Path], None], kind: str, tmp_path: Path) -> None:
+def test_what_is_wrong_is_found(
+    check: Callable[[bytes, Path], None], kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fuzz.watch.SECONDS", 0.2)
     found = outcome(check, tmp_path)
     assert found is not None
     assert found.startswith(kind)

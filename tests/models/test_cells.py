@@ -1,4 +1,5 @@
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -318,13 +319,22 @@ def test_a_sequence_is_what_numpy_makes_of_the_equations(name):
 
 
 @pytest.mark.parametrize("name", NUMPY)
-def test_gradients_of_steps_and_sweeps_are_those_of_finite_differences(name):
+def test_gradients_of_sweeps_are_those_of_finite_differences_and_of_steps(name):
     cell = drawn(NUMPY[name][0]())
     sequence = torch.randn(3, 2, 5, dtype=torch.float64, requires_grad=True)
     state = tuple(part.requires_grad_() for part in drawn_state(cell, 2))
     leaves = [sequence, *state, *cell.parameters()]
-    for run in (cell.sweep, lambda *given: recurrent_sweep.step_by_step(cell, *given)):
-        assert torch.autograd.gradcheck(lambda *_, run=run: (run(sequence, state)[0], *run(sequence, state)[1]), leaves)
+
+    def results(run: Callable[..., tuple[Tensor, tuple[Tensor, ...]]]) -> tuple[Tensor, ...]:
+        output, last = run(sequence, state)
+        return (output, *last)
+
+    assert torch.autograd.gradcheck(lambda *_: results(cell.sweep), leaves)
+    swept, stepped = results(cell.sweep), results(lambda *given: recurrent_sweep.step_by_step(cell, *given))
+    weights = [torch.randn_like(part) for part in swept]
+    expected, found = (torch.autograd.grad(parts, leaves, weights) for parts in (swept, stepped))
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("options", [{"rounds": 0}, {"rounds": 5}, {"rounds": 5, "rank": 2}])

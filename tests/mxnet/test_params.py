@@ -238,13 +238,14 @@ def _damaged(content: bytes, chance: random.Random) -> bytes:
     return bytes(flipped)
 
 
-def test_ten_thousand_damaged_files_are_read_or_refused_quickly_and_modestly(target: Path) -> None:
+def test_thousands_of_damaged_files_are_read_or_refused_quickly_and_modestly(target: Path, thorough: bool) -> None:
+    cases = 10_000 if thorough else 2_000
     content = (TINY / "rnn_tanh" / "model-0000.params").read_bytes()
     chance = random.Random(3)
     refused, slowest = 0, 0.0
     tracemalloc.start()
     try:
-        for _ in range(10_000):
+        for _ in range(cases):
             target.write_bytes(_damaged(content, chance))
             start = time.process_time()
             try:
@@ -255,7 +256,7 @@ def test_ten_thousand_damaged_files_are_read_or_refused_quickly_and_modestly(tar
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert 4_000 < refused < 10_000
+    assert 0.4 * cases < refused < cases
     assert slowest < 2
     assert peak < 2 << 20
 

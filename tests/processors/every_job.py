@@ -20,7 +20,7 @@ from recurlm.devices import bf16_is_fast, resolve_precision, runs
 from recurlm.kernels.linear_cross_entropy import linear_cross_entropy, linear_cross_entropy_reference
 from recurlm.kernels.native import has_tiles, native_instructions, native_status
 from recurlm.kernels.recurrent_sweep import step_by_step
-from recurlm.kernels.sampled_cross_entropy import sampled_cross_entropy, sampled_cross_entropy_reference
+from recurlm.kernels.sampled_cross_entropy import Sample, sampled_cross_entropy, sampled_cross_entropy_reference
 from recurlm.models import outputs
 from recurlm.models.cell import Cell
 from recurlm.models.cells import CELLS
@@ -105,11 +105,11 @@ def loss_of(precision: str) -> float:
 def sampled_loss_of(precision: str) -> float:
     torch.manual_seed(3)
     layer = [drawn(50, SIZE).requires_grad_(), drawn(WORDS, SIZE).requires_grad_(), drawn(WORDS).requires_grad_()]
-    target, sample = torch.randint(WORDS, (50,)), torch.arange(0, WORDS, 3)
+    target, sample = torch.randint(WORDS, (50,)), Sample(torch.arange(0, WORDS, 3), torch.full((WORDS,), -1.1))
     results = []
     for function in (sampled_cross_entropy, sampled_cross_entropy_reference):
         with in_precision(precision if function is sampled_cross_entropy else "fp32"):
-            total, losses = function(*layer, target, sample, torch.full((WORDS,), -1.1))
+            total, losses = function(*layer, target, sample)
         results.append([losses, *torch.autograd.grad(total, layer)])
     return largest(*results)
 
@@ -149,7 +149,7 @@ def trained(folder: Path, name: str, precision: str, *, by_reference: bool = Fal
     trainer = prepare_training(request, Silent())
     if not by_reference:
         return trainer.fit(StopRequest()).valid.value
-    with reference_only(trainer.model):
+    with reference_only(trainer.run.model):
         return trainer.fit(StopRequest()).valid.value
 
 

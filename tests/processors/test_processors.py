@@ -2,6 +2,9 @@
 
 Instructions are hidden from oneDNN and from torch's own code by environment variables, and from the project's library
 by compiling it for a lesser target. A class above this machine plays this machine.
+
+`./dev test` plays one class, the one that takes another path at every choice and that every machine can play.
+`./dev test --all` plays all of them.
 """
 
 import json
@@ -27,6 +30,9 @@ CLASSES = {
     "native": {},
     "native without library": ABSENT,
 }
+ALWAYS = "baseline without library"
+"""No library, and neither oneDNN nor torch beyond SSE4.1. The library's lesser targets are held to their twins in
+`tests/kernels/test_native.py`, and this machine's own class by every other test."""
 INSTRUCTIONS = {"baseline": "sse2", "avx2": "avx2", "avx512 without bf16": "avx512"}
 TOLERANCE = {"fp32": 1e-4, "bf16": 0.02}
 TRAINING_TOLERANCE = {"fp32": 1e-2, "bf16": 0.05}
@@ -34,7 +40,10 @@ TRAINING_TOLERANCE = {"fp32": 1e-2, "bf16": 0.05}
 CHOSEN = (*LOWEST, "RECURLM_NATIVE", "RECURLM_NATIVE_TARGET", "RECURLM_PRECISION")
 
 
-@pytest.fixture(scope="module", params=sorted(CLASSES))
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=[] if name == ALWAYS else pytest.mark.thorough) for name in sorted(CLASSES)],
+)
 def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What a process of this class computed."""
     environment = {name: value for name, value in os.environ.items() if name not in CHOSEN}
