@@ -222,7 +222,7 @@ def test_scores_become_natural_logs(tmp_path, head, arc, acoustic):
         (["S=0 E=3 a=much"], "", "line 8: a= should be a number, not 'much'"),
         (["S=0 E=3", "S=1 E=3"], "", "starts at one node, but this one at 0, 1"),
         (["S=0 E=3"], "start=1", "no path leads from the first node, 1"),
-        (["S=0 E=3"], "base=1", "line 2: base=1 is no base"),
+        (["S=0 E=3"], "base=1", "line 2: base=1 is not a base"),
         (["S=0 E=3"], "lmscale=big", "line 2: lmscale= should be a number"),
         (["S=0 E=3 a=-2"], "base=0", "line 8: the probability -2 must be above 0"),
         (["S=0 E=1", "S=1 E=2", "S=2 E=3", "nonsense"], "", "arcs (L=)"),

@@ -43,7 +43,7 @@ def test_every_form_separates_words_at_spaces_alone(tmp_path, space):
     assert words_read(stored(tmp_path, json.dumps({"utterance": "u", "words": list(expected)})), "jsonl") == expected
     assert read_references(Path(stored(tmp_path, f"u-1 {text}\n")))["u-1"] == expected
     # `score --format kaldi` gives the scorer these words
-    assert list(open_writer("kaldi", None).read([f"u-1 {text}"])) == [text]
+    assert list(open_writer("kaldi", None).scored_parts([f"u-1 {text}"])) == [text]
 
 
 def test_a_cost_stands_after_spaces_or_tabs(tmp_path):
