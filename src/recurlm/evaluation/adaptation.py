@@ -144,7 +144,7 @@ def parse_adaptation(method: str, changes: Iterable[str] = ()) -> Adaptation:
         raise UsageError(f"no method named {method!r}; there are {', '.join(METHODS)}")
     options = METHODS[method]()
     known = dataclasses.asdict(options)
-    values: dict[str, Any] = {}
+    values: dict[str, float] = {}
     for change in changes:
         key, equals, written = (part.strip() for part in change.partition("="))
         if not equals:
@@ -154,7 +154,7 @@ def parse_adaptation(method: str, changes: Iterable[str] = ()) -> Adaptation:
             hint = f"did you mean {nearest[0]}?" if nearest else f"it has {', '.join(known)}"
             raise UsageError(f"--set {change}: {method} has no option {key!r}; {hint}")
         values[key] = _number(change, written, type(known[key]))
-    return dataclasses.replace(options, **values)
+    return dataclasses.replace(options, **values)  # type: ignore[arg-type]
 
 
 def _number(change: str, written: str, kind: type[int] | type[float]) -> float:

@@ -16,7 +16,7 @@ from recurlm.mxnet.conversion import model_tensors, model_values
 from recurlm.mxnet.params import read_params
 from recurlm.mxnet.symbol import read_symbol
 from recurlm.mxnet.vocabulary import LINE_FEED, check_vocabulary_size, read_vocabulary
-from recurlm.mxnet.weights import model_weights, unused_params
+from recurlm.mxnet.weights import Array, model_weights, unused_params
 from recurlm.recipe_files import load_recipe, parse_recipe
 from recurlm.runs.config import RunConfig
 from recurlm.runs.folder import RunFolder, free_folder
@@ -115,7 +115,7 @@ def _codec(path: Path, ids: Mapping[str, int]) -> Codec:
     return Codec(Words(), Vocabulary((EOS, *words[1:])))
 
 
-def _tensors(path: Path, architecture: Architecture, params: Mapping[str, Any], widen: bool) -> dict[str, Tensor]:
+def _tensors(path: Path, architecture: Architecture, params: Mapping[str, Array], widen: bool) -> dict[str, Tensor]:
     try:
         return model_tensors(architecture, model_weights(architecture, params), widen=widen)
     except InputError as error:
@@ -137,7 +137,7 @@ def _recipe(path: Path, architecture: Architecture, codec: Codec) -> Recipe:
     return parse_recipe(values, str(path))
 
 
-def _notes(params: Mapping[str, Any], words: Mapping[str, int]) -> list[str]:
+def _notes(params: Mapping[str, Array], words: Mapping[str, int]) -> list[str]:
     notes = []
     if any(array.dtype == "<f8" for array in params.values()):
         notes.append("float64 weights were rounded to float32, in which models compute")

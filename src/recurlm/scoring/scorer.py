@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, cast, get_args
+from typing import Literal, NamedTuple, TypeVar, cast, get_args
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from recurlm.version import CODE_VERSION
 
 Context = Literal["reset", "carry"]
 Unit = Literal["token", "word"]
+_Value = TypeVar("_Value")
 
 LINES_AT_ONCE = 2048
 CHARACTERS_AT_ONCE = 1 << 20
@@ -379,7 +380,7 @@ def _slices(length: int, size: int) -> Iterator[slice]:
         yield slice(start, start + size)
 
 
-def _spread(values: Sequence[Any], is_read: Sequence[bool]) -> list[Any]:
+def _spread(values: Sequence[_Value], is_read: Sequence[bool]) -> list[_Value | None]:
     """Puts the values of read tokens at their places in the line; None elsewhere."""
     remaining = iter(values)
     return [next(remaining) if there else None for there in is_read]
