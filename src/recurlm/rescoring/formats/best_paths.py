@@ -75,18 +75,14 @@ def best_paths(lattice: Lattice, count: int, scales: LatticeScales) -> list[Hypo
         raise InputError(f"{lattice.path}: no path leads from the first node, {lattice.start}, to the end")
     if not all(math.isfinite(value) for path in found for value in (path.total, path.acoustic, path.language)):
         raise InputError(f"{lattice.path}: the scores along a path are too large to be added")
-    return [
-        Hypothesis(
-            lattice.head.utterance,
-            number,
-            sequences.text(path.sequence),
-            # 0.0 - x, because -x of an empty sum would be -0.0
-            0.0 - path.acoustic if lattice.has_acoustic else None,
-            0.0 - path.language if lattice.has_language else None,
-            place=lattice.path,
-        )
-        for number, path in enumerate(found, 1)
-    ]
+    return [_hypothesis(lattice, number, sequences.text(path.sequence), path) for number, path in enumerate(found, 1)]
+
+
+def _hypothesis(lattice: Lattice, number: int, text: str, path: _Path) -> Hypothesis:
+    # 0.0 - x, because -x of an empty sum would be -0.0
+    acoustic = 0.0 - path.acoustic if lattice.has_acoustic else None
+    language = 0.0 - path.language if lattice.has_language else None
+    return Hypothesis(lattice.head.utterance, number, text, acoustic, language, place=lattice.path)
 
 
 def _in_order(lattice: Lattice, incoming: dict[str, list[Arc]]) -> list[str]:
