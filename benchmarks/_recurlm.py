@@ -18,7 +18,7 @@ from recurlm.text.batching import IGNORED, Batch
 from recurlm.text.vocabulary import EOS_ID
 from recurlm.training.captured import open_captured_steps
 from recurlm.training.optimizers import build_optimizer
-from recurlm.training.step import train_step
+from recurlm.training.step import Learner, train_step
 
 
 class Recurlm:
@@ -31,10 +31,9 @@ class Recurlm:
         self.job, self.device = job, device
         self.precision = resolve_precision(precision, device)
         self.network = job.new_model().to(device)
-        self.optimizer = build_optimizer(job.recipe.optimizer, self.network)
-        self.captured = open_captured_steps(
-            self.network, self.optimizer, job.recipe.training, self.precision, lambda text: print(text, file=sys.stderr)
-        )
+        optimizer = build_optimizer(job.recipe.optimizer, self.network)
+        self.learner = Learner(self.network, optimizer, job.recipe.training, self.precision)
+        self.captured = open_captured_steps(self.learner, lambda text: print(text, file=sys.stderr))
         self.state: LayerStates | None = None
 
     def train(self, batch: Batch) -> tuple[float | Tensor, int | Tensor]:
@@ -46,14 +45,7 @@ class Recurlm:
             self.state = self.captured.step(batch, self.state)
             nats, tokens, _, _ = self.captured.tally.take()
             return nats, tokens
-        result, self.state = train_step(
-            self.network,
-            self.optimizer,
-            batch,
-            self.state,
-            self.job.recipe.training,
-            self.precision,
-        )
+        result, self.state = train_step(self.learner, batch, self.state)
         return result.nats, result.tokens
 
     def score(self, lines: Sequence[str]) -> list[list[float]]:

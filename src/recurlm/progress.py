@@ -4,9 +4,9 @@ import errno
 import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Protocol
 
 from recurlm.terminal import escaped, unescaped
 
@@ -14,26 +14,26 @@ LARGEST_SHOWN = 0.99
 
 
 class Watcher(Protocol):
-    """Someone who looks on."""
+    """Receives progress events."""
 
     def say(self, text: str) -> None:
-        """A line worth keeping."""
+        """Receives a line worth keeping."""
 
     def warn(self, text: str) -> None:
-        """A line that the user must see, under --quiet too."""
+        """Receives a line that the user must see, even with --quiet."""
 
-    def step(self, entry: dict[str, Any]) -> None:
-        """After a step that is logged."""
+    def step(self, text: str) -> None:
+        """Receives a line about a logged step of training."""
 
     def tick(self, done: float | None, text: str) -> None:
-        """Often: the share of the run that is done, None where nobody knows, and a short line."""
+        """Receives, often, the fraction of the work that is done (None: unknown) and a short text."""
 
     def close(self) -> None:
-        """The run is over, well or badly."""
+        """Receives the end of the work, whether it succeeded or failed."""
 
 
 class Silent:
-    """Says nothing."""
+    """Shows nothing."""
 
     def say(self, text: str) -> None:
         return
@@ -41,7 +41,7 @@ class Silent:
     def warn(self, text: str) -> None:
         self.say(text)
 
-    def step(self, entry: dict[str, Any]) -> None:
+    def step(self, text: str) -> None:
         return
 
     def tick(self, done: float | None, text: str) -> None:
@@ -52,25 +52,25 @@ class Silent:
 
 
 class WarningsOnly(Silent):
-    """Under --quiet."""
+    """Shows warnings only, for --quiet."""
 
     def warn(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
 class PlainLines(Silent):
-    """A log line every so many steps on stderr, where there is no terminal."""
+    """Prints every line on stderr, logged steps included; for output that is not a terminal."""
 
     def say(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
-    def step(self, entry: dict[str, Any]) -> None:
-        self.say(describe(entry))
+    def step(self, text: str) -> None:
+        self.say(text)
 
 
 @contextmanager
 def perhaps_hung_up() -> Iterator[None]:
-    """Write to a terminal that may be gone: the signal that tells of it may come a moment later."""
+    """Permits writing to a terminal that may have hung up: its signal may arrive a moment after the failed write."""
     try:
         yield
     except OSError as error:
@@ -79,7 +79,7 @@ def perhaps_hung_up() -> Iterator[None]:
 
 
 class LiveLine(Silent):
-    """One line on the terminal that is redrawn, and under it nothing."""
+    """Redraws one line at the bottom of the terminal; other lines scroll above it."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -103,7 +103,7 @@ class LiveLine(Silent):
     def tick(self, done: float | None, text: str) -> None:
         with perhaps_hung_up():
             if done is not None:
-                # work goes on for as long as the line is there
+                # the line never shows 100 % while work continues
                 self._progress.update(self._task, completed=min(done, LARGEST_SHOWN), total=1.0)
             self._progress.update(self._task, description=escaped(text))
 
@@ -113,7 +113,7 @@ class LiveLine(Silent):
 
 
 def open_watcher(*, quiet: bool = False) -> Watcher:
-    """The watcher that fits where stderr goes."""
+    """The watcher that suits stderr: a live line on a terminal, else plain lines; warnings only if `quiet`."""
     if quiet:
         return WarningsOnly()
     if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
@@ -121,29 +121,14 @@ def open_watcher(*, quiet: bool = False) -> Watcher:
     return PlainLines()
 
 
-def describe(entry: dict[str, Any]) -> str:
-    """One line of numbers for a logged step."""
-    return (
-        f"epoch {entry['epoch']}  step {entry['step']:,}  loss {entry['loss']:.4f}  "
-        f"{perplexity_name(entry)} {entry['perplexity']:.2f}  lr {entry['lr']:.3g}  "
-        f"{entry['tokens_per_second'] or 0:,.0f} tokens/s  {entry['sentences_per_second'] or 0:,.0f} sentences/s  "
-        f"left {clock(entry['seconds_left'])}"
-    )
-
-
-def perplexity_name(entry: dict[str, Any]) -> str:
-    """What a training perplexity is called, which may come from samples of the tokens."""
-    return "perplexity (estimated)" if entry.get("estimated") else "perplexity"
-
-
-def say_all(watcher: Watcher, lines: list[str]) -> None:
-    """Say several lines."""
+def say_all(watcher: Watcher, lines: Iterable[str]) -> None:
+    """Says several lines."""
     for line in lines:
         watcher.say(line)
 
 
 def duration(seconds: float) -> str:
-    """Seconds as `--time-limit` takes them, such as 45s, 12m or 1h30m; from ten minutes on in whole minutes."""
+    """Seconds as `--time-limit` takes them, such as 45s, 12m or 1h30m; in whole minutes from ten minutes upward."""
     if seconds < 600:
         minutes, rest = divmod(max(math.ceil(seconds), 0), 60)
         return f"{minutes}m{rest:02d}s" if minutes and rest else f"{minutes}m" if minutes else f"{rest}s"
@@ -151,8 +136,8 @@ def duration(seconds: float) -> str:
     return f"{hours}h{minutes:02d}m" if hours and minutes else f"{hours}h" if hours else f"{minutes}m"
 
 
-def clock(seconds: float | None) -> str:
-    """Seconds as h:mm:ss or m:ss."""
+def hours_minutes_seconds(seconds: float | None) -> str:
+    """Seconds as h:mm:ss or m:ss; `?` for None and for numbers that are not finite."""
     if seconds is None or not math.isfinite(seconds):
         return "?"
     minutes, rest = divmod(max(round(seconds), 0), 60)

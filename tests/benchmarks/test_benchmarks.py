@@ -155,10 +155,9 @@ def test_recurlm_takes_the_loops_captured_steps(job):
             return work
 
     program, twin = Recurlm(job, "fp32", CPU), Recurlm(job, "fp32", CPU)
-    for group in program.optimizer.param_groups:
+    for group in program.learner.optimizer.param_groups:
         group["lr"] = torch.tensor(group["lr"])
-    training = job.recipe.training
-    program.captured = CapturedSteps(program.network, program.optimizer, training, "fp32", Again(), print)
+    program.captured = CapturedSteps(program.learner, Again(), print)
     assert losses(program, job) == pytest.approx(losses(twin, job), rel=1e-4)
 
 

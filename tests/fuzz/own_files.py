@@ -25,10 +25,11 @@ from recurlm.models.language_model import LanguageModel
 from recurlm.mxnet.importing import import_model
 from recurlm.plots.training import RunLog, read_metrics
 from recurlm.recipe_files import load_recipe, recipe_text, recipe_toml
+from recurlm.runs.checkpoints import read_checkpoint
 from recurlm.runs.computation import changed_computation
-from recurlm.runs.folder import RunFolder, read_checkpoint
+from recurlm.runs.folder import RunFolder
 from recurlm.runs.verification import verify
-from recurlm.search.search import SEARCH_FILE, _resumed_recipe
+from recurlm.search.description import SEARCH_FILE, resumed_recipe
 from recurlm.search.search_space import parse_variation
 from recurlm.search.study import Study, Trial
 from recurlm.tensor_files import tensors
@@ -38,11 +39,12 @@ from recurlm.text.sources import Corpus
 from recurlm.text.store import _digest_of, _read, prepare
 from recurlm.text.tokenization import BytePairs
 from recurlm.text.vocabulary import EOS, Vocabulary
+from recurlm.training.checkpointing import restore_random_state, state_from_tensors
 from recurlm.training.counters import Counters
 from recurlm.training.journal import Journal
-from recurlm.training.loop import _restore_random_state, _state_from_tensors
+from recurlm.training.opening import open_run
 from recurlm.training.optimizers import build_optimizer, restore_optimizer
-from recurlm.training.request import TrainingRequest, open_run
+from recurlm.training.request import TrainingRequest
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 OLD = FIXTURES / "0.1.0"
@@ -250,8 +252,8 @@ def _check_carried_state(content: bytes, folder: Path) -> None:
     place = _copied_checkpoint(folder, "state.safetensors")
     _refused_altered(_checkpoint(), place, "state.safetensors", content, lambda: read_checkpoint(place))
     saved = tensors(content, place / "state.safetensors")
-    state = _state_from_tensors(saved, _old_model().network, place)
-    _restore_random_state(saved, place)
+    state = state_from_tensors(saved, _old_model().network, place)
+    restore_random_state(saved, place)
     if state is not None:
         columns = len(state[0][0])
         _old_model().network.hidden(torch.zeros((1, columns), dtype=torch.long), state)
@@ -287,7 +289,8 @@ def _check_state(content: bytes, folder: Path) -> None:
 def _check_metrics(content: bytes, folder: Path) -> None:
     run = once(lambda place: shutil.copytree(OLD / "run", place), folder / "run-of-metrics")
     (run / "metrics.jsonl").write_bytes(content)
-    Journal(run / "metrics.jsonl", step=5, epochs=1).close()
+    with Journal(run / "metrics.jsonl").open_at(step=5, epochs=1):
+        pass
     (run / "metrics.jsonl").write_bytes(content)
     changed_computation(RunFolder(run), "cpu")
     read_metrics(run)
@@ -410,7 +413,7 @@ ASKED = {
 
 def _check_search(content: bytes, folder: Path) -> None:
     (folder / SEARCH_FILE).write_bytes(content)
-    recipe = _resumed_recipe(folder, ASKED, resume=True)
+    recipe = resumed_recipe(folder, ASKED, resume=True)
     # values that older versions did not record are those of older versions
     assert recipe.model == load_recipe("demo").model, "another model than the one asked for"
 

@@ -149,7 +149,7 @@ def trained(folder: Path, name: str, precision: str, *, by_reference: bool = Fal
     trainer = prepare_training(request, Silent())
     if not by_reference:
         return trainer.fit(StopRequest()).valid.value
-    with reference_only(trainer.model):
+    with reference_only(trainer.run.model):
         return trainer.fit(StopRequest()).valid.value
 
 

@@ -41,7 +41,7 @@ def stopped(open_trainer: OpenTrainer) -> Path:
     trainer = open_trainer("run")
     with pytest.raises(StoppedError):
         trainer.fit(stop)
-    return trainer.folder.path
+    return trainer.run.folder.path
 
 
 def resumed(run: Path, tmp_path: Path) -> list[str]:
@@ -59,11 +59,11 @@ def bit_for_bit(lines: list[str]) -> str:
 def test_a_run_keeps_what_computes_it(open_trainer):
     trainer = open_trainer("run")
     trainer.fit(StopRequest())
-    kernels = trainer.folder.config()["kernels"]
+    kernels = trainer.run.folder.config()["kernels"]
     assert kernels["vector_code"] == torch.backends.cpu.get_cpu_capability()
     assert kernels["digest"] == (native_digest() and f"sha256:{native_digest()[:16]}")
     expected = {"event": "begin", "step": 0, "kernels": kernels, "threads": 1, "torch": str(torch.__version__)}
-    assert begun(trainer.folder.path) == [expected]
+    assert begun(trainer.run.folder.path) == [expected]
 
 
 def test_the_same_computation_goes_on_without_a_word_and_leaves_its_line(open_trainer, tmp_path):
@@ -131,7 +131,7 @@ def test_the_same_instructions_built_otherwise_are_another_build(open_trainer, t
 
 
 def test_another_number_of_threads_is_named(open_trainer):
-    folder = open_trainer("run").folder
+    folder = open_trainer("run").run.folder
     before = computation("cpu")["threads"]
     try:
         torch.set_num_threads(before + 1)
@@ -160,3 +160,19 @@ def test_bf16_on_a_processor_without_it_is_said_to_be_slower(open_trainer, tmp_p
     )
     prepare_training(request, heard)
     assert any("bf16 is slower than fp32 on this processor" in line for line in heard.lines)
+
+
+def test_a_resumed_run_computes_with_its_own_threads_and_leaves_the_caller_s(open_trainer):
+    before, seen = torch.get_num_threads(), []
+    stopped(open_trainer)
+    torch.set_num_threads(before + 1)
+    try:
+        resumed = open_trainer("run", resume=True)
+        step = resumed.stepper.step
+        resumed.stepper.step = lambda *given: (seen.append(torch.get_num_threads()), step(*given))[1]
+        resumed.fit(StopRequest())
+        after = torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+    assert set(seen) == {before}
+    assert after == before + 1

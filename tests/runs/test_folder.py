@@ -13,16 +13,11 @@ from recurlm.config import ModelOptions, Recipe
 from recurlm.errors import CorruptFileError, InputError, UsageError
 from recurlm.files import write_whole
 from recurlm.models.language_model import LanguageModel
+from recurlm.partial_files import sync_folder
 from recurlm.plots.figure import save
 from recurlm.runs import folder as folder_module
-from recurlm.runs.folder import (
-    CONFIG_FILE,
-    MANIFEST_FILE,
-    MODEL_FILE,
-    RunFolder,
-    digest,
-    sync_folder,
-)
+from recurlm.runs.folder import CONFIG_FILE, MODEL_FILE, RunFolder
+from recurlm.runs.manifest import MANIFEST_FILE, digest
 from recurlm.tensor_files import tensor_bytes, tensors
 from recurlm.text.codec import TOKENIZER_FILE, VOCABULARY_FILE, Codec
 from recurlm.text.tokenization import BytePairs, Words
@@ -381,9 +376,9 @@ class TestLinks:
 
     def test_metrics_are_not_appended_through_a_link(self, run, outside):
         (run.path / "metrics.jsonl").symlink_to(outside)
-        journal = Journal(run.path / "metrics.jsonl", step=0, epochs=0)
-        journal.write({"step": 1})
-        journal.close()
+        journal = Journal(run.path / "metrics.jsonl")
+        with journal.open_at(step=0, epochs=0):
+            journal.write({"step": 1})
         assert outside.read_text() == "mine"
         assert (run.path / "metrics.jsonl").read_text() == '{"step": 1}\n'
 
@@ -392,8 +387,9 @@ class TestLinks:
         if device == "pipe":
             os.mkfifo(tmp_path / "pipe")
         (run.path / "metrics.jsonl").symlink_to(tmp_path / device)
-        with pytest.raises(CorruptFileError, match="not a regular file"):
-            Journal(run.path / "metrics.jsonl", step=0, epochs=0)
+        journal = Journal(run.path / "metrics.jsonl")
+        with pytest.raises(CorruptFileError, match="not a regular file"), journal.open_at(step=0, epochs=0):
+            pass
 
     def test_a_link_in_the_place_of_the_checkpoints_is_refused(self, run, tmp_path):
         (run.path / "checkpoints").rmdir()
@@ -402,16 +398,16 @@ class TestLinks:
         with pytest.raises(CorruptFileError, match="checkpoints is a link"), run.claimed():
             pass
         with pytest.raises(CorruptFileError, match="checkpoints is a link"):
-            run.save_checkpoint(1, {"weights": b"w"})
+            run.checkpoints.save(1, {"weights": b"w"})
         assert names(tmp_path / "elsewhere") == set()
 
     def test_a_link_in_the_place_of_a_checkpoint_is_replaced(self, run, tmp_path):
         (tmp_path / "elsewhere").mkdir()
         (tmp_path / "elsewhere" / "weights").write_text("mine")
         (run.path / "checkpoints" / "step-00000005").symlink_to(tmp_path / "elsewhere")
-        run.save_checkpoint(5, {"weights": b"w"})
+        run.checkpoints.save(5, {"weights": b"w"})
         run.discard_unfinished()
-        assert run.latest_checkpoint() == {"weights": b"w"}
+        assert run.checkpoints.latest() == {"weights": b"w"}
         assert (tmp_path / "elsewhere" / "weights").read_text() == "mine"
         assert names(run.path / "checkpoints") == {"step-00000005"}
 
@@ -436,57 +432,57 @@ def damage_checkpoint(folder: Path, damage: str) -> None:
 
 class TestCheckpoints:
     def test_the_newest_is_read_back(self, run):
-        assert run.latest_checkpoint() is None
+        assert run.checkpoints.latest() is None
         for step in (5, 40, 1_000):
-            run.save_checkpoint(step, {"counters.json": str(step).encode(), "weights": b"w"})
-        assert run.latest_checkpoint() == {"counters.json": b"1000", "weights": b"w"}
+            run.checkpoints.save(step, {"counters.json": str(step).encode(), "weights": b"w"})
+        assert run.checkpoints.latest() == {"counters.json": b"1000", "weights": b"w"}
 
     def test_two_are_kept(self, run):
         for step in (9, 10, 11, 100):
-            run.save_checkpoint(step, {"counters.json": b"{}"})
+            run.checkpoints.save(step, {"counters.json": b"{}"})
         assert names(run.path / "checkpoints") == {"step-00000011", "step-00000100"}
 
     def test_the_same_step_again_replaces(self, run):
-        run.save_checkpoint(5, {"counters.json": b"before"})
-        run.save_checkpoint(5, {"counters.json": b"after"})
-        assert run.latest_checkpoint() == {"counters.json": b"after"}
+        run.checkpoints.save(5, {"counters.json": b"before"})
+        run.checkpoints.save(5, {"counters.json": b"after"})
+        assert run.checkpoints.latest() == {"counters.json": b"after"}
         assert names(run.path / "checkpoints") == {"step-00000005"}
 
     @pytest.mark.parametrize("damage", ["altered", "truncated", "missing", "a pipe", "no manifest", "damaged manifest"])
     def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(self, run, damage):
-        run.save_checkpoint(4, {"weights": b"older"})
-        run.save_checkpoint(5, {"weights": b"newer", "counters.json": b"{}"})
+        run.checkpoints.save(4, {"weights": b"older"})
+        run.checkpoints.save(5, {"weights": b"newer", "counters.json": b"{}"})
         damage_checkpoint(run.path / "checkpoints" / "step-00000005", damage)
         told = []
-        assert run.latest_checkpoint(told.append) == {"weights": b"older"}
+        assert run.checkpoints.latest(told.append) == {"weights": b"older"}
         [line] = told
         assert "step-00000005 is damaged; going on from the checkpoint before it, step-00000004" in line
         # what is saved from now on counts as newer, and the damaged files stay
-        run.save_checkpoint(5, {"weights": b"again"})
-        assert run.latest_checkpoint(told.append) == {"weights": b"again"}
+        run.checkpoints.save(5, {"weights": b"again"})
+        assert run.checkpoints.latest(told.append) == {"weights": b"again"}
         assert len(told) == 1
         assert "damaged-step-00000005" in names(run.path / "checkpoints")
 
     def test_weights_that_are_not_finite_are_damage(self, run):
         good, bad = (tensor_bytes({"x": torch.tensor([1.0, value])}) for value in (2.0, float("nan")))
-        run.save_checkpoint(4, {"weights.safetensors": good})
-        run.save_checkpoint(5, {"weights.safetensors": bad})
+        run.checkpoints.save(4, {"weights.safetensors": good})
+        run.checkpoints.save(5, {"weights.safetensors": bad})
         told = []
-        assert run.latest_checkpoint(told.append) == {"weights.safetensors": good}
+        assert run.checkpoints.latest(told.append) == {"weights.safetensors": good}
         assert "x holds numbers that are not finite" in told[0]
 
     def test_where_no_checkpoint_is_whole_the_way_out_is_named(self, run):
         for step in (4, 5):
-            run.save_checkpoint(step, {"weights": b"w"})
+            run.checkpoints.save(step, {"weights": b"w"})
             damage_checkpoint(run.path / "checkpoints" / f"step-0000000{step}", "altered")
         with pytest.raises(CorruptFileError, match=r"no checkpoint is whole; to begin again, remove .*checkpoints and"):
-            run.latest_checkpoint()
-        assert len(run.checkpoints()) == 2
+            run.checkpoints.latest()
+        assert len(run.checkpoints.folders) == 2
         shutil.rmtree(run.path / "checkpoints")
-        assert run.latest_checkpoint() is None
+        assert run.checkpoints.latest() is None
 
     def test_a_full_disk_leaves_the_checkpoints_that_were_there(self, run, monkeypatch):
-        run.save_checkpoint(5, {"weights": b"good"})
+        run.checkpoints.save(5, {"weights": b"good"})
         calls = iter(range(2))
         fsync = os.fsync
 
@@ -497,13 +493,13 @@ class TestCheckpoints:
 
         monkeypatch.setattr(partial_files.os, "fsync", full)
         with pytest.raises(OSError, match="No space left"):
-            run.save_checkpoint(6, {"weights": b"half", "counters.json": b"{}"})
+            run.checkpoints.save(6, {"weights": b"half", "counters.json": b"{}"})
         assert names(run.path / "checkpoints") == {"step-00000005"}
-        assert run.latest_checkpoint() == {"weights": b"good"}
+        assert run.checkpoints.latest() == {"weights": b"good"}
 
     def test_a_killed_process_leaves_a_checkpoint_at_every_moment(self, run, monkeypatch):
         """The folder is copied before each rename and each removal, as a power cut would leave it."""
-        run.save_checkpoint(5, {"weights": b"first"})
+        run.checkpoints.save(5, {"weights": b"first"})
         moments = []
 
         def photographed(function):
@@ -516,18 +512,18 @@ class TestCheckpoints:
             return wrapper
 
         monkeypatch.setattr(os, "replace", photographed(os.replace))
-        run.save_checkpoint(6, {"weights": b"second", "counters.json": b"{}"})
-        run.save_checkpoint(6, {"weights": b"third"})
+        run.checkpoints.save(6, {"weights": b"second", "counters.json": b"{}"})
+        run.checkpoints.save(6, {"weights": b"third"})
         assert len(moments) >= 6
         for moment in moments:
             folder = RunFolder(moment)
             folder.discard_unfinished()
-            assert folder.latest_checkpoint() is not None
+            assert folder.checkpoints.latest() is not None
             assert all(name.startswith("step-") for name in names(moment / "checkpoints"))
             assert folder.recipe() == RECIPE
 
     def test_what_a_killed_process_left_is_ignored_and_cleaned(self, run):
-        run.save_checkpoint(5, {"weights": b"w"})
+        run.checkpoints.save(5, {"weights": b"w"})
         before = set(run.path.rglob("*"))
         with partial_files.temporary_folder(run.path / "checkpoints") as folder:
             (folder / "weights").write_bytes(b"half")
@@ -538,7 +534,7 @@ class TestCheckpoints:
                 shutil.copytree(run.path, copy)
         killed = RunFolder(copy)
         assert len(list(copy.rglob("*"))) > len(before)
-        assert killed.latest_checkpoint() == {"weights": b"w"}
+        assert killed.checkpoints.latest() == {"weights": b"w"}
         killed.discard_unfinished()
         assert {path.relative_to(copy) for path in copy.rglob("*")} == {p.relative_to(run.path) for p in before}
 

@@ -11,12 +11,13 @@ from recurlm.errors import InputError, RecurlmError, StoppedError, UsageError
 from recurlm.evaluation.perplexity import Perplexity
 from recurlm.progress import Silent
 from recurlm.recipe_files import load_recipe
-from recurlm.search.search import Findings, Objective, Search, SearchRequest, open_search, search
+from recurlm.search.findings import Findings
+from recurlm.search.search import Objective, Search, SearchRequest, open_search, search
 from recurlm.search.study import Trial
 from recurlm.text.places import DataPlaces
-from recurlm.training.counters import Result
 from recurlm.training.loop import AfterValidation
 from recurlm.training.request import TrainingRequest
+from recurlm.training.result import Result
 from recurlm.training.setup import prepare_training
 from recurlm.training.step import DivergedError
 from recurlm.training.stopping import StopRequest

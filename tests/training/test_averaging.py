@@ -152,7 +152,7 @@ def record_weights(trainer: Trainer) -> list[dict[str, torch.Tensor]]:
 
     def recorded(batch: Batch) -> None:
         step(batch)
-        visited.append({name: weight.clone() for name, weight in trainer.model.weights().items()})
+        visited.append({name: weight.clone() for name, weight in trainer.run.model.weights().items()})
 
     trainer._step = recorded  # type: ignore[method-assign]
     return visited
@@ -163,13 +163,13 @@ def test_a_run_validates_and_keeps_the_mean_of_its_tail(open_trainer: OpenTraine
     trainer = open_trainer("run", average=average, validation={"keep": "last", "columns": 1})
     visited = record_weights(trainer)
     result = trainer.fit(StopRequest())
-    begin = next(step for step in range(1, 999) if step / trainer.total_steps >= 0.6)
-    steps = [begin, *range(begin + 1 + (begin + 1) % 2, trainer.total_steps + 1, 2)]
-    kept = tensors((trainer.folder.path / MODEL_FILE).read_bytes(), trainer.folder.path)
+    begin = next(step for step in range(1, 999) if step / trainer.course.total_steps >= 0.6)
+    steps = [begin, *range(begin + 1 + (begin + 1) % 2, trainer.course.total_steps + 1, 2)]
+    kept = tensors((trainer.run.folder.path / MODEL_FILE).read_bytes(), trainer.run.folder.path)
     for name, weight in kept.items():
         expected = torch.stack([visited[step - 1][name].double() for step in steps]).mean(0)
         torch.testing.assert_close(weight, expected.float(), rtol=1e-4, atol=1e-6)
-    lines = (trainer.folder.path / "metrics.jsonl").read_text().splitlines()
+    lines = (trainer.run.folder.path / "metrics.jsonl").read_text().splitlines()
     epochs = [entry for entry in map(json.loads, lines) if entry["event"] == "epoch"]
     assert [entry["averaged"] for entry in epochs] == [0, len(steps)]
     assert epochs[-1]["valid_perplexity"] == pytest.approx(result.valid.value)
@@ -192,7 +192,7 @@ def test_sgd_with_the_non_monotone_average_begins_after_a_worse_validation(open_
     trainer = open_trainer("run", training={"epochs": 3}, **sections)
     trainer.counters.validations = [0.0]  # nothing is as good as this was
     trainer.fit(StopRequest())
-    lines = (trainer.folder.path / "metrics.jsonl").read_text().splitlines()
+    lines = (trainer.run.folder.path / "metrics.jsonl").read_text().splitlines()
     averaged = [entry["averaged"] for entry in map(json.loads, lines) if entry["event"] == "epoch"]
-    steps = trainer.source.length(0)
+    steps = trainer.run.batches.length(0)
     assert averaged == [0, steps, 2 * steps]

@@ -31,7 +31,7 @@ from recurlm.training.captured import (
 )
 from recurlm.training.loop import Trainer
 from recurlm.training.optimizers import build_optimizer, set_rate
-from recurlm.training.step import DivergedError, train_step
+from recurlm.training.step import DivergedError, Learner, train_step
 from recurlm.training.stopping import StopRequest
 
 OpenTrainer = Callable[..., Trainer]
@@ -47,6 +47,8 @@ RATES = [2**-5, 2**-6, 2**-7]
 SHAPES = [(4, 3), (6, 3), (4, 3), (4, 3), (6, 3), (5, 2), (4, 3), (6, 3), (6, 3), (4, 3), (2, 2), (6, 3)]
 
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+without_graph = pytest.mark.filterwarnings("ignore:This instance was constructed with capturable=True")
+"""For plain steps of an optimizer that `build_optimizer` made for graphs."""
 
 
 class Again:
@@ -106,13 +108,13 @@ def drawn_batches(device: str = "cpu") -> list[Batch]:
 
 
 def plain(model: LanguageModel, options: Optimizer, training: Training) -> list[tuple[float, int, float, LayerStates]]:
-    optimizer = build_optimizer(options, model)
+    learner = Learner(model, build_optimizer(options, model), training, "fp32")
     state = model.initial_state(1)
     results = []
     for number, batch in enumerate(drawn_batches(str(model.device))):
         state = state if batch.carried else model.initial_state(batch.columns)
-        set_rate(optimizer, RATES[number % 3])
-        result, state = train_step(model, optimizer, batch, state, training, "fp32")
+        set_rate(learner.optimizer, RATES[number % 3])
+        result, state = train_step(learner, batch, state)
         results.append((result.nats, result.tokens, result.loss, state))
     return results
 
@@ -123,7 +125,7 @@ def captured(
     optimizer = build_optimizer(options, model)
     if model.device.type == "cpu":
         optimizer = with_rate_on_device(optimizer)
-    steps = CapturedSteps(model, optimizer, training, "fp32", recorder, print)
+    steps = CapturedSteps(Learner(model, optimizer, training, "fp32"), recorder, print)
     state = model.initial_state(1)
     results = []
     for number, batch in enumerate(drawn_batches(str(model.device))):
@@ -182,21 +184,22 @@ def test_a_step_asks_the_device_nothing(no_questions: Callable, options: Optimiz
     """RMSProp is left out: on a CPU its step reads the rate, on a GPU it does not."""
     model = tiny_model(torch.float32, dropout=0.2)
     optimizer = with_rate_on_device(build_optimizer(options, model))
-    batch, training, tally = drawn_batches()[0], Training(loss=loss, clip_norm=1.0), Tally(model.device)
+    learner = Learner(model, optimizer, Training(loss=loss, clip_norm=1.0), "fp32")
+    batch, tally = drawn_batches()[0], Tally(model.device)
     state = model.initial_state(batch.columns)
     with no_questions():
         for _ in range(2):
-            state = device_step(model, optimizer, batch, state, training, "fp32", tally)
+            state = device_step(learner, batch, state, tally)
             tally.take()
     with pytest.raises(AssertionError, match="asks the device"), no_questions():
-        train_step(model, optimizer, batch, state, training, "fp32")
+        train_step(learner, batch, state)
 
 
 @ALL_OPTIMIZERS
 def test_after_a_loss_that_is_no_number_no_step_changes_a_weight(options: Optimizer) -> None:
     model = tiny_model()
     optimizer = with_rate_on_device(build_optimizer(options, model))
-    steps = CapturedSteps(model, optimizer, Training(clip_norm=1.0), "fp32", Again(), print)
+    steps = CapturedSteps(Learner(model, optimizer, Training(clip_norm=1.0), "fp32"), Again(), print)
     batch = drawn_batches()[1]
     states = [model.initial_state(3), model.initial_state(3), model.initial_state(3), model.initial_state(3)]
     states[2][0][0].fill_(math.nan)
@@ -217,7 +220,7 @@ def test_after_a_loss_that_is_no_number_no_step_changes_a_weight(options: Optimi
 def test_a_batch_with_nothing_to_predict_is_a_good_step_that_teaches_nothing() -> None:
     model, untouched = tiny_model(), tiny_model()
     optimizer = with_rate_on_device(build_optimizer(SGD(), model))
-    steps = CapturedSteps(model, optimizer, Training(), "fp32", Again(), print)
+    steps = CapturedSteps(Learner(model, optimizer, Training(), "fp32"), Again(), print)
     batch = drawn_batches()[0]
     nothing = replace(batch, target=torch.full_like(batch.target, -100), counted=torch.zeros_like(batch.counted))
     steps.step(nothing, model.initial_state(3))
@@ -230,7 +233,7 @@ def test_capturing_changes_nothing() -> None:
     model = tiny_model(dropout=0.3)
     optimizer = with_rate_on_device(build_optimizer(Adam(), model))
     recorder = Again()
-    steps = CapturedSteps(model, optimizer, Training(), "fp32", recorder, print)
+    steps = CapturedSteps(Learner(model, optimizer, Training(), "fp32"), recorder, print)
     batch = drawn_batches()[0]
     for _ in range(WARM_UP_STEPS):
         steps.step(batch, model.initial_state(3))
@@ -248,8 +251,8 @@ def everything(model: LanguageModel, optimizer: torch.optim.Optimizer) -> list[T
 
 def test_without_a_gpu_nothing_is_captured(open_trainer: OpenTrainer) -> None:
     model = tiny_model()
-    assert open_captured_steps(model, build_optimizer(SGD(), model), Training(), "fp32", print) is None
-    assert open_trainer("run").captured is None
+    assert open_captured_steps(Learner(model, build_optimizer(SGD(), model), Training(), "fp32"), print) is None
+    assert open_trainer("run").stepper.captured is None
 
 
 @pytest.fixture
@@ -258,9 +261,8 @@ def open_captured(open_trainer: OpenTrainer) -> OpenTrainer:
 
     def open_(out: str, **options: object) -> Trainer:
         trainer = open_trainer(out, **options)
-        with_rate_on_device(trainer.optimizer)
-        training = trainer.recipe.training
-        trainer.captured = CapturedSteps(trainer.model, trainer.optimizer, training, "fp32", Again(), print)
+        with_rate_on_device(trainer.learner.optimizer)
+        trainer.stepper.captured = CapturedSteps(trainer.learner, Again(), print)
         return trainer
 
     return open_
@@ -297,7 +299,9 @@ def test_a_run_of_captured_steps_is_the_run_of_plain_ones(
     plain_result, result = results
     assert result.steps == plain_result.steps
     assert result.valid.value == pytest.approx(plain_result.valid.value, rel=1e-4)
-    logs = [[json.loads(line) for line in (t.folder.path / "metrics.jsonl").read_text().splitlines()] for t in trainers]
+    logs = [
+        [json.loads(line) for line in (t.run.folder.path / "metrics.jsonl").read_text().splitlines()] for t in trainers
+    ]
     for theirs, ours in zip(*logs, strict=True):
         assert (ours["event"], ours["step"]) == (theirs["event"], theirs["step"])
         if theirs["event"] in ("step", "epoch"):
@@ -327,7 +331,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(open_captured: OpenTrainer, sect
     torch.manual_seed(99)
     resumed = open_captured("parts", resume=True, **sections)
     result = resumed.fit(StopRequest())
-    assert (resumed.folder.path / MODEL_FILE).read_bytes() == (whole.folder.path / MODEL_FILE).read_bytes()
+    assert (resumed.run.folder.path / MODEL_FILE).read_bytes() == (whole.run.folder.path / MODEL_FILE).read_bytes()
     assert (result.valid.value, result.steps) == (expected.valid.value, expected.steps)
     assert resumed.counters.tokens == whole.counters.tokens
 
@@ -343,13 +347,13 @@ def test_a_loss_that_is_no_number_is_told_with_its_step_before_anything_is_saved
     def poisoned(batch: Batch) -> None:
         if trainer.counters.step == 40:
             with torch.no_grad():
-                trainer.model.embedding.weight[:] = math.nan
+                trainer.run.model.embedding.weight[:] = math.nan
         step(batch)
 
     trainer._step = poisoned  # type: ignore[method-assign]
     with pytest.raises(DivergedError, match=r"loss is nan at step 41;.*\n.*learning_rate"):
         trainer.fit(StopRequest())
-    files = trainer.folder.latest_checkpoint()
+    files = trainer.run.folder.checkpoints.latest()
     if saved is not None:
         assert files is not None
         assert json.loads(files["counters.json"])["step"] == saved
@@ -359,6 +363,7 @@ def test_a_loss_that_is_no_number_is_told_with_its_step_before_anything_is_saved
 
 @pytest.mark.gpu
 @on_gpu
+@without_graph
 @ALL_OPTIMIZERS
 @pytest.mark.parametrize("clip_norm", [None, 0.05])
 def test_on_a_gpu_captured_steps_are_the_plain_steps(options: Optimizer, clip_norm: float | None) -> None:
@@ -379,7 +384,7 @@ def test_on_a_gpu_each_replay_draws_other_masks_and_the_seed_decides_which() -> 
         model = tiny_model(torch.float32, dropout=0.5).to(torch.device("cuda"))
         optimizer = build_optimizer(SGD(), model)
         set_rate(optimizer, 0.0)
-        steps = CapturedSteps(model, optimizer, Training(), "fp32", recorder, print)
+        steps = CapturedSteps(Learner(model, optimizer, Training(), "fp32"), recorder, print)
         torch.manual_seed(5)
         batch, found = drawn_batches("cuda")[0], []
         for _ in range(8):
@@ -397,12 +402,12 @@ def test_on_a_gpu_each_replay_draws_other_masks_and_the_seed_decides_which() -> 
 @SECTIONS
 def test_on_a_gpu_a_run_is_that_of_kernel_by_kernel_steps(open_trainer: OpenTrainer, sections: dict) -> None:
     graphs = open_trainer("graphs", device="cuda", **sections)
-    assert graphs.captured is not None
+    assert graphs.stepper.captured is not None
     value = graphs.fit(StopRequest()).valid.value
-    assert graphs.captured._captured
+    assert graphs.stepper.captured._captured
     single = open_trainer("single", device="cuda", **sections)
-    assert single.captured is not None
-    single.captured.recorder = Again()
+    assert single.stepper.captured is not None
+    single.stepper.captured.recorder = Again()
     assert value == pytest.approx(single.fit(StopRequest()).valid.value, rel=1e-3)
 
 

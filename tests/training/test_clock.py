@@ -22,10 +22,10 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Time:
 
 def started(time: Time, counters: Counters | None = None) -> Clock:
     """A clock of a process that took 10 s to load, and 5 more to prepare."""
-    clock = Clock(100.0, began=time.now - 10)
+    clock = Clock(100.0, counters, began=time.now - 10)
     clock.validation, clock.evaluation = 2.0, 20.0
     time.now += 5
-    clock.start(counters or Counters())
+    clock.start()
     return clock
 
 

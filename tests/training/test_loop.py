@@ -17,7 +17,7 @@ from recurlm.runs.folder import MODEL_FILE
 from recurlm.text.batching import Batch
 from recurlm.training.loop import Trainer
 from recurlm.training.request import TrainingRequest, new_config
-from recurlm.training.step import DivergedError, train_step
+from recurlm.training.step import DivergedError, Learner, train_step
 from recurlm.training.stopping import StopRequest
 from recurlm.training.validation import Validator
 
@@ -63,7 +63,7 @@ def test_a_step_is_plain_gradient_descent_on_the_loss_the_recipe_names(reduction
     loss.backward()
 
     optimizer = torch.optim.SGD(model.parameters(), 0.5)
-    result, _ = train_step(model, optimizer, batch, model.initial_state(2), Training(loss=reduction), "fp32")
+    result, _ = train_step(Learner(model, optimizer, Training(loss=reduction), "fp32"), batch, model.initial_state(2))
 
     assert result.tokens == 5
     assert result.loss == pytest.approx(loss.item(), rel=1e-6)
@@ -75,7 +75,7 @@ def test_a_step_is_plain_gradient_descent_on_the_loss_the_recipe_names(reduction
 def test_the_gradient_is_clipped_to_the_norm_of_the_recipe() -> None:
     model, before = tiny_model(), tiny_model()
     optimizer = torch.optim.SGD(model.parameters(), 1.0)
-    train_step(model, optimizer, tiny_batch(), model.initial_state(2), Training(clip_norm=0.01), "fp32")
+    train_step(Learner(model, optimizer, Training(clip_norm=0.01), "fp32"), tiny_batch(), model.initial_state(2))
     pairs = zip(model.weights().values(), before.weights().values(), strict=True)
     assert math.sqrt(sum(float(((a - b) ** 2).sum()) for a, b in pairs)) == pytest.approx(0.01, rel=1e-3)
 
@@ -95,9 +95,9 @@ def test_restarted_columns_begin_from_zeros_and_the_others_go_on(open_trainer: O
     trainer = open_trainer("run")
     before = tuple(tuple(torch.randn(4, 16) for _ in range(2)) for _ in range(1))
     seen = []
-    trainer._plain_step = lambda batch, state: seen.append(state) or state  # type: ignore[method-assign]
-    trainer.state = before
-    batch = next(iter(trainer.source.batches(0)))
+    trainer.stepper.step = lambda batch, state: seen.append(state) or state  # type: ignore[method-assign]
+    trainer.state.carried = before
+    batch = next(iter(trainer.run.batches.batches(0)))
     trainer._step(replace(batch, carried=True, restarted=torch.tensor([True, False, False, True])))
     for part, whole in zip(seen[0][0], before[0], strict=True):
         assert not part[[0, 3]].any()
@@ -151,9 +151,9 @@ def test_a_stopped_run_goes_on_to_the_same_bits(open_trainer: OpenTrainer, secti
     resumed = open_trainer("parts", resume=True, **sections)
     result = resumed.fit(StopRequest())
 
-    assert (resumed.folder.path / MODEL_FILE).read_bytes() == (whole.folder.path / MODEL_FILE).read_bytes()
-    for name, tensor in whole.model.weights().items():
-        assert torch.equal(tensor, resumed.model.weights()[name])
+    assert (resumed.run.folder.path / MODEL_FILE).read_bytes() == (whole.run.folder.path / MODEL_FILE).read_bytes()
+    for name, tensor in whole.run.model.weights().items():
+        assert torch.equal(tensor, resumed.run.model.weights()[name])
     assert result.valid.value == expected.valid.value
     assert result.steps == expected.steps
 
@@ -163,9 +163,9 @@ def test_the_journal_of_a_stopped_run_has_every_step_once(open_trainer: OpenTrai
         open_trainer("run").fit(StopAfter(33))
     trainer = open_trainer("run", resume=True)
     trainer.fit(StopRequest())
-    entries = [json.loads(line) for line in (trainer.folder.path / "metrics.jsonl").read_text().splitlines()]
+    entries = [json.loads(line) for line in (trainer.run.folder.path / "metrics.jsonl").read_text().splitlines()]
     steps = [entry["step"] for entry in entries if entry["event"] == "step"]
-    assert steps == list(range(5, trainer.total_steps + 1, 5))
+    assert steps == list(range(5, trainer.course.total_steps + 1, 5))
     assert [entry["epoch"] for entry in entries if entry["event"] == "epoch"] == [1, 2]
     assert entries[-1]["event"] == "final"
 
@@ -178,7 +178,7 @@ def test_an_epoch_that_was_logged_but_not_checkpointed_is_logged_once(open_train
         trainer.fit(StopRequest())
     resumed = open_trainer("run", resume=True)
     resumed.fit(StopRequest())
-    entries = [json.loads(line) for line in (trainer.folder.path / "metrics.jsonl").read_text().splitlines()]
+    entries = [json.loads(line) for line in (trainer.run.folder.path / "metrics.jsonl").read_text().splitlines()]
     assert [entry["epoch"] for entry in entries if entry["event"] == "epoch"] == [1, 2]
 
 
@@ -189,13 +189,13 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(open_
     def poisoned(batch: Batch) -> None:
         if trainer.counters.step == 40:
             with torch.no_grad():
-                trainer.model.embedding.weight[:] = math.nan
+                trainer.run.model.embedding.weight[:] = math.nan
         step(batch)
 
     trainer._step = poisoned  # type: ignore[method-assign]
     with pytest.raises(DivergedError, match=r"loss is nan at step 41.*\n.*learning_rate"):
         trainer.fit(StopRequest())
-    files = trainer.folder.latest_checkpoint()
+    files = trainer.run.folder.checkpoints.latest()
     assert files is not None
     assert json.loads(files["counters.json"])["step"] == 40
     resumed = open_trainer("run", resume=True, training={"epochs": 3, "checkpoint_seconds": 1e-6})
@@ -206,7 +206,7 @@ def test_weights_that_are_not_finite_are_never_saved(open_trainer: OpenTrainer) 
     trainer = open_trainer("run")
     trainer.save()
     with torch.no_grad():
-        trainer.model.decoder.bias[0] = math.inf
+        trainer.run.model.decoder.bias[0] = math.inf
     with pytest.raises(DivergedError, match="no longer finite"):
         trainer.save()
 
@@ -230,7 +230,7 @@ def test_a_time_limit_ends_with_a_whole_run_and_the_rate_at_its_end(open_trainer
     result = trainer.fit(StopRequest())
     assert result.seconds < 20
     assert result.epochs < 10_000
-    entries = [json.loads(line) for line in (trainer.folder.path / "metrics.jsonl").read_text().splitlines()]
+    entries = [json.loads(line) for line in (trainer.run.folder.path / "metrics.jsonl").read_text().splitlines()]
     rates = [entry["lr"] for entry in entries if entry["event"] == "step"]
     assert max(rates) > 0.005
     assert rates[-1] < 0.001
@@ -264,7 +264,7 @@ def foresee(monkeypatch: pytest.MonkeyPatch, *, validation: float, evaluation: f
 
 
 def entries_of(trainer: Trainer, event: str) -> list[dict]:
-    lines = (trainer.folder.path / "metrics.jsonl").read_text().splitlines()
+    lines = (trainer.run.folder.path / "metrics.jsonl").read_text().splitlines()
     return [entry for entry in map(json.loads, lines) if entry["event"] == event]
 
 
@@ -349,8 +349,8 @@ def test_a_run_has_one_process(open_trainer: OpenTrainer) -> None:
 
 
 def test_the_configuration_says_whether_the_run_can_be_repeated(open_trainer: OpenTrainer) -> None:
-    assert open_trainer("steps").folder.config()["repeatable"] is True
-    assert open_trainer("clock", time_limit="500s", **UNTIL_TIME).folder.config()["repeatable"] is False
+    assert open_trainer("steps").run.folder.config()["repeatable"] is True
+    assert open_trainer("clock", time_limit="500s", **UNTIL_TIME).run.folder.config()["repeatable"] is False
 
 
 def test_a_recipe_that_trains_until_a_time_needs_one(open_trainer: OpenTrainer) -> None:
@@ -366,12 +366,12 @@ def test_epochs_are_not_asked_of_a_recipe_that_trains_until_a_time() -> None:
 
 def test_the_sample_shown_while_training_holds_no_unk_and_changes_nothing(open_trainer: OpenTrainer) -> None:
     trainer = open_trainer("specimen")
-    unknown = trainer.corpus.codec.vocabulary.unknown_id
+    unknown = trainer.run.corpus.codec.vocabulary.unknown_id
     with torch.no_grad():
-        trainer.model.decoder.bias[unknown] = 20.0
-    weights, random = trainer.model.weights(), torch.get_rng_state()
+        trainer.run.model.decoder.bias[unknown] = 20.0
+    weights, random = trainer.run.model.weights(), torch.get_rng_state()
     before = {name: tensor.clone() for name, tensor in weights.items()}
-    shown = trainer._specimen()
+    shown = trainer.validator.specimen()
     assert shown
     assert "<unk>" not in shown
     assert torch.equal(torch.get_rng_state(), random)

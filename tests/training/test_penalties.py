@@ -10,7 +10,7 @@ from recurlm.models.language_model import LanguageModel
 from recurlm.text.batching import Batch
 from recurlm.training.captured import Tally, device_step
 from recurlm.training.penalties import output_penalty
-from recurlm.training.step import train_step
+from recurlm.training.step import Learner, train_step
 
 BOTH = Training(activation_penalty=2.0, slowness_penalty=0.5)
 
@@ -62,16 +62,17 @@ def test_a_step_descends_on_cross_entropy_and_penalties_and_counts_the_cross_ent
     loss.backward()
 
     optimizer = torch.optim.SGD(model.parameters(), torch.tensor(0.5) if on_device else 0.5)
+    learner = Learner(model, optimizer, options, "fp32")
     torch.manual_seed(9)
     if on_device:
         tally = Tally(model.device)
-        device_step(model, optimizer, batch, model.initial_state(2), options, "fp32", tally)
-        counted, tokens, _, minimised = tally.take().tolist()
+        device_step(learner, batch, model.initial_state(2), tally)
+        counted, tokens, _, minimized = tally.take().tolist()
     else:
-        result, _ = train_step(model, optimizer, batch, model.initial_state(2), options, "fp32")
-        counted, tokens, minimised = result.nats, result.tokens, result.loss
+        result, _ = train_step(learner, batch, model.initial_state(2))
+        counted, tokens, minimized = result.nats, result.tokens, result.loss
 
     assert (counted, tokens) == (pytest.approx(nats.item(), rel=1e-6), 5)
-    assert minimised == pytest.approx(loss.item(), rel=1e-5)
+    assert minimized == pytest.approx(loss.item(), rel=1e-5)
     for stepped, plain in zip(model.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(stepped, plain - 0.5 * plain.grad, atol=1e-6, rtol=1e-5)

@@ -97,12 +97,12 @@ def test_a_shipped_recipe_learns(name: str, zipf_folder: Path, tmp_path: Path) -
             places=DataPlaces(cache_directory=tmp_path / "cache"),
         )
 
-    steps_an_epoch = prepare_training(request("measured"), Silent()).source.length(0)
+    steps_an_epoch = prepare_training(request("measured"), Silent()).run.batches.length(0)
     trainer = prepare_training(request("run", f"training.epochs={math.ceil(STEPS / steps_an_epoch)}"), Silent())
     result = trainer.fit(StopRequest())
     assert result.steps >= STEPS * 0.95  # random lengths make some epochs shorter
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     losses = [entry["loss"] for entry in map(json.loads, lines) if entry["event"] == "step"]
-    knowing_nothing = math.log(trainer.model.vocabulary_size)
+    knowing_nothing = math.log(trainer.run.model.vocabulary_size)
     assert losses[-1] < losses[0]
     assert losses[-1] < 0.85 * knowing_nothing

@@ -8,7 +8,8 @@ from recurlm.config import Recipe
 from recurlm.errors import InputError
 from recurlm.recipe_files import differing_keys, parse_recipe, parse_recorded_recipe
 from recurlm.training.loop import Trainer
-from recurlm.training.request import TrainingRequest, open_run
+from recurlm.training.opening import open_run
+from recurlm.training.request import TrainingRequest
 from recurlm.training.stopping import StopRequest
 
 OpenTrainer = Callable[..., Trainer]
@@ -51,7 +52,7 @@ def test_a_resumed_run_names_the_keys_that_differ_and_how_to_train_further(
 ) -> None:
     trainer = open_trainer("run")
     trainer.fit(StopRequest())
-    run = trainer.folder.path
+    run = trainer.run.folder.path
     request = TrainingRequest(recipe=str(small_recipe()), changes=changes, out=run, resume=True)
     with pytest.raises(InputError) as refused:
         open_run(request)
@@ -79,10 +80,10 @@ def test_the_command_that_began_an_older_run_goes_on_with_it() -> None:
 
 def test_a_resumed_older_run_validates_without_a_warm_up(open_trainer: OpenTrainer) -> None:
     trainer = open_trainer("run")
-    config = trainer.folder.config()
+    config = trainer.run.folder.config()
     del config["recipe"]["validation"]["warm_up"]
-    trainer.folder.write({"config.json": json.dumps(config).encode()})
-    trainer.claim.__exit__(None, None, None)
+    trainer.run.folder.write({"config.json": json.dumps(config).encode()})
+    trainer.run.claim.__exit__(None, None, None)
     resumed = open_trainer("run", resume=True)
-    assert resumed.recipe.validation.warm_up == 0
+    assert resumed.run.recipe.validation.warm_up == 0
     assert "warm-up" not in resumed.validator.measure("valid").signature

@@ -57,11 +57,11 @@ def test_the_weights_the_vocabulary_and_the_recipe_are_those_of_the_other_run(
 ) -> None:
     trainer = start(first, other_text, tmp_path / "second", changes=("optimizer.learning_rate=0.001",))
     model = load(first)
-    torch.testing.assert_close(trainer.model.weights(), model.network.weights(), rtol=0, atol=0)
-    assert trainer.corpus.codec.vocabulary == model.codec.vocabulary
-    assert trainer.corpus["train"].oov == 18
-    assert trainer.recipe.model == model.recipe.model
-    assert trainer.recipe.optimizer.learning_rate == 0.001
+    torch.testing.assert_close(trainer.run.model.weights(), model.network.weights(), rtol=0, atol=0)
+    assert trainer.run.corpus.codec.vocabulary == model.codec.vocabulary
+    assert trainer.run.corpus["train"].oov == 18
+    assert trainer.run.recipe.model == model.recipe.model
+    assert trainer.run.recipe.optimizer.learning_rate == 0.001
     start_of_second = RunFolder(tmp_path / "second").config()["start"]
     assert start_of_second["run"] == str(first)
 
@@ -91,8 +91,8 @@ def test_it_goes_on_with_its_own_files_when_the_other_run_is_gone(
 
 def test_another_recipe_gives_all_but_text_and_model(first: Path, other_text: Path, tmp_path: Path) -> None:
     trainer = start(first, other_text, tmp_path / "second", recipe="zaremba-small")
-    assert trainer.recipe.model.hidden_sizes == (16,)
-    assert trainer.recipe.optimizer.kind == "sgd"
+    assert trainer.run.recipe.model.hidden_sizes == (16,)
+    assert trainer.run.recipe.optimizer.kind == "sgd"
 
 
 def test_other_sizes_are_refused_before_anything_is_written(first: Path, other_text: Path, tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ def test_tensorboard_holds_the_journal_s_numbers(open_trainer: Callable[..., Tra
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     trainer = open_trainer("run", tensorboard=True)
     trainer.fit(StopRequest())
-    events = accumulator.EventAccumulator(str(trainer.folder.path / "tensorboard"))
+    events = accumulator.EventAccumulator(str(trainer.run.folder.path / "tensorboard"))
     events.Reload()
-    journal = [json.loads(line) for line in (trainer.folder.path / "metrics.jsonl").read_text().splitlines()]
+    journal = [json.loads(line) for line in (trainer.run.folder.path / "metrics.jsonl").read_text().splitlines()]
     expected = [(entry["step"], entry["loss"]) for entry in journal if entry["event"] == "step"]
     found = [(scalar.step, scalar.value) for scalar in events.Scalars("step/loss")]
     assert [step for step, _ in found] == [step for step, _ in expected]

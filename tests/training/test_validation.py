@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from recurlm.progress import Silent, duration
-from recurlm.training import validation
 from recurlm.training.advice import unigram_perplexity, validation_warnings
 from recurlm.training.clock import Clock
 from recurlm.training.counters import Counters
 from recurlm.training.loop import Trainer
+from recurlm.training.planning import plan_measuring
 from recurlm.training.stopping import StopRequest
-from recurlm.training.validation import Pace, Validator, plan_measuring
+from recurlm.training.validation import Pace, Validator
 
 OpenTrainer = Callable[..., Trainer]
 
@@ -58,13 +58,13 @@ def test_a_validation_that_would_take_too_long_reads_a_part_and_says_so(
     open_trainer: OpenTrainer, long_valid: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = open_trainer("run", time_limit="100s")
-    whole = len(trainer.corpus["valid"].ids)
+    whole = len(trainer.run.corpus["valid"].ids)
     paced(trainer.validator, monkeypatch, exact=0.0001, columns=0.0005)
-    clock, counters = Clock(100.0), Counters()
-    lines = plan_measuring(clock, trainer.validator, counters, begins=True, saved=0)
+    clock = Clock(100.0)
+    lines = plan_measuring(clock, trainer.validator, begins=True, saved=0)
     # a fortieth of 100 s, with a margin of a fifth, is 4,166 tokens
-    assert counters.part == 4100
-    assert counters.exact is True
+    assert clock.counters.part == 4100
+    assert clock.counters.exact is True
     assert clock.validation == pytest.approx(1.2 * 0.0005 * 4100)
     assert f"the first 4,100 of {whole:,} valid tokens" in "\n".join(lines)
     measured = trainer.validator.measure("valid")
@@ -78,10 +78,10 @@ def test_an_evaluation_that_cannot_fit_is_said_at_the_start(
 ) -> None:
     trainer = open_trainer("run", time_limit="100s")
     paced(trainer.validator, monkeypatch, exact=0.01, columns=0.0001)
-    clock, counters = Clock(100.0), Counters()
-    lines = plan_measuring(clock, trainer.validator, counters, begins=True, saved=0)
-    assert (counters.part, counters.exact) == (None, False)
-    tokens = sum(len(trainer.corpus[split].ids) for split in ("valid", "test"))
+    clock = Clock(100.0)
+    lines = plan_measuring(clock, trainer.validator, begins=True, saved=0)
+    assert (clock.counters.part, clock.counters.exact) == (None, False)
+    tokens = sum(len(trainer.run.corpus[split].ids) for split in ("valid", "test"))
     assert f"the exact evaluation would take about {duration(1.2 * 0.01 * tokens)}:" in "\n".join(lines)
     assert "recurlm eval RUN" in "\n".join(lines)
     assert clock.evaluation < 3
@@ -93,11 +93,11 @@ def test_an_estimate_follows_the_measurements_of_the_run(
     trainer = open_trainer("run", time_limit="100s")
     paced(trainer.validator, monkeypatch, exact=1e-9, columns=1e-9)
     seconds = iter(range(0, 10_000, 50))
-    monkeypatch.setattr(validation, "now", lambda: next(seconds))
+    monkeypatch.setattr(trainer.validator, "now", lambda: next(seconds))
     measured = trainer.validator.measure("valid")
     assert trainer.validator.estimate_validation() == pytest.approx(1.2 * 50)
     assert trainer.validator.estimate(exact=False) == pytest.approx(
-        1.2 * 50 * (1 + len(trainer.corpus["test"].ids) / measured.tokens)
+        1.2 * 50 * (1 + len(trainer.run.corpus["test"].ids) / measured.tokens)
     )
     assert trainer.validator.estimate(exact=True) == 0.0
 
@@ -108,7 +108,7 @@ def test_what_was_decided_holds_when_the_run_goes_on(
     trainer = open_trainer("run", time_limit="100s")
     paced(trainer.validator, monkeypatch, exact=1e-9, columns=1e-9)
     counters = Counters(part=2000, exact=False)
-    plan_measuring(Clock(100.0), trainer.validator, counters, begins=False, saved=0)
+    plan_measuring(Clock(100.0, counters), trainer.validator, begins=False, saved=0)
     assert (counters.part, counters.exact, trainer.validator.part) == (2000, False, 2000)
 
 
@@ -117,7 +117,7 @@ def test_a_limit_that_cannot_be_kept_is_said_at_the_start(
 ) -> None:
     trainer = open_trainer("run", time_limit="1s")
     paced(trainer.validator, monkeypatch, exact=0.1, columns=0.1)
-    [line, *_] = plan_measuring(Clock(1.0), trainer.validator, Counters(), begins=True, saved=0)
+    [line, *_] = plan_measuring(Clock(1.0), trainer.validator, begins=True, saved=0)
     assert "cannot be kept" in line
     assert "give --time-limit" in line
 
@@ -129,7 +129,7 @@ def test_whole_sentences_are_validated_by_sentences(
     trainer = open_trainer("run", time_limit=limit, validation={"protocol": "sentence"})
     trainer.validator.part = 20
     measured = trainer.validator.measure("valid")
-    ends = trainer.corpus["valid"].ends
+    ends = trainer.run.corpus["valid"].ends
     assert measured.tokens == max(end for end in ends if end <= 20)
     assert measured.signature.startswith(f"sentence|tokens={measured.tokens}|")
 
@@ -143,7 +143,7 @@ def test_an_epoch_longer_than_the_limit_is_validated_and_its_model_kept(
     monkeypatch.setattr(Clock, "is_up", property(lambda clock: clock.counters.step >= 2))
     result = trainer.fit(StopRequest())
     assert (result.epochs, result.steps) == (1, 2)
-    assert (trainer.folder.path / "model.safetensors").is_file()
+    assert (trainer.run.folder.path / "model.safetensors").is_file()
     assert "the model has learned next to nothing in 2 steps" in result.summary()
     assert "give a longer --time-limit" in result.advice
     validating = [text for _, text in lines.shown if text.startswith("validating")]
@@ -164,7 +164,7 @@ def test_a_run_that_learned_nothing_in_whole_epochs_is_told_so(open_trainer: Ope
 
 
 def test_the_perplexity_of_frequencies_is_that_of_counts(open_trainer: OpenTrainer) -> None:
-    corpus = open_trainer("run").corpus
+    corpus = open_trainer("run").run.corpus
     train, valid = corpus["train"].ids.tolist(), corpus["valid"].ids.tolist()
     counts, types = Counter(train), max(train) + 1
     nats = [-math.log((counts[token] + 1) / (len(train) + types)) for token in valid]
@@ -177,11 +177,11 @@ def test_a_validation_text_larger_than_the_training_text_is_mentioned(
     open_trainer: OpenTrainer, long_valid: Path
 ) -> None:
     trainer = open_trainer("run")
-    [line] = validation_warnings(trainer.corpus, trainer.recipe)
+    [line] = validation_warnings(trainer.run.corpus, trainer.run.recipe)
     assert "more than an epoch of training" in line
     assert "--time-limit" in line
 
 
 def test_a_smaller_validation_text_is_not(open_trainer: OpenTrainer) -> None:
     trainer = open_trainer("run")
-    assert validation_warnings(trainer.corpus, trainer.recipe) == []
+    assert validation_warnings(trainer.run.corpus, trainer.run.recipe) == []

@@ -29,7 +29,7 @@ from recurlm.mxnet.params import read_params
 from recurlm.mxnet.symbol import read_symbol
 from recurlm.mxnet.weights import model_weights
 from recurlm.text.batching import Batch
-from recurlm.training.step import train_step
+from recurlm.training.step import Learner, train_step
 
 PADDING_ID = 0
 WEIGHT_DECAY = 1e-5
@@ -113,10 +113,10 @@ def replay(model: LanguageModel, folder: Path, arguments: Mapping[str, Any]) -> 
     """
     architecture = read_symbol(symbol_path(str(folder / "model")))
     optimizer = _sgd(model, architecture, arguments["lr"], arguments["momentum"])
-    options = Training(loss="sequence", precision="fp32")
+    learner = Learner(model, optimizer, Training(loss="sequence", precision="fp32"), "fp32")
     metric, perplexities = MXNetPerplexity(), []
     for batch in recorded_batches(folder / "batches.npz"):
-        result, _ = train_step(model, optimizer, batch, model.initial_state(batch.columns), options, "fp32")
+        result, _ = train_step(learner, batch, model.initial_state(batch.columns))
         perplexities.append(metric.add(result.losses, batch.counted))
     return perplexities
 

@@ -1,7 +1,7 @@
-"""What computes a run: kernels, threads and torch. They decide its last bits, and are recorded and compared."""
+"""What computes a run: kernels, threads and torch. They decide its last bits, so they are recorded and compared."""
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -15,10 +15,24 @@ from recurlm.runs.folder import METRICS_FILE, RunFolder
 from recurlm.streams import raw_lines
 
 Computation = dict[str, Any]
-"""`kernels`, `threads`, `torch`, as in the events `begin` and `resume` of metrics.jsonl."""
+"""The keys `kernels`, `threads` and `torch`, as in the events `begin` and `resume` of metrics.jsonl."""
 
 NAMES = {"library": "compiled library", "digest": "build of the compiled library", "vector_code": "torch's vector code"}
 NAMES |= {"bf16_products": "bfloat16 products in hardware", "torch": "torch version"}
+
+
+@contextmanager
+def computing_threads(count: int) -> Iterator[None]:
+    """Inside, torch computes with `count` threads; the caller's number returns at the end.
+
+    The number of threads decides the order of sums, so a resumed run needs the number that it began with.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def computation(device: str) -> Computation:
@@ -27,7 +41,7 @@ def computation(device: str) -> Computation:
 
 
 def kernels(device: str) -> dict[str, Any]:
-    """What computes on a device; for a CPU the project's library, `none` without it, and what torch uses."""
+    """What computes on a device; for a CPU the compiled library of the project (or `none`) and what torch uses."""
     if device != "cpu":
         return {"gpu": torch.cuda.get_device_name(), "cudnn": torch.backends.cudnn.version()}  # type: ignore[no-untyped-call]
     digest = native_digest()
@@ -41,7 +55,7 @@ def kernels(device: str) -> dict[str, Any]:
 
 
 def changed_computation(folder: RunFolder, device: str) -> str | None:
-    """A sentence where this process cannot go on with a run bit for bit, or where that is not known; else None."""
+    """A sentence if this process cannot continue a run bit for bit, or if that is not known; else None."""
     now = _flat(computation(device))
     differences: dict[str, str] = {}
     earlier = list(_earlier(folder))
@@ -60,7 +74,7 @@ def changed_computation(folder: RunFolder, device: str) -> str | None:
 
 
 def _earlier(folder: RunFolder) -> Iterator[Computation]:
-    """What computed the run so far: as it began, and of every process that went on with it."""
+    """What computed the run so far: the process that began it, then every process that resumed it."""
     config = folder.config("threads", "versions")
     yield _flat(
         {"kernels": config.get("kernels"), "threads": config["threads"], "torch": config["versions"].get("torch")}

@@ -1,7 +1,8 @@
-"""What a run is: what decides it besides its text, as config.json keeps it."""
+"""What decides a run besides its text, as config.json records it."""
 
 import datetime
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,19 +23,26 @@ RUN_FORMAT = "recurlm run 1"
 
 @dataclass(frozen=True)
 class Start:
-    """The run whose model and vocabulary another one begins with: its folder and its model's SHA-256."""
+    """The run whose model and vocabulary another run begins with.
+
+    run: its folder · model: SHA-256 of its model file.
+    """
 
     run: str
     model: str
 
 
 CONFIG_KEYS = ("recipe_name", "seed", "device", "precision", "threads", "time_limit", "start")
-"""Of config.json, besides its recipe and corpus, that a run goes on with."""
+"""Keys of config.json, besides `recipe` and `corpus`, that a resumed run needs."""
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What decides a run besides its recipe, as config.json keeps it."""
+    """What decides a run besides its text.
+
+    recipe_name: name of the recipe, or of the run to start from · source: the text, as `recurlm train` takes it ·
+    threads: of torch on the CPU · time_limit: seconds, None for no limit · start: None for a new model.
+    """
 
     recipe: Recipe
     recipe_name: str
@@ -48,11 +56,27 @@ class RunConfig:
 
     @property
     def repeatable(self) -> bool:
-        """Whether the same command gives the same bits: not where the clock ends the run and moves its schedule."""
+        """Whether the same command gives the same bits: not if wall-clock time ends the run."""
         return self.time_limit is None
 
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], recipe: Recipe) -> "RunConfig":
+        """The configuration that the values of a config.json record; `recipe` is theirs, parsed."""
+        start = values["start"]
+        return cls(
+            recipe,
+            values["recipe_name"],
+            values["corpus"]["source"],
+            values["seed"],
+            values["device"],
+            values["precision"],
+            values["threads"],
+            values["time_limit"],
+            None if start is None else Start(**start),
+        )
+
     def to_json(self, corpus: PreparedCorpus, parameters: int, texts: Corpus | None = None) -> dict[str, Any]:
-        """The whole of config.json; `texts` are those that the run learns from."""
+        """All of config.json; `texts` are the texts that the run learns from."""
         return {
             "format": RUN_FORMAT,
             "recurlm": CODE_VERSION,
@@ -74,7 +98,7 @@ class RunConfig:
         }
 
     def _describe_texts(self, corpus: PreparedCorpus, texts: Corpus | None) -> dict[str, Any]:
-        """What is known of each split, and of all texts that the model learned from, before this run too."""
+        """Describes each split, and all texts that the model learned from, those of earlier runs included."""
         counted = {
             name: {"digest": text.digest, "tokens": len(text.ids), "sentences": len(text.ends), "oov": text.oov}
             for name, text in corpus.splits.items()

@@ -1,7 +1,7 @@
-"""Vocabulary growth: a new run folder whose model has the old words and further ones."""
+"""Vocabulary growth: writes a new run folder whose model has the old words and further words."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,8 @@ from torch import Tensor
 
 from recurlm.errors import InputError, UsageError
 from recurlm.runs.config import RunConfig, Start
-from recurlm.runs.folder import MODEL_FILE, RunFolder, digest, free_folder
+from recurlm.runs.folder import MODEL_FILE, RunFolder, free_folder
+from recurlm.runs.manifest import digest
 from recurlm.tensor_files import tensor_bytes, tensors
 from recurlm.text.codec import Codec
 from recurlm.text.sources import Text
@@ -22,16 +23,16 @@ NOISE = 0.01
 """Standard deviation of the noise on a new word's weight, in standard deviations of that weight over the old words."""
 
 WORD_WEIGHTS = ("embedding.weight", "decoder.weight", "decoder.bias")
-"""What has a row for each word; a tied decoder has no weight of its own."""
+"""The weights with a row for each word; a tied decoder has no weight of its own."""
 
 INITS = ("mean", "unk")
 
 
 @dataclass(frozen=True)
 class Growth:
-    """What was added to the vocabulary of a run, and where the grown model is.
+    """The words added to the vocabulary of a run, and the folder of the grown model.
 
-    known: tokens of the file that were there already · init: `mean` or `unk` · size: of the new vocabulary.
+    known: tokens of the file that the vocabulary had already · init: `mean` or `unk` · size: of the new vocabulary.
     """
 
     run: RunFolder
@@ -57,32 +58,19 @@ class Growth:
 
 
 def extend_vocabulary(origin: RunFolder, words: Text, out: Path, *, init: str = "mean", seed: int = 1) -> Growth:
-    """Write the run `origin` with the tokens of `words` that it lacks as a new run folder; `origin` stays as it is.
+    """Writes a new run folder: the run `origin` with the tokens of `words` that it lacks. `origin` is not changed.
 
-    Old tokens keep their ids and weights; see `extended_weights` for those of the new ones. Raises UsageError for an
-    unknown `init`, InputError where nothing can be added or `out` already holds a run.
+    Old tokens keep their ids and weights; `extended_weights` gives the weights of the new tokens. Raises UsageError for
+    an unknown `init`, InputError if nothing can be added or `out` already holds a run.
     """
     if init not in INITS:
         raise UsageError(f"--init {init}: there are {' and '.join(INITS)}")
     folder = free_folder(out)
     config, codec = origin.config(), origin.codec()
-    origin.load_model(codec)  # refuses weights and vocabularies that do not fit
-    if init == "unk" and codec.vocabulary.unknown_id is None:
-        raise InputError(f"{origin.path}: its vocabulary has no {UNK} to copy; use --init mean")
-    added, known = _sorted_out(codec, words)
-    if not added:
-        raise InputError(f"{words.path}: holds no token that the vocabulary lacks, so there is nothing to add")
-    if origin.recipe().model.output.kind == "adaptive":
-        raise InputError(
-            f"{origin.path}: its adaptive softmax has clusters by frequency, to which no word can be added"
-        )
+    added, known = _check_growth(origin, codec, words, init)
     model = origin.read(MODEL_FILE)
-    weights = extended_weights(
-        tensors(model, origin.path / MODEL_FILE),
-        len(added),
-        copied=codec.vocabulary.unknown_id if init == "unk" else None,
-        seed=seed,
-    )
+    copied = codec.vocabulary.unknown_id if init == "unk" else None
+    weights = extended_weights(tensors(model, origin.path / MODEL_FILE), len(added), copied=copied, seed=seed)
     grown = Codec(codec.tokenization, Vocabulary(codec.vocabulary.tokens + added))
     growth = Growth(folder, origin, added, known, init, seed, len(grown.vocabulary))
     content = _config(config, origin, digest(model), grown, sum(tensor.numel() for tensor in weights.values()))
@@ -92,16 +80,31 @@ def extend_vocabulary(origin: RunFolder, words: Text, out: Path, *, init: str = 
     return growth
 
 
+def _check_growth(origin: RunFolder, codec: Codec, words: Text, init: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The tokens that a vocabulary lacks, and the tokens that it has. Raises InputError if the model cannot grow."""
+    origin.load_model(codec)  # raises if weights and vocabulary do not fit
+    if init == "unk" and codec.vocabulary.unknown_id is None:
+        raise InputError(f"{origin.path}: its vocabulary has no {UNK} to copy; use --init mean")
+    added, known = _sorted_out(codec, words)
+    if not added:
+        raise InputError(f"{words.path}: holds no token that the vocabulary lacks, so there is nothing to add")
+    if origin.recipe().model.output.kind == "adaptive":
+        raise InputError(
+            f"{origin.path}: its adaptive softmax has clusters by frequency, to which no word can be added"
+        )
+    return added, known
+
+
 def extended_weights(
     weights: Mapping[str, Tensor], count: int, *, copied: int | None = None, seed: int = 1
 ) -> dict[str, Tensor]:
     """Weights of a language model with rows for `count` further words in the embedding and the decoder.
 
-    Without `copied` each row is the mean of the old rows plus normal noise of `NOISE` standard deviations of each
-    column, the decoder's bias the mean of the old ones. A new word's logit is then the mean of the old ones but for
-    the noise, so m new words beside n old ones lower an old word's log-probability by at most log(1 + m / n) (Hewitt
-    2021, "Initializing new word embeddings for pretrained language models"). With `copied` rows and bias are those of
-    the word of that id.
+    Without `copied`, each new row is the mean of the old rows plus normal noise of `NOISE` standard deviations of each
+    column, and each new bias is the mean of the old biases. Apart from the noise, the logit of a new word is then the
+    mean of the old logits, so m new words beside n old words lower the log-probability of an old word by at most
+    log(1 + m / n) (Hewitt 2021, "Initializing new word embeddings for pretrained language models"). With `copied`,
+    row and bias are those of the word with this id.
     """
     generator = torch.Generator().manual_seed(seed)
     return {
@@ -121,11 +124,11 @@ def _new_rows(old: Tensor, count: int, copied: int | None, generator: torch.Gene
 
 
 def _sorted_out(codec: Codec, words: Text) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The tokens of a text that a vocabulary lacks and those that it has, each once, in order of appearance."""
+    """The tokens of a text that a vocabulary lacks, and the tokens that it has, each once, in order of appearance."""
     if isinstance(codec.tokenization, BytePairs):
         raise InputError(
             "the model reads byte pairs: they spell every word already, and pieces without merges would never be met\n"
-            "to have other pieces, train a model anew with another text.merges"
+            "to have other pieces, train another model with another text.merges"
         )
     found: dict[str, None] = {}
     for number, line in enumerate(words.lines(), 1):
@@ -138,18 +141,8 @@ def _sorted_out(codec: Codec, words: Text) -> tuple[tuple[str, ...], tuple[str, 
 
 
 def _config(values: Mapping[str, Any], origin: RunFolder, model: str, codec: Codec, parameters: int) -> dict[str, Any]:
-    """config.json of the new run: it tells of the old one's training, and starts from its model."""
-    config = RunConfig(
-        origin.recipe(),
-        values["recipe_name"],
-        values["corpus"]["source"],
-        values["seed"],
-        values["device"],
-        values["precision"],
-        values["threads"],
-        values["time_limit"],
-        Start(str(origin.path.resolve()), model),
-    )
-    return config.to_json(PreparedCorpus(values["corpus"]["name"], codec, {}), parameters) | {
-        "corpus": values["corpus"]
-    }
+    """config.json of the new run: it describes the training of the old run, and starts from its model."""
+    started = Start(str(origin.path.resolve()), model)
+    config = replace(RunConfig.from_json({**values, "start": None}, origin.recipe()), start=started)
+    corpus = values["corpus"]
+    return config.to_json(PreparedCorpus(corpus["name"], codec, {}), parameters) | {"corpus": corpus}

@@ -1,4 +1,4 @@
-"""Reads everything of a run folder back and says what is damaged, what is lost by it, and what to do."""
+"""Verification of a run folder: reads every file back, and says what is damaged, what that costs, and what to do."""
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -11,15 +11,9 @@ from recurlm.capacity import machine_memory
 from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError, DownloadError, InputError, RecurlmError
 from recurlm.files import opened
-from recurlm.runs.folder import (
-    CHECKPOINTS_FOLDER,
-    CONFIG_FILE,
-    MANIFEST_FILE,
-    METRICS_FILE,
-    MODEL_FILE,
-    RunFolder,
-    read_checkpoint,
-)
+from recurlm.runs.checkpoints import CHECKPOINTS_FOLDER, read_checkpoint
+from recurlm.runs.folder import CONFIG_FILE, METRICS_FILE, MODEL_FILE, RunFolder
+from recurlm.runs.manifest import MANIFEST_FILE
 from recurlm.streams import raw_lines
 from recurlm.tensor_files import finite_tensors
 from recurlm.text.codec import TOKENIZER_FILE, VOCABULARY_FILE
@@ -40,7 +34,7 @@ LOST = {
 
 @dataclass(frozen=True)
 class Finding:
-    """What became of a file, a checkpoint or a text: its state, what is wrong, and what that means."""
+    """The state of a file, a checkpoint or a text, with the problem and the way out if there is one."""
 
     name: str
     state: State = "whole"
@@ -57,7 +51,7 @@ class Verification:
 
     @property
     def damaged(self) -> list[Finding]:
-        """Those that name a damage."""
+        """The findings that name damage."""
         return [finding for finding in self.findings if finding.state == "damaged"]
 
     def to_json(self) -> dict[str, Any]:
@@ -66,9 +60,9 @@ class Verification:
 
 
 def verify(folder: RunFolder, places: DataPlaces | None = None) -> Verification:
-    """Read a run folder back. `places` say where the texts of the run are looked for; the network is never used.
+    """Verifies a run folder, without the network. `places` say where the texts of the run are searched.
 
-    Raises InputError where the folder holds no run.
+    Raises InputError if the folder holds no run.
     """
     if not folder.path.is_dir() or not (folder.path / CONFIG_FILE).exists():
         raise InputError(f"{folder.path}: not a run folder (no {CONFIG_FILE})")
@@ -88,7 +82,9 @@ def _files(folder: RunFolder) -> Iterator[Finding]:
         yield _checked(name, partial(_read, folder, name), advice)
     if MODEL_FILE not in listed:
         yield Finding(MODEL_FILE, "absent", "no epoch is finished yet", _resume(folder))
-    if METRICS_FILE not in listed and (folder.path / METRICS_FILE).exists():  # it is sealed when the run ends
+    if (
+        METRICS_FILE not in listed and (folder.path / METRICS_FILE).exists()
+    ):  # it is entered in the manifest when the run ends
         yield _checked(METRICS_FILE, lambda: _read_metrics(folder), LOST[METRICS_FILE])
 
 
@@ -101,7 +97,7 @@ def _checked(name: str, read: Callable[[], object], advice: str) -> Finding:
 
 
 def _read(folder: RunFolder, name: str) -> None:
-    """Hold a file to its digest and its content to its form."""
+    """Checks the digest and the form of a file."""
     if name == MODEL_FILE:
         _read_model(folder)
         return
@@ -118,7 +114,7 @@ def _read(folder: RunFolder, name: str) -> None:
 def _check_vocabulary(folder: RunFolder) -> None:
     found = folder.codec().vocabulary.digest
     recorded: Any = None
-    with suppress(RecurlmError):  # a damaged config.json is found by itself
+    with suppress(RecurlmError):  # a damaged config.json has its own finding
         recorded = folder.config().get("vocabulary")
     if isinstance(recorded, dict) and recorded.get("digest") not in (None, found):
         raise CorruptFileError(f"{folder.path / VOCABULARY_FILE}: not the vocabulary that {CONFIG_FILE} records")
@@ -128,7 +124,7 @@ def _read_model(folder: RunFolder) -> None:
     try:
         codec = folder.codec()
         folder.recipe()
-    except RecurlmError:  # found by itself; the digest can be checked without them
+    except RecurlmError:  # these have their own findings; the digest can be checked without them
         content = folder.read(MODEL_FILE, machine_memory())
     else:
         content = folder.read_model(codec)
@@ -146,7 +142,7 @@ def _read_metrics(folder: RunFolder) -> None:
 def _checkpoints(folder: RunFolder) -> Iterator[Finding]:
     found = [
         _checked(f"{CHECKPOINTS_FOLDER}/{each.name}", partial(read_checkpoint, each), "")
-        for each in folder.checkpoints()
+        for each in folder.checkpoints.folders
     ]
     whole = [finding.name for finding in found if finding.state == "whole"]
     for finding in found:
@@ -163,7 +159,7 @@ def _texts(folder: RunFolder, places: DataPlaces) -> Iterator[Finding]:
     try:
         corpus = folder.corpus()
     except RecurlmError:
-        return  # found with config.json
+        return  # config.json has its own finding
     for split in corpus.splits:
         name = f"{split} text of {corpus.source}"
         try:

@@ -1,50 +1,41 @@
-"""Search: many short runs of one recipe with other values, chosen by the validation text alone."""
+"""Search: many short runs of one recipe with varied values, chosen by the validation text alone."""
 
-import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from recurlm.config import Recipe
-from recurlm.documents import json_text, parse_json_object
-from recurlm.errors import CorruptFileError, InputError, RecurlmError, StoppedError, UsageError
+from recurlm.documents import json_text
+from recurlm.errors import RecurlmError, StoppedError, UsageError
 from recurlm.evaluation.perplexity import Perplexity
-from recurlm.files import read_bounded, refuse_link, write_within
-from recurlm.progress import Silent, Watcher, clock
-from recurlm.recipe_files import (
-    apply_changes,
-    changed_key,
-    differing_keys,
-    parse_recipe,
-    parse_recorded_recipe,
-    recipe_toml,
-)
+from recurlm.files import refuse_link, write_within
+from recurlm.progress import Silent, Watcher
+from recurlm.recipe_files import apply_changes, changed_key, parse_recipe, recipe_toml
 from recurlm.runs.config import RunConfig
 from recurlm.runs.folder import RunFolder
+from recurlm.search.description import SEARCH_FILE, describe, resumed_recipe, text_digests
+from recurlm.search.findings import Findings, shown_value
 from recurlm.search.search_space import Dimension, changes_for, parse_space
 from recurlm.search.study import Study, Trial
-from recurlm.text.corpora import is_read_once, open_source
-from recurlm.training.counters import Result
+from recurlm.text.corpora import is_read_once
 from recurlm.training.loop import AfterValidation
 from recurlm.training.request import TrainingRequest, default_folder, new_config, parse_duration
+from recurlm.training.result import Result
 from recurlm.training.setup import prepare_training
 from recurlm.training.step import DivergedError
 from recurlm.training.stopping import StopRequest
 from recurlm.wording import counted, shown_name
 
-SEARCH_FORMAT = "recurlm search 1"
-SEARCH_FILE = "search.json"
 TRIALS_FILE = "trials.jsonl"
 TRIALS_FOLDER = "trials"
 BEST_FILE = "best.toml"
 
 Objective = Callable[[Trial, AfterValidation, StopRequest], Result]
-"""Trains a trial; calls after each validation, which may raise."""
+"""Trains a trial; calls the function after each validation, which may raise."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +43,8 @@ class SearchRequest:
     """What the command line or a notebook asks for.
 
     training: of every trial, without start, time limit and precision; `out` is the folder of the search, `resume`
-    whether it goes on · vary: as `--vary` has it,
-    empty for what is usual · trials: how many there are in the end · time: for all of them together.
+    resumes it · vary: as `--vary` takes them, empty for `usual_variations` · trials: their number at the end ·
+    time: of all trials together, as `--time` takes it.
     """
 
     training: TrainingRequest
@@ -62,59 +53,18 @@ class SearchRequest:
     time: str | None = None
 
 
-@dataclass(frozen=True)
-class Findings:
-    """What a search has found; `best` stands as a whole recipe in the file `recipe`."""
-
-    recipe: Path
-    best: Trial
-    trials: tuple[Trial, ...]
-    seed: int
-
-    def to_json(self) -> dict[str, Any]:
-        """What `search --json` prints."""
-        return {
-            "recipe": str(self.recipe),
-            "best": self.best.number,
-            "valid_perplexity": self.best.perplexity,
-            "signature": self.best.signature,
-            "trials": [asdict(trial) for trial in self.trials],
-        }
-
-    def table(self) -> str:
-        """A row for each trial: the complete ones first, by perplexity, and the others in their order."""
-        ordered = sorted(self.trials, key=lambda trial: math.inf if trial.perplexity is None else trial.perplexity)
-        keys = list(self.best.values)
-        rows = [["trial", "state", "valid", "epochs", "time", *(key.split(".", 1)[1] for key in keys)]]
-        for trial in ordered:
-            valid = "" if trial.perplexity is None else f"{trial.perplexity:.6g}"
-            values = [_shown(trial.values[key]) for key in keys]
-            rows.append([trial.name, trial.state, valid, str(len(trial.curve)), clock(trial.seconds), *values])
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-        return "\n".join(lines)
-
-    def summary(self) -> str:
-        """What was best, and what to type next."""
-        seed = "" if self.seed == 1 else f" --seed {self.seed}"
-        return (
-            f"best   trial {self.best.name}: valid perplexity {self.best.perplexity:.2f}  [{self.best.signature}]\n"
-            f"next   recurlm train --recipe {self.recipe}{seed}"
-        )
-
-
 class TimedStop(StopRequest):
-    """Asks to stop on a signal, and when the time is up."""
+    """Asks to stop after a signal, and when the time is up."""
 
     def __init__(self, seconds: float) -> None:
-        """`seconds` from now on."""
+        """`seconds` count from now."""
         self.by_signal = False
         self._end = time.monotonic() + seconds
         super().__init__()
 
     @property
     def requested(self) -> bool:
-        """Whether either has happened."""
+        """Whether a signal came or the time is up."""
         return self.by_signal or time.monotonic() >= self._end
 
     @requested.setter
@@ -123,12 +73,15 @@ class TimedStop(StopRequest):
 
 
 class PrunedError(RecurlmError):
-    """A trial falls behind the others."""
+    """A trial is worse than the median of the others."""
 
 
 @dataclass(frozen=True)
 class Search:
-    """A search that is ready: its folder, what every trial is asked for, the recipe that varies, the trials so far."""
+    """A search that is ready to run.
+
+    request: of every trial · recipe: the recipe that varies · study: the trials so far.
+    """
 
     folder: Path
     request: TrainingRequest
@@ -136,9 +89,10 @@ class Search:
     study: Study
 
     def run(self, trials: int, seconds: float, watcher: Watcher, objective: Objective | None = None) -> Findings:
-        """Try until there are so many trials or the time of all is up; `objective` trains, unless another is given.
+        """Tries recipes until there are `trials` trials or they took `seconds`; `objective` replaces training in tests.
 
-        Raises StoppedError after a signal: the trial in progress goes on later. RecurlmError where none is complete.
+        Raises StoppedError after a signal; the trial in progress can be resumed. Raises RecurlmError if no trial is
+        complete.
         """
         study = self.study
         objective = objective or self._objective(watcher)
@@ -157,7 +111,7 @@ class Search:
         return self._findings()
 
     def _try(self, trial: Trial, objective: Objective, stop: StopRequest) -> None:
-        """Train one trial to its end, and keep what came of it."""
+        """Trains one trial, and records how it ended."""
         before, began = trial.seconds, time.monotonic()
         epochs = self._recipe_of(trial).training.epochs
 
@@ -168,8 +122,18 @@ class Search:
             if epoch < epochs and self.study.falls_behind(trial):
                 raise PrunedError
 
+        self._train(trial, lambda: objective(trial, judge, stop))
+        trial.seconds = before + time.monotonic() - began
+        if trial is self.study.best:
+            write_within(self.folder, BEST_FILE, recipe_toml(self._best_recipe(trial)).encode())
+        self.study.save()
+        if trial.state != "unfinished":
+            RunFolder(self._place(trial)).checkpoints.discard()
+
+    def _train(self, trial: Trial, train: Callable[[], Result]) -> None:
+        """Trains a trial, and records its result or its failure; a trial that is stopped stays unfinished."""
         try:
-            result = objective(trial, judge, stop)
+            result = train()
             trial.state, trial.perplexity = "complete", _bounded(result.valid.value)
             trial.signature = result.valid.signature
         except StoppedError:
@@ -180,12 +144,6 @@ class Search:
             trial.state, trial.note = "diverged", str(error).partition(";")[0]
         except (RecurlmError, torch.OutOfMemoryError) as error:
             trial.state, trial.note = "failed", str(error)
-        trial.seconds = before + time.monotonic() - began
-        if trial is self.study.best:
-            write_within(self.folder, BEST_FILE, recipe_toml(self._best_recipe(trial)).encode())
-        self.study.save()
-        if trial.state != "unfinished":
-            RunFolder(self._place(trial)).discard_checkpoints()
 
     def _objective(self, watcher: Watcher) -> Objective:
         def train(trial: Trial, judge: AfterValidation, stop: StopRequest) -> Result:
@@ -216,7 +174,7 @@ class Search:
         )
 
     def _told(self, trial: Trial) -> str:
-        values = "  ".join(f"{key}={_shown(value)}" for key, value in trial.values.items())
+        values = "  ".join(f"{key}={shown_value(value)}" for key, value in trial.values.items())
         told = {
             "unfinished": f"stopped after {counted(len(trial.curve), 'epoch')}, goes on with --resume",
             "complete": f"valid {trial.perplexity or 0:.6g}{', the best so far' * (trial is self.study.best)}",
@@ -236,7 +194,7 @@ class Search:
 
 
 class TrialWatcher(Silent):
-    """Shows how far a trial is; its lines stand in its own metrics.jsonl."""
+    """Shows the progress of a trial; its lines go to its own metrics.jsonl only."""
 
     def __init__(self, watcher: Watcher, trial: Trial) -> None:
         self.watcher, self.trial = watcher, trial
@@ -246,9 +204,10 @@ class TrialWatcher(Silent):
 
 
 def search(request: SearchRequest, watcher: Watcher) -> Findings:
-    """Find the values with the lowest validation perplexity; the test text is neither read nor measured.
+    """Finds the values with the lowest validation perplexity; the test text is not read.
 
-    Raises UsageError or InputError for what cannot be, before anything is written; then as `Search.run`.
+    Raises UsageError or InputError, before anything is written, for a request that cannot be met; then as
+    `Search.run`.
     """
     seconds = math.inf if request.time is None else parse_duration(request.time, "--time")
     opened = open_search(request)
@@ -259,30 +218,21 @@ def search(request: SearchRequest, watcher: Watcher) -> Findings:
 
 
 def open_search(request: SearchRequest) -> Search:
-    """Begin a search, or go on with the one in the folder. Raises UsageError or InputError before it writes."""
+    """Begins a search, or resumes the one in the folder. Raises UsageError or InputError before it writes."""
     training = request.training
     config = new_config(replace(training, resume=False))
-    if training.start or training.time_limit or training.precision:
-        raise UsageError("the recipe alone decides a trial; leave --from, --time-limit and --precision out")
-    if is_read_once(config.source):
-        raise UsageError("a search reads its text once for each trial; write what comes through the pipe into a file")
-    if config.recipe.training.until == "time":
-        raise UsageError("trials of a search are of equal epochs; add --set training.until=epochs and --epochs N")
-    if config.recipe.validation.every > 1:
-        raise UsageError("trials are compared after each epoch; add --set validation.every=1")
+    _check_trials(training, config)
     space = parse_space(request.vary, config.recipe)
-    for change in training.changes:
-        if changed_key(change) in {dimension.key for dimension in space}:
-            raise UsageError(f"--set {change}: --vary has the same key; leave one of them out")
+    _check_changes(training, space)
     folder = training.out or default_folder(config).with_name(f"{default_folder(config).name}-search")
-    description = _description(config, space, _text_digests(config, training))
+    description = describe(config, space, text_digests(config, training))
     recipe = config.recipe
     if (folder / SEARCH_FILE).is_file():
-        recipe = _resumed_recipe(folder, description, resume=training.resume)
+        recipe = resumed_recipe(folder, description, resume=training.resume)
         description["recipe"] = recipe.model_dump(mode="json")
     study = Study(folder / TRIALS_FILE, space, config.seed)
     write_within(folder, SEARCH_FILE, json_text(description, indent=2).encode())
-    own = replace(
+    trial_request = replace(
         training,
         text=config.source,
         changes=(),
@@ -291,59 +241,28 @@ def open_search(request: SearchRequest) -> Search:
         resume=True,
         without_test=True,
     )
-    return Search(folder, own, recipe, study)
+    return Search(folder, trial_request, recipe, study)
 
 
-def _text_digests(config: RunConfig, request: TrainingRequest) -> dict[str, str]:
-    """SHA-256 of the texts a search reads. Raises InputError where there is none that it may choose by."""
-    if config.recipe.validation.split != "valid":
-        raise InputError(
-            "the recipe validates on the test text, which no choice may rest on; add --set validation.split=valid"
-        )
-    corpus = open_source(config.source, request.places)
-    if corpus.valid is None:
-        raise InputError(f"{corpus.name}: has no valid text to choose by; put valid.txt beside the training text")
-    return {"train": corpus.train.sha256, "valid": corpus.valid.sha256}
+def _check_trials(request: TrainingRequest, config: RunConfig) -> None:
+    """Raises UsageError if the trials of a search could not be compared."""
+    if request.start or request.time_limit or request.precision:
+        raise UsageError("the recipe alone decides a trial; leave --from, --time-limit and --precision out")
+    if is_read_once(config.source):
+        raise UsageError("a search reads its text once for each trial; write what comes through the pipe into a file")
+    if config.recipe.training.until == "time":
+        raise UsageError("trials of a search are of equal epochs; add --set training.until=epochs and --epochs N")
+    if config.recipe.validation.every > 1:
+        raise UsageError("trials are compared after each epoch; add --set validation.every=1")
 
 
-def _description(config: RunConfig, space: tuple[Dimension, ...], texts: dict[str, str]) -> dict[str, Any]:
-    return {
-        "format": SEARCH_FORMAT,
-        "text": config.source,
-        "digests": texts,
-        "vary": [str(dimension) for dimension in space],
-        "seed": config.seed,
-        "device": config.device,
-        "precision": config.precision,
-        "recipe": config.recipe.model_dump(mode="json"),
-    }
-
-
-def _resumed_recipe(folder: Path, asked: dict[str, Any], *, resume: bool) -> Recipe:
-    """The recipe that a search was begun with.
-
-    Raises InputError where the folder holds another search than the one asked for, or `resume` was not asked for.
-    """
-    path = folder / SEARCH_FILE
-    if not resume:
-        raise InputError(f"{folder} already holds a search; add --resume to go on with it, or name another --out")
-    recorded = parse_json_object(read_bounded(path, error=CorruptFileError), str(path), file_names=True)
-    if not isinstance(recorded.get("recipe"), dict):
-        raise CorruptFileError(f"{path}: holds no recipe; start the search again in another folder")
-    recipe = parse_recorded_recipe(recorded["recipe"], str(path))
-    differing = [key for key, value in asked.items() if key != "recipe" and recorded.get(key) != value]
-    differing += differing_keys(parse_recipe(asked["recipe"], "the command"), recorded["recipe"])
-    if differing:
-        raise InputError(
-            f"{folder}: was begun with another {differing[0]}; give the same command, or name another --out"
-        )
-    return recipe
+def _check_changes(request: TrainingRequest, space: tuple[Dimension, ...]) -> None:
+    """Raises UsageError if --set has a key that varies."""
+    for change in request.changes:
+        if changed_key(change) in {dimension.key for dimension in space}:
+            raise UsageError(f"--set {change}: --vary has the same key; leave one of them out")
 
 
 def _bounded(perplexity: float) -> float:
-    """JSON knows no infinity."""
+    """A number that JSON can hold: JSON has no infinity."""
     return min(perplexity, 1e300)
-
-
-def _shown(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else json.dumps(value)

@@ -1,7 +1,7 @@
-"""What a search may vary: keys of the recipe, each with a range or with choices."""
+"""The space of a search: keys of the recipe that vary, each over a range or over choices."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from recurlm.errors import UsageError
 from recurlm.recipe_files import apply_changes, parse_recipe
 
 SECTIONS = ("batches", "model", "initialisation", "optimizer", "schedule", "average", "training")
-"""The others say what a perplexity counts; trials that differ there could not be compared."""
+"""The other sections decide what a perplexity counts; trials that differ there could not be compared."""
 SMALLEST_DROPOUTS = ("model.dropout.input", "model.dropout.output")
 LARGEST_DROPOUT = 0.9
 FORMS = "key=0.1..0.6, key=log:1e-3..2e-2 or key=16|32|64"
@@ -28,12 +28,12 @@ class Range:
 
     @property
     def whole(self) -> bool:
-        """Whether only whole numbers are meant: both ends are written as such."""
+        """Whether the range has whole numbers only: both ends are written as whole numbers."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
     @property
     def ends(self) -> tuple[Any, ...]:
-        """The values that must fit the schema if all others shall."""
+        """The values that must fit the schema; then all values between them fit."""
         return self.low, self.high
 
     def __str__(self) -> str:
@@ -49,7 +49,7 @@ class Choice:
 
     @property
     def ends(self) -> tuple[Any, ...]:
-        """The values that must fit the schema: each."""
+        """The values that must fit the schema: all of them."""
         return self.values
 
     def __str__(self) -> str:
@@ -60,7 +60,7 @@ Dimension = Range | Choice
 
 
 def parse_variation(text: str) -> Dimension:
-    """One `--vary`: a range, a range in logarithms or choices, values written as in TOML. Raises UsageError."""
+    """The dimension of one `--vary`: a range, a logarithmic range or choices, written as TOML. Raises UsageError."""
     key, equals, written = (part.strip() for part in text.partition("="))
     if not key or not equals:
         raise UsageError(f"--vary {text}: write it as {FORMS}")
@@ -88,7 +88,7 @@ def _range(text: str, key: str, written: str) -> Range:
 
 
 def parse_space(variations: Sequence[str], recipe: Recipe) -> tuple[Dimension, ...]:
-    """The dimensions of a search over this recipe; without variations `usual_variations`.
+    """The dimensions of a search over a recipe; without variations, those of `usual_variations`.
 
     Raises UsageError for a key that is given twice, InputError for values that the schema refuses.
     """
@@ -109,16 +109,17 @@ def parse_space(variations: Sequence[str], recipe: Recipe) -> tuple[Dimension, .
     return space
 
 
-def changes_for(values: dict[str, Any]) -> tuple[str, ...]:
-    """Values as `--set` takes them."""
+def changes_for(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """The values as `--set` takes them."""
     return tuple(f"{key}={json.dumps(value)}" for key, value in values.items())
 
 
 def usual_variations(recipe: Recipe) -> list[str]:
-    """What to vary where nobody says: around the recipe's own learning rate, weight decay and dropouts.
+    """The variations of a search that names none: around the learning rate, weight decay and dropouts of the recipe.
 
-    The rate from a quarter to four times, the decay from a tenth to ten times, each dropout from 0 to 0.2 more; where
-    the recipe drops nothing, units of the first layer's input and of the last layer's output.
+    The learning rate varies from a quarter to four times its value, the decay from a tenth to ten times, each dropout
+    from 0 to 0.2 above its value. In a recipe without dropout, the dropouts of the first layer's input and of the last
+    layer's output vary.
     """
     rate, decay = recipe.optimizer.learning_rate, recipe.optimizer.weight_decay
     variations = [f"optimizer.learning_rate=log:{rate / 4:.4g}..{rate * 4:.4g}"]

@@ -1,7 +1,7 @@
-"""The trials of a search, and what follows from them: which values come next, which trial falls behind.
+"""The trials of a search, which decide the values of the next trial and whether a trial falls behind.
 
-Optuna, an extra, chooses: a tree-structured Parzen estimator (Bergstra et al. 2011) and the median rule (Golovin et
-al. 2017). It is asked anew each time with all trials so far, so an interrupted search goes on as if it had not been.
+Optuna, an extra, decides both: with a tree-structured Parzen estimator (Bergstra et al. 2011) and the median rule
+(Golovin et al. 2017). Each question gives it all trials so far, so an interrupted search resumes without a difference.
 """
 
 import json
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 TrialState = Literal["unfinished", "complete", "pruned", "diverged", "failed"]
 UNPRUNED_TRIALS = 5
-"""Complete trials before the first can be pruned."""
+"""Number of complete trials before one can be pruned."""
 UNPRUNED_EPOCHS = 1
-"""Epochs that every trial is given."""
+"""Number of epochs that every trial trains before it can be pruned."""
 DRAWS = 100
-"""How often values that were tried already are drawn before all are taken for tried."""
+"""Draws of values that were tried before; after them, the search counts as exhausted."""
 DIGITS = 4
-"""Significant digits of a value: a recipe is for reading."""
+"""Significant digits of a value, so that recipes stay readable."""
 
 
 @dataclass
@@ -36,8 +36,8 @@ class Trial:
     """One recipe that is tried.
 
     values: of the keys that vary · curve: validation perplexity after each epoch, as measured while training ·
-    perplexity, signature: of the kept model on the validation text, by the exact protocol ·
-    seconds: over all restarts · note: why it failed.
+    perplexity, signature: of the kept model on the validation text, exact · seconds: over all restarts ·
+    note: why the trial failed.
     """
 
     number: int
@@ -51,12 +51,12 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """Of its folder."""
+        """The name of its folder."""
         return f"{self.number:03d}"
 
 
 def load_optuna() -> ModuleType:
-    """The library. Raises UsageError with the install command where it is absent."""
+    """The library. Raises UsageError with the install command if it is absent."""
     try:
         import optuna
     except ImportError as error:
@@ -66,32 +66,32 @@ def load_optuna() -> ModuleType:
 
 
 class Study:
-    """All trials of a search: a file with one JSON object a line, written whole at each change."""
+    """All trials of a search, in a file with one JSON object a line that is written whole at each change."""
 
     def __init__(self, path: Path, space: tuple[Dimension, ...], seed: int) -> None:
-        """Read what an earlier search left in the file. Raises UsageError without optuna, CorruptFileError."""
+        """Reads the trials in the file. Raises UsageError without optuna, CorruptFileError for a damaged file."""
         self.path, self.space, self.seed = path, space, seed
         self.trials = _read(path, space) if path.is_file() else []
         self._optuna = load_optuna()
 
     @property
     def over(self) -> list[Trial]:
-        """The trials that have ended, well or badly."""
+        """The trials that have ended, successful or not."""
         return [trial for trial in self.trials if trial.state != "unfinished"]
 
     @property
     def best(self) -> Trial | None:
-        """The complete trial with the lowest perplexity, the earliest of equal ones."""
+        """The complete trial with the lowest perplexity; of equal trials the earliest."""
         complete = [trial for trial in self.trials if trial.perplexity is not None]
         return min(complete, key=lambda trial: trial.perplexity or 0.0, default=None)
 
     @property
     def seconds(self) -> float:
-        """Of all trials."""
+        """Seconds of all trials."""
         return sum(trial.seconds for trial in self.trials)
 
     def next(self) -> Trial | None:
-        """The trial that was interrupted, or a new one; None where everything was tried."""
+        """The interrupted trial, or a new one; None if everything was tried."""
         for trial in self.trials:
             if trial.state == "unfinished":
                 return trial
@@ -107,7 +107,7 @@ class Study:
         return None
 
     def falls_behind(self, trial: Trial) -> bool:
-        """Whether its best validation so far is worse than the median of the complete trials after as many epochs."""
+        """Whether the best validation of a trial is worse than the median of complete trials after as many epochs."""
         study = self._history(self._optuna.samplers.RandomSampler(seed=0))
         study.enqueue_trial({each.key: _coordinate(each, trial.values[each.key]) for each in self.space})
         asked = study.ask(self._distributions())
@@ -116,19 +116,19 @@ class Study:
         return bool(asked.should_prune())
 
     def save(self) -> None:
-        """Write the file."""
+        """Writes the file."""
         lines = (json.dumps(asdict(trial), ensure_ascii=False, allow_nan=False) + "\n" for trial in self.trials)
         write_within(self.path.parent, self.path.name, "".join(lines).encode())
 
     def _draw(self, number: int, draw: int) -> dict[str, Any]:
-        """Values for a trial, which follow from the seed, the number and the trials before."""
+        """Values for a trial, decided by the seed, the number and the trials before."""
         seed = int(np.random.SeedSequence([self.seed, number, draw]).generate_state(1)[0])
         study = self._history(self._optuna.samplers.TPESampler(seed=seed))
         asked = study.ask(self._distributions())
         return {each.key: _value(each, asked.params[each.key]) for each in self.space}
 
     def _history(self, sampler: "optuna.samplers.BaseSampler") -> "optuna.Study":
-        """The trials that are over as Optuna sees them, in memory."""
+        """The trials that are over, as a study of Optuna in memory."""
         # a trial reports its first epoch as step 1
         pruner = self._optuna.pruners.MedianPruner(UNPRUNED_TRIALS, n_warmup_steps=UNPRUNED_EPOCHS + 1)
         study: optuna.Study = self._optuna.create_study(sampler=sampler, pruner=pruner)
@@ -137,7 +137,7 @@ class Study:
 
     def _frozen(self, trial: Trial) -> "optuna.trial.FrozenTrial":
         states = self._optuna.trial.TrialState
-        # what diverged is to be avoided, so it counts as pruned; what failed says nothing of its values
+        # values that diverge are to be avoided, so they count as pruned; a failure says nothing about values
         seen = {"complete": states.COMPLETE, "pruned": states.PRUNED, "diverged": states.PRUNED, "failed": states.FAIL}
         frozen: optuna.trial.FrozenTrial = self._optuna.trial.create_trial(
             state=seen[trial.state],
@@ -160,7 +160,7 @@ class Study:
 
 
 def _coordinate(dimension: Dimension, value: Any) -> Any:
-    """A value as Optuna knows it: a number, or the place among the choices."""
+    """A value as Optuna takes it: a number, or the place among the choices."""
     return dimension.values.index(value) if isinstance(dimension, Choice) else value
 
 
@@ -189,7 +189,7 @@ def _read(path: Path, space: tuple[Dimension, ...]) -> list[Trial]:
 
 
 def _is_of(trial: Trial, space: tuple[Dimension, ...]) -> bool:
-    """Whether a search over this space can have made the trial."""
+    """Whether the trial fits a search over this space."""
     values = trial.values
     if trial.seconds < 0 or (trial.state == "complete") != (trial.perplexity is not None):
         return False

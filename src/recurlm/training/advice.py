@@ -1,8 +1,9 @@
-"""What a user must know who trains too short, or on a text that is smaller than the one it is measured on."""
+"""Advice about runs that train too briefly, or that validate on more text than they train on."""
 
-import itertools
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recurlm.config import Recipe
 from recurlm.evaluation.perplexity import Perplexity, exponential
@@ -16,12 +17,12 @@ from recurlm.wording import counted
 
 LEAST_EPOCHS = 0.1
 COUNTED_TOKENS = 10_000_000
-"""Tokens of the training text from which word frequencies are taken, at most."""
-BLOCK = 1 << 20
+"""Largest number of training tokens from which word frequencies are counted."""
+BLOCK_TOKENS = 1 << 20
 
 
 def validation_warnings(corpus: PreparedCorpus, recipe: Recipe) -> list[str]:
-    """A line where validation reads more text than training does."""
+    """A line if validation reads more text than training does."""
     split = recipe.validation.split
     validated, trained = len(corpus[split].ids), len(corpus["train"].ids)
     if validated <= trained * recipe.validation.every:
@@ -33,10 +34,10 @@ def validation_warnings(corpus: PreparedCorpus, recipe: Recipe) -> list[str]:
 
 
 def advice(measured: Perplexity, counters: Counters, validator: Validator, epochs: int, limit: float | None) -> str:
-    """A sentence where a run has learned next to nothing, with the time that it needs; else empty.
+    """A sentence if a run has learned next to nothing, with the time that it needs; else empty.
 
-    That is where it read less than a tenth of its text, or where its perplexity is not below that of the frequencies
-    of the tokens in the training text. `measured` is of the first of the held-out texts, `epochs` the recipe's.
+    Such a run read less than a tenth of its text, or its perplexity is not below the perplexity under the frequencies
+    of the tokens in the training text. `measured` is of the first held-out text, `epochs` are those of the recipe.
     """
     train = validator.corpus["train"]
     read = counters.tokens / len(train.ids)
@@ -68,17 +69,19 @@ def _remedy(counters: Counters, read: float, epochs: int, limit: float | None) -
 
 
 def unigram_perplexity(train: EncodedText, text: EncodedText, *, eos: bool = True) -> float:
-    """The perplexity of a text under the frequencies of tokens in another, each counted once more than it is there.
+    """The perplexity of a text under the frequencies of the tokens in `train`, each count raised by one.
 
-    Without `eos` the ends of sentences are not counted.
+    Without `eos`, the ends of sentences are not counted.
     """
     ids = np.asarray(text.ids)
     ids = ids if eos else ids[ids != EOS_ID]
-    size = 1 + max(int(ids.max(initial=0)), *(int(block.max()) for block in _blocks(train)))
-    counts = sum((np.bincount(block, minlength=size) for block in _blocks(train)), np.ones(size, np.int64))
+    blocks = _id_blocks(train)
+    size = 1 + max(int(ids.max(initial=0)), *(int(block.max()) for block in blocks))
+    counts = sum((np.bincount(block, minlength=size) for block in blocks), np.ones(size, np.int64))
     return exponential(float(-np.log(counts[ids] / counts.sum()).sum()), max(len(ids), 1))
 
 
-def _blocks(text: EncodedText) -> list[np.ndarray]:
+def _id_blocks(text: EncodedText) -> list[NDArray[np.integer[Any]]]:
+    """The first ids of a text in blocks, which bound the memory of counting them."""
     ids = text.ids[:COUNTED_TOKENS]
-    return [np.asarray(ids[start : start + BLOCK]) for start in itertools.chain(range(0, len(ids), BLOCK))]
+    return [np.asarray(ids[start : start + BLOCK_TOKENS]) for start in range(0, len(ids), BLOCK_TOKENS)]

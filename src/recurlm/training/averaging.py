@@ -1,9 +1,9 @@
-"""Averages of weights over steps, which are validated and kept in place of the last weights.
+"""Averages of weights over steps, validated and kept in place of the last weights.
 
-a_n = a_{n-1} + max(1 / n, 1 - decay) (w_n - a_{n-1})        n: weights averaged so far, this one included
+a_n = a_{n-1} + max(1 / n, 1 - decay) (w_n - a_{n-1})        n: weights averaged so far, these included
 
-With decay 1 this is the mean of w_1 ... w_n (Polyak and Juditsky 1992), with a smaller one it forgets older weights
-exponentially once n is large enough, and has no first weight to get rid of.
+With decay 1 this is the mean of w_1 ... w_n (Polyak and Juditsky 1992). With a smaller decay, older weights fade
+exponentially once n is large enough, and the first weights need no correction for bias.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ COUNT = "count"
 
 
 class WeightAverage:
-    """The average of a model's weights: empty, and of no effect, until the first are added."""
+    """The average of the weights of a model: empty, and without effect, until the first weights are added."""
 
     def __init__(self, model: LanguageModel, decay: float = 1.0) -> None:
         self.decay = decay
@@ -31,7 +31,7 @@ class WeightAverage:
         self.values: list[Tensor] = []
 
     def add(self) -> None:
-        """Take in the model's weights as they are now."""
+        """Adds the present weights of the model."""
         self.count += 1
         if not self.values:
             self.values = [weight.clone() for weight in self.weights]
@@ -39,7 +39,7 @@ class WeightAverage:
 
     @contextmanager
     def in_model(self) -> Iterator[None]:
-        """Inside, the model has the average for its weights; its own come back at the end."""
+        """Inside, the model has the average as its weights; its own weights return at the end."""
         if not self.values:
             yield
             return
@@ -49,12 +49,12 @@ class WeightAverage:
             yield
 
     def tensors(self) -> dict[str, Tensor]:
-        """The average as a checkpoint keeps it."""
+        """The average, as a checkpoint keeps it."""
         named = dict(zip(self.names, self.values, strict=False))
         return {COUNT: torch.tensor(self.count)} | named
 
     def restore(self, saved: Mapping[str, Tensor]) -> None:
-        """Put back what `tensors` gave. Raises CorruptFileError where it belongs to another model."""
+        """Restores what `tensors` returned. Raises CorruptFileError if it belongs to another model."""
         self.count = int(saved[COUNT]) if COUNT in saved else -1
         if self.count < 0 or set(saved) != {COUNT, *(self.names if self.count else ())}:
             raise CorruptFileError("checkpoint: the average of the weights is another model's")
@@ -63,16 +63,29 @@ class WeightAverage:
 
 
 def open_average(options: Average, model: LanguageModel) -> WeightAverage | None:
-    """The average that a recipe asks for; None where it asks for none."""
+    """The average of a recipe, or None if the recipe has no average."""
     if options.kind == "none":
         return None
     return WeightAverage(model, options.decay if isinstance(options, ExponentialAverage) else 1.0)
 
 
-def average_begins(options: Average, *, share: float, validations: Sequence[float]) -> bool:
-    """Whether it is time for the first weights.
+def addition_is_due(options: Average, *, count: int, step: int, share: float, validations: Sequence[float]) -> bool:
+    """Whether the weights after a step enter the average.
 
-    share: how much of the run is done · validations: losses so far, one for each validation.
+    count: weights averaged so far · step: from 1 · share: fraction of the run that is done · validations: losses so
+    far, one for each validation.
+    """
+    if options.kind == "none":
+        return False
+    if count:
+        return step % options.every == 0
+    return average_begins(options, share=share, validations=validations)
+
+
+def average_begins(options: Average, *, share: float, validations: Sequence[float]) -> bool:
+    """Whether the first weights enter the average.
+
+    share: fraction of the run that is done · validations: losses so far, one for each validation.
     """
     if isinstance(options, TailAverage):
         return share >= options.start
@@ -82,7 +95,7 @@ def average_begins(options: Average, *, share: float, validations: Sequence[floa
 
 
 def is_non_monotone(validations: Sequence[float], interval: int) -> bool:
-    """Whether the last validation is worse than the best of those before the last `interval` of its predecessors.
+    """Whether the last validation is worse than the best of the earlier validations, the `interval` before it left out.
 
     The trigger of NT-ASGD (Merity et al. 2018, algorithm 1): v_t > min(v_0 ... v_{t-n-1}).
     """

@@ -1,15 +1,17 @@
 """Training steps on a GPU: a CUDA graph for each shape of batch, as MXNet's bucketing has an executor for each length.
 
-A step of a small model is hundreds of short kernels, and starting them one after the other takes longer than they run.
-A graph starts them at once. All graphs share the weights, the optimizer's memory, the carried state and one pool of
-working memory; a batch is copied into the graph's own input and the graph runs again.
+A step of a small model is hundreds of short kernels, and starting them one by one takes longer than running them.
+A graph starts them all at once. All graphs share the weights, the memory of the optimizer, the carried state and one
+pool of working memory. For each step, a batch is copied into the input of a graph, and the graph is replayed.
 
-A graph asks the host nothing, so whatever depends on values stays on the device: the rate, the norm of the gradient,
-what was counted, and whether the loss is a number.
+A replayed graph cannot ask the host, so everything that depends on values stays on the device: the learning rate, the
+norm of the gradient, the counts, and whether the loss is finite.
 """
 
+import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Protocol
@@ -17,14 +19,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from recurlm.config import Training
-from recurlm.devices import autocast
-from recurlm.kernels.embedding import add_row_gradients, looked_up
-from recurlm.models.language_model import LanguageModel
 from recurlm.models.state import LayerStates, detach
-from recurlm.text.batching import IGNORED, Batch
+from recurlm.text.batching import Batch
 from recurlm.training.optimizers import MuonWithAdamW
-from recurlm.training.penalties import minimised, output_penalty
+from recurlm.training.step import Learner, backward, forward_loss
 
 WARM_UP_STEPS = 2
 MOST_GRAPHS = 64
@@ -34,9 +32,9 @@ Shape = tuple[int, ...]
 
 
 class Tally:
-    """Nats, tokens and good steps since somebody looked, and the last loss: `values`, float64 (4,), on the device.
+    """Nats, tokens and good steps since the last `take()`, and the last loss: `values`, float64 (4,), on the device.
 
-    A loss that is not finite stays, and no step after it is good.
+    A step is good if its loss is finite. A loss that is not finite stays, and no step after it is good.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -44,7 +42,7 @@ class Tally:
         self._nats, self._tokens, self._good_steps, self._loss = self.values.unbind()
 
     def add(self, loss: Tensor, losses: Tensor, counted: Tensor) -> Tensor:
-        """Count a step: its loss, and of its losses (T, B) those `counted`; returns whether it is good."""
+        """Counts a step: its loss, and the `counted` ones of its losses (T, B); returns whether the step is good."""
         self._loss.copy_(loss.where(self._loss.isfinite(), self._loss))
         good = self._loss.isfinite()
         self._good_steps.add_(good)
@@ -53,44 +51,36 @@ class Tally:
         return good
 
     def take(self) -> Tensor:
-        """A copy of the values, for which nobody waits; counting begins anew."""
+        """Returns a copy without synchronizing, then resets the counts."""
         taken = self.values.clone()
         self.values.zero_()
         return taken
 
 
-def device_step(
-    model: LanguageModel,
-    optimizer: torch.optim.Optimizer,
-    batch: Batch,
-    state: LayerStates,
-    options: Training,
-    precision: str,
-    tally: Tally,
-) -> LayerStates:
-    """`train_step` without a question to the device; returns the state to carry on.
+def device_step(learner: Learner, batch: Batch, state: LayerStates, tally: Tally) -> LayerStates:
+    """`train_step` in which the host reads nothing from the device; returns the state to carry on.
 
-    Where the loss is not finite, now or earlier, the step comes to nothing: the tally tells, and nothing is raised.
+    If the loss of this or an earlier step is not finite, the weights stay as they are. Nothing is raised: the tally
+    counts one good step less.
     """
-    optimizer.zero_grad(set_to_none=True)
-    embedded = looked_up(model.embedding.weight, batch.input)
-    with autocast(precision, model.device):
-        raw, hidden, state = model.outputs(embedded, batch.input, state)
-        total, losses = model.decoder.training_losses(hidden, batch.target, skip_ignored=False)
-    targets = (batch.target != IGNORED).sum().clamp(min=1)
-    penalty = output_penalty(raw, hidden, options)
-    loss = minimised(total, penalty, targets, batch.columns if options.loss == "sequence" else targets)
-    good = tally.add(loss.detach(), losses, batch.counted)
-    loss.backward()  # type: ignore[no-untyped-call]
-    add_row_gradients(model.embedding.weight, batch.input, embedded)
-    if options.clip_norm is not None:
-        torch.nn.utils.clip_grad_norm_(model.parameters(), options.clip_norm)
-    _step_if(good, optimizer)
-    return detach(state)
+    forward = forward_loss(learner, batch, state, synchronous=False)
+    good = tally.add(forward.loss.detach(), forward.losses, batch.counted)
+    backward(learner, batch, forward)
+    with _no_warning_without_graph():
+        _step_if(good, learner.optimizer)
+    return detach(forward.state)
+
+
+@contextmanager
+def _no_warning_without_graph() -> Iterator[None]:
+    """Inside, an optimizer made for graphs does not warn about the first steps, which run without a graph."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")
+        yield
 
 
 def _step_if(good: Tensor, optimizer: torch.optim.Optimizer) -> None:
-    """The optimizer's step, which changes no weight where `good` is false."""
+    """Takes the step of the optimizer, which changes no weight if `good` is false."""
     if optimizer.defaults.get("fused"):
         optimizer.found_inf = (~good).float()  # type: ignore[attr-defined]
         optimizer.step()
@@ -105,24 +95,24 @@ def _step_if(good: Tensor, optimizer: torch.optim.Optimizer) -> None:
 
 
 class Recorder(Protocol):
-    """Something that can repeat work on the device without being told each part of it again."""
+    """Records work on the device, to repeat it without starting each kernel by itself."""
 
     def run(self, work: Work) -> None:
-        """Do it, once."""
+        """Does the work once."""
 
     def capture(self, work: Work) -> Work:
-        """What does it again, on the same tensors; nothing is done yet. Raises RuntimeError where that cannot be."""
+        """Returns work that repeats this work on the same tensors, and does nothing yet. Raises RuntimeError."""
 
 
 class CUDAGraphs:
-    """CUDA's graphs, all in one pool of memory: no two run at once, and none leaves anything there for another."""
+    """CUDA graphs that share one pool of memory: only one runs at a time, and none leaves values there for another."""
 
     def __init__(self) -> None:
         self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self._pool = torch.cuda.graph_pool_handle()
 
     def run(self, work: Work) -> None:
-        """On the stream that captures, so that its libraries have set up there what they need."""
+        """Runs on the stream that captures, so that the libraries have set up what they need there."""
         self._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._stream):
             work()
@@ -130,7 +120,7 @@ class CUDAGraphs:
 
     def capture(self, work: Work) -> Work:
         graph = torch.cuda.CUDAGraph()
-        # the outer stream comes back even when the inner context fails to end
+        # the outer context restores the stream even if the inner context fails to end
         with torch.cuda.stream(self._stream), torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
             work()
         return graph.replay
@@ -138,7 +128,7 @@ class CUDAGraphs:
 
 @dataclass(frozen=True)
 class _Captured:
-    """A step that can be repeated, and the batch that it reads each time."""
+    """A step that can be repeated, and the batch that it reads."""
 
     batch: Batch
     repeat: Work
@@ -150,33 +140,24 @@ class _Captured:
 
 
 class CapturedSteps:
-    """Steps of one run, each shape of batch captured once it has come often enough.
+    """The steps of a run; a step is captured for each shape of batch that comes often enough.
 
-    The first steps of a shape are run kernel by kernel. They are steps like all others, so nothing has to be undone
-    after them, and a shape that hardly ever comes costs no graph.
+    The first steps of a shape run kernel by kernel. They train like all others, so nothing is undone after them, and a
+    rare shape costs no graph.
     """
 
-    def __init__(
-        self,
-        model: LanguageModel,
-        optimizer: torch.optim.Optimizer,
-        options: Training,
-        precision: str,
-        recorder: Recorder,
-        say: Callable[[str], None],
-    ) -> None:
-        """`say` is told once where capturing fails; steps then go on kernel by kernel."""
-        self.model, self.optimizer, self.options, self.precision = model, optimizer, options, precision
-        self.recorder, self.say = recorder, say
-        self.tally = Tally(model.device)
+    def __init__(self, learner: Learner, recorder: Recorder, say: Callable[[str], None]) -> None:
+        """`say` receives a line if capturing fails; all steps then run kernel by kernel."""
+        self.learner, self.recorder, self.say = learner, recorder, say
+        self.tally = Tally(learner.model.device)
         self._seen: Counter[Shape] = Counter()
         self._captured: dict[Shape, _Captured] = {}
         self._states: dict[int, LayerStates] = {}
         self._fails = False
 
     def step(self, batch: Batch, state: LayerStates) -> LayerStates:
-        """One step; returns the state to carry on, in tensors that the next step overwrites."""
-        batch = batch.to(self.model.device)
+        """Takes one step; returns the state to carry on, in tensors that the next step overwrites."""
+        batch = batch.to(self.learner.model.device)
         held = self._hold(state, batch.columns)
         captured = self._find(batch, held)
         if captured is None:
@@ -187,14 +168,14 @@ class CapturedSteps:
         return held
 
     def _advance(self, batch: Batch, held: LayerStates) -> None:
-        state = device_step(self.model, self.optimizer, batch, held, self.options, self.precision, self.tally)
+        state = device_step(self.learner, batch, held, self.tally)
         for buffer, tensor in zip(chain(*held), chain(*state), strict=True):
             buffer.copy_(tensor)
 
     def _hold(self, state: LayerStates, columns: int) -> LayerStates:
-        """The state in the tensors that steps of so many columns read and write."""
+        """Copies a state into the tensors that the steps with this number of columns read and write."""
         if columns not in self._states:
-            self._states[columns] = self.model.initial_state(columns)
+            self._states[columns] = self.learner.model.initial_state(columns)
         held = self._states[columns]
         for buffer, tensor in zip(chain(*held), chain(*state), strict=True):
             if buffer is not tensor:
@@ -221,14 +202,8 @@ class CapturedSteps:
             self._captured[shape] = _Captured(own, repeat)
 
 
-def open_captured_steps(
-    model: LanguageModel,
-    optimizer: torch.optim.Optimizer,
-    options: Training,
-    precision: str,
-    say: Callable[[str], None],
-) -> CapturedSteps | None:
-    """Captured steps where the model is on a GPU and the optimizer `build_optimizer`'s but not Muon; elsewhere None."""
-    if model.device.type != "cuda" or isinstance(optimizer, MuonWithAdamW):
+def open_captured_steps(learner: Learner, say: Callable[[str], None]) -> CapturedSteps | None:
+    """Captured steps if the model is on a GPU and the optimizer is of `build_optimizer`, but not Muon; else None."""
+    if learner.model.device.type != "cuda" or isinstance(learner.optimizer, MuonWithAdamW):
         return None
-    return CapturedSteps(model, optimizer, options, precision, CUDAGraphs(), say)
+    return CapturedSteps(learner, CUDAGraphs(), say)

@@ -1,9 +1,11 @@
-"""What a run keeps of itself while it trains: metrics.jsonl, one JSON object a line."""
+"""The journal of a run: metrics.jsonl, one JSON object a line."""
 
 import json
 import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError
@@ -13,32 +15,42 @@ from recurlm.streams import raw_lines
 
 
 class Mirror(Protocol):
-    """Someone else who keeps the journal's entries."""
+    """A second sink for log entries, such as TensorBoard."""
 
-    def write(self, entry: dict[str, Any]) -> None:
-        """One entry."""
+    def write(self, entry: Mapping[str, Any]) -> None:
+        """Receives one entry."""
 
     def close(self) -> None:
-        """No more will come."""
+        """Ends the sink."""
 
 
 class Journal:
-    """metrics.jsonl: one JSON object a line, appended as the run goes on."""
+    """metrics.jsonl: one JSON object a line, appended while the run trains. `mirror` receives every entry too."""
 
-    def __init__(self, path: Path, *, step: int, epochs: int, mirror: Mirror | None = None) -> None:
-        """Open after this step and so many whole epochs; what a killed run wrote beyond them is dropped.
-
-        `mirror` gets every entry too.
-        """
+    def __init__(self, path: Path, mirror: Mirror | None = None) -> None:
         self.path, self.mirror = path, mirror
-        if path.exists() or path.is_symlink():
-            with opened(path, error=CorruptFileError) as file:
-                kept = [line for line in raw_lines(file, str(path)) if line.strip() and _belongs(line, step, epochs)]
-            write_within(path.parent, path.name, b"".join(kept))
-        self._file = append_within(path.parent, path.name)
+        self._file: TextIO | None = None
 
-    def write(self, entry: dict[str, Any]) -> None:
-        """Append one object; numbers that JSON cannot hold become null."""
+    @contextmanager
+    def open_at(self, *, step: int, epochs: int) -> Iterator[None]:
+        """Inside, entries are appended; entries that a killed process wrote beyond this point of the run are removed.
+
+        step: steps done · epochs: whole epochs done.
+        """
+        if self.path.exists() or self.path.is_symlink():
+            self._remove_beyond(step, epochs)
+        self._file = append_within(self.path.parent, self.path.name)
+        try:
+            yield
+        finally:
+            self._file.close()
+            if self.mirror is not None:
+                self.mirror.close()
+
+    def write(self, entry: Mapping[str, Any]) -> None:
+        """Appends one object; numbers that JSON cannot hold become null."""
+        if self._file is None:
+            raise ValueError("the journal is not open")
         cleaned = {key: _finite(value) for key, value in entry.items()}
         with named_errors(self.path):
             self._file.write(json.dumps(cleaned, allow_nan=False) + "\n")
@@ -46,11 +58,11 @@ class Journal:
         if self.mirror is not None:
             self.mirror.write(entry)
 
-    def close(self) -> None:
-        """End the file."""
-        self._file.close()
-        if self.mirror is not None:
-            self.mirror.close()
+    def _remove_beyond(self, step: int, epochs: int) -> None:
+        with opened(self.path, error=CorruptFileError) as file:
+            lines = raw_lines(file, str(self.path))
+            kept = [line for line in lines if line.strip() and _belongs(line, step, epochs)]
+        write_within(self.path.parent, self.path.name, b"".join(kept))
 
 
 def _belongs(line: bytes, step: int, epochs: int) -> bool:

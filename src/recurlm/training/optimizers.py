@@ -1,7 +1,6 @@
-"""Optimizers by recipe, and their memory as named tensors."""
+"""The optimizers of recipes, and their memory as named tensors."""
 
 import itertools
-import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -14,7 +13,7 @@ from recurlm.models.language_model import LanguageModel
 
 
 class MuonWithAdamW(torch.optim.Optimizer):
-    """Two optimizers as one: the groups of both, one memory, one rate, which torch's Muon wants on the host."""
+    """Muon and AdamW as one optimizer: one memory, and one learning rate, which torch's Muon needs on the host."""
 
     def __init__(self, muon: torch.optim.Optimizer, adamw: torch.optim.Optimizer) -> None:
         super().__init__([*muon.param_groups, *adamw.param_groups], {})
@@ -22,22 +21,21 @@ class MuonWithAdamW(torch.optim.Optimizer):
 
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         for part, groups in self.parts:
-            # loading a state makes both anew
+            # loading a state replaces both
             part.state, part.param_groups = self.state, self.param_groups[groups]
             part.step()
 
 
 def build_optimizer(options: Optimizer, model: LanguageModel) -> torch.optim.Optimizer:
-    """The optimizer of a recipe; weight decay touches matrices, never biases.
+    """The optimizer of a recipe; weight decay applies to matrices, never to biases.
 
-    On a GPU whatever changes from step to step lives there, the rate too, so that a CUDA graph reads it anew.
+    On a GPU, everything that changes from step to step is kept there, the learning rate included, so that a replayed
+    CUDA graph reads the present values.
     """
     if isinstance(options, Muon):
         return _muon(options, model)
     groups = _groups(model.parameters(), options.weight_decay)
     on_gpu = model.device.type == "cuda"
-    if on_gpu:  # there the first steps are meant to run without a graph
-        warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")
     rate = torch.tensor(options.learning_rate, device=model.device) if on_gpu else options.learning_rate
     if isinstance(options, SGD):
         return torch.optim.SGD(groups, rate, momentum=options.momentum, fused=True)
@@ -84,7 +82,7 @@ def _muon(options: Muon, model: LanguageModel) -> MuonWithAdamW:
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """The learning rate of the next step."""
+    """Sets the learning rate of the next step."""
     for group in optimizer.param_groups:
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(rate)
@@ -93,7 +91,7 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimizer's memory, flat: `<parameter number>.<name>`."""
+    """The memory of an optimizer as tensors named `<parameter number>.<name>`."""
     state: Mapping[int, Mapping[str, Any]] = optimizer.state_dict()["state"]
     return {
         f"{number}.{name}": value
@@ -104,7 +102,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` took. Raises CorruptFileError where it belongs to another optimizer."""
+    """Restores what `optimizer_tensors` returned. Raises CorruptFileError if it belongs to another optimizer."""
     state: dict[int, dict[str, Tensor]] = {}
     try:
         for key, tensor in tensors.items():
@@ -117,7 +115,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
 
 
 def _check_memory(optimizer: torch.optim.Optimizer, state: Mapping[int, Mapping[str, Tensor]]) -> None:
-    """Raises ValueError where a parameter has other values than the others of its group, or of another shape."""
+    """Raises ValueError if a parameter has other values than the rest of its group, or values of another shape."""
     parameters = itertools.count()
     numbered = [[(next(parameters), each) for each in group["params"]] for group in optimizer.param_groups]
     strange = state.keys() - {number for group in numbered for number, _ in group}

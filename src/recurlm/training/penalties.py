@@ -1,9 +1,9 @@
-"""What is added to the cross entropy: penalties on the last layer's outputs (Merity, McCann and Socher 2017).
+"""Penalties on the outputs of the last layer, added to the cross entropy (Merity, McCann and Socher 2017).
 
 activation  AR  = alpha mean(d_n ∘ d_n)                         d_n: output after dropout
 slowness    TAR = beta mean((h_n - h_{n-1}) ∘ (h_n - h_{n-1}))    h_n: output before dropout, within the batch
 
-Means are over time steps, columns and units, all positions of the batch.
+Means are over the time steps, columns and units of all positions of the batch.
 """
 
 from torch import Tensor
@@ -12,7 +12,7 @@ from recurlm.config import Training
 
 
 def output_penalty(raw: Tensor, dropped: Tensor, options: Training) -> Tensor | float:
-    """AR + TAR in nats a token, of outputs (T, B, H) before and after dropout; 0.0 where the recipe asks for none."""
+    """AR + TAR in nats a token, of outputs (T, B, H) before and after dropout; 0.0 if the recipe has no penalty."""
     penalty: Tensor | float = 0.0
     if options.activation_penalty:
         penalty = penalty + options.activation_penalty * dropped.float().square().mean()
@@ -21,8 +21,8 @@ def output_penalty(raw: Tensor, dropped: Tensor, options: Training) -> Tensor | 
     return penalty
 
 
-def minimised(cross_entropy: Tensor, penalty: Tensor | float, targets: Tensor | int, divisor: Tensor | int) -> Tensor:
-    """(sum of nats + penalty for each target) / divisor: the penalty weighs the same however the loss is reduced."""
+def minimized(cross_entropy: Tensor, penalty: Tensor | float, targets: Tensor | int, divisor: Tensor | int) -> Tensor:
+    """(sum of nats + penalty for each target) / divisor, so the penalty has the same weight in every reduction."""
     if isinstance(penalty, float):
         return cross_entropy / divisor
     return (cross_entropy + penalty * targets) / divisor

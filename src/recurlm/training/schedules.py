@@ -1,4 +1,4 @@
-"""The learning rate as a function of how far the run has come."""
+"""The learning rate as a function of the progress of the run."""
 
 import math
 
@@ -14,10 +14,10 @@ Schedule = ConstantSchedule | StepSchedule | CosineSchedule | OneCycleSchedule |
 
 
 def rate_factor(schedule: Schedule, *, share: float, epoch: int, reductions: int = 0) -> float:
-    """What the highest learning rate is multiplied by.
+    """The factor of the highest learning rate.
 
-    share: how much of the run is done, 0 to 1, in steps or in time · epoch: whole epochs done ·
-    reductions: how often a plateau was met.
+    share: fraction of the run that is done, 0 to 1, in steps or in time · epoch: whole epochs done ·
+    reductions: number of plateaus met so far.
     """
     if isinstance(schedule, StepSchedule):
         return float(schedule.divisor ** -max(0, -(-(epoch + 1 - schedule.after) // schedule.every)))

@@ -1,4 +1,4 @@
-"""The arithmetic of one step: forward, loss, backward, into the weights."""
+"""The arithmetic of one step: forward, loss, backward, update of the weights."""
 
 import math
 from dataclasses import dataclass
@@ -13,18 +13,42 @@ from recurlm.kernels.embedding import add_row_gradients, looked_up
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.state import LayerStates, detach
 from recurlm.text.batching import IGNORED, Batch
-from recurlm.training.penalties import minimised, output_penalty
+from recurlm.training.penalties import minimized, output_penalty
 
 
 class DivergedError(RecurlmError):
-    """The loss is no longer a number."""
+    """The loss or a weight is not finite."""
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A model with its optimizer, the options of its steps and the precision of its products (`fp32` or `bf16`)."""
+
+    model: LanguageModel
+    optimizer: torch.optim.Optimizer
+    options: Training
+    precision: str
+
+
+@dataclass(frozen=True)
+class Forward:
+    """A batch read forward.
+
+    loss: scalar to minimize · losses: nats of every position (T, B), zero where the target is ignored ·
+    embedded: (T, B, E) · state: after the batch.
+    """
+
+    loss: Tensor
+    losses: Tensor
+    embedded: Tensor
+    state: LayerStates
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one step measured: nats over the tokens that perplexity counts, and the loss that was minimised.
+    """What one step measured: nats over the tokens that perplexity counts, and the loss that was minimized.
 
-    losses: nats of every position (T, B), zero where the loss does not look.
+    losses: nats of every position (T, B), zero where the target is ignored.
     """
 
     nats: float
@@ -33,36 +57,46 @@ class StepResult:
     losses: Tensor
 
 
-def train_step(
-    model: LanguageModel,
-    optimizer: torch.optim.Optimizer,
-    batch: Batch,
-    state: LayerStates,
-    options: Training,
-    precision: str,
-) -> tuple[StepResult, LayerStates]:
-    """One batch forward, backward and into the weights; returns what it measured and the state to carry on.
+def train_step(learner: Learner, batch: Batch, state: LayerStates) -> tuple[StepResult, LayerStates]:
+    """Trains on one batch; returns what the step measured and the state to carry on.
 
-    Raises DivergedError before the weights are touched where the loss is not finite.
+    Raises DivergedError, before the weights change, if the loss is not finite.
     """
-    # the loss computes gradients on the way: those of the last step must be gone by then
-    optimizer.zero_grad(set_to_none=True)
-    embedded = looked_up(model.embedding.weight, batch.input)
-    with autocast(precision, model.device):
-        raw, hidden, state = model.outputs(embedded, batch.input, state)
-        total, losses = model.decoder.training_losses(hidden, batch.target)
-    # a batch of empty lines whose first word is given has nothing to predict
-    targets = max(int((batch.target != IGNORED).sum()), 1)
-    penalty = output_penalty(raw, hidden, options)
-    loss = minimised(total, penalty, targets, batch.columns if options.loss == "sequence" else targets)
-    value = loss.item()
+    forward = forward_loss(learner, batch, state)
+    value = forward.loss.item()
     if not math.isfinite(value):
         raise DivergedError(f"the loss is {value}")
-    loss.backward()  # type: ignore[no-untyped-call]
-    add_row_gradients(model.embedding.weight, batch.input, embedded)
-    if options.clip_norm is not None:
-        torch.nn.utils.clip_grad_norm_(model.parameters(), options.clip_norm)
-    optimizer.step()
-    counted = losses[batch.counted]
-    result = StepResult(counted.double().sum().item(), counted.numel(), value, losses)
-    return result, detach(state)
+    backward(learner, batch, forward)
+    learner.optimizer.step()
+    counted = forward.losses[batch.counted]
+    result = StepResult(counted.double().sum().item(), counted.numel(), value, forward.losses)
+    return result, detach(forward.state)
+
+
+def forward_loss(learner: Learner, batch: Batch, state: LayerStates, *, synchronous: bool = True) -> Forward:
+    """Reads a batch forward up to the loss. Without `synchronous`, the host reads no value from the device."""
+    model, options = learner.model, learner.options
+    # the loss computes gradients on the way, so those of the last step are removed before it
+    learner.optimizer.zero_grad(set_to_none=True)
+    embedded = looked_up(model.embedding.weight, batch.input)
+    with autocast(learner.precision, model.device):
+        raw, hidden, state = model.outputs(embedded, batch.input, state)
+        total, losses = model.decoder.training_losses(hidden, batch.target, skip_ignored=synchronous)
+    targets = _count_targets(batch.target, synchronous)
+    penalty = output_penalty(raw, hidden, options)
+    loss = minimized(total, penalty, targets, batch.columns if options.loss == "sequence" else targets)
+    return Forward(loss, losses, embedded, state)
+
+
+def backward(learner: Learner, batch: Batch, forward: Forward) -> None:
+    """Computes the gradients of the loss and clips their norm."""
+    forward.loss.backward()  # type: ignore[no-untyped-call]
+    add_row_gradients(learner.model.embedding.weight, batch.input, forward.embedded)
+    if learner.options.clip_norm is not None:
+        torch.nn.utils.clip_grad_norm_(learner.model.parameters(), learner.options.clip_norm)
+
+
+def _count_targets(target: Tensor, synchronous: bool) -> Tensor | int:
+    """The number of targets, at least 1: a batch of empty lines whose first word is given has none."""
+    number = (target != IGNORED).sum()
+    return max(int(number), 1) if synchronous else number.clamp(min=1)

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP: the first asks to stop at the next step, the second ends at once."""
+"""Ctrl-C, SIGTERM and SIGHUP: the first signal asks to stop at the next step, the second ends the process at once."""
 
 import os
 import signal
@@ -8,14 +8,14 @@ from typing import Any, Self, TextIO
 
 
 def stopping_signals() -> list[int]:
-    """The signals that ask to stop. SIGHUP is left alone where it is ignored, as under nohup."""
+    """The signals that ask to stop. SIGHUP is not among them if it is ignored, as under nohup."""
     hangup = getattr(signal, "SIGHUP", None)
     heard = hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN
     return [signal.SIGINT, signal.SIGTERM, *([hangup] if heard and hangup is not None else [])]
 
 
 class StopRequest:
-    """While entered, signals set `requested` instead of ending the program; a second one ends it."""
+    """Inside, the first signal sets `requested` instead of ending the program; the second ends the program."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -23,7 +23,7 @@ class StopRequest:
         self._terminals: list[TextIO] = []
 
     def __enter__(self) -> Self:
-        # once it has hung up, a terminal is no longer known to be one
+        # a terminal that has hung up no longer says that it is a terminal
         self._terminals = [stream for stream in (sys.stdout, sys.stderr) if stream is not None and stream.isatty()]
         for number in stopping_signals():
             self._before[number] = signal.signal(number, self._handle)
@@ -47,7 +47,7 @@ class StopRequest:
 
 
 def leave(terminals: list[TextIO]) -> None:
-    """Write no more to terminals that have hung up: each word to them would fail, the exit code with it."""
+    """Sends the output for terminals that have hung up nowhere: writing to them would fail and change the exit code."""
     for terminal in terminals:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, terminal.fileno())

@@ -1,6 +1,7 @@
-"""The journal's numbers for TensorBoard, an extra."""
+"""The numbers of the journal for TensorBoard, an extra."""
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,10 @@ class TensorBoard:
     """Writes event files into a folder; `tensorboard --logdir` shows them."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises UsageError with the install command where tensorboard is absent, CorruptFileError for a link."""
+        """Raises UsageError with the install command if tensorboard is absent, CorruptFileError for a link."""
         try:
             with warnings.catch_warnings():
-                # its own dependencies warn about themselves on import
+                # its dependencies warn about themselves on import
                 warnings.simplefilter("ignore")
                 from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
@@ -27,13 +28,13 @@ class TensorBoard:
         refuse_link(folder)
         self._writer = SummaryWriter(str(folder))
 
-    def write(self, entry: dict[str, Any]) -> None:
-        """One entry of metrics.jsonl, its numbers under `step/`, `epoch/` or `final/`."""
+    def write(self, entry: Mapping[str, Any]) -> None:
+        """Writes the numbers of one entry of metrics.jsonl under `step/`, `epoch/` or `final/`."""
         for name in SHOWN:
             value = entry.get(name)
             if value is not None:
                 self._writer.add_scalar(f"{entry['event']}/{name}", value, entry["step"])
 
     def close(self) -> None:
-        """Write what is waiting."""
+        """Writes what is still waiting."""
         self._writer.close()

@@ -1,0 +1,155 @@
+"""Checkpoints while a run trains: the state that they hold, how it is saved, and how a run resumes from it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from recurlm.errors import CorruptFileError
+from recurlm.models.language_model import LanguageModel
+from recurlm.models.state import LayerStates
+from recurlm.runs.folder import RunFolder
+from recurlm.tensor_files import tensor_bytes, tensors
+from recurlm.training.averaging import WeightAverage
+from recurlm.training.counters import Counters
+from recurlm.training.optimizers import optimizer_tensors, restore_optimizer
+from recurlm.training.step import DivergedError
+
+WEIGHTS_FILE = "weights.safetensors"
+OPTIMIZER_FILE = "optimizer.safetensors"
+STATE_FILE = "state.safetensors"
+AVERAGE_FILE = "average.safetensors"
+COUNTERS_FILE = "counters.json"
+
+
+@dataclass
+class TrainingState:
+    """Everything that changes while a run trains, but for torch's random state.
+
+    carried: the recurrent state after the last batch, None at the beginning of an epoch.
+    """
+
+    model: LanguageModel
+    optimizer: torch.optim.Optimizer
+    average: WeightAverage | None
+    counters: Counters
+    carried: LayerStates | None = None
+
+    def files(self) -> dict[str, bytes]:
+        """The files of a checkpoint, torch's random state included."""
+        device = self.model.device
+        files = {
+            WEIGHTS_FILE: tensor_bytes(self.model.weights()),
+            OPTIMIZER_FILE: tensor_bytes(optimizer_tensors(self.optimizer)),
+            STATE_FILE: tensor_bytes(state_tensors(self.carried) | random_state(device)),
+            COUNTERS_FILE: self.counters.to_json(),
+        }
+        if self.average is not None:
+            files[AVERAGE_FILE] = tensor_bytes(self.average.tensors())
+        return files
+
+    def restore(self, files: Mapping[str, bytes], place: Path) -> None:
+        """Restores what `files` returned, torch's random state included.
+
+        Raises CorruptFileError, KeyError, RuntimeError, TypeError or ValueError if the files belong to another model.
+        """
+        self.counters.replace(Counters.from_json(files[COUNTERS_FILE]))
+        self.model.load_weights(tensors(files[WEIGHTS_FILE], place))
+        restore_optimizer(self.optimizer, tensors(files[OPTIMIZER_FILE], place))
+        if self.average is not None:
+            self.average.restore(tensors(files[AVERAGE_FILE], place))
+        saved = tensors(files[STATE_FILE], place)
+        self.carried = state_from_tensors(saved, self.model, place)
+        restore_random_state(saved, place)
+
+
+class Checkpointer:
+    """Saves the state of a run in its folder when `seconds` have passed since the last time, and restores it."""
+
+    def __init__(self, folder: RunFolder, state: TrainingState, seconds: float, now: Callable[[], float]) -> None:
+        self.folder, self.state, self.seconds, self.now = folder, state, seconds, now
+        self.saved_at = now()
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to save."""
+        return self.now() - self.saved_at > self.seconds
+
+    def restart_interval(self) -> None:
+        """Counts the seconds until the next checkpoint from now on."""
+        self.saved_at = self.now()
+
+    def save(self) -> None:
+        """Writes a checkpoint. Raises DivergedError if a weight is not finite."""
+        step = self.state.counters.step
+        if not all(bool(tensor.isfinite().all()) for tensor in self.state.model.weights().values()):
+            raise DivergedError(
+                f"weights are no longer finite after step {step:,}; the last good checkpoint in {self.folder.path} is "
+                "untouched\nbegin another run with a lower optimizer.learning_rate"
+            )
+        self.folder.checkpoints.save(step, self.state.files())
+        self.restart_interval()
+
+    def resume(self, tell: Callable[[str], None]) -> bool:
+        """Restores the newest checkpoint; returns whether there is one. `tell` receives a line for each damaged one.
+
+        Raises CorruptFileError if the checkpoint is damaged or belongs to another model.
+        """
+        self.folder.discard_unfinished()
+        files = self.folder.checkpoints.latest(tell)
+        if files is None:
+            return False
+        try:
+            self.state.restore(files, self.folder.path)
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise CorruptFileError(
+                f"{self.folder.path}: its newest checkpoint does not fit config.json: {error}; begin again in another "
+                "folder"
+            ) from error
+        return True
+
+
+def state_tensors(state: LayerStates | None) -> dict[str, Tensor]:
+    """The tensors of a recurrent state, named `layer.<layer>.<part>`; none for None."""
+    if state is None:
+        return {}
+    return {f"layer.{i}.{j}": tensor for i, layer in enumerate(state) for j, tensor in enumerate(layer)}
+
+
+def state_from_tensors(saved: Mapping[str, Tensor], model: LanguageModel, place: Path) -> LayerStates | None:
+    """The recurrent state that `state_tensors` named. Raises CorruptFileError if it belongs to another model."""
+    layers = {name: tensor for name, tensor in saved.items() if name.startswith("layer.")}
+    if not layers:
+        return None
+    columns = max((len(tensor) for tensor in layers.values() if tensor.dim()), default=0)
+    expected = state_tensors(model.initial_state(columns))
+    if _float_shapes(layers) != _float_shapes(expected):
+        raise CorruptFileError(f"{place}: checkpoint: the state that was carried is another model's")
+    return tuple(
+        tuple(layers[f"layer.{i}.{j}"].to(model.device) for j in range(cell.carried))
+        for i, cell in enumerate(model.stack.cells)
+    )
+
+
+def _float_shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[bool, torch.Size]]:
+    return {name: (tensor.is_floating_point(), tensor.shape) for name, tensor in tensors.items()}
+
+
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """The state of torch's random number generators: of the CPU, and of the GPU if the device is one."""
+    states = {"random.cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["random.cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def restore_random_state(saved: Mapping[str, Tensor], place: Path) -> None:
+    """Restores what `random_state` returned. Raises CorruptFileError if torch refuses it."""
+    try:
+        torch.set_rng_state(saved["random.cpu"])
+        if "random.cuda" in saved:
+            torch.cuda.set_rng_state(saved["random.cuda"])
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise CorruptFileError(f"{place}: checkpoint: its random state cannot be used: {error}") from error

@@ -1,0 +1,37 @@
+"""The run that a request begins or resumes: its folder and its configuration."""
+
+from recurlm.errors import InputError, UsageError
+from recurlm.runs.config import RunConfig
+from recurlm.runs.folder import RunFolder
+from recurlm.training.request import TrainingRequest, default_folder, new_config
+from recurlm.training.resuming import resumed_config
+
+
+def open_run(request: TrainingRequest) -> tuple[RunFolder, RunConfig]:
+    """The folder and the configuration of a run: the recorded one to resume it, a new one to begin it.
+
+    Raises UsageError or InputError for a request that cannot be met. Writes nothing.
+    """
+    if request.resume and request.out is not None and RunFolder(request.out).holds_run():
+        folder = RunFolder(request.out)
+        return folder, resumed_config(folder, request)
+    config = new_config(request)
+    if config.recipe.training.until == "time" and config.time_limit is None:
+        raise UsageError("the recipe trains until a time is up; say which with --time-limit, such as --time-limit 10m")
+    folder = RunFolder(request.out or default_folder(config))
+    if request.resume and not folder.holds_run() and not request.names_a_run:
+        raise InputError(
+            f"nothing to resume: {folder.path} holds no run; name the run with --out, or begin one with: recurlm train"
+        )
+    if folder.holds_run() and request.resume:
+        return folder, resumed_config(folder, request)
+    refuse_held(folder)
+    return folder, config
+
+
+def refuse_held(folder: RunFolder) -> None:
+    """Raises InputError if the folder of a new run holds another run."""
+    if folder.holds_run():
+        raise InputError(
+            f"{folder.path} already holds a run; add --resume to go on with it, or name another folder with --out"
+        )

@@ -1,0 +1,31 @@
+"""A run that is prepared: everything that a trainer works on."""
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+from recurlm.config import Recipe
+from recurlm.models.language_model import LanguageModel
+from recurlm.runs.config import RunConfig
+from recurlm.runs.folder import RunFolder
+from recurlm.text.batching import BatchSource
+from recurlm.text.store import PreparedCorpus
+
+
+@dataclass(frozen=True)
+class PreparedRun:
+    """The configuration, the texts, the batches of the training text, the model and the folder of a run.
+
+    claim: holds the folder for this process until it is left.
+    """
+
+    config: RunConfig
+    corpus: PreparedCorpus
+    batches: BatchSource
+    model: LanguageModel
+    folder: RunFolder
+    claim: AbstractContextManager[object] = field(default_factory=nullcontext)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe of the run."""
+        return self.config.recipe

@@ -1,0 +1,80 @@
+"""A run that is resumed: its own configuration, held against what the user asks for."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from recurlm.devices import resolve_device
+from recurlm.errors import InputError
+from recurlm.recipe_files import differing_keys, parse_recorded_recipe
+from recurlm.runs.config import CONFIG_KEYS, RunConfig
+from recurlm.runs.folder import CONFIG_FILE, RunFolder
+from recurlm.text.corpora import is_read_once
+from recurlm.training.request import TrainingRequest, asked_recipe, parse_duration, source_name, start_of
+from recurlm.wording import counted
+
+DESCRIPTIVE_KEYS = ("description", "source", "result", "corpus")
+"""Keys with which a recipe describes itself; they decide nothing in a run that has its text."""
+SHOWN_KEYS = 3
+"""Largest number of differing keys that an error names."""
+
+
+def resumed_config(folder: RunFolder, request: TrainingRequest) -> RunConfig:
+    """The recorded configuration of a run. Raises InputError if the request asks for another."""
+    values = folder.config("corpus", "recipe", *CONFIG_KEYS)
+    _refuse_untrained(folder, values)
+    config = RunConfig.from_json(values, parse_recorded_recipe(values["recipe"], str(folder.path / CONFIG_FILE)))
+    _refuse_other_options(folder, config, request)
+    if request.start is not None and start_of(request.start) != config.start:
+        raise InputError(f"{folder.path}: was not begun with --from {request.start}; leave it out to go on")
+    if request.recipe or request.changes:
+        _refuse_other_recipe(folder, differing_keys(asked_recipe(request), values["recipe"]))
+    resolve_device(config.device)
+    return config
+
+
+def _refuse_untrained(folder: RunFolder, values: Mapping[str, Any]) -> None:
+    """Raises InputError if training did not write this run."""
+    if values["corpus"]["source"] and "extended" not in values:
+        return
+    made = "imported" if "extended" not in values else "made by adding words"
+    raise InputError(
+        f"{folder.path}: was {made}, not trained here, so there is nothing to go on with\n"
+        f"train it further with: recurlm train TEXT --from {folder.path} --out NEW"
+    )
+
+
+def _refuse_other_options(folder: RunFolder, config: RunConfig, request: TrainingRequest) -> None:
+    """Raises InputError if an option has another value than the run was begun with."""
+    # a pipe was kept when the run began, and is not read again
+    text = None if request.text is None or is_read_once(request.text) else source_name(request.text)
+    asked = {
+        "text": (text, config.source),
+        "--seed": (request.seed, config.seed),
+        "--device": (None if request.device == "auto" else request.device, config.device),
+        "--precision": (None if request.precision == "auto" else request.precision, config.precision),
+        "--time-limit": (request.time_limit and parse_duration(request.time_limit), config.time_limit),
+    }
+    for name, (wanted, recorded) in asked.items():
+        if wanted is not None and wanted != recorded:
+            raise InputError(f"{folder.path}: was begun with {name} {recorded}, not {wanted}; leave it out to go on")
+
+
+def _refuse_other_recipe(folder: RunFolder, differing: Mapping[str, tuple[Any, Any]]) -> None:
+    """Raises InputError if a key that decides the run differs; `differing` has asked and recorded values by key."""
+    deciding = [key for key in differing if key not in DESCRIPTIVE_KEYS]
+    if not deciding:
+        return
+    shown = ", ".join(
+        f"{key}={_toml(differing[key][1])}, not {_toml(differing[key][0])}" for key in deciding[:SHOWN_KEYS]
+    )
+    hidden = len(deciding) - SHOWN_KEYS
+    more = f" (and {counted(hidden, 'other key')})" if hidden > 0 else ""
+    raise InputError(
+        f"{folder.path}: was begun with {shown}{more}; leave --recipe, --set and --epochs out to go on\n"
+        f"to train its model further: recurlm train TEXT --from {folder.path} --out NEW"
+    )
+
+
+def _toml(value: Any) -> str:
+    return "nothing" if value is None else json.dumps(value)

@@ -1,0 +1,50 @@
+"""The texts of a run: opened as the user or the run folder names them, and prepared as ids."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from recurlm.errors import InputError
+from recurlm.progress import Watcher
+from recurlm.runs.config import RunConfig
+from recurlm.runs.folder import RunFolder
+from recurlm.text.codec import Codec
+from recurlm.text.corpora import open_source
+from recurlm.text.sources import Corpus
+from recurlm.text.store import PreparedCorpus, prepare
+from recurlm.training.request import TrainingRequest
+
+
+def open_texts(request: TrainingRequest, folder: RunFolder, config: RunConfig) -> Corpus:
+    """The texts of a run; texts that a run folder names, not the user, are held to what the folder recorded."""
+    if folder.holds_run():
+        texts = folder.corpus().open(request.places)
+    elif request.start is not None and request.text is None:
+        texts = RunFolder(request.start).corpus().open(request.places)
+    else:
+        texts = open_source(config.source, request.places)
+    return replace(texts, test=None) if request.without_test else texts
+
+
+def prepare_texts(
+    texts: Corpus, config: RunConfig, codec: Codec | None, cache: Path, watcher: Watcher
+) -> PreparedCorpus:
+    """Tokenizes the texts with `codec`, or a new vocabulary. Raises InputError if the validation text is missing."""
+    size, done = max(texts.train.size, 1), 0
+
+    def report(characters: int) -> None:
+        nonlocal done
+        done += characters
+        watcher.tick(min(done / size, 1.0), f"preparing {texts.name}: {done / 1e6:,.0f} million characters")
+
+    corpus = prepare(texts, config.recipe.text, cache, report, codec)
+    split = config.recipe.validation.split
+    if split not in corpus.splits:
+        raise InputError(f"{corpus.name}: has no {split} text; put {split}.txt beside the training text")
+    return corpus
+
+
+def given_codec(folder: RunFolder, config: RunConfig) -> Codec | None:
+    """The vocabulary of the run to start from, kept by a run that has begun; None for a run with a new model."""
+    if config.start is None:
+        return None
+    return (folder if folder.holds_run() else RunFolder(Path(config.start.run))).codec()
