@@ -57,7 +57,7 @@ LSTM_PATHS: dict[LSTMPath, str] = {
 
 @dataclass(frozen=True)
 class Processor:
-    """The processor, the features that matter here, and what torch makes of it."""
+    """The processor, its features that speed up this program, and the vector code that torch chose for it."""
 
     name: str
     features: dict[str, bool]

@@ -27,6 +27,7 @@ from recurlm.text.places import DataPlaces
 if TYPE_CHECKING:
     from recurlm.config import Recipe
     from recurlm.evaluation.adaptation import Adaptation, Adapted
+    from recurlm.evaluation.dynamic import Roots
     from recurlm.evaluation.perplexity import Perplexity, Tick
     from recurlm.generation.beam_search import BeamOptions
     from recurlm.generation.endings import Ending
@@ -141,31 +142,31 @@ class Model:
         says how many) of that split of the corpus the model learned from. Raises UsageError where that split is named
         test.
         """
-        from recurlm.evaluation.adaptation import (
-            TUNING_TOKENS,
-            TuningText,
-            adapted_perplexity,
-            gathered_roots,
-            refuse_test,
-            tune_adaptation,
-        )
-        from recurlm.evaluation.dynamic import DynamicRMS
+        from recurlm.evaluation.adaptation import TUNING_TOKENS, TuningText, refuse_test
+        from recurlm.evaluation.adaptation import adapted_perplexity as measure
+        from recurlm.evaluation.adaptation import tune_adaptation as tune
 
         if tune_on is not None:
             refuse_test(tune_on)
-        roots = tuning = None
-        if isinstance(options, DynamicRMS):
-            roots = gathered_roots(self.network, self._encoded("train", places), options, tick=tick)
+        roots, tuning = self._gathered_roots(options, places, tick), None
         if tune_on is not None:
             chosen_by = TuningText(self._encoded(tune_on, places), tune_on, tuning_tokens or TUNING_TOKENS)
-            tuning = tune_adaptation(self.network, chosen_by, options, roots=roots, tick=tick)
+            tuning = tune(self.network, chosen_by, options, roots=roots, tick=tick)
             options = tuning.best
         text = self._open(source, split, places)
-        encoded = self.codec.encode(text)
-        result = adapted_perplexity(self.network, encoded, options, roots=roots, tuning=tuning, tick=tick)
+        result = measure(self.network, self.codec.encode(text), options, roots=roots, tuning=tuning, tick=tick)
         if self.learned_from(text):
             return replace(result, static=result.static.seen_by(SEEN), adapted=result.adapted.seen_by(SEEN))
         return result
+
+    def _gathered_roots(self, options: Adaptation, places: DataPlaces | None, tick: Tick | None) -> Roots | None:
+        """The root mean squares of gradients on the training text, which dynamic-rms alone needs."""
+        from recurlm.evaluation.adaptation import gathered_roots
+        from recurlm.evaluation.dynamic import DynamicRMS
+
+        if not isinstance(options, DynamicRMS):
+            return None
+        return gathered_roots(self.network, self._encoded("train", places), options, tick=tick)
 
     def learned_from(self, text: Text) -> bool:
         """Whether the model learned from a text or from a part of it, which then gives a RecurlmWarning."""

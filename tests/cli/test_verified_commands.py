@@ -4,16 +4,15 @@ import json
 import os
 import re
 import shutil
-import sys
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
-from recurlm.cli.main import main
+from cli.in_process import run_command
 from recurlm.runs.folder import RunFolder
 from recurlm.tensor_files import tensor_bytes
 
@@ -34,19 +33,16 @@ class Done:
 Command = Callable[..., Done]
 
 
+def run_in(folder: Path, *arguments: object) -> Done:
+    """Run a command that keeps its cache in a folder."""
+    variables = {"RECURLM_CACHE_DIR": str(folder / "cache"), "RECURLM_OFFLINE": "1"}
+    outcome = run_command(list(map(str, arguments)), folder=Path.cwd(), variables=variables)
+    return Done(outcome.code, outcome.stdout.decode(), outcome.stderr.decode())
+
+
 @pytest.fixture
-def recurlm(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
-    monkeypatch.setenv("RECURLM_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("RECURLM_OFFLINE", "1")
-
-    def run(*arguments: object) -> Done:
-        monkeypatch.setattr(sys, "argv", ["recurlm", *map(str, arguments)])
-        with warnings.catch_warnings(), pytest.raises(SystemExit) as end:
-            main()
-        output = capsys.readouterr()
-        return Done(int(end.value.code or 0), output.out, output.err)
-
-    return run
+def recurlm(tmp_path: Path) -> Command:
+    return partial(run_in, tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -55,14 +51,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     lines = [f"{line} {number % 7}" for number in range(60) for line in SENTENCES]
     (folder / "my.txt").write_text("".join(f"{line}\n" for line in lines))
-    arguments = ["train", folder / "my.txt", "--out", folder / "run", "--cache-dir", folder / "cache", "-q"]
-    for change in TINY:
-        arguments += ["--set", change]
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-        patch.setattr(sys, "argv", ["recurlm", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-    assert not end.value.code
+    changes = [part for change in TINY for part in ("--set", change)]
+    done = run_in(folder, "train", folder / "my.txt", "--out", folder / "run", "-q", *changes)
+    assert done.code == 0, done.err
     return folder
 
 

@@ -4,6 +4,8 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
+import scipy.stats
+from statsmodels.stats.multitest import multipletests
 
 from recurlm.comparison import statistics
 from recurlm.comparison.statistics import (
@@ -48,6 +50,58 @@ def test_the_interval_does_not_depend_on_what_is_drawn_at_once(monkeypatch):
     monkeypatch.setattr(statistics, "NUMBERS_AT_ONCE", 70)
     assert perplexity_interval(nats, tokens, seed=2, resamples=500) == whole
     assert perplexity_interval(np.full(3, 900.0), np.ones(3, np.int64), seed=1) == (math.inf, math.inf)
+
+
+@pytest.mark.parametrize("confidence", [0.95, 0.6])
+def test_the_interval_is_scipy_s_percentile_bootstrap(confidence):
+    generator = np.random.default_rng(4)
+    tokens = generator.integers(1, 40, 60)
+    nats = tokens * generator.normal(5, 1, 60)
+    # both draw the same sentences from the same seed
+    outside = scipy.stats.bootstrap(
+        (nats, tokens),
+        lambda nats, tokens, axis: nats.sum(axis) / tokens.sum(axis),
+        paired=True,
+        method="percentile",
+        n_resamples=2000,
+        confidence_level=confidence,
+        rng=np.random.default_rng(8),
+    ).confidence_interval
+    found = perplexity_interval(nats, tokens, seed=8, resamples=2000, confidence=confidence)
+    assert found == pytest.approx((math.exp(outside.low), math.exp(outside.high)), rel=1e-12)
+
+
+def scipy_p(first: np.ndarray, second: np.ndarray, resamples: float) -> float:
+    """The p-value of scipy's paired permutation test of the mean difference; exact with infinite resamples."""
+    return scipy.stats.permutation_test(
+        (first, second),
+        lambda first, second, axis: (second - first).mean(axis),
+        permutation_type="samples",
+        n_resamples=resamples,
+        vectorized=True,
+        rng=np.random.default_rng(9),
+    ).pvalue
+
+
+@pytest.mark.parametrize("sentences", [2, 7, 11, 14])
+def test_few_sentences_are_tested_as_scipy_tests_them(sentences):
+    generator = np.random.default_rng(sentences)
+    first, second = generator.normal(5, 1, sentences), generator.normal(5.5, 1, sentences)
+    found = permutation_test(first, second, seed=1)
+    assert found.exact
+    assert found.p == pytest.approx(scipy_p(first, second, math.inf), rel=1e-12)
+
+
+@pytest.mark.parametrize("shift", [0.05, 0.2, 0.4])
+def test_many_sentences_are_tested_as_scipy_tests_them(shift):
+    generator = np.random.default_rng(6)
+    first = generator.normal(5, 1, 100)
+    second = first + generator.normal(shift, 1, 100)
+    found, outside = permutation_test(first, second, seed=1), scipy_p(first, second, 9999)
+    # both are random: five standard errors of their difference
+    error = math.sqrt(2 * outside * (1 - outside) / 10_000)
+    assert not found.exact
+    assert found.p == pytest.approx(outside, abs=5 * error)
 
 
 def test_few_sentences_are_tested_exactly():
@@ -102,6 +156,13 @@ def test_holm_by_hand():
     assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
     assert holm([0.9, 0.8]) == [1, 1]
     assert holm([]) == []
+
+
+@pytest.mark.parametrize("tests", [1, 2, 3, 10, 45])
+def test_holm_is_that_of_statsmodels(tests):
+    p_values = np.random.default_rng(tests).beta(0.3, 2, tests).tolist()
+    p_values += p_values[: tests // 3]  # equal ones too
+    assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1].tolist(), rel=1e-12)
 
 
 def test_tokens_that_differ_most_by_hand():

@@ -298,6 +298,23 @@ def test_a_signal_that_ends_this_process_ends_the_compiler_too(tmp_path):
     assert is_gone(int((tmp_path / "child").read_text()))
 
 
+def test_a_signal_that_comes_while_the_compiler_starts_ends_it_too(tmp_path, monkeypatch):
+    started = []
+
+    class Started(subprocess.Popen):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            started.append(self)
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(building.subprocess, "Popen", Started)
+    with pytest.raises(SystemExit) as ended:
+        run_compiler([script(tmp_path / "slow", "sleep 600")], 600)
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert started[0].returncode == -signal.SIGKILL
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
 def test_a_compiler_that_leaves_a_child_behind_does_not_keep_it(tmp_path):
     quick = script(tmp_path / "quick", f"sleep 600 2>/dev/null &\necho $! > {tmp_path}/child")
     run_compiler([quick], 60)

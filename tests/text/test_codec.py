@@ -19,6 +19,14 @@ def test_a_line_gives_ids_tokens_and_what_is_missing():
     assert WORDS.line("") == ([], [], [])
 
 
+def test_the_line_feeds_of_a_string_are_eos_and_its_end_is_not():
+    assert WORDS.text_ids("a x\n\nb y") == ([2, 1, 0, 0, 3, 1], ["x", "y"])
+    assert WORDS.text_ids("a\n") == ([2, 0], [])
+    assert WORDS.text_ids("") == ([], [])
+    with pytest.raises(InputError, match="'x' is not in the vocabulary"):
+        CLOSED.text_ids("a\nx")
+
+
 def test_a_text_gives_ids_with_eos_at_every_line_end(write_text):
     encoded = WORDS.encode(write_text("a b\n\nx a\n"))
     assert encoded.ids.tolist() == [2, 3, 0, 0, 1, 2, 0]

@@ -16,6 +16,7 @@ from recurlm.text.corpora import (
     fetch_corpus,
     named_corpora,
     named_corpus,
+    open_lines,
     open_part,
     open_source,
     open_text,
@@ -346,3 +347,24 @@ def test_a_part_to_measure_is_a_whole_file_or_a_split(tmp_path):
     assert open_part(str(path), "valid").sha256 == open_source(str(path)).split("valid").sha256
     assert list(open_part(str(folder)).lines()) == ["test.txt"]
     assert list(open_part(str(folder), "valid").lines()) == ["valid.txt"]
+
+
+def test_lines_of_standard_input_come_before_it_ends(monkeypatch):
+    reading, writing = os.pipe()
+    with open(reading, "rb") as pipe, open(writing, "wb", buffering=0) as sender:
+        monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=pipe))
+        lines, text = open_lines("-")
+        sender.write(b"first\nsec")
+        assert (next(lines), text) == ("first", None)
+
+
+def test_lines_of_a_file_come_with_its_text_and_an_empty_file_has_none(tmp_path):
+    (tmp_path / "text.txt").write_text("a b\nc\n")
+    lines, text = open_lines(str(tmp_path / "text.txt"))
+    assert list(lines) == ["a b", "c"]
+    assert text == open_text(tmp_path / "text.txt")
+    (tmp_path / "empty.txt").write_text("")
+    lines, text = open_lines(str(tmp_path / "empty.txt"))
+    assert (list(lines), text) == ([], None)
+    with pytest.raises(InputError, match="no such file"):
+        open_lines(str(tmp_path / "absent.txt"))

@@ -1,7 +1,7 @@
 """The closed choices of options: Typer lists them in `--help`, completes them and refuses anything else.
 
-Each repeats the names that a room of the library knows, which loads torch and therefore cannot be asked for `--help`.
-A test holds both together.
+Each choice repeats the names that a room of the library knows, since that room loads torch and `--help` must not. A
+test compares both.
 """
 
 from enum import StrEnum

@@ -55,7 +55,7 @@ def corpora(
 
 
 def _checked(row: "ListedCorpus") -> "ListedCorpus":
-    """The row with what its addresses answered, each also said at once."""
+    """The row with the answers of its addresses; each answer is printed on stderr as it comes."""
     from recurlm.text.listing import answers
 
     found = {}

@@ -85,17 +85,14 @@ def evaluate(
         raise UsageError("--with counts unknown words as <unk>; leave --oov out")
     places, where = DataPlaces(data_directory, cache_directory, offline), resolve_device(device).type
     if with_:
-        from recurlm.comparison.mixing import evaluate_mixture
+        from recurlm.comparison.mixing import MixtureTexts, evaluate_mixture
 
         mixture = evaluate_mixture(
             [run, *with_],
-            text,
-            split=split,
+            MixtureTexts(text, split, held_out, places),
             protocol=protocol,
             weight=weight or "auto",
-            held_out=held_out,
             device=where,
-            places=places,
         )
         if as_json:
             print_json(mixture.to_json())

@@ -159,7 +159,7 @@ def generate(
 
 
 def _check_beam(beam: int | None, length_penalty: float | None, draws: bool) -> None:
-    """Raises UsageError where options of drawing and of searching meet."""
+    """Raises UsageError where options of drawing and options of the beam are mixed."""
     if beam is not None and draws:
         raise UsageError(
             "--beam searches and draws nothing, and each of its texts ends with the sentence or at --tokens\n"
@@ -186,7 +186,7 @@ def _print_pieces(pieces: Iterator[str]) -> None:
 
 
 def _print_all(samples: Sequence["Generation"], as_json: bool, between: str) -> None:
-    """A sentence is a line; what may be several lines has an empty one before the next."""
+    """Sentences are one line each; texts that may have several lines are separated by an empty line."""
     for number, sample in enumerate(samples):
         if as_json:
             print_json(sample.to_json())

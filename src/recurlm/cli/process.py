@@ -1,4 +1,4 @@
-"""When this process began."""
+"""The time at which this process began."""
 
 import os
 import time
@@ -6,11 +6,11 @@ from pathlib import Path
 
 IMPORTED = time.monotonic()
 LONGEST_LOADING = 60.0
-"""Seconds: a process older than this when its first module is loaded did something else before, such as wait."""
+"""Seconds. A process that is older when its first module is loaded did something else before, such as wait."""
 
 
 def process_began() -> float:
-    """The beginning of this process by `time.monotonic`; the loading of this module where the system does not tell."""
+    """The start of this process by `time.monotonic`; the time at which this module was loaded where it is unknown."""
     age = _age()
     began = IMPORTED if age is None else time.monotonic() - age
     return began if 0 <= IMPORTED - began <= LONGEST_LOADING else IMPORTED

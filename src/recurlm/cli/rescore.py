@@ -1,5 +1,6 @@
 """`recurlm rescore`: n-best lists and lattices of a speech recogniser in a new order."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -94,7 +95,7 @@ def rescore(
     """
     from recurlm.devices import keep_freed_memory, resolve_device
     from recurlm.errors import UsageError
-    from recurlm.files import check_output, write_whole
+    from recurlm.files import check_output
     from recurlm.interface import load
     from recurlm.rescoring.combination import combination_for
     from recurlm.rescoring.formats.reading import read_nbest
@@ -142,11 +143,19 @@ def rescore(
         message(f"# {tuning}")
         if not as_json:
             print(combination.options())
-    elif out is not None:
-        write_whole(out, "".join(f"{line}\n" for line in lines(rescored)).encode())
-    elif not as_json:
-        for line in lines(rescored):
-            print(line)
+    elif out is not None or not as_json:
+        _write(lines(rescored), out)
+
+
+def _write(lines: Iterator[str], out: Path | None) -> None:
+    """The rescored lists in a file, or on standard output."""
+    from recurlm.files import write_whole
+
+    if out is not None:
+        write_whole(out, "".join(f"{line}\n" for line in lines).encode())
+        return
+    for line in lines:
+        print(line)
 
 
 def _print_report(report: "Report", tuning: "TunedCombination | None", as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""The models that take part in a comparison or a mixture: those of run folders and of ARPA files."""
+"""The models that take part in a comparison or a mixture, from run folders and ARPA files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,12 +20,13 @@ from recurlm.text.recorded import RecordedCorpus
 from recurlm.text.sources import Text
 from recurlm.text.tokenization import BytePairs, Tokenization, Words
 
-PROTOCOLS = ("stream", "sentence")
+COMPARABLE_PROTOCOLS = ("stream", "sentence")
+"""The protocols that count every token of a text, so that models can be compared token by token."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one model makes of a text: -ln p of each token (N,), and its perplexity with signature."""
+    """One model's measurement of a text: -ln p of each token (N,), and the perplexity with its signature."""
 
     name: str
     text: EncodedText
@@ -35,10 +36,10 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Contender:
-    """A model that takes part: a run folder's or an ARPA file's.
+    """A model that takes part, from a run folder or an ARPA file.
 
-    digest: ``sha256:`` and the first eight hex digits of a run's model digest, as `score` gives it, or ``arpa:`` and
-    those of the file's SHA-256 · corpus: what a run learned from, None for ARPA.
+    digest: ``sha256:`` and the first eight hex digits of a run's model digest, as `score` prints it, or ``arpa:`` and
+    those of the file's SHA-256 · corpus: what a run learned from; None for ARPA files.
     """
 
     name: str
@@ -48,15 +49,17 @@ class Contender:
     corpus: RecordedCorpus | None = None
 
     def learned_from(self, text: Text) -> bool:
-        """Whether the model learned from a text or from a part of it, as far as it is recorded."""
+        """Whether the model is recorded as having learned from a text or a part of it."""
         if isinstance(self.model, NGramModel):
             return any(each.overlaps(text) for each in self.model.learned)
         return self.corpus is not None and self.corpus.learned_from(text)
 
     def measure(self, text: Text, protocol: str) -> Measurement:
-        """Measure a text under stream or sentence; an n-gram model begins every sentence anew under either."""
-        if protocol not in PROTOCOLS:
-            raise UsageError(f"--protocol {protocol}: several models are measured by {' or '.join(PROTOCOLS)}")
+        """Measures a text under stream or sentence; under both, an n-gram model starts every sentence with ``<s>``."""
+        if protocol not in COMPARABLE_PROTOCOLS:
+            raise UsageError(
+                f"--protocol {protocol}: several models are measured by {' or '.join(COMPARABLE_PROTOCOLS)}"
+            )
         encoded = self._encoded(text)
         if isinstance(self.model, NGramModel):
             nats, extra = self.model.token_nats(encoded.ids), {"order": self.model.order}
@@ -68,7 +71,7 @@ class Contender:
         return Measurement(self.name, encoded, nats, result)
 
     def state(self, protocol: str) -> str:
-        """What signatures say of the state at the end of a sentence."""
+        """What signatures say about the state between sentences."""
         return "<s>" if isinstance(self.model, NGramModel) else STATES[protocol]
 
     def _encoded(self, text: Text) -> EncodedText:
@@ -81,10 +84,7 @@ class Contender:
 
 
 def learning_warnings(contenders: Sequence[Contender], text: Text) -> list[str]:
-    """A line for each model that learned from a text that is measured, or on which weights are fitted.
-
-    Also one for each model whose own text it is, but no longer as it was.
-    """
+    """One warning for each model that learned from the text, or whose own copy of the text was altered since."""
     altered = [None if contender.corpus is None else contender.corpus.altered(text) for contender in contenders]
     return list(dict.fromkeys(filter(None, altered))) + [
         f"{contender.name} learned from {text.name} or a part of it: its figure there says nothing about new text"
@@ -94,9 +94,9 @@ def learning_warnings(contenders: Sequence[Contender], text: Text) -> list[str]:
 
 
 def open_contenders(paths: Sequence[Path], device: str = "cpu") -> list[Contender]:
-    """The models of run folders and ARPA files. N-grams are over the tokens of the runs beside them, or over words.
+    """Opens the models of run folders and ARPA files; n-grams take the tokens of the runs, or words without a run.
 
-    Raises InputError where the models do not cut text into the same tokens, and for what cannot be read.
+    Raises InputError where the models do not cut text into the same tokens, and for a file that cannot be read.
     """
     runs = [_run(path, device) for path in paths if not path.is_file()]
     for run in runs[1:]:

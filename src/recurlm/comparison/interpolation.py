@@ -14,19 +14,19 @@ Floats = NDArray[np.float64]
 AUTO = "auto"
 ITERATIONS = 1000
 TOLERANCE = 1e-9
-"""EM ends where an iteration gains less, in nats a token."""
+"""EM stops when an iteration gains less than this, in nats per token."""
 
 
 @dataclass(frozen=True)
 class FittedWeights:
-    """Weights that EM found, and the mean nats a token that the mixture reached with them."""
+    """The weights that EM found, and the mean nats per token of the mixture with them."""
 
     weights: tuple[float, ...]
     nats: float
 
 
 def mixed_nats(nats: Floats, weights: Sequence[float]) -> Floats:
-    """-ln of the mixture's probability of each token; nats (models, tokens), infinite where a model gives zero."""
+    """-ln of the mixture's probability of each token, from nats (models, tokens); `inf` means probability zero."""
     smallest = nats.min(0)
     shift = np.where(np.isfinite(smallest), smallest, 0.0)
     with np.errstate(divide="ignore"):
@@ -34,10 +34,10 @@ def mixed_nats(nats: Floats, weights: Sequence[float]) -> Floats:
 
 
 def fit_weights(nats: Floats) -> FittedWeights:
-    """The weights under which the mixture gives a text the highest probability, by EM from equal ones.
+    """Fits the weights that give a text the highest probability, by EM from equal weights; nats (models, tokens).
 
-    nats (models, tokens). The likelihood is concave in the weights, so there is nothing to get stuck in (Dempster,
-    Laird and Rubin 1977). Tokens to which every model gives probability zero tell nothing about weights.
+    The likelihood is concave in the weights, so EM has no local optimum to get stuck in (Dempster, Laird and Rubin
+    1977). Tokens to which every model gives probability zero do not count.
     """
     nats = nats[:, np.isfinite(nats).any(0)]
     probabilities = np.exp(nats.min(0) - nats)
@@ -54,9 +54,9 @@ def fit_weights(nats: Floats) -> FittedWeights:
 
 
 def parse_weights(given: str, models: int) -> tuple[float, ...] | None:
-    """Weights as written: one for each model, or with two models that of the first; None for ``auto``.
+    """Parses weights: one number for each model, or with two models the weight of the first; None for ``auto``.
 
-    Raises UsageError where they are no such numbers or do not sum to one.
+    Raises UsageError for anything else, and for weights that do not sum to one.
     """
     if given == AUTO:
         return None

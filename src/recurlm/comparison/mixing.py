@@ -1,4 +1,4 @@
-"""Models mixed into one by linear interpolation, with weights that are given or fitted on held-out text."""
+"""Mixtures of models by linear interpolation, with given weights or weights fitted on held-out text."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ from recurlm.wording import counted
 
 @dataclass(frozen=True)
 class Mixture:
-    """Models mixed by linear interpolation, each alone beside them.
+    """The perplexity of a mixture, and of each of its models alone.
 
-    held_out: the text on which the weights were fitted, or None where they were given · warnings: about texts that
-    one of the models learned from.
+    held_out: the text on which the weights were fitted, or None for given weights · warnings: about texts that one of
+    the models learned from.
     """
 
     measurements: list[Measurement]
@@ -32,7 +32,7 @@ class Mixture:
     warnings: list[str]
 
     def to_json(self) -> dict[str, Any]:
-        """The object that `eval --with --json` prints: that of `eval`, and the models and their weights."""
+        """The object that `eval --with --json` prints: that of `eval`, plus the models and their weights."""
         held_out = self.held_out
         return self.perplexity.to_json() | {
             "models": [
@@ -53,27 +53,21 @@ def mix(
     weights: tuple[float, ...] | None = None,
     held_out: Text | None = None,
 ) -> Mixture:
-    """Measure the mixture of several models, with these weights or those that fit `held_out` best.
+    """Measures the mixture of several models, with these weights or with those that fit `held_out` best.
 
-    Raises InputError where the models have different vocabularies, or where `held_out` has to do with the text.
+    Raises InputError where the models have different vocabularies, or where `held_out` overlaps the text.
     """
     _check_vocabularies(contenders)
     if weights is None:
         assert held_out is not None
-        if held_out.overlaps(text):
-            raise InputError(
-                f"{held_out.name} is the text that is measured, or shares some of it; name another with --held-out"
-            )
-        fitted = [contender.measure(held_out, protocol).nats for contender in contenders]
-        weights = fit_weights(np.stack(fitted)).weights
+        weights = _fitted(contenders, text, held_out, protocol)
     measurements = [contender.measure(text, protocol) for contender in contenders]
     warnings = learning_warnings(contenders, text)
     if held_out is not None:
         warnings += [f"weights fitted on it are of no use: {each}" for each in learning_warnings(contenders, held_out)]
-    nats = mixed_nats(np.stack([each.nats for each in measurements]), weights)
     result = perplexity_of(
         measurements[0].text,
-        nats,
+        mixed_nats(np.stack([each.nats for each in measurements]), weights),
         protocol,
         state="+".join(dict.fromkeys(contender.state(protocol) for contender in contenders)),
         models=",".join(contender.digest for contender in contenders),
@@ -86,55 +80,73 @@ def mix(
     return Mixture(measurements, weights, held_out, result, warnings)
 
 
+def _fitted(contenders: Sequence[Contender], text: Text, held_out: Text, protocol: str) -> tuple[float, ...]:
+    if held_out.overlaps(text):
+        raise InputError(f"{held_out.name} is the measured text, or shares some of it; name another with --held-out")
+    nats = [contender.measure(held_out, protocol).nats for contender in contenders]
+    return fit_weights(np.stack(nats)).weights
+
+
+@dataclass(frozen=True)
+class MixtureTexts:
+    """The texts that a mixture is measured on and that its weights are fitted on.
+
+    text: a file or corpus; None for the corpus that the first model learned from · split: the part to measure, by
+    default test, or a file as a whole · held_out: a file, or a corpus whose valid split is used; None for the valid
+    split beside the text · places: where corpora are looked for; None for those of the environment.
+    """
+
+    text: str | None = None
+    split: str | None = None
+    held_out: str | None = None
+    places: DataPlaces | None = None
+
+
 def evaluate_mixture(
     paths: Sequence[Path],
-    text: str | None,
+    texts: MixtureTexts,
     *,
-    split: str | None = None,
     protocol: str = "stream",
     weight: str = AUTO,
-    held_out: str | None = None,
     device: str = "cpu",
-    places: DataPlaces | None = None,
 ) -> Mixture:
-    """Mix the models of run folders and ARPA files on a text, or without one on the corpus the first learned from.
+    """Measures the mixture of the models in run folders and ARPA files; `weight` as `parse_weights` takes it.
 
-    weight: as `parse_weights` has it · held_out: a file, or a corpus of which the valid split is taken; without it the
-    valid split beside the text · places: where texts are looked for; without them the environment says. Raises
-    UsageError where weights have nothing to be fitted on, or both weights and a text to fit them on are given.
+    Raises UsageError where there is no text to fit weights on, or where both weights and such a text are given.
     """
     weights = parse_weights(weight, len(paths))
-    if weights is not None and held_out is not None:
+    if weights is not None and texts.held_out is not None:
         raise UsageError("--held-out belongs to --weight auto; weights that are given are not fitted")
     contenders = open_contenders(paths, device)
-    if text is not None:
-        measured, beside = _open(text, split, places)
-    else:
-        measured, beside = _own_texts(contenders[0], split or "test", places)
-    if weights is None:
-        beside = beside if held_out is None else _held_out(held_out, places)
-        if beside is None:
-            raise UsageError("--weight auto needs --held-out TEXT here: weights are never fitted on what is measured")
-    return mix(contenders, measured, protocol=protocol, weights=weights, held_out=beside if weights is None else None)
+    measured, beside = _measured_and_beside(contenders[0], texts)
+    if weights is not None:
+        return mix(contenders, measured, protocol=protocol, weights=weights)
+    held_out = beside if texts.held_out is None else _held_out(texts.held_out, texts.places)
+    if held_out is None:
+        raise UsageError("--weight auto needs --held-out TEXT here: weights are never fitted on the measured text")
+    return mix(contenders, measured, protocol=protocol, held_out=held_out)
 
 
 def _chosen(contenders: Sequence[Contender], held_out: Text) -> str:
-    """What the signature says of the text on which weights were fitted, and of the models that learned from it."""
+    """What the signature says of the held-out text, and of the models that learned from it."""
     seen = [contender.digest for contender in contenders if contender.learned_from(held_out)]
     return f"em:{held_out.sha256[:8]}" + (f"(seen by {','.join(seen)})" if seen else "")
 
 
-def _own_texts(contender: Contender, split: str, places: DataPlaces | None) -> tuple[Text, Text | None]:
-    """The split of the corpus that a run learned from, and the valid split beside it where there is another."""
-    corpus = contender.corpus
+def _measured_and_beside(first: Contender, texts: MixtureTexts) -> tuple[Text, Text | None]:
+    """The text to measure, and the valid split beside it where there is a different one."""
+    if texts.text is not None:
+        return _open(texts.text, texts.split, texts.places)
+    corpus = first.corpus
     if corpus is None or not corpus.source:
-        raise UsageError(f"name a text: {contender.name} does not say which corpus it learned from")
-    measured = corpus.part(split, places)
-    return measured, corpus.part("valid", places) if split != "valid" and "valid" in corpus.splits else None
+        raise UsageError(f"name a text: {first.name} does not say which corpus it learned from")
+    split = texts.split or "test"
+    measured = corpus.part(split, texts.places)
+    return measured, corpus.part("valid", texts.places) if split != "valid" and "valid" in corpus.splits else None
 
 
 def _open(source: str, split: str | None, places: DataPlaces | None) -> tuple[Text, Text | None]:
-    """The text to measure, and the valid split beside it where there is another; the source is read once."""
+    # one call opens both, because a pipe can be read only once
     if split is None and is_single_file(source):
         return open_part(source, places=places), None
     corpus = open_source(source, places)
@@ -154,6 +166,6 @@ def _check_vocabularies(contenders: Sequence[Contender]) -> None:
             raise InputError(
                 f"{first.name} and {other.name} have different vocabularies "
                 f"({counted(len(words - others), 'token')} only in the first, "
-                f"{len(others - words):,} only in the second), so their mixture is no distribution\n"
+                f"{len(others - words):,} only in the second), so their mixture is not a distribution\n"
                 "`recurlm ngram --vocabulary RUN` estimates n-grams over a run's words"
             )

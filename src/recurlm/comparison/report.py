@@ -1,4 +1,4 @@
-"""Models side by side on one text: perplexities, intervals, and a test of each pair."""
+"""A comparison of models on one text: perplexities, intervals, and a test of each pair."""
 
 import itertools
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ FEW_SENTENCES = 30
 
 @dataclass(frozen=True)
 class Pair:
-    """Two models, by their places: the test, its p adjusted for all pairs, and the tokens on which they differ most."""
+    """Two models, by index: the test, its p-value adjusted for all pairs, and the tokens on which they differ most."""
 
     first: int
     second: int
@@ -43,7 +43,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Models side by side on one text: perplexities with 95 % intervals, and every pair of them."""
+    """Models on one text: perplexities with 95 % intervals, and every pair of models."""
 
     text: Text
     protocol: str
@@ -84,7 +84,7 @@ class Comparison:
 
 
 def compare(contenders: Sequence[Contender], text: Text, *, protocol: str = "stream", seed: int = 1) -> Comparison:
-    """Measure every model on a text and compare each pair.
+    """Measures every model on a text and compares each pair.
 
     Raises InputError where a model gives a token probability zero.
     """
@@ -118,7 +118,7 @@ def compare(contenders: Sequence[Contender], text: Text, *, protocol: str = "str
 
 
 def _written(text: Text, tokenization: Tokenization) -> list[str]:
-    """Tokens as they stand in the text, ends of lines as ``<eos>``."""
+    """The tokens as they are written in the text; an end of line is ``<eos>``."""
     split = (token for block in closed_blocks(text) for token in tokenization.split(block))
     return [EOS if token == LINE_FEED else token for token in split]
 

@@ -1,6 +1,6 @@
-"""Is one model really better? Intervals and tests over the sentences of a text that several models have measured.
+"""Whether one model is really better: intervals and tests over the sentences of a text.
 
-Everything here works on nats of tokens, -ln p, in the order of the text. See docs/comparing.md.
+All functions take nats of tokens, -ln p, in the order of the text. See docs/comparing.md.
 """
 
 import itertools
@@ -19,7 +19,7 @@ Integers = NDArray[np.int64]
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
 EXACT_SENTENCES = 14
-"""So many sentences that all 2^n sign patterns are fewer than twice the random ones."""
+"""Most sentences for which all 2^n sign patterns are computed; they are fewer than twice the random ones."""
 NUMBERS_AT_ONCE = 1 << 20
 
 
@@ -27,9 +27,9 @@ NUMBERS_AT_ONCE = 1 << 20
 class PermutationTest:
     """A paired test over sentences.
 
-    difference: mean of the second's nats less the first's, a sentence; above zero the first is better · p: of a
-    difference as large or larger, either way, were the models exchangeable · patterns: sign patterns looked at ·
-    exact: whether those are all there are.
+    difference: mean over sentences of the second model's nats minus the first's; above zero the first is better · p:
+    probability of a difference at least as large in either direction if the models were exchangeable · patterns:
+    number of sign patterns · exact: whether these are all patterns.
     """
 
     difference: float
@@ -40,7 +40,7 @@ class PermutationTest:
 
 @dataclass(frozen=True)
 class TokenDifference:
-    """A token as written: how often it occurs, and what the other model's nats exceed this one's by in all."""
+    """A token as written: how often it occurs, and how many nats it costs the other model more, in total."""
 
     token: str
     count: int
@@ -52,16 +52,16 @@ class TokenDifference:
 
 
 def sentence_sums(values: NDArray[Any], ends: Integers) -> NDArray[Any]:
-    """Sums over sentences; `ends` are the positions just after each, the last of which is the text's end."""
+    """Sums over sentences; `ends` are the positions just after each sentence, up to the end of the text."""
     return np.add.reduceat(values, np.concatenate([[0], ends[:-1]]))
 
 
 def perplexity_interval(
     nats: Floats, tokens: Integers, *, seed: int, resamples: int = RESAMPLES, confidence: float = CONFIDENCE
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of exp(sum of nats / sum of tokens), sentences drawn with replacement.
+    """Percentile bootstrap interval of exp(sum of nats / sum of tokens); sentences are drawn with replacement.
 
-    nats and tokens are sums of sentences. Efron and Tibshirani 1993, "An introduction to the bootstrap", chapter 13.
+    nats and tokens are sums over sentences. Efron and Tibshirani 1993, "An introduction to the bootstrap", chapter 13.
     """
     generator = np.random.default_rng(seed)
     sentences = len(nats)
@@ -76,14 +76,14 @@ def perplexity_interval(
 
 
 def permutation_test(first: Floats, second: Floats, *, seed: int, resamples: int = RESAMPLES) -> PermutationTest:
-    """Test whether the mean difference of sentences' nats is zero by exchanging the two models at random.
+    """Tests whether the mean difference of sentences' nats is zero, by exchanging the two models at random.
 
-    Every sign pattern where the sentences are few, `resamples` random ones otherwise; then p = (as extreme + 1) /
+    Few sentences are tested with every sign pattern, more with `resamples` random ones; then p = (as extreme + 1) /
     (patterns + 1) (Phipson and Smyth 2010, "Permutation p-values should never be zero").
     """
     differences = second - first
     sentences = len(differences)
-    observed = abs(differences.sum()) * (1 - 1e-9)  # sums of other orders of addition count as equal
+    observed = abs(differences.sum()) * (1 - 1e-9)  # sums that differ only by the order of addition are equal
     if exact := sentences <= EXACT_SENTENCES:
         signs = np.array(list(itertools.product((-1.0, 1.0), repeat=sentences)))
         sums = signs @ differences
@@ -98,7 +98,7 @@ def permutation_test(first: Floats, second: Floats, *, seed: int, resamples: int
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values adjusted so that all of them hold at once (Holm 1979), in the order given."""
+    """Adjusts p-values for testing all of them at once (Holm 1979); returns them in the given order."""
     adjusted = [0.0] * len(p_values)
     largest = 0.0
     for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
@@ -110,7 +110,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def widest_differences(
     tokens: Sequence[str], first: Floats, second: Floats, top: int = 10
 ) -> tuple[list[TokenDifference], list[TokenDifference]]:
-    """The token types that the first model predicts better than the second, and the other way, widest first.
+    """The token types that the first model predicts better than the second, and vice versa; the largest first.
 
     Differences are summed over all occurrences of a type.
     """
@@ -128,7 +128,7 @@ def widest_differences(
 
 
 def _drawn_in_batches(draw: Callable[[int], Floats], resamples: int, sentences: int) -> Floats:
-    """What `draw` gives for `resamples` draws, few enough at once to stay small in memory."""
+    """Calls `draw` with parts of `resamples`, so that each part is small in memory, and joins the results."""
     return np.concatenate([draw(count) for count in _batch_sizes(resamples, max(1, NUMBERS_AT_ONCE // sentences))])
 
 

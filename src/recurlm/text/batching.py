@@ -1,7 +1,7 @@
 """Batches of ids: bucketed sentences and contiguous streams.
 
-Both are sequences of batches that a seed and an epoch decide, so the position in the data is two numbers,
-(epoch, index), and training can stop and go on at any step.
+A seed and an epoch decide each sequence of batches. The position in the data is therefore two numbers,
+(epoch, index), and training can stop and resume at any step.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,19 +24,19 @@ AUTOMATIC_BUCKETS = 8
 LARGEST_BUCKET_SEARCH = 256
 SHORTEST_RANDOM_LENGTH = 5
 MOST_DRAWN_LENGTHS = 5_000_000
-"""Batches whose random lengths are drawn to learn how many steps a run has: a few seconds of work."""
+"""How many batches draw their random lengths to learn how many steps a run has: a few seconds of work."""
 ROTATIONS, RESTARTS = 1, 2
-"""Numbers of the random streams of an epoch; the lengths' has none."""
+"""Numbers of the random streams of an epoch; that of the lengths has none."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Inputs and what follows each of them.
+    """Inputs, and the token that follows each.
 
-    input: (T, B) ids · target: (T, B) ids, `IGNORED` where the loss must not look ·
-    counted: (T, B), positions that perplexity counts · sentences: how many end in it ·
-    carried: whether the state of the batch before goes on · rate: factor for the learning rate ·
-    restarted: (B,), on the host, columns that go on from zeros all the same; None where there are none.
+    input: (T, B) ids · target: (T, B) ids, `IGNORED` at positions without a loss ·
+    counted: (T, B), positions that perplexity counts · sentences: number of sentences that end in the batch ·
+    carried: whether the batch starts from the state after the batch before · rate: factor for the learning rate ·
+    restarted: (B,), on the host, columns that start from zeros although the batch is carried; None means no column.
     """
 
     input: Tensor
@@ -53,7 +53,7 @@ class Batch:
         return self.input.shape[1]
 
     def to(self, device: torch.device) -> "Batch":
-        """The same batch on a device; nobody waits for the copy to a GPU."""
+        """The same batch on a device; the copy to a GPU is asynchronous."""
         if device.type == self.input.device.type:
             return self
 
@@ -65,29 +65,29 @@ class Batch:
 
 
 class BatchSource(Protocol):
-    """Something that gives the batches of an epoch in a fixed order."""
+    """The batches of a text, for each epoch in a fixed order."""
 
     def length(self, epoch: int) -> int:
         """Batches in this epoch."""
 
     def total_length(self, epochs: int) -> int:
-        """Batches in the first `epochs` epochs together, without counting through them where all are equal."""
+        """Batches in the first `epochs` epochs together."""
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The epoch's batches from number `start` on."""
 
     def report(self) -> list[str]:
-        """What the user must know about the data: sizes, and anything left out with its count and reason."""
+        """Lines for the user: sizes, and what was left out, with count and reason."""
 
 
 class Streams:
     """The text as `batch_size` contiguous columns, cut into pieces of `bptt` steps.
 
-    Every token is predicted exactly once, from the token before it in the text; before the first there is ``<eos>``.
-    The last column is shorter when the text does not divide, and its missing positions are ignored by the loss.
+    Every token is predicted exactly once, from the token before it in the text; ``<eos>`` precedes the first token.
+    The last column is shorter when the text does not divide evenly; the loss ignores its missing positions.
 
-    A partial shuffle (Press 2019) rotates each column: c_r+1 ... c_n c_1 ... c_r, with an r of its own each epoch, so
-    that an epoch cuts the text at other places and the columns meet in other company.
+    A partial shuffle (Press 2019) rotates each column: c_r+1 ... c_n c_1 ... c_r. Each epoch draws another r, so it
+    cuts the text at other places and combines other parts of the columns in a batch.
     """
 
     def __init__(self, text: EncodedText, options: StreamBatches, seed: int) -> None:
@@ -101,8 +101,8 @@ class Streams:
         return len(self._lengths(epoch))
 
     def total_length(self, epochs: int) -> int:
-        """Exact, except that random lengths are drawn for the first `MOST_DRAWN_LENGTHS` batches only: epochs beyond
-        them are taken to be as long as those on average."""
+        """Exact, except that random lengths are drawn only for the first `MOST_DRAWN_LENGTHS` batches; later epochs
+        count with the average length of the epochs before."""
         if not self.options.random_lengths:
             return self.length(0) * epochs
         total = epoch = 0
@@ -139,7 +139,7 @@ class Streams:
         return lengths
 
     def _rotations(self, epoch: int) -> NDArray[np.int64]:
-        """Where in its text each column begins."""
+        """The position in its text at which each column begins."""
         if not self.options.partial_shuffle:
             return np.zeros(len(self.column_lengths), np.int64)
         return np.random.default_rng([self.seed, epoch, ROTATIONS]).integers(np.maximum(self.column_lengths, 1))
@@ -171,7 +171,7 @@ def plain_stream(text: EncodedText, length: int, columns: int = 1) -> Streams:
 class BucketedSentences:
     """Sentences padded to the smallest bucket that holds them, `batch_size` of one bucket at a time.
 
-    Which rows share a batch, and the order of batches, are shuffled anew each epoch.
+    Each epoch shuffles which rows share a batch, and the order of the batches.
     """
 
     def __init__(self, text: EncodedText, options: SentenceBatches, seed: int) -> None:
@@ -284,7 +284,7 @@ def given_first_word_batch(padded: NDArray[np.int64]) -> tuple[NDArray[np.int64]
 
 
 def choose_buckets(lengths: NDArray[np.int64], count: int = AUTOMATIC_BUCKETS) -> tuple[int, ...]:
-    """The at most `count` bucket lengths that pad these sentences least, by dynamic programming."""
+    """The bucket lengths, at most `count`, that pad these sentences least, by dynamic programming."""
     values, frequencies = np.unique(lengths, return_counts=True)
     if len(values) > LARGEST_BUCKET_SEARCH:
         grid = np.unique(np.quantile(lengths, np.linspace(0, 1, LARGEST_BUCKET_SEARCH), method="higher"))
@@ -294,7 +294,7 @@ def choose_buckets(lengths: NDArray[np.int64], count: int = AUTOMATIC_BUCKETS) -
     best = sentences[1:] * values
     cuts: list[NDArray[np.int64]] = []
     for _ in range(min(count, len(values)) - 1):
-        # (last bucket ends at column, the one before at row): positions computed in all
+        # total[row, column]: positions computed where the last bucket ends at column and the one before at row
         total = best[:, None] + (sentences[1:] - sentences[1:, None]) * values
         total = np.where(np.tri(len(values), k=-1, dtype=bool), np.iinfo(np.int64).max, total)
         cuts.append(total.argmin(axis=0))

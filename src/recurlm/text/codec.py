@@ -33,10 +33,10 @@ class EncodedText:
 
     `characters` counts Unicode code points with line feeds; `oov` counts tokens that became ``<unk>``
     because the vocabulary lacks them (an ``<unk>`` that stands in the text itself is a word like any other).
-    `missing` holds their positions in ids, where whoever encoded kept them; `left_out` counts those among them that
-    have no place in ids, for want of an ``<unk>``. `rule` is what they count. `part` is None, or the number of tokens
-    where the ids are only the first ones of the text that `digest` and `characters` belong to; `oov_is_bound` says
-    that a part has at most `oov` of these tokens.
+    `missing` holds their positions in ids, or None where the encoder did not keep them; `left_out` counts the tokens
+    among them that have no place in ids because the vocabulary has no ``<unk>``. `rule` says what they count. `part`
+    is None for a whole text, else the number of its first tokens that ids hold; `digest` and `characters` are those of
+    the whole text. `oov_is_bound` says that a part has at most `oov` unknown tokens.
     """
 
     ids: Ids
@@ -51,7 +51,7 @@ class EncodedText:
     oov_is_bound: bool = False
 
     def first(self, tokens: int, unknown_id: int | None, *, whole_sentences: bool = False) -> "EncodedText":
-        """The first tokens of the text, with `whole_sentences` up to the end of a sentence, the first at least."""
+        """The first tokens of the text; with `whole_sentences` only whole sentences, at least one."""
         if whole_sentences:
             fitting = self.ends[self.ends <= tokens]
             tokens = int(fitting[-1] if len(fitting) else self.ends[0])
@@ -61,7 +61,7 @@ class EncodedText:
             return replace(self, ids=ids, missing=missing, oov=len(missing), part=tokens)
         written = 0 if unknown_id is None else int((np.asarray(self.ids) == unknown_id).sum())
         here = 0 if unknown_id is None else int((np.asarray(ids) == unknown_id).sum())
-        # where the text itself holds <unk>, nothing tells one from the other
+        # an <unk> that the text itself holds cannot be told from one that replaces an unknown token
         return replace(self, ids=ids, oov=min(here, self.oov), part=tokens, oov_is_bound=0 < self.oov < written)
 
     @cached_property
@@ -80,8 +80,9 @@ class Codec:
     def line(self, text: str, rule: UnknownRule = AS_UNK) -> tuple[list[int], list[str], list[bool]]:
         """Ids, tokens as written, and which of them the vocabulary lacks, for one line, ``<eos>`` not included.
 
-        An unknown token has the id of ``<unk>``, or `LEFT_OUT` where there is none and the rule needs none. Raises
-        InputError where a token is unknown and the rule needs the ``<unk>`` that is not there, or is ``<eos>`` itself.
+        An unknown token has the id of ``<unk>``, or `LEFT_OUT` where the vocabulary has none and the rule needs none.
+        Raises InputError for an unknown token where the rule needs an ``<unk>`` and the vocabulary has none, and for a
+        token that is ``<eos>`` itself.
         """
         _check_characters(text)
         tokens = [token for token in self.tokenization.split(text) if token != LINE_FEED]
@@ -99,7 +100,7 @@ class Codec:
     def text_ids(self, text: str) -> tuple[list[int], list[str]]:
         """Ids of a string whose line feeds are ``<eos>``, and the tokens that the vocabulary lacks.
 
-        The end of the string is no end of a line. Raises InputError as `line` does.
+        The end of the string does not end a line. Raises InputError as `line` does.
         """
         ids: list[int] = []
         unknown: list[str] = []
@@ -138,7 +139,7 @@ class Codec:
         return self.tokenization.join([LINE_FEED if index == EOS_ID else tokens[index] for index in ids])
 
     def refusal(self, token: str, line: int | None = None) -> InputError:
-        """The error for a token that the vocabulary lacks, where it has no ``<unk>``, and for a written ``<eos>``."""
+        """The error for a written ``<eos>``, and for a token that a vocabulary without ``<unk>`` lacks."""
         place = "" if line is None else f"line {line}: "
         if token == EOS:
             return InputError(f"{place}holds the word {EOS} itself; the end of a line counts as {EOS}, so remove it")
@@ -148,7 +149,7 @@ class Codec:
         )
 
     def files(self) -> dict[str, str]:
-        """File name to content: what a run folder keeps."""
+        """Name and content of the files that a run folder keeps."""
         files = {VOCABULARY_FILE: self.vocabulary.to_json(self.tokenization.unit)}
         if isinstance(self.tokenization, BytePairs):
             files[TOKENIZER_FILE] = self.tokenization.serialized
@@ -168,7 +169,7 @@ class Codec:
 
 
 class Encoder:
-    """Encodes a text block by block and counts what it meets on the way."""
+    """Encodes a text block by block; counts its characters and its unknown tokens."""
 
     def __init__(self, codec: Codec, rule: UnknownRule = AS_UNK) -> None:
         self.codec = codec
@@ -185,7 +186,7 @@ class Encoder:
             yield ids
 
     def marked_blocks(self, text: Text) -> Iterator[tuple[NDArray[np.uint32], NDArray[np.int64]]]:
-        """The same, each with the positions in it that hold ``<unk>`` for a token that the vocabulary lacks."""
+        """Ids of each block, with the positions that hold ``<unk>`` for a token that the vocabulary lacks."""
         line = 1
         for block in closed_blocks(text):
             tokens = list(self.codec.tokenization.split(block))
@@ -210,9 +211,9 @@ class Encoder:
 
 
 class _Lookup(dict[str, int]):
-    """Token to id; a token that is missing gives `absent`, which is no id, or raises KeyError.
+    """Token to id; an unknown token gives `absent`, which is no id, or raises KeyError.
 
-    A written ``<eos>`` raises KeyError too: it would end a sentence in the middle of a line.
+    A written ``<eos>`` raises KeyError too, since it would end a sentence in the middle of a line.
     """
 
     def __init__(self, vocabulary: Vocabulary, *, refuse: bool) -> None:
@@ -229,7 +230,7 @@ class _Lookup(dict[str, int]):
 
 
 def _check_characters(text: str) -> None:
-    """Raises InputError for what UTF-8 cannot hold, such as an argument of the command line in another encoding."""
+    """Raises InputError for characters that UTF-8 cannot hold, such as an argument in another encoding."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -237,7 +238,7 @@ def _check_characters(text: str) -> None:
 
 
 def closed_blocks(text: Text) -> Iterator[str]:
-    """Blocks of the text with a line feed after the last line, whether the file has one or not."""
+    """Blocks of the text; the last one ends with a line feed even where the file does not."""
     block = ""
     for block in text.blocks():
         if block.endswith(LINE_FEED):
@@ -264,7 +265,7 @@ def _byte_pairs(path: Path) -> BytePairs:
 
 
 def _check_byte_level(values: dict[str, Any], path: Path) -> None:
-    """Raises CorruptFileError for any other pipeline of the library: some take memory or time without bounds."""
+    """Raises CorruptFileError for any other pipeline of the library, some of which take unbounded memory or time."""
     parts = {name: values.get(name) for name in ("pre_tokenizer", "model", "decoder")}
     kinds = {name: part.get("type") if isinstance(part, dict) else None for name, part in parts.items()}
     absent = ("truncation", "padding", "normalizer", "post_processor", "added_tokens")
@@ -275,7 +276,7 @@ def _check_byte_level(values: dict[str, Any], path: Path) -> None:
 
 
 def train_tokenization(unit: str, merges: int | None, lines: Iterable[str]) -> Tokenization:
-    """The tokenization named `unit`; byte pairs learn theirs from the lines of the training text."""
+    """The tokenization named `unit`; byte pairs are learned from the lines of the training text."""
     if unit == "bpe":
         assert merges is not None
         return BytePairs.train(lines, merges)

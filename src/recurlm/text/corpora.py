@@ -42,7 +42,7 @@ class CorpusFile:
 
 @dataclass(frozen=True)
 class NamedCorpus:
-    """A row of the table ``corpora.toml``; one without files is made on this machine."""
+    """A row of the table ``corpora.toml``; a corpus without files is made on this machine."""
 
     name: str
     description: str
@@ -59,7 +59,7 @@ def named_corpora() -> dict[str, NamedCorpus]:
 
 
 def named_corpus(name: str) -> NamedCorpus:
-    """The named corpus; InputError, with the nearest name, if there is none."""
+    """The corpus of this name. Raises InputError, with the nearest name, for another name."""
     try:
         return named_corpora()[name]
     except KeyError:
@@ -70,7 +70,7 @@ def open_source(specification: str, places: DataPlaces | None = None) -> Corpus:
     """The corpus that a name, ``-`` (standard input), a folder, or a file (``.gz`` too) stands for.
 
     The name of a corpus wins over a file or folder of the same name: write ``./ptb`` for the folder. A folder
-    needs a training file; a single text is cut by `cut`. Without `places` the environment says where to look.
+    needs a training file; `cut` divides a single text. Without `places` the environment says where to look.
     Raises InputError, CorruptFileError (a file whose digest is wrong) or DownloadError.
     """
     places = places or DataPlaces.from_environment()
@@ -89,8 +89,8 @@ def open_source(specification: str, places: DataPlaces | None = None) -> Corpus:
 def open_text(specification: str | Path, places: DataPlaces | None = None, *, largest: int = LARGEST_EXPANDED) -> Text:
     """The whole of one file as a text, uncut: ``-`` (standard input), a ``.gz`` file or any UTF-8 file.
 
-    A ``.gz`` file with more than `largest` bytes in it is refused.
-    Raises InputError (missing, empty) or CorruptFileError (a ``.gz`` file that is cut short or altered).
+    `largest` is the largest number of bytes that a ``.gz`` file may unpack to.
+    Raises InputError (missing, empty, too large) or CorruptFileError (a ``.gz`` file that is cut short or altered).
     """
     cache = (places or DataPlaces.from_environment()).cache
     if str(specification) == "-":
@@ -119,25 +119,25 @@ def open_lines(file: str, places: DataPlaces | None = None) -> tuple[Iterator[st
 
 
 def is_read_once(specification: str | Path) -> bool:
-    """Whether this is ``-`` (standard input), or a pipe or device, whose content comes once."""
+    """Whether this is ``-`` (standard input), a pipe or a device, whose content can be read only once."""
     path = Path(specification)
     return str(specification) == "-" or (path.exists() and not path.is_file() and not path.is_dir())
 
 
 def is_single_file(specification: str) -> bool:
-    """Whether this names one text rather than a corpus, by name or as a folder."""
+    """Whether this names one text rather than a named corpus or a folder."""
     return specification not in named_corpora() and not Path(specification).is_dir()
 
 
 def open_part(specification: str, split: str | None = None, places: DataPlaces | None = None) -> Text:
-    """A text to measure: the named split, or without a name a single file whole and a corpus's test split."""
+    """A text to measure: the named split; without a name the whole of a single file, the test split of a corpus."""
     if split is None and is_single_file(specification):
         return open_text(specification, places)
     return open_source(specification, places).split(split or "test")
 
 
 def fetch_corpus(corpus: NamedCorpus, places: DataPlaces | None = None) -> dict[str, Path]:
-    """Where the files of a named corpus lie, by part: found, else downloaded or made, and verified.
+    """Paths of the verified files of a named corpus, by part; files that are not found are downloaded or made.
 
     Raises CorruptFileError for a file in the data directory with another digest, and DownloadError.
     """
@@ -153,9 +153,10 @@ def fetch_corpus(corpus: NamedCorpus, places: DataPlaces | None = None) -> dict[
 
 
 def local_file(corpus: NamedCorpus, file: CorpusFile, places: DataPlaces) -> Path | None:
-    """The verified file in the data directory or the cache, None if it is in neither.
+    """The verified file in the data directory or the cache; None if it is in neither.
 
-    CorruptFileError if the data directory has it with another digest; InputError if there is no such directory.
+    Raises CorruptFileError if the file in the data directory has another digest, InputError if the data directory is
+    missing.
     """
     data = places.data_directory
     if data is not None:
@@ -215,7 +216,7 @@ def _open_folder(folder: Path, places: DataPlaces) -> Corpus:
 
 
 def split_files(folder: Path) -> dict[str, Path]:
-    """The regular files of a folder that are its train, valid and test texts, those that there are."""
+    """The train, valid and test texts of a folder, as far as it has them; regular files only."""
     found = {split: _split_file(folder, split, alternatives) for split, alternatives in SPLIT_NAMES.items()}
     return {split: path for split, path in found.items() if path is not None}
 
@@ -228,16 +229,16 @@ def _split_file(folder: Path, split: str, alternatives: str) -> Path | None:
         raise InputError(f"no permission to read the folder {folder}") from None
     if len(found) > 1:
         names = ", ".join(path.name for path in found)
-        raise InputError(f"{folder} has more than one {split} text: {names}\nleave one of them, or give one file")
+        raise InputError(f"{folder} has more than one {split} text: {names}\nkeep one of them, or give one file")
     return found[0] if found else None
 
 
 def _spool(stream: BinaryIO, name: str, cache: Path) -> Path:
-    """Keep what a stream brings under its digest, so that a later run finds it again."""
+    """Store the content of a stream under its digest, so that a later run finds it again."""
     folder = cache / STANDARD_INPUT
     digest = hashlib.sha256()
     with temporary_file(folder) as file:
-        for piece in bounded(_pieces(stream), name):
+        for piece in bounded(_stream_bytes(stream), name):
             digest.update(piece)
             file.write(piece)
         target = folder / f"{digest.hexdigest()}.txt"
@@ -245,13 +246,13 @@ def _spool(stream: BinaryIO, name: str, cache: Path) -> Path:
     return target
 
 
-def _pieces(stream: BinaryIO) -> Iterator[bytes]:
+def _stream_bytes(stream: BinaryIO) -> Iterator[bytes]:
     while piece := stream.read(BLOCK_BYTES):
         yield piece
 
 
 def _decompressed(path: Path, cache: Path, largest: int) -> Path:
-    """The content of a gzip file, kept under that file's digest and with its own beside it."""
+    """The content of a gzip file, stored under the digest of that file, with its own digest beside it."""
     with opened(path) as packed:
         digest = hashlib.file_digest(packed, "sha256").hexdigest()
         target = cache / "decompressed" / digest / path.stem
@@ -261,7 +262,7 @@ def _decompressed(path: Path, cache: Path, largest: int) -> Path:
         packed.seek(0)
         with temporary_file(target.parent) as file:
             content = hashlib.sha256()
-            for piece in _pieces(gunzipped(packed, str(path), largest)):
+            for piece in _stream_bytes(gunzipped(packed, str(path), largest)):
                 content.update(piece)
                 file.write(piece)
             keep(file, target)

@@ -1,4 +1,4 @@
-"""Files that come from elsewhere: written whole or not at all, and verified before they count."""
+"""Downloads of files: each is verified, and written whole or not at all."""
 
 import contextlib
 import hashlib
@@ -30,7 +30,7 @@ PIECE_BYTES = 1 << 16
 
 
 class MirrorError(Exception):
-    """One address failed; the next one is tried."""
+    """One address failed; `download` tries the next one."""
 
 
 def matches(path: Path, digest: str) -> bool:
@@ -50,34 +50,26 @@ def download(
     """Fetch a file from the first address that gives the right bytes, unless ``target`` already holds them.
 
     ``digest`` is ``algorithm:hex``; an address ``….zip#member`` means that member of the archive.
-    A server that sends less than 1 KiB/s for ``stall_seconds`` is left. Of two processes that fetch the same
-    file one waits for the other. Raises DownloadError with every address and its failure, and what to do instead.
+    A server that sends less than 1 KiB/s for ``stall_seconds`` is given up. Of two processes that fetch the same
+    file, one waits for the other. Raises DownloadError with every address and its failure, and what to do instead.
     """
     if matches(target, digest):
         return target
     if offline:
         raise DownloadError(
-            _advice(f"{target.name} is not at hand and --offline forbids to fetch it", target, addresses)
+            _advice(f"{target.name} is not on this machine, and --offline forbids the download", target, addresses)
         )
     target.parent.mkdir(parents=True, exist_ok=True)
-    failures = []
     with locked(target.parent):
-        if matches(target, digest):
-            return target
-        for address in addresses:
-            try:
-                _fetch(address, target, digest, size, stall_seconds)
-            except MirrorError as failure:
-                failures.append(f"  {address}: {failure}")
-            else:
-                return target
-    raise DownloadError(_advice("\n".join([f"cannot fetch {target.name}", *failures]), target, addresses))
+        if not matches(target, digest):  # another process may have fetched it meanwhile
+            _fetch_from_any(addresses, target, digest, size, stall_seconds)
+    return target
 
 
 def probe(address: str, stall_seconds: float = STALL_SECONDS) -> str | None:
-    """Ask an address for its first bytes; None if it answers, else what is wrong."""
+    """Ask an address for its first bytes. Returns None if it answers, else what is wrong."""
     try:
-        head = next(_pieces(urldefrag(address).url, stall_seconds, {"Range": "bytes=0-511"}), b"")
+        head = next(_response_bytes(urldefrag(address).url, stall_seconds, {"Range": "bytes=0-511"}), b"")
     except MirrorError as failure:
         return str(failure)
     if not head:
@@ -85,11 +77,25 @@ def probe(address: str, stall_seconds: float = STALL_SECONDS) -> str | None:
     return "a web page came instead of the file" if _is_page(head) else None
 
 
+def _fetch_from_any(
+    addresses: Sequence[str], target: Path, digest: str, size: int | None, stall_seconds: float
+) -> None:
+    failures = []
+    for address in addresses:
+        try:
+            _fetch(address, target, digest, size, stall_seconds)
+        except MirrorError as failure:
+            failures.append(f"  {address}: {failure}")
+        else:
+            return
+    raise DownloadError(_advice("\n".join([f"cannot fetch {target.name}", *failures]), target, addresses))
+
+
 def _fetch(address: str, target: Path, digest: str, size: int | None, stall_seconds: float) -> None:
     url, member = urldefrag(address)
     limit = size if size is not None and not member else LARGEST_FILE
     with temporary_file(target.parent) as file:
-        for piece in _shown(_pieces(url, stall_seconds), target.name, size):
+        for piece in _with_progress_bar(_response_bytes(url, stall_seconds), target.name, size):
             file.write(piece)
             if file.tell() > limit:
                 raise MirrorError(f"more than the expected {limit:,} bytes came")
@@ -115,13 +121,13 @@ def _verify(file: BufferedRandom, digest: str) -> None:
 
 
 def _extract(archive: BufferedRandom, member: str, content: BufferedRandom, limit: int) -> None:
-    for piece in _member_pieces(archive, member):
+    for piece in _member_bytes(archive, member):
         content.write(piece)
         if content.tell() > limit:
             raise MirrorError(f"{member} has more than the expected {limit:,} bytes")
 
 
-def _member_pieces(archive: BufferedRandom, member: str) -> Iterator[bytes]:
+def _member_bytes(archive: BufferedRandom, member: str) -> Iterator[bytes]:
     archive.seek(0)
     try:
         with zipfile.ZipFile(archive) as whole, whole.open(member) as file:
@@ -140,29 +146,20 @@ _DAMAGED_ZIP = (
 )
 
 
-def _pieces(url: str, stall_seconds: float, headers: dict[str, str] | None = None) -> Iterator[bytes]:
-    """The body in pieces; MirrorError when the server fails, stalls or trickles.
+def _response_bytes(url: str, stall_seconds: float, headers: dict[str, str] | None = None) -> Iterator[bytes]:
+    """The body of the response, piece by piece; MirrorError when the server fails, stalls or trickles.
 
-    A thread reads, so that looking up the name, shaking hands and trickled headers are bounded too.
+    A thread reads, so that name lookup, handshake and trickled headers are bounded too.
     """
     arrived: Queue[bytes | Exception | None] = Queue(maxsize=16)
     abandoned = threading.Event()
     request = urllib.request.Request(url, headers={"User-Agent": f"recurlm/{VERSION}", **(headers or {})})
     threading.Thread(target=_receive, args=(request, 2 * stall_seconds, arrived, abandoned), daemon=True).start()
-    least = int(stall_seconds * LEAST_BYTES_PER_SECOND)
     received, deadline = 0, time.monotonic() + stall_seconds
     try:
-        while True:
-            try:
-                piece = arrived.get(timeout=max(0.0, deadline - time.monotonic()))
-            except Empty:
-                raise MirrorError(f"fewer than {least:,} bytes came in {stall_seconds:g} s") from None
-            if piece is None:
-                return
-            if isinstance(piece, Exception):
-                raise MirrorError(_plain(piece)) from piece
+        while (piece := _next_piece(arrived, deadline, stall_seconds)) is not None:
             received += len(piece)
-            if received >= least:
+            if received >= _least_bytes(stall_seconds):
                 received, deadline = 0, time.monotonic() + stall_seconds
             yield piece
     finally:
@@ -170,6 +167,23 @@ def _pieces(url: str, stall_seconds: float, headers: dict[str, str] | None = Non
         with contextlib.suppress(Empty):
             while True:
                 arrived.get_nowait()
+
+
+def _next_piece(arrived: "Queue[bytes | Exception | None]", deadline: float, stall_seconds: float) -> bytes | None:
+    """The next piece, or None at the end; MirrorError when none comes by the deadline."""
+    try:
+        piece = arrived.get(timeout=max(0.0, deadline - time.monotonic()))
+    except Empty:
+        least = _least_bytes(stall_seconds)
+        raise MirrorError(f"fewer than {least:,} bytes came in {stall_seconds:g} s") from None
+    if isinstance(piece, Exception):
+        raise MirrorError(_plain(piece)) from piece
+    return piece
+
+
+def _least_bytes(stall_seconds: float) -> int:
+    """A server that sends fewer bytes than this in `stall_seconds` has stalled."""
+    return int(stall_seconds * LEAST_BYTES_PER_SECOND)
 
 
 def _receive(
@@ -197,7 +211,7 @@ def _plain(error: Exception) -> str:
     if isinstance(error, HTTPError):
         return f"HTTP {error.code} {error.reason}"
     cause = error.reason if isinstance(error, URLError) and isinstance(error.reason, Exception) else error
-    # a server's status line may be blank, or hold line ends
+    # the status line of a server may be blank, or hold line ends
     return " ".join(str(cause).split()) or type(cause).__name__
 
 
@@ -205,8 +219,8 @@ def _is_page(head: bytes) -> bool:
     return head.lstrip()[:14].lower().startswith((b"<!doctype html", b"<html"))
 
 
-def _shown(pieces: Iterable[bytes], name: str, size: int | None) -> Iterator[bytes]:
-    """The same pieces, with a progress bar on stderr where that is a terminal."""
+def _with_progress_bar(pieces: Iterable[bytes], name: str, size: int | None) -> Iterator[bytes]:
+    """The same pieces, with a progress bar if stderr is a terminal."""
     if not sys.stderr.isatty():
         yield from pieces
         return

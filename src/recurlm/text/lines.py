@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from recurlm.errors import InputError, RecurlmError
 
 STANDARD_INPUT = "standard input"
-"""What messages call it."""
+"""The name in messages."""
 BYTE_ORDER_MARK = codecs.BOM_UTF8
 GZIP_MAGIC = b"\x1f\x8b"
 SPACE = " "
@@ -41,12 +41,12 @@ def first_field(line: str) -> tuple[str, str]:
 
 
 def without_end(line: bytes) -> bytes:
-    """A line without its end."""
+    """A line without its line end."""
     return line.removesuffix(b"\n").removesuffix(b"\r") if line.endswith(b"\n") else line
 
 
 def decoded_lines(raw: Iterable[bytes], name: str, *, error: type[RecurlmError] = InputError) -> Iterator[str]:
-    """Lines of UTF-8 without their ends, as they come.
+    """Lines of UTF-8 without their line ends, each as soon as it comes.
 
     Raises `error`, with the line and what to do, where a line is not UTF-8.
     """
@@ -62,7 +62,7 @@ def decoded_lines(raw: Iterable[bytes], name: str, *, error: type[RecurlmError] 
         try:
             yield without_end(line).decode()
         except UnicodeDecodeError as failure:
-            # a pipe may stay open, so only what has come is looked at
+            # a pipe may stay open, so the sample is only what has come
             more = () if name == STANDARD_INPUT else itertools.islice(lines, _SAMPLE_LINES)
             advice = conversion_advice(line + b"".join(more), name)
             raise error(
@@ -71,7 +71,7 @@ def decoded_lines(raw: Iterable[bytes], name: str, *, error: type[RecurlmError] 
 
 
 def encoding_advice(head: bytes, name: str) -> str:
-    """What to do about a file that begins so, where its beginning alone tells that it is no UTF-8 text; else empty."""
+    """What to do about a file whose first bytes show that it is no UTF-8 text; empty for other files."""
     if head.startswith(GZIP_MAGIC):
         if name == STANDARD_INPUT:
             return "it is a gzip file; unpack it before this command reads it: ... | gzip -dc | recurlm ..."
@@ -81,7 +81,7 @@ def encoding_advice(head: bytes, name: str) -> str:
 
 
 def conversion_advice(sample: bytes, name: str) -> str:
-    """The command that converts a text to UTF-8, given bytes of it that are not UTF-8."""
+    """The command that converts a text to UTF-8, guessed from a sample that is not UTF-8."""
     return _conversion(_narrow_encoding(sample), name)
 
 
@@ -92,7 +92,7 @@ def _conversion(encoding: str, name: str) -> str:
 
 
 def _wide_encoding(head: bytes) -> str:
-    """UTF-16 or UTF-32 by the byte order mark, or by where zero bytes stand."""
+    """UTF-16 or UTF-32 by the byte order mark or by the places of zero bytes, else empty."""
     if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
         return "UTF-32"
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -116,7 +116,7 @@ def _narrow_encoding(sample: bytes) -> str:
 
 
 def quoted(token: str) -> str:
-    """A cell of a table that tabs separate: in quotes where it holds a quote, a tab or an end of a line."""
+    """A cell of a tab-separated table: in quotes where it holds a quote, a tab or a line end."""
     if not set(token) & set('"\t\r\n'):
         return token
     return '"' + token.replace('"', '""') + '"'

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 
 from recurlm.errors import InputError
 
-BLOCKS_PER_CYCLE = 20
+PARAGRAPHS_PER_CYCLE = 20
 ABBREVIATIONS = ("e.g.", "i.e.", "etc.", "cf.", "vs.")
 
 _RULE = re.compile(r"[*=\-^~\"+|.#]{3,}")
@@ -25,8 +25,8 @@ def python_docs() -> dict[str, str]:
     """Train, valid and test made from the prose of `pydoc_data.topics`: a sentence a line, a space between tokens.
 
     Code, grammar, tables and headings are left out, and so are double quotes, which mark code there. Of every 20
-    paragraphs the 10th goes to valid and the 20th to test; one that several topics repeat counts once.
-    The text depends on the Python version. InputError if this Python lacks the topics.
+    paragraphs the 10th goes to valid and the 20th to test; a paragraph that several topics repeat counts once.
+    The text depends on the Python version. Raises InputError if this Python lacks the topics.
     """
     try:
         from pydoc_data.topics import topics
@@ -35,43 +35,44 @@ def python_docs() -> dict[str, str]:
             "this Python installation lacks pydoc_data, from which the corpus python-docs is made\n"
             "install the whole standard library, or name another text"
         ) from None
-    blocks = (block for topic in sorted(topics) for block in _blocks(topics[topic]))
-    paragraphs = dict.fromkeys(tuple(lines) for block in blocks if (lines := _sentences_of(block)))
+    paragraphs = (paragraph for topic in sorted(topics) for paragraph in _paragraphs(topics[topic]))
+    distinct = dict.fromkeys(tuple(lines) for paragraph in paragraphs if (lines := _sentences_of(paragraph)))
     splits: dict[str, list[str]] = {"train": [], "valid": [], "test": []}
-    for number, lines in enumerate(_with_plain_beginnings(paragraphs), start=1):
-        split = {BLOCKS_PER_CYCLE // 2: "valid", 0: "test"}.get(number % BLOCKS_PER_CYCLE, "train")
+    for number, lines in enumerate(_with_plain_beginnings(distinct), start=1):
+        split = {PARAGRAPHS_PER_CYCLE // 2: "valid", 0: "test"}.get(number % PARAGRAPHS_PER_CYCLE, "train")
         splits[split].extend(lines)
     return {split: "".join(f"{line}\n" for line in lines) for split, lines in splits.items()}
 
 
-def _blocks(topic: str) -> Iterator[list[str]]:
-    """Paragraphs between blank lines, without headings, rules and tables."""
-    for block in re.split(r"\n[ \t]*\n", topic):
-        lines = [line.rstrip() for line in block.split("\n") if line.strip()]
+def _paragraphs(topic: str) -> Iterator[list[str]]:
+    """The lines of each paragraph between blank lines, without headings, rules and tables."""
+    for paragraph in re.split(r"\n[ \t]*\n", topic):
+        lines = [line.rstrip() for line in paragraph.split("\n") if line.strip()]
         if not any(_RULE.fullmatch(line.strip().replace(" ", "")) or line.lstrip().startswith("|") for line in lines):
             yield lines
 
 
-def _sentences_of(block: list[str]) -> list[str]:
-    chunks = (re.sub(r"(?<=\w-)\s+(?=\w)", "", " ".join(chunk)) for chunk in _chunks(block))
-    return [" ".join(_TOKEN.findall(line)) for chunk in chunks if _is_prose(chunk) for line in _sentences(chunk)]
+def _sentences_of(paragraph: list[str]) -> list[str]:
+    """The sentences of the prose in a paragraph, a space between tokens."""
+    items = (re.sub(r"(?<=\w-)\s+(?=\w)", "", " ".join(lines)) for lines in _items(paragraph))
+    return [" ".join(_TOKEN.findall(line)) for item in items if _is_prose(item) for line in _sentences(item)]
 
 
-def _chunks(block: list[str]) -> Iterator[list[str]]:
+def _items(paragraph: list[str]) -> Iterator[list[str]]:
     """Runs of lines that were one line before wrapping; a bullet or another indentation begins the next."""
-    chunk: list[str] = []
+    item: list[str] = []
     indentation = 0
-    for line in textwrap.dedent("\n".join(block)).split("\n"):
+    for line in textwrap.dedent("\n".join(paragraph)).split("\n"):
         text = line.lstrip()
         depth = len(line) - len(text)
         marker = _ITEM.match(text)
-        if chunk and (marker or depth != indentation):
-            yield chunk
-            chunk = []
+        if item and (marker or depth != indentation):
+            yield item
+            item = []
         text = text[marker.end() :] if marker else text
         indentation = depth + (marker.end() if marker else 0)
-        chunk.append(text)
-    yield chunk
+        item.append(text)
+    yield item
 
 
 def _is_prose(text: str) -> bool:
@@ -92,7 +93,7 @@ def _sentences(paragraph: str) -> Iterator[str]:
 
 
 def _with_plain_beginnings(paragraphs: Collection[tuple[str, ...]]) -> list[list[str]]:
-    """Sentences that begin with a small letter where the first word is also written small elsewhere."""
+    """The sentences; a first word that is lower case elsewhere becomes lower case."""
     known = {word for lines in paragraphs for line in lines for word in line.split(" ")}
     return [[_with_plain_beginning(line, known) for line in lines] for lines in paragraphs]
 

@@ -1,4 +1,4 @@
-"""The texts that a model learned from, as it records them: recognised when they are measured, opened when unaltered."""
+"""The texts that a model learned from, as a run records them: recognized when measured, opened only if unaltered."""
 
 import os
 import stat
@@ -22,7 +22,8 @@ PARTS = ("train", "valid", "test")
 class LearnedText:
     """A text that a model learned from: a range of the bytes of a file.
 
-    digest: hex SHA-256 of the range · whole: that of the file; it and the range are None where they were not recorded.
+    digest: hex SHA-256 of the range · whole: hex SHA-256 of the file · start, size: the range in bytes. All but the
+    digest are None where they were not recorded.
     """
 
     digest: str
@@ -36,7 +37,7 @@ class LearnedText:
         return cls(text.sha256, file_digest(text), text.start, text.size)
 
     def overlaps(self, text: Text) -> bool:
-        """Whether a text is this one, or shares bytes with it in one file, wherever copies of the file lie."""
+        """Whether a text is this one, or shares bytes with it in the same file or a copy of the file."""
         if text.sha256 == self.digest:
             return True
         if self.start is None or self.size is None or self.whole is None:
@@ -45,7 +46,7 @@ class LearnedText:
         return not apart and file_digest(text) == self.whole
 
     def to_json(self) -> dict[str, Any]:
-        """As config.json and ARPA files hold it."""
+        """The object that config.json and ARPA files hold."""
         return asdict(self)
 
     @classmethod
@@ -66,7 +67,7 @@ def file_digest(text: Text) -> str:
 
 
 def describe(corpus: Corpus) -> dict[str, Any]:
-    """What config.json keeps of the texts of a corpus, to find them and to know them again."""
+    """What config.json records of the texts of a corpus, to find and to recognize them."""
     parts = {name: text for name in PARTS if (text := getattr(corpus, name)) is not None}
     cut = len({text.path for text in parts.values()}) < len(parts)
     return {
@@ -102,14 +103,14 @@ class RecordedCorpus:
         return cls(place, corpus["source"], splits, whole, tuple(_learned(corpus, splits, place)))
 
     def part(self, name: str, places: DataPlaces | None = None) -> Text:
-        """The text of a split. Raises InputError where it is no longer there, CorruptFileError where it was altered."""
+        """The text of a split. Raises InputError where it is missing, CorruptFileError where it was altered."""
         self._check_recorded(name)
         text = self._opened(places).split(name)
         self._check(name, text)
         return text
 
     def open(self, places: DataPlaces | None = None) -> Corpus:
-        """All texts of the corpus that were recorded; raises as `part` does."""
+        """All recorded texts of the corpus. Raises as `part` does."""
         self._check_recorded("train")
         corpus = self._opened(places)
         for name in self.splits:
@@ -121,7 +122,7 @@ class RecordedCorpus:
         return any(each.overlaps(text) for each in self.learned) or self._is_beginning(text)
 
     def altered(self, text: Text, specification: str = "") -> str | None:
-        """A warning where a text is taken from the source of the run, which is no longer what it was."""
+        """A warning where a text comes from the source of the run and the source has changed since."""
         places = (Path(specification), text.path, text.path.parent)
         if not any(map(self._is_source, places)) or not self._differs(text):
             return None
@@ -139,14 +140,14 @@ class RecordedCorpus:
 
     @cached_property
     def _size(self) -> int | None:
-        """Bytes of the file that was cut in three, None where they were not recorded."""
+        """Bytes of the file that was cut in three; None where they were not recorded."""
         return self.whole.get("bytes")
 
     def _is_source(self, path: Path) -> bool:
         return self.source not in ("", *named_corpora()) and Path(self.source).resolve() == path.resolve()
 
     def _is_beginning(self, text: Text) -> bool:
-        """Version 0.1.0 recorded neither the file nor the range; the training part is where a file begins."""
+        """Version 0.1.0 recorded neither the file nor the range; the training part is the beginning of a file."""
         return not self.whole and text.start == 0 and self._is_source(text.path)
 
     def _opened(self, places: DataPlaces | None) -> Corpus:
@@ -157,7 +158,7 @@ class RecordedCorpus:
         return open_source(self.source, places)
 
     def _check_files(self, path: Path, places: DataPlaces | None) -> None:
-        """Refuse, before a byte is read, what is not regular or has not the recorded size."""
+        """Before a byte is read, refuse files that are not regular or do not have the recorded size."""
         try:
             mode = path.stat().st_mode
         except (OSError, ValueError) as error:
@@ -182,7 +183,7 @@ class RecordedCorpus:
             raise self._altered(path)
 
     def _check_recorded(self, name: str) -> None:
-        """Nothing is opened whose digest is not known."""
+        """A text without a recorded digest is never opened."""
         if self.source and not ({"digest"} & {*self.splits.get(name, ()), *self.whole}):
             raise CorruptFileError(f"{self.place}: config.json has no digest of its {name} text; {_ADVICE}")
 
@@ -204,7 +205,7 @@ _ADVICE = "name a text on the command line to measure that"
 
 
 def _are_records(splits: Any) -> bool:
-    """Whether this is an object of objects with a text for a digest and a number of bytes, where they have them."""
+    """Whether this is an object of records, whose digest is a string and whose bytes are a whole number, if present."""
     return isinstance(splits, dict) and all(
         isinstance(record, dict)
         and isinstance(record.get("digest", ""), str)
@@ -214,7 +215,7 @@ def _are_records(splits: Any) -> bool:
 
 
 def _learned(corpus: Mapping[str, Any], splits: Mapping[str, Any], place: str) -> Iterator[LearnedText]:
-    """What was learned from; of a run of version 0.1.0 only the digest of the training text is known."""
+    """The texts that were learned from; a run of version 0.1.0 records only the digest of the training text."""
     if "learned" not in corpus:
         if "digest" in splits.get("train", {}):
             yield LearnedText(splits["train"]["digest"])

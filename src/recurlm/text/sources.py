@@ -1,4 +1,4 @@
-"""Texts as byte ranges of UTF-8 files, read block by block and never loaded whole."""
+"""Texts as byte ranges of UTF-8 files, read block by block, never whole."""
 
 import hashlib
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ class Text:
     def sha256(self) -> str:
         """Hex SHA-256 of the raw bytes in the range, as they stand in the file."""
         digest = hashlib.sha256()
-        for piece in self._pieces(BLOCK_BYTES):
+        for piece in self._raw_blocks(BLOCK_BYTES):
             digest.update(piece)
         return digest.hexdigest()
 
@@ -41,13 +41,13 @@ class Text:
         r"""Decoded blocks of about ``size`` bytes, each cut after a line feed.
 
         A longer line makes a longer block; the last block may lack the line feed. A byte order mark at the
-        file's start is skipped and ``\r\n`` becomes ``\n``. InputError at bytes that are not UTF-8, and for a line
-        that is longer than `LONGEST_LINE`.
+        file's start is skipped and ``\r\n`` becomes ``\n``. Raises InputError at bytes that are not UTF-8, and for a
+        line that is longer than `LONGEST_LINE`.
         """
         position = self.start
         pending: list[bytes] = []
         waiting, longest = 0, raised(LONGEST_LINE)
-        for piece in self._pieces(size):
+        for piece in self._raw_blocks(size):
             end = piece.rfind(b"\n") + 1
             if end:
                 block = b"".join([*pending, piece[:end]])
@@ -74,7 +74,7 @@ class Text:
             yield from lines
 
     def overlaps(self, other: "Text") -> bool:
-        """Whether both are the same bytes, or share some of one file."""
+        """Whether both have the same bytes, or share bytes of one file."""
         same_file = self.path.resolve() == other.path.resolve()
         shared = same_file and max(self.start, other.start) < min(self._stop, other._stop)
         return shared or self.sha256 == other.sha256
@@ -86,7 +86,7 @@ class Text:
         with opened(self.path) as file:
             return file.seek(0, 2)
 
-    def _pieces(self, size: int) -> Iterator[bytes]:
+    def _raw_blocks(self, size: int) -> Iterator[bytes]:
         left = self.size
         with opened(self.path) as file:
             file.seek(self.start)
@@ -114,7 +114,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Corpus:
-    """A text to learn from and, where there are any, the texts to choose and to measure by."""
+    """A text to train on and, if present, texts for validation and test."""
 
     name: str
     train: Text
@@ -124,7 +124,7 @@ class Corpus:
     citation: str = ""
 
     def split(self, name: str) -> Text:
-        """The text called ``train``, ``valid`` or ``test``; InputError if the corpus lacks it."""
+        """The text called ``train``, ``valid`` or ``test``. Raises InputError if the corpus lacks it."""
         splits = {"train": self.train, "valid": self.valid, "test": self.test}
         text = splits.get(name)
         if text is None:
@@ -134,7 +134,7 @@ class Corpus:
 
 
 def whole_text(path: Path, name: str | None = None) -> Text:
-    """The whole file as one text; InputError if it cannot be read or is empty."""
+    """The whole file as one text. Raises InputError if it cannot be read or is empty."""
     text = Text(name or path.name, path)
     with opened(path) as file:
         head = file.read(_HEAD_BYTES)
@@ -148,7 +148,7 @@ _HEAD_BYTES = 1 << 12
 
 
 def _check_encoding(path: Path, head: bytes) -> None:
-    """Raises InputError for a file that its first bytes show to be packed, or in another encoding."""
+    """Raises InputError for a file whose first bytes show that it is packed, or in another encoding."""
     if advice := encoding_advice(head, path.name):
         raise InputError(f"{path} is not UTF-8 text: {advice}")
 
@@ -156,7 +156,7 @@ def _check_encoding(path: Path, head: bytes) -> None:
 def cut(text: Text, shares: tuple[int, int, int] = (90, 5, 5)) -> tuple[Text, Text, Text]:
     """Cut a text in order into train, valid and test: about these shares of its bytes, at ends of lines.
 
-    A boundary that falls inside a line moves to the end of that line. InputError if a part would get no line.
+    A boundary that falls inside a line moves to the end of that line. Raises InputError if a part would get no line.
     """
     start, stop = text.start, text.start + text.size
     with opened(text.path) as file:
@@ -188,7 +188,7 @@ def _too_few_lines(text: Text) -> str:
 
 
 def _next_line(file: BinaryIO, offset: int) -> int:
-    """The first end of a line at or after the byte before an offset; the end of the file where there is none."""
+    """The first line end at or after the byte before an offset, else the end of the file."""
     place = file.seek(max(offset - 1, 0))
     while piece := file.read(BLOCK_BYTES):
         if end := piece.find(b"\n") + 1:

@@ -9,7 +9,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -30,9 +30,9 @@ from recurlm.text.vocabulary import EOS, EOS_ID, UNK, Vocabulary
 
 FORMAT = "recurlm store 4"
 STORE_FILE = "store.json"
-_CHUNK = 1 << 20
+_IDS_AT_ONCE = 1 << 20
 _REMEMBERED = 256
-"""Files whose digests one process keeps in mind."""
+"""Number of files whose digests one process remembers."""
 
 Report = Callable[[int], None]
 Array = NDArray[Any]
@@ -40,7 +40,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class PreparedCorpus:
-    """A corpus as ids: the codec and the splits it has."""
+    """A corpus as ids: its codec and its splits."""
 
     name: str
     codec: Codec
@@ -52,6 +52,16 @@ class PreparedCorpus:
         return self.splits[split]
 
 
+@dataclass(frozen=True)
+class StoredSplit:
+    """What store.json records of a split; the fields are those of `EncodedText`."""
+
+    name: str
+    digest: str
+    characters: int
+    oov: int
+
+
 def prepare(
     corpus: Corpus,
     options: TextOptions,
@@ -59,11 +69,11 @@ def prepare(
     report: Report | None = None,
     codec: Codec | None = None,
 ) -> PreparedCorpus:
-    """Build the vocabulary from the training text and encode every split; a second call finds the work done.
+    """Build the vocabulary from the training text and encode every split; a second call reads the stored result.
 
     `report` is called with the number of characters read since its last call. The training text is read once:
     words get provisional ids by first appearance, and are renumbered when their counts are known. With `codec`
-    nothing is built: every split is encoded with it.
+    no vocabulary is built; every split is encoded with the codec.
     """
     remove_abandoned(cache)
     folder = cache / "prepared" / _key(corpus, options, codec)
@@ -92,7 +102,7 @@ def _texts(corpus: Corpus) -> list[tuple[str, Text]]:
 
 
 def _move_into_place(unfinished: Path, folder: Path) -> None:
-    """Give a finished folder its name; what is there already stays if it is whole, for others may be reading it."""
+    """Give a finished folder its name; a whole folder of that name stays, since others may be reading it."""
     with locked(folder.parent):
         if folder.exists() or folder.is_symlink():
             with suppress(CorruptFileError):
@@ -104,7 +114,7 @@ def _move_into_place(unfinished: Path, folder: Path) -> None:
 
 
 def _sync_files(folder: Path) -> None:
-    """Bring every byte to the disk before the folder gets its name: a power cut must not leave a shorter text."""
+    """Flush every byte to disk before the folder gets its name, so that a power cut leaves no shorter text."""
     for path in folder.iterdir():
         with path.open("rb+") as file:
             os.fsync(file.fileno())
@@ -112,17 +122,22 @@ def _sync_files(folder: Path) -> None:
 
 
 def _write(corpus: Corpus, options: TextOptions, codec: Codec | None, folder: Path, report: Report) -> None:
-    description = {}
+    splits: dict[str, StoredSplit] = {}
     if codec is None:
         tokenization = train_tokenization(options.unit, options.merges, corpus.train.lines())
-        codec, description["train"] = _write_training_text(corpus.train, tokenization, options, folder, report)
+        codec, splits["train"] = _write_training_text(corpus.train, tokenization, options, folder, report)
     for split, text in _texts(corpus):
-        if split not in description:
-            description[split] = _write_text(text, codec, folder / f"{split}.ids")
+        if split not in splits:
+            splits[split] = _write_text(text, codec, folder / f"{split}.ids")
     for name, content in codec.files().items():
         (folder / name).write_text(content, encoding="utf-8")
     digests = {path.name: digest_of(path) for path in sorted(folder.iterdir())}
-    values = {"format": FORMAT, "dtype": _dtype(codec.vocabulary).name, "files": digests, "splits": description}
+    values = {
+        "format": FORMAT,
+        "dtype": _dtype(codec.vocabulary).name,
+        "files": digests,
+        "splits": {split: asdict(stored) for split, stored in splits.items()},
+    }
     sealed = {"store": values, "sha256": _digest_of(values)}
     (folder / STORE_FILE).write_text(json.dumps(sealed, indent=2), encoding="utf-8")
 
@@ -131,17 +146,13 @@ def _digest_of(values: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
-def _write_text(text: Text, codec: Codec, path: Path) -> dict[str, Any]:
+def _write_text(text: Text, codec: Codec, path: Path) -> StoredSplit:
     encoder = Encoder(codec)
     dtype = _dtype(codec.vocabulary)
     with path.open("wb") as file:
         for block in encoder.blocks(text):
             file.write(block.astype(dtype).tobytes())
-    return _describe(text, encoder.characters, encoder.oov)
-
-
-def _describe(text: Text, characters: int, oov: int) -> dict[str, Any]:
-    return {"name": text.name, "digest": text.sha256, "characters": characters, "oov": oov}
+    return StoredSplit(text.name, text.sha256, encoder.characters, encoder.oov)
 
 
 def _dtype(vocabulary: Vocabulary) -> np.dtype[np.unsignedinteger]:
@@ -150,8 +161,8 @@ def _dtype(vocabulary: Vocabulary) -> np.dtype[np.unsignedinteger]:
 
 def _write_training_text(
     text: Text, tokenization: Tokenization, options: TextOptions, folder: Path, report: Report
-) -> tuple[Codec, dict[str, Any]]:
-    """Write train.ids; the vocabulary is known only when all of the text has been read."""
+) -> tuple[Codec, StoredSplit]:
+    """Write train.ids; the vocabulary is complete only after the whole text."""
     provisional: defaultdict[str, int] = defaultdict(itertools.count().__next__)
     provisional[LINE_FEED] = provisional.default_factory()  # type: ignore[misc]
     counts = np.zeros(1 << 16, np.int64)
@@ -168,9 +179,10 @@ def _write_training_text(
         renumber = _renumbering(provisional, vocabulary)
         dtype = _dtype(vocabulary)
         with (folder / "train.ids").open("wb") as target:
-            for ids in _chunks(file):
+            for ids in _provisional_ids(file):
                 target.write(renumber[ids].astype(dtype).tobytes())
-    return Codec(tokenization, vocabulary), _describe(text, characters, _replaced(provisional, counts, vocabulary))
+    replaced = _replaced(provisional, counts, vocabulary)
+    return Codec(tokenization, vocabulary), StoredSplit(text.name, text.sha256, characters, replaced)
 
 
 def _add_counts(counts: Array, ids: Array, types: int) -> Array:
@@ -213,21 +225,21 @@ def _renumbering(provisional: dict[str, int], vocabulary: Vocabulary) -> Array:
 
 
 def _replaced(provisional: dict[str, int], counts: Array, vocabulary: Vocabulary) -> int:
-    """How many tokens of the training text became ``<unk>`` without being written so."""
+    """Number of tokens of the training text that became ``<unk>``, without those that the text writes so."""
     final = vocabulary.ids
     return sum(int(counts[i]) for token, i in provisional.items() if token not in final and token != LINE_FEED)
 
 
-def _chunks(file: BinaryIO) -> Iterator[Array]:
+def _provisional_ids(file: BinaryIO) -> Iterator[Array]:
     file.seek(0)
-    while content := file.read(4 * _CHUNK):
+    while content := file.read(4 * _IDS_AT_ONCE):
         yield np.frombuffer(content, np.uint32)
 
 
 def _read(name: str, folder: Path) -> PreparedCorpus:
-    """The corpus of a folder in which every file is as it was written. Raises CorruptFileError.
+    """The corpus of a folder. Raises CorruptFileError where a file is not as it was written.
 
-    Files that this process verified before and that have not changed since are not read again.
+    Files that this process has verified and that have not changed since are not read again.
     """
     values = _read_description(folder / STORE_FILE)
     for file, digest in values["files"].items():
@@ -262,7 +274,7 @@ def _is_description(value: Any) -> bool:
 
 
 def _fingerprint(path: Path) -> tuple[int, ...]:
-    """What changes when a file is replaced or written. Raises CorruptFileError where it is missing."""
+    """Values that change when a file is replaced or written. Raises CorruptFileError where it is missing."""
     try:
         status = path.stat()
     except OSError as error:
@@ -272,7 +284,7 @@ def _fingerprint(path: Path) -> tuple[int, ...]:
 
 @lru_cache(_REMEMBERED)
 def _verify_file(path: Path, digest: str, fingerprint: tuple[int, ...]) -> None:
-    """`fingerprint` is there so that a file that was written since is read again."""
+    """`fingerprint` makes the cache read a file again that was written since."""
     if digest_of(path) != digest:
         raise CorruptFileError(f"{path}: altered since the text was prepared")
 
@@ -283,5 +295,5 @@ def _verify_ids(path: Path, dtype: str, size: int, fingerprint: tuple[int, ...])
         ids = np.memmap(path, dtype, "r")
     except ValueError as error:
         raise CorruptFileError(f"{path}: not a file of {dtype} ids") from error
-    if any(int(ids[start : start + _CHUNK].max()) >= size for start in range(0, len(ids), _CHUNK)):
+    if any(int(ids[start : start + _IDS_AT_ONCE].max()) >= size for start in range(0, len(ids), _IDS_AT_ONCE)):
         raise CorruptFileError(f"{path}: holds ids beyond the {size:,} tokens of the vocabulary")

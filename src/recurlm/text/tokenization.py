@@ -1,6 +1,6 @@
 """From text to tokens and back: words, characters, byte pairs.
 
-A line feed is a token of its own in each of them; the vocabulary calls it ``<eos>``.
+In each tokenization a line feed is one token, which the vocabulary calls ``<eos>``.
 """
 
 import json
@@ -26,7 +26,7 @@ class Tokenization(Protocol):
 
 
 class Words:
-    """Split at spaces, nothing else: the seed document's way."""
+    """Splits at spaces and at nothing else, as the seed document does."""
 
     unit = "word"
 
@@ -38,7 +38,7 @@ class Words:
 
 
 class Characters:
-    """One token a Unicode code point."""
+    """One token for each Unicode code point."""
 
     unit = "character"
 
@@ -55,11 +55,11 @@ class BytePairs:
     unit = "bpe"
 
     def __init__(self, serialized: str, place: str = "tokenizer.json") -> None:
-        """Read back a `serialized` one. Raises CorruptFileError, naming `place`, for any other tokenizer."""
+        """Read back the JSON in `serialized`. Raises CorruptFileError, naming `place`, for any other tokenizer."""
         self.serialized = serialized
         found = parse_json_object(serialized, place)
         try:
-            # the library would build whatever the file describes, with patterns and fills that have no bounds
+            # the library would build any tokenizer that the file describes, with unbounded patterns and fills
             self._tokenizer = _byte_level(*_vocabulary_and_merges(found))
         except ValueError as error:
             raise CorruptFileError(f"{place}: not a tokenizer of this program: {error}") from error
@@ -114,14 +114,14 @@ def _byte_level(vocabulary: dict[str, int], merges: list[tuple[str, str]]) -> An
 
 
 def _vocabulary_and_merges(found: dict[str, Any]) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """What was learned, from the library's JSON. Raises ValueError where anything else is not as `train` writes it."""
+    """The learned parts of the library's JSON. Raises ValueError where the rest is not as `train` writes it."""
     usual = json.loads(_byte_level({}, []).to_str())
     model = found.get("model")
     if not isinstance(model, dict):
         raise ValueError("model: not an object")
     _check_settings(found, usual, except_for=("version", "model"))
     _check_settings(model, usual["model"], except_for=("vocab", "merges"))
-    return _pieces(model.get("vocab")), _merges(model.get("merges"))
+    return _pieces_to_ids(model.get("vocab")), _merge_pairs(model.get("merges"))
 
 
 def _check_settings(found: dict[str, Any], usual: dict[str, Any], *, except_for: tuple[str, ...]) -> None:
@@ -131,7 +131,7 @@ def _check_settings(found: dict[str, Any], usual: dict[str, Any], *, except_for:
             raise ValueError(f"{key}: {found[key]!r:.60} where {usual.get(key)!r:.60} is usual")
 
 
-def _pieces(vocabulary: Any) -> dict[str, int]:
+def _pieces_to_ids(vocabulary: Any) -> dict[str, int]:
     if not isinstance(vocabulary, dict) or not all(type(index) is int for index in vocabulary.values()):
         raise ValueError("model.vocab: not an object of pieces and ids")
     if sorted(vocabulary.values()) != list(range(len(vocabulary))):
@@ -142,8 +142,8 @@ def _pieces(vocabulary: Any) -> dict[str, int]:
     return vocabulary
 
 
-def _merges(merges: Any) -> list[tuple[str, str]]:
-    """Pairs of pieces; older versions of the library write each as one text."""
+def _merge_pairs(merges: Any) -> list[tuple[str, str]]:
+    """Pairs of pieces; older versions of the library write each pair as one string."""
     if not isinstance(merges, list):
         raise ValueError("model.merges: not a list")
     pairs = [each.split(" ") if isinstance(each, str) else each for each in merges]

@@ -1,4 +1,4 @@
-"""What a token that the vocabulary lacks counts."""
+"""How tokens count that the vocabulary lacks."""
 
 import math
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ Kind = Literal["unk", "skip", "floor", "share"]
 
 MOST_WORDS = 10**12
 LARGE_SHARE, FEW = 0.05, 5
-"""A warning comes from this share of unknown tokens on, unless they are fewer than that."""
+"""Warn from this share of unknown tokens on, unless they are fewer than that number."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class UnknownRule:
     unk: as ``<unk>``, at the probability that the model gives it · skip: not at all · floor: at a fixed natural
     log-probability `logprob`, as Mikolov's toolkit charges -5 to base 10 · share: at the probability of ``<unk>``
     divided by `words`, the number of words that ``<unk>`` stands for, as IRSTLM's dictionary upper bound does. Under
-    skip and floor the model still reads ``<unk>`` in its place where the vocabulary has it; where it has none, the
-    token is left out of what the model reads. Raises UsageError for values that cannot be.
+    skip and floor the model reads ``<unk>`` in place of the token, or skips the token where the vocabulary has no
+    ``<unk>``. Raises UsageError for invalid values.
     """
 
     kind: Kind = "unk"
@@ -55,16 +55,16 @@ class UnknownRule:
 
     @property
     def needs_unk(self) -> bool:
-        """Whether a vocabulary without ``<unk>`` must refuse unknown tokens."""
+        """Whether unknown tokens are an error where the vocabulary has no ``<unk>``."""
         return self.kind in ("unk", "share")
 
     @property
     def added(self) -> float:
-        """What is added to the natural log-probability of ``<unk>`` where that is what an unknown token counts."""
+        """Added to the natural log-probability of ``<unk>`` where unknown tokens count as ``<unk>``."""
         return -math.log(self.words)
 
     def check(self, unknown_id: int | None) -> None:
-        """Raises InputError where the rule shares the probability of an ``<unk>`` that is not there."""
+        """Raises InputError where the rule shares the probability of ``<unk>`` and the vocabulary has none."""
         if self.kind == "share" and unknown_id is None:
             raise InputError(
                 f"--oov share:{self.words}: the vocabulary has no <unk> whose probability could be shared\n"
@@ -72,12 +72,12 @@ class UnknownRule:
             )
 
     def label(self, count: int) -> str:
-        """What a signature says under ``oov`` of so many unknown tokens."""
+        """The value of ``oov`` in a signature, for this number of unknown tokens."""
         values = {"skip": "skip", "floor": f"floor({self.logprob:g})", "share": f"share({self.words})"}
         return str(count) if self.kind == "unk" else f"{values[self.kind]}:{count}"
 
     def warning(self, unknown: int, tokens: int) -> str | None:
-        """What to tell where a large share of all tokens is unknown and the figures flatter; None where it is not."""
+        """A warning where a large share of the tokens is unknown, so that figures flatter; else None."""
         if self.kind in ("floor", "share") or not many(unknown, tokens):
             return None
         effect = "count as <unk>, which is easy to predict" if self.kind == "unk" else "are not counted"
@@ -91,7 +91,7 @@ ADVICE = (
 
 
 def many(unknown: int, tokens: int) -> bool:
-    """Whether so many unknown ones among all tokens are worth a warning."""
+    """Whether this number of unknown tokens, among all tokens, is worth a warning."""
     return unknown >= FEW and unknown >= LARGE_SHARE * tokens
 
 

@@ -1,4 +1,4 @@
-"""Token <-> id."""
+"""Tokens and their ids."""
 
 import hashlib
 import json
@@ -41,8 +41,8 @@ class Vocabulary:
     ) -> "Vocabulary":
         """Choose tokens from counts given in order of first appearance.
 
-        ``<eos>`` is id 0. ``<unk>`` takes part like any other token where the text has it; otherwise,
-        with `unknown`, it becomes id 1. Ties in frequency keep the order of appearance.
+        ``<eos>`` is id 0. An ``<unk>`` that the text holds counts like any other token; otherwise,
+        with `unknown`, ``<unk>`` becomes id 1. Ties in frequency keep the order of appearance.
         """
         special = (EOS, UNK) if unknown and UNK not in counts else (EOS,)
         room = None if maximum_size is None else max(maximum_size - len(special), 0)
@@ -65,7 +65,7 @@ class Vocabulary:
 
     @property
     def placeholders(self) -> tuple[int, ...]:
-        """Ids of tokens that stand for other words and are no text themselves: that of ``<unk>``, or none."""
+        """Ids of tokens that stand for other words: that of ``<unk>``, or none."""
         return () if self.unknown_id is None else (self.unknown_id,)
 
     @cached_property

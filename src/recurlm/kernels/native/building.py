@@ -19,7 +19,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -90,44 +90,57 @@ def run_compiler(command: Sequence[str], seconds: float = COMPILING_SECONDS) -> 
 
     Raises UnusableError with the first line of its complaint.
     """
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
-    try:
-        with _ended_by_signals():
+    with _ended_by_signals() as release:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        try:
+            release()
             complaint = process.communicate(timeout=seconds)[1].decode(errors="replace").strip()
-    except subprocess.TimeoutExpired as error:
-        raise UnusableError(f"{command[0]} did not finish within {seconds:g} seconds and was ended") from error
-    finally:
-        _end(process)
+        except subprocess.TimeoutExpired as error:
+            raise UnusableError(f"{command[0]} did not finish within {seconds:g} seconds and was ended") from error
+        finally:
+            _end(process)
     if process.returncode:
         reason = complaint.splitlines()[0] if complaint else f"exit code {process.returncode}"
         raise UnusableError(f"{command[0]} fails: {reason}")
 
 
 @contextlib.contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Let a signal that would end this process at once raise SystemExit, so that the compiler ends with it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+def _ended_by_signals() -> Iterator[Callable[[], None]]:
+    """Let a signal that would end this process at once raise SystemExit, so that the compiler ends with it.
+
+    A signal waits until the function that this yields is called: before that there is no compiler to end.
+    """
+    received: list[int] = []
+    released = False
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        if released:
+            raise SystemExit(128 + number)
+
+    def release() -> None:
+        nonlocal released
+        released = True
+        if received:
+            raise SystemExit(128 + received[0])
+
     numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():
+        numbers = []
     unhandled = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
     for number in unhandled:
-        signal.signal(number, _exit)
+        signal.signal(number, receive)
     try:
-        yield
+        yield release
     finally:
         for number in unhandled:
             signal.signal(number, signal.SIG_DFL)
-
-
-def _exit(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
