@@ -34,7 +34,7 @@ def _warn_of_unknown_words(run: PreparedRun, watcher: Watcher) -> None:
     train, start = run.corpus["train"], run.config.start
     if start is not None and many(train.oov, len(train.ids)):
         watcher.warn(
-            f"warning: {start.run} lacks so many of these words that perplexities look better than they are\n"
+            f"warning: {start.run} does not know many of these words, so perplexities look better than they are\n"
             f"add them first: recurlm vocabulary {start.run} --extend FILE --out NEW, then train --from NEW"
         )
 
