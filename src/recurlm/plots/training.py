@@ -220,23 +220,35 @@ def _panels(logs: list[RunLog]) -> tuple[Figure, list[Axes]]:
 
 def _draw_run(panels: list[Axes], log: RunLog, number: int, *, alone: bool) -> None:
     color = COLORS[number % len(COLORS)]
-    marker = MARKERS[number % len(MARKERS)]
     valid_color = COLORS[1] if alone else color
     curves, *slim = panels
     if log.losses:
-        if alone:
-            curves.plot(*zip(*_perplexities(log.losses), strict=True), color=color, linewidth=0.7, alpha=0.3)
-        curves.plot(
-            *zip(*_perplexities(smoothed(log.losses)), strict=True),
-            color=color,
-            linewidth=1.5 if alone else 0.9,
-            alpha=1 if alone else 0.6,
-            label=("training, estimated" if log.estimated else "training") if alone else None,
-        )
+        _draw_losses(curves, log, color, alone=alone)
+    _draw_validations(curves, log, valid_color, MARKERS[number % len(MARKERS)], alone=alone)
+    for axes in slim:
+        points = log.series("step", str(axes.get_gid()))
+        if points:
+            axes.plot(*zip(*points, strict=True), color=color, linewidth=1)
+            axes.set_ylim(0, max(axes.get_ylim()[1], 1.15 * max(value for _, value in points)))
+
+
+def _draw_losses(curves: Axes, log: RunLog, color: str, *, alone: bool) -> None:
+    if alone:
+        curves.plot(*zip(*_perplexities(log.losses), strict=True), color=color, linewidth=0.7, alpha=0.3)
+    curves.plot(
+        *zip(*_perplexities(smoothed(log.losses)), strict=True),
+        color=color,
+        linewidth=1.5 if alone else 0.9,
+        alpha=1 if alone else 0.6,
+        label=("training, estimated" if log.estimated else "training") if alone else None,
+    )
+
+
+def _draw_validations(curves: Axes, log: RunLog, color: str, marker: str, *, alone: bool) -> None:
     if log.validations:
         curves.plot(
             *zip(*_drawable(log.validations), strict=True),
-            color=valid_color,
+            color=color,
             linewidth=1,
             marker=marker,
             markersize=4.5,
@@ -247,14 +259,9 @@ def _draw_run(panels: list[Axes], log: RunLog, number: int, *, alone: bool) -> N
     elif not alone:
         curves.plot([], [], color=color, label=log.summary)
     if log.best is not None:
-        curves.plot(*_drawable([log.best])[0], color=valid_color, marker=marker, markersize=6)
+        curves.plot(*_drawable([log.best])[0], color=color, marker=marker, markersize=6)
         if alone:
-            _write_best(curves, log.best, valid_color)
-    for axes in slim:
-        points = log.series("step", str(axes.get_gid()))
-        if points:
-            axes.plot(*zip(*points, strict=True), color=color, linewidth=1)
-            axes.set_ylim(0, max(axes.get_ylim()[1], 1.15 * max(value for _, value in points)))
+            _write_best(curves, log.best, color)
 
 
 def _write_best(axes: Axes, best: tuple[int, float], color: str) -> None:
