@@ -4,7 +4,9 @@ import ctypes
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -53,11 +55,11 @@ def _losses(precision: str, tokens: int, hidden: int, vocabulary: int) -> tuple[
         total, _ = loss_module._ChunkedLoss.apply(input, weight, bias, target, -100, dtype, True)
         return total
 
-    def torch_s() -> Tensor:
-        # the operation does not heed autocast
+    def torch_s(**chunking: Any) -> Tensor:
+        # the operation ignores autocast
         x, w, b = input.to(dtype), weight.to(dtype), bias.to(dtype)
-        chunked = torch.nn.LinearCrossEntropyOptions()
-        return F.linear_cross_entropy(x, w, target, linear_bias=b, reduction="sum", options=chunked)
+        options = torch.nn.LinearCrossEntropyOptions(**chunking)
+        return F.linear_cross_entropy(x, w, target, linear_bias=b, reduction="sum", options=options)
 
     def reference() -> Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
@@ -69,7 +71,9 @@ def _losses(precision: str, tokens: int, hidden: int, vocabulary: int) -> tuple[
 
     found = {"chunks": chunks}
     if hasattr(F, "linear_cross_entropy"):
+        rows = min(tokens, max(loss_module.CHUNK_BYTES // (vocabulary * dtype.itemsize), hidden))
         found["F.linear_cross_entropy"] = torch_s
+        found["the same, chunks as ours"] = partial(torch_s, chunking_method=None, batch_chunk_size=rows)
     if tokens * vocabulary <= LOGITS_OF_REFERENCE:
         found["linear, cross_entropy"] = reference
     if precision == "bf16" and has_bfloat16_tiles():

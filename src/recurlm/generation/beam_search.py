@@ -35,7 +35,8 @@ class BeamOptions:
             raise UsageError(f"beam {self.width}: must be at least 1; 1 always takes the likeliest token")
         if not 0 <= self.length_penalty <= 10:
             raise UsageError(
-                f"length penalty {self.length_penalty}: must be from 0 to 10; 0 means none, larger favor longer texts"
+                f"length penalty {self.length_penalty}: must be from 0 to 10; 0 means none, "
+                "larger values favor longer texts"
             )
 
 
