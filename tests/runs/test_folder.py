@@ -337,7 +337,7 @@ def read_everything(run: RunFolder) -> None:
 
 
 class TestLinks:
-    """Whoever hands over a run folder may have put links into it."""
+    """A run folder from another person may contain links."""
 
     @pytest.fixture
     def outside(self, tmp_path) -> Path:

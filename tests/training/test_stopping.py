@@ -13,7 +13,7 @@ SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 @pytest.fixture(autouse=True)
 def heard() -> Iterator[None]:
-    """SIGHUP as a shell leaves it, whatever runs the tests."""
+    """SIGHUP as a shell leaves it, independent of what runs the tests."""
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGHUP, before)

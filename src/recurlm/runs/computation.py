@@ -67,9 +67,9 @@ def changed_computation(folder: RunFolder, device: str) -> str | None:
         differences.pop("digest", None)
     if differences:
         listed = ", ".join(differences[name] for name in now if name in differences)
-        return f"goes on, but not bit for bit as the undisturbed run: {listed}"
+        return f"continues, but not bit for bit like an uninterrupted run: {listed}"
     if now.keys() - earlier[0].keys():
-        return "which kernels began this run is not recorded, so it may not go on bit for bit"
+        return "the kernels that began this run are not recorded, so it may not continue bit for bit"
     return None
 
 
