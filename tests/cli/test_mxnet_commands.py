@@ -1,4 +1,4 @@
-"""`import-mxnet` and `export-mxnet` as a user calls them, in processes of their own and without MXNet."""
+"""`import-mxnet` and `export-mxnet` as a user calls them, without MXNet."""
 
 import importlib.util
 import json
