@@ -16,16 +16,11 @@ GROUND_FLOOR = (
     "terminal",
     "capacity",
     "documents",
-    "limits",
-    "file_errors",
-    "locks",
-    "partial_files",
     "files",
-    "streams",
     "tensor_files",
     "progress",
 )
-"""Single files; each imports only those before it."""
+"""Each imports only those before it."""
 ROOMS = (
     {"config"},
     {"recipe_files", "devices"},

@@ -13,7 +13,7 @@ import pytest
 
 from recurlm.errors import DownloadError
 from recurlm.files import write_whole
-from recurlm.partial_files import keep, temporary_file
+from recurlm.files.partial import keep, temporary_file
 from recurlm.text.download import download, probe
 from recurlm.version import VERSION
 

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from recurlm.documents import parse_json
 from recurlm.errors import CorruptFileError, InputError
 from recurlm.files import opened
-from recurlm.limits import raised
+from recurlm.files.limits import raised
 
 # parsed JSON needs up to a hundred bytes an element: these keep a graph under 64 MB
 _MAXIMUM_BYTES = 8 << 20

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from recurlm.errors import CorruptFileError, InputError
 from recurlm.files import opened
-from recurlm.partial_files import keep, temporary_file
+from recurlm.files.partial import keep, temporary_file
 
 BFLOAT16 = np.dtype([("bfloat16", "<u2")])
 """How a bfloat16 array is kept: its raw bits, the upper half of a float32, in one named field."""

@@ -11,8 +11,8 @@ from typing import Any
 from recurlm.documents import parse_json
 from recurlm.errors import CorruptFileError, InputError
 from recurlm.files import opened, read_bounded, write_whole
-from recurlm.limits import LARGEST_DOCUMENT, raised
-from recurlm.streams import raw_lines
+from recurlm.files.limits import LARGEST_DOCUMENT, raised
+from recurlm.files.streams import raw_lines
 from recurlm.text.lines import decoded_lines
 from recurlm.wording import counted
 

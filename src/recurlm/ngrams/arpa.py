@@ -21,9 +21,9 @@ import numpy as np
 from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError, InputError
 from recurlm.files import new_content, opened
-from recurlm.limits import LONGEST_ENTRY, how_to_raise, raised
+from recurlm.files.limits import LONGEST_ENTRY, how_to_raise, raised
+from recurlm.files.streams import gunzipped, raw_lines
 from recurlm.ngrams.model import SENTENCE_END, SENTENCE_START, Floats, NGramModel, NGramTable
-from recurlm.streams import gunzipped, raw_lines
 from recurlm.text.lines import decoded_lines, fields_of
 from recurlm.text.recorded import LearnedText
 from recurlm.text.vocabulary import EOS

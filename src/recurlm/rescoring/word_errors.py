@@ -12,7 +12,7 @@ from typing import Any
 from rapidfuzz.distance import Levenshtein
 
 from recurlm.errors import InputError
-from recurlm.limits import how_to_raise, raised
+from recurlm.files.limits import how_to_raise, raised
 from recurlm.wording import counted
 
 MOST_WORDS = 10_000

@@ -10,9 +10,9 @@ from recurlm.devices import bf16_is_fast, processor_name
 from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError
 from recurlm.files import opened
+from recurlm.files.streams import raw_lines
 from recurlm.kernels.native import native_digest, native_instructions
 from recurlm.runs.folder import METRICS_FILE, RunFolder
-from recurlm.streams import raw_lines
 
 Computation = dict[str, Any]
 """The keys `kernels`, `threads` and `torch`, as in the events `begin` and `resume` of metrics.jsonl."""

@@ -14,9 +14,9 @@ from typing import Any, BinaryIO
 from recurlm.documents import parse_toml
 from recurlm.errors import CorruptFileError, InputError
 from recurlm.files import digest_of, opened, read_bounded, write_within
-from recurlm.limits import LARGEST_EXPANDED
-from recurlm.partial_files import keep, temporary_file
-from recurlm.streams import bounded, gunzipped, raw_lines
+from recurlm.files.limits import LARGEST_EXPANDED
+from recurlm.files.partial import keep, temporary_file
+from recurlm.files.streams import bounded, gunzipped, raw_lines
 from recurlm.text.download import download, matches
 from recurlm.text.lines import STANDARD_INPUT, decoded_lines
 from recurlm.text.places import DATA_VARIABLE, DataPlaces

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from recurlm import streams
 from recurlm.errors import CorruptFileError, InputError
+from recurlm.files import streams
 from recurlm.mxnet.vocabulary import read_vocabulary
 from recurlm.ngrams import arpa
 from recurlm.ngrams.arpa import read_arpa

@@ -26,8 +26,8 @@ from types import FrameType
 
 from platformdirs import user_cache_path
 
-from recurlm.locks import locked
-from recurlm.partial_files import keep, remove_partial, temporary_file
+from recurlm.files.locks import locked
+from recurlm.files.partial import keep, remove_partial, temporary_file
 
 SOURCES = sorted(Path(__file__).parent.glob("*.cpp"))
 HEADERS = sorted(Path(__file__).parent.glob("*.h"))

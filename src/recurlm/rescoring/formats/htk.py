@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from recurlm.errors import InputError
-from recurlm.limits import how_to_raise, raised
+from recurlm.files.limits import how_to_raise, raised
 from recurlm.rescoring.formats.lines import Line, lines_of, number, shortened
 
 NO_WORDS = frozenset({"", "!NULL", "<s>", "</s>", "!SENT_START", "!SENT_END", "!ENTER", "!EXIT", "<eps>"})

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from recurlm.errors import InputError
 from recurlm.files import opened
-from recurlm.limits import LARGEST_LIST, LONGEST_ENTRY
-from recurlm.streams import gunzipped, raw_lines
+from recurlm.files.limits import LARGEST_LIST, LONGEST_ENTRY
+from recurlm.files.streams import gunzipped, raw_lines
 from recurlm.text.lines import decoded_lines
 
 STANDARD_INPUT = "-"

@@ -10,13 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from recurlm import partial_files, streams
 from recurlm.errors import CorruptFileError, InputError, UsageError
-from recurlm.file_errors import explained
-from recurlm.files import append_within, check_output, new_content, opened, read_bounded, write_whole
-from recurlm.limits import raised
-from recurlm.partial_files import remove_abandoned, temporary_folder
-from recurlm.streams import gunzipped, raw_lines
+from recurlm.files import (
+    append_within,
+    check_output,
+    new_content,
+    opened,
+    partial,
+    read_bounded,
+    streams,
+    write_whole,
+)
+from recurlm.files.errors import explained
+from recurlm.files.limits import raised
+from recurlm.files.partial import remove_abandoned, temporary_folder
+from recurlm.files.streams import gunzipped, raw_lines
 
 
 def test_a_regular_file_is_read_whole(tmp_path: Path) -> None:
@@ -121,7 +129,7 @@ def dead_process() -> int:
 
 
 def test_what_a_dead_process_left_half_written_is_removed(tmp_path: Path, dead_process: int) -> None:
-    here = partial_files._this_system()
+    here = partial._this_system()
     deep = tmp_path / "decompressed" / "0123"
     deep.mkdir(parents=True)
     left = [
@@ -136,7 +144,7 @@ def test_what_a_dead_process_left_half_written_is_removed(tmp_path: Path, dead_p
 
 
 def test_what_may_be_at_work_is_kept(tmp_path: Path, dead_process: int) -> None:
-    here = partial_files._this_system()
+    here = partial._this_system()
     elsewhere = tmp_path / f".{dead_process}-fedcba98-0123456789ab.partial"
     before = tmp_path / f".{dead_process}-0123456789ab.partial"  # as version 0.1.0 named them
     foreign = tmp_path / ".notes.partial"
