@@ -154,6 +154,17 @@ def test_a_piece_never_ends_within_a_character():
     assert pieces(codec, ids[:3], []) == ["a", "", "", "\ufffd"]
 
 
+def test_bytes_that_are_no_text_are_never_given_out_within_a_character():
+    """The sixteenth byte makes the first twelve go, and the twelfth stands within what decodes to one character."""
+    codec = bytes_codec()
+    first, second, third, _ = (codec.vocabulary.ids[piece] for piece in codec.tokenization.split("😀"))
+    alone = codec.vocabulary.ids["ÿ"]  # the byte 0xFF
+    ids = [alone] * 10 + [first, second, third] + [alone] * 3
+    found = pieces(codec, ids, [])
+    assert "".join(found) == codec.decode(ids) == "\ufffd" * 14
+    assert [len(piece) for piece in found if piece] == [11, 3]
+
+
 @pytest.mark.parametrize("name", ["words", "letters", "bytes", "no text"])
 def test_a_text_twice_as_long_takes_twice_the_work(monkeypatch, name):
     codec = {"words": WORDS, "letters": LETTERS}.get(name) or bytes_codec()
