@@ -72,6 +72,10 @@ def test_what_a_stop_text_could_still_take_back_is_not_settled(text, settled):
     assert grown(LETTERS, list(text), Ending(("cde", "ef"))).settled == settled
 
 
+def test_without_stop_texts_every_token_is_settled():
+    assert grown(LETTERS, list("abcdef"), Ending()).settled == 6
+
+
 def test_a_word_is_settled_whole_or_not_at_all():
     ending = Ending(("fruit is",))
     assert grown(WORDS, ["the", "grapefruit"], ending).settled == 1
