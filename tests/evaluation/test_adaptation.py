@@ -19,7 +19,7 @@ from recurlm.evaluation.adaptation import (
     parse_adaptation,
     tune_adaptation,
 )
-from recurlm.evaluation.dynamic import DynamicRMS, DynamicSGD, root_mean_squares
+from recurlm.evaluation.dynamic import STATISTICS_COLUMNS, DynamicRMS, DynamicSGD, root_mean_squares
 from recurlm.evaluation.neural_cache import NeuralCache
 from recurlm.evaluation.protocols import stream_perplexity
 from recurlm.models.initialisation import initialise
@@ -205,6 +205,32 @@ def test_roots_are_gathered_from_the_first_tokens_only(model, encoded):
     options = DynamicRMS(gathered=20)
     pairs = zip(gathered_roots(model, other, options), root_mean_squares(model, first, 5), strict=True)
     assert all(torch.equal(left, right) for left, right in pairs)
+
+
+def test_ticks_tell_every_token_that_is_read(model, text):
+    ticks: list[int] = []
+    adapted_perplexity(model, text, NeuralCache(), tick=ticks.append)
+    assert sum(ticks) == 2 * 48
+    ticks.clear()
+    tune_adaptation(model, TuningText(text, "valid", 30), NeuralCache(), tick=ticks.append)
+    assert sum(ticks) == 12 * 30
+    ticks.clear()
+    gathered_roots(model, text, DynamicRMS(gathered=20), tick=ticks.append)
+    assert sum(ticks) == 20
+
+
+def test_defaults_and_grids_are_the_documented_ones():
+    assert NeuralCache() == NeuralCache(window=500, theta=1.0, share=0.1)
+    assert DynamicSGD() == DynamicSGD(rate=0.1, decay=0.0, segment=5)
+    assert DynamicRMS() == DynamicRMS(rate=5e-5, decay=0.002, epsilon=2e-5, segment=5, gathered=200_000)
+    assert MonteCarloDropout() == MonteCarloDropout(passes=20, segment=70, seed=0)
+    assert Temperature() == Temperature(1.0)
+    assert GRIDS[NeuralCache] == {"theta": (0.1, 0.3, 1.0), "share": (0.05, 0.1, 0.2, 0.3)}
+    assert GRIDS[DynamicSGD] == {"rate": (0.03, 0.1, 0.3, 1.0), "decay": (0.0, 0.001, 0.01)}
+    assert GRIDS[DynamicRMS] == {"rate": (2e-5, 5e-5, 1e-4), "decay": (0.001, 0.003, 0.01)}
+    assert GRIDS[Temperature]["temperature"] == pytest.approx([0.7 + 0.05 * step for step in range(17)])
+    assert TuningText(None, "valid").tokens == 10_000
+    assert STATISTICS_COLUMNS == 100
 
 
 def test_known_tokens_are_told_apart_under_adaptation_too(model, text):

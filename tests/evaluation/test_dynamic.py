@@ -95,6 +95,17 @@ def test_the_roots_are_those_of_the_gradients_of_mean_losses(model, encoded, mon
         torch.testing.assert_close(root, (square / 2).sqrt())
 
 
+@pytest.mark.parametrize(("sentence", "columns"), [([3, 4], 1), ([3, 4, 5, 6], 1), ([3, 4, 5, 6, 7], 2)])
+def test_a_short_training_text_has_a_whole_segment_in_each_column(model, encoded, monkeypatch, sentence, columns):
+    shapes: list[tuple[int, ...]] = []
+    hidden = LanguageModel.hidden
+    monkeypatch.setattr(
+        LanguageModel, "hidden", lambda self, ids, state: (shapes.append(tuple(ids.shape)), hidden(self, ids, state))[1]
+    )
+    root_mean_squares(model, encoded([sentence]), 3)
+    assert {width for _, width in shapes} == {columns}
+
+
 @pytest.mark.parametrize("method", ["sgd", "rms"])
 def test_a_rate_of_zero_is_the_static_figure(model, text, method):
     if method == "sgd":

@@ -155,3 +155,16 @@ def test_a_beam_that_cannot_fit_is_refused_with_the_memory_it_would_take(monkeyp
         check_beam_fits(10**6, 2000, tokens=50)
     with pytest.raises(UsageError, match="a narrower one with --beam"):
         check_beam_fits(10**6, 2000, tokens=10**8)
+
+
+@pytest.mark.parametrize(
+    ("width", "vocabulary_size", "tokens", "scores"),
+    # after two of three tokens there are at most 25 continuations, each with 5 scores of 12 bytes
+    [(100, 5, 3, 25 * 5), (24, 5, 3, 24 * 5), (100, 5, 1, 5), (100, 1, 9, 1), (100, 2, 9, 100 * 2)],
+)
+def test_a_beam_is_refused_from_the_first_byte_that_is_missing(monkeypatch, width, vocabulary_size, tokens, scores):
+    monkeypatch.setattr("recurlm.capacity.machine_memory", lambda: 12 * scores)
+    check_beam_fits(width, vocabulary_size, tokens)
+    monkeypatch.setattr("recurlm.capacity.machine_memory", lambda: 12 * scores - 1)
+    with pytest.raises(UsageError, match="a narrower one with --beam"):
+        check_beam_fits(width, vocabulary_size, tokens)

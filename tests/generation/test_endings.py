@@ -72,6 +72,10 @@ def test_what_a_stop_text_could_still_take_back_is_not_settled(text, settled):
     assert grown(LETTERS, list(text), Ending(("cde", "ef"))).settled == settled
 
 
+def test_without_stop_texts_every_token_is_settled():
+    assert grown(LETTERS, list("abcdef"), Ending()).settled == 6
+
+
 def test_a_word_is_settled_whole_or_not_at_all():
     ending = Ending(("fruit is",))
     assert grown(WORDS, ["the", "grapefruit"], ending).settled == 1
@@ -152,6 +156,17 @@ def test_a_piece_never_ends_within_a_character():
     ids = [byte[token] for character in "a四b" for token in "".join(codec.tokenization.split(character))]
     assert pieces(codec, ids, []) == ["a", "", "", "四", "b", ""]
     assert pieces(codec, ids[:3], []) == ["a", "", "", "\ufffd"]
+
+
+def test_bytes_that_are_no_text_are_never_given_out_within_a_character():
+    """The sixteenth byte makes the first twelve go, and the twelfth stands within what decodes to one character."""
+    codec = bytes_codec()
+    first, second, third, _ = (codec.vocabulary.ids[piece] for piece in codec.tokenization.split("😀"))
+    alone = codec.vocabulary.ids["ÿ"]  # the byte 0xFF
+    ids = [alone] * 10 + [first, second, third] + [alone] * 3
+    found = pieces(codec, ids, [])
+    assert "".join(found) == codec.decode(ids) == "\ufffd" * 14
+    assert [len(piece) for piece in found if piece] == [11, 3]
 
 
 @pytest.mark.parametrize("name", ["words", "letters", "bytes", "no text"])

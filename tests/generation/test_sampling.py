@@ -268,6 +268,25 @@ def test_impossible_options_are_refused(values):
         SamplingOptions(**values)
 
 
+@pytest.mark.parametrize(
+    ("name", "allowed", "beyond"),
+    [
+        ("temperature", [0, 1e-6, 1e6], [9.9e-7, 1000001.0, -5e-324]),
+        ("top_k", [None, 1], [0]),
+        ("top_p", [None, 5e-324, 1.0], [0.0, 1.0000001]),
+        ("min_p", [None, 5e-324, 1.0], [0.0, 1.0000001]),
+        ("typical", [None, 5e-324, 1.0], [0.0, 1.0000001]),
+        ("repetition_penalty", [5e-324, 1e300], [0.0]),
+    ],
+)
+def test_an_option_may_be_its_first_and_its_last_value_and_nothing_beyond(name, allowed, beyond):
+    for value in allowed:
+        SamplingOptions(**{name: value})
+    for value in beyond:
+        with pytest.raises(UsageError, match="must be"):
+            SamplingOptions(**{name: value})
+
+
 @pytest.mark.parametrize("banned", [tuple(range(10)), (10,), (-1,)])
 def test_bans_that_leave_nothing_or_name_no_token_are_refused(model, banned):
     with pytest.raises(UsageError, match="banned"):
@@ -361,3 +380,12 @@ def test_samples_that_cannot_fit_are_refused_with_the_memory_they_would_take(mon
         check_samples_fit(10**6, 50, vocabulary_size=10_000)
     with pytest.raises(UsageError, match=r"10 samples of 100,000,000 tokens would take at least 16.0 GB"):
         check_samples_fit(10, 10**8, vocabulary_size=2)
+
+
+def test_samples_are_refused_from_the_first_byte_that_is_missing(monkeypatch):
+    needed = 3 * (10 * 16 + 7 * 16)
+    monkeypatch.setattr("recurlm.capacity.machine_memory", lambda: needed)
+    check_samples_fit(3, 7, vocabulary_size=10)
+    monkeypatch.setattr("recurlm.capacity.machine_memory", lambda: needed - 1)
+    with pytest.raises(UsageError, match="ask for less with --count or --tokens"):
+        check_samples_fit(3, 7, vocabulary_size=10)

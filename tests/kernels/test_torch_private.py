@@ -76,6 +76,17 @@ def test_without_cudnn_s_block_the_weights_stay_as_they_are(monkeypatch):
     assert all(bool((weight == 2).all()) for weight in weights)
 
 
+def test_cudnn_is_told_of_one_layer_that_reads_forwards_with_time_steps_first(monkeypatch):
+    """In the order of torch.nn.RNNBase.flatten_parameters: projection, layers, batch first, both directions."""
+    calls = []
+    monkeypatch.setattr(torch, "_cudnn_rnn_flatten_weight", lambda *arguments: calls.append(arguments))
+    weights = [torch.zeros(shape) for shape in ((8, 3), (8, 2), (8,), (8,))]
+    torch_private.flatten_cudnn_weights(weights, 2, 3, 2)
+    ((given, *numbers),) = calls
+    assert [weight.data_ptr() for weight in given] == [weight.data_ptr() for weight in weights]
+    assert numbers == [4, 3, 2, 2, 0, 1, False, False]
+
+
 def gradients(passes: int) -> list[Tensor]:
     """The gradients of a loss after so many backward passes through one graph."""
     torch.manual_seed(2)

@@ -112,11 +112,13 @@ def _tried(path: Path, mutant: Mutant) -> Tried:
 
 
 def _tests_of(path: Path) -> list[list[Path]]:
-    """The tests of the file itself, if it has some, and then those of its room."""
-    room = ROOT / "tests" / path.parts[0]
-    own = [each for each in room.rglob("test_*.py") if each.stem == f"test_{path.stem}"]
-    others = sorted(set(room.rglob("test_*.py")) - set(own))
-    return [tests for tests in (own, others) if tests]
+    """The tests of the file itself, if it has some, and then those of its room: first those that import the file."""
+    module = ".".join([PACKAGE.name, *path.with_suffix("").parts])
+    tests = sorted((ROOT / "tests" / path.parts[0]).rglob("test_*.py"))
+    own = [each for each in tests if each.stem == f"test_{path.stem}"]
+    others = [each for each in tests if each not in own]
+    others.sort(key=lambda each: module not in each.read_text("utf-8"))
+    return [each for each in (own, others) if each]
 
 
 def _first_failure(tests: list[Path], sources: Path, folder: Path) -> str | None:

@@ -1,6 +1,7 @@
 """Small faults put into a source file: another operator, another constant, a condition inverted, a line gone."""
 
 import ast
+import re
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ OPERATORS: dict[type[ast.AST], type[ast.AST]] = {
     ast.And: ast.Or,
     ast.Or: ast.And,
 }
+SIZES_OF_PIECES = re.compile(r"_?([A-Z]+_)*(AT_ONCE|BLOCK|BUDGET|CHUNK|PIECE)(_[A-Z]+)*")
+"""Names of constants that say how much is read or computed at once: no result may depend on them."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,11 @@ class Mutant:
 
 
 def mutants(source: str) -> Iterator[Mutant]:
-    """Every mutant of a source. Types, imports, docstrings and the words of messages stay as they are."""
+    """Every mutant of a source that some test could notice.
+
+    Types, imports, decorators, docstrings, and the words of messages stay as they are. So does what changes no right
+    program: the ``strict=True`` of zip, and how much is read or computed at once.
+    """
     tree = ast.parse(source)
     spared = {id(node) for top in _spared(tree) for node in ast.walk(top)}
     for node in ast.walk(tree):
@@ -68,6 +75,12 @@ def _spared(tree: ast.Module) -> Iterator[ast.AST]:
                 yield annotation
             case ast.FunctionDef():
                 yield from [*node.decorator_list, *filter(None, [node.returns])]
+            case ast.ClassDef():
+                yield from node.decorator_list
+            case ast.Call(func=ast.Name("zip")):
+                yield from (each for each in node.keywords if ast.unparse(each) == "strict=True")
+            case ast.Assign(targets=[ast.Name(name)]) if SIZES_OF_PIECES.fullmatch(name):
+                yield node.value
 
 
 def _faults(node: ast.AST) -> Iterator[str]:

@@ -12,7 +12,7 @@ from recurlm.evaluation.perplexity import Perplexity
 from recurlm.progress import Silent
 from recurlm.recipe_files import load_recipe
 from recurlm.search.findings import Findings
-from recurlm.search.search import Objective, Search, SearchRequest, open_search, search
+from recurlm.search.search import Objective, Search, SearchRequest, TrialWatcher, open_search, search
 from recurlm.search.study import Trial
 from recurlm.text.places import DataPlaces
 from recurlm.training.loop import AfterValidation
@@ -84,6 +84,97 @@ def test_a_known_optimum_is_found(opened: Search) -> None:
     assert recipe.corpus == opened.request.text
 
 
+class Listener(Silent):
+    """Remembers what was said, and what the line showed."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.shown: list[tuple[float | None, str]] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    def tick(self, done: float | None, text: str) -> None:
+        self.shown.append((done, text))
+
+
+def test_the_best_recipe_says_where_it_comes_from(opened: Search) -> None:
+    found = opened.run(2, FOREVER, Silent(), scripted([[30.0], [20.0]]))
+    recipe = load_recipe(str(found.recipe))
+    about = opened.recipe.source or opened.recipe.description or "a recipe of one's own"
+    assert recipe.source == f"trial 002 of a search around: {about}"
+    assert recipe.result == "valid perplexity 20 (signature)"
+    ours = replace(opened, recipe=opened.recipe.model_copy(update={"source": "", "description": "of my own"}))
+    assert ours._recipe_of(found.best).source == "trial 002 of a search around: of my own"
+    ours = replace(opened, recipe=opened.recipe.model_copy(update={"source": "", "description": ""}))
+    assert ours._recipe_of(found.best).source == "trial 002 of a search around: a recipe of one's own"
+
+
+def test_every_trial_is_told_with_its_values(opened: Search) -> None:
+    watcher = Listener()
+
+    def stopping(trial: Trial, judge: AfterValidation, stop: StopRequest) -> Result:
+        if trial.number == 4:
+            judge(1, measured(25.0))
+            stop.requested = True
+            raise StoppedError("stopped")
+        return scripted([[30.0], [20.0], [20.0]])(trial, judge, stop)
+
+    with pytest.raises(StoppedError, match="3 trials done"):
+        opened.run(5, FOREVER, watcher, stopping)
+    assert [line.partition("  learning_rate")[0].partition("  optimizer")[0] for line in watcher.said] == [
+        "trial 001  valid 30, the best so far",
+        "trial 002  valid 20, the best so far",
+        "trial 003  valid 20",
+        "trial 004  stopped after 1 epoch, goes on with --resume",
+    ]
+    assert watcher.said[0].endswith(f"  {RATE}={opened.study.trials[0].values[RATE]:.4g}")
+
+
+@pytest.mark.parametrize(("time", "seconds"), [(None, FOREVER), ("2m", 120.0)])
+def test_a_search_tells_what_it_varies_and_how_far_its_trials_are(
+    request_for: Callable[..., SearchRequest], monkeypatch: pytest.MonkeyPatch, time: str | None, seconds: float
+) -> None:
+    runs: list[tuple[object, ...]] = []
+    monkeypatch.setattr(Search, "run", lambda self, *arguments: runs.append((self.folder, *arguments)))
+    watcher = Listener()
+    request = replace(request_for("search"), trials=1, time=time)
+    search(request, watcher)
+    folder = request.training.out
+    assert runs == [(folder, 1, seconds, watcher)]
+    assert watcher.said == [f"search {folder}: 0 of 1 trial done", f"       --vary {RATE}=log:0.0001..1.0"]
+    TrialWatcher(watcher, Trial(7, {})).tick(0.5, "epoch 1")
+    assert watcher.shown == [(0.5, "trial 007  epoch 1")]
+
+
+def test_a_space_of_few_values_is_tried_once(request_for: Callable[..., SearchRequest]) -> None:
+    watcher = Listener()
+    opened = open_search(request_for("search", vary=("batches.bptt=5|7",)))
+    found = opened.run(9, FOREVER, watcher, scripted([[30.0], [20.0]]))
+    assert sorted(trial.values["batches.bptt"] for trial in found.trials) == [5, 7]
+    assert watcher.said[-1] == "every combination was tried"
+
+
+def test_without_a_complete_trial_the_search_asks_for_more(opened: Search) -> None:
+    with pytest.raises(RecurlmError, match="no trial is complete; go on with --resume, more --time or --trials"):
+        opened.run(1, 0.0, Silent(), bowl)
+
+
+def test_findings_in_json_and_in_words(tmp_path: Path) -> None:
+    trials = (Trial(1, {RATE: 0.1}, "complete", [80.0], 74.5, "s", 6.0), Trial(2, {RATE: 0.2}, "failed", note="no"))
+    found = Findings(tmp_path / "best.toml", trials[0], trials, 1)
+    json = found.to_json()
+    assert (json["recipe"], json["best"], json["valid_perplexity"], json["signature"]) == (
+        str(tmp_path / "best.toml"), 1, 74.5, "s",
+    )  # fmt: skip
+    assert json["trials"][1]["note"] == "no"
+    assert found.summary().splitlines() == [
+        "best   trial 001: valid perplexity 74.50  [s]",
+        f"next   recurlm train --recipe {tmp_path / 'best.toml'}",
+    ]
+    assert replace(found, seed=2).summary().endswith("best.toml --seed 2")
+
+
 @pytest.mark.parametrize("name", ["search.json", "trials.jsonl"])
 def test_a_link_in_the_place_of_a_file_is_replaced(
     opened: Search, request_for: Callable[..., SearchRequest], name: str, tmp_path: Path
@@ -124,19 +215,14 @@ def scripted(curves: list[list[float]]) -> Objective:
 
 def test_a_trial_that_falls_behind_is_pruned_and_says_so(request_for: Callable[..., SearchRequest]) -> None:
     opened = open_search(request_for("search", changes=("training.epochs=3",)))
-    said: list[str] = []
-
-    class Listener(Silent):
-        def say(self, text: str) -> None:
-            said.append(text)
-
+    watcher = Listener()
     complete = [[90.0, value, value] for value in (10.0, 20.0, 30.0, 40.0, 50.0)]
     # after two epochs the median is 30; after the last epoch nothing is left to save
-    opened.run(8, FOREVER, Listener(), scripted([*complete, [9.0, 8.0, 7.0], [90.0, 31.0, 1.0], [90.0, 25.0, 80.0]]))
+    opened.run(8, FOREVER, watcher, scripted([*complete, [9.0, 8.0, 7.0], [90.0, 31.0, 1.0], [90.0, 25.0, 80.0]]))
     assert states(opened) == ["complete"] * 6 + ["pruned", "complete"]
     assert opened.study.trials[6].curve == pytest.approx([90.0, 31.0])
     assert opened.study.best is opened.study.trials[5]
-    assert "trial 007  pruned after 2 epochs at 31  " in said[6]
+    assert "trial 007  pruned after 2 epochs at 31  " in watcher.said[6]
 
 
 def test_what_diverges_or_fails_is_noted_and_the_search_goes_on(opened: Search) -> None:

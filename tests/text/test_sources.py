@@ -72,6 +72,16 @@ def test_the_offset_counts_the_byte_order_mark(tmp_path):
         list(written(tmp_path, b"\xef\xbb\xbfa\xff\n").blocks())
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32-le"])
+def test_a_text_in_a_wide_encoding_is_refused_although_it_may_be_valid_utf8(tmp_path, encoding):
+    text = written(tmp_path, "plain words\n".encode(encoding))
+    for read in (lambda: list(text.lines()), lambda: whole_text(text.path)):
+        with pytest.raises(InputError, match=r"text\.txt is not UTF-8 text: it is UTF-(16|32)"):
+            read()
+    later = Text("later", text.path, 4)
+    assert "\0" in "".join(later.blocks())  # only the file's first bytes show an encoding
+
+
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"no such file: .*absent\.txt"):
         list(Text("absent", tmp_path / "absent.txt").lines())

@@ -38,6 +38,13 @@ def test_the_second_signal_ends_at_once(number: int, code: int) -> None:
     assert ended.value.code == code
 
 
+def test_the_second_ctrl_c_interrupts() -> None:
+    with StopRequest():
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
 def test_under_nohup_a_run_goes_on() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with StopRequest() as stop:
