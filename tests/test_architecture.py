@@ -16,16 +16,11 @@ GROUND_FLOOR = (
     "terminal",
     "capacity",
     "documents",
-    "limits",
-    "file_errors",
-    "locks",
-    "partial_files",
     "files",
-    "streams",
     "tensor_files",
     "progress",
 )
-"""Single files; each imports only those before it."""
+"""Each imports only those before it."""
 ROOMS = (
     {"config"},
     {"recipe_files", "devices"},
@@ -185,7 +180,7 @@ OTHER_JOBS = (
     "recurlm.plots",
 )
 MOST_MODULES_OF_SCORE = 90
-"""Modules outside `recurlm.cli` that `score` may load; today it loads 78."""
+"""Modules outside `recurlm.cli` that `score` may load; today it loads 81."""
 
 
 def test_score_loads_the_room_of_its_job_alone():

@@ -8,6 +8,7 @@ import recurlm
 from marks import needs_tiles
 from recurlm.config import ModelOptions, Recipe, UniformInitialisation
 from recurlm.errors import InputError, RecurlmWarning, UsageError
+from recurlm.evaluation.adaptation import Temperature
 from recurlm.generation.beam_search import BeamOptions
 from recurlm.generation.endings import Ending
 from recurlm.generation.sampling import SamplingOptions
@@ -305,6 +306,8 @@ def test_the_former_keyword_of_the_source_still_works_with_a_warning(model, tmp_
     assert caught[0].filename == __file__
     assert named.value == model.perplexity(path).value
     assert named.value == model.perplexity(source=path).value
+    with pytest.warns(RecurlmWarning, match="text: the keyword is now source"):
+        assert model.adapt(text=path, options=Temperature()).static.value == named.value
 
 
 def test_a_warning_about_a_text_points_at_the_call(tmp_path):

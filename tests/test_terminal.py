@@ -52,6 +52,8 @@ def test_a_terminal_gets_it_escaped_and_a_pipe_as_it_is(terminal):
     stream, arrived = terminal
     print(TITLE, "end", file=for_terminal(stream))
     assert arrived() == "\\u001b]0;owned\\u0007 end\n"
+    for_terminal(stream).writelines([TITLE, "end\n"])
+    assert arrived() == "\\u001b]0;owned\\u0007end\n"
     pipe = io.StringIO()
     print(TITLE, file=for_terminal(pipe))
     assert pipe.getvalue() == f"{TITLE}\n"

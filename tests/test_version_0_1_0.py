@@ -90,7 +90,9 @@ def test_a_run_stopped_in_the_middle_of_an_epoch_ends_as_an_undisturbed_one(tmp_
     watcher.say = heard.append  # type: ignore[method-assign]
     with StopRequest() as stop:
         prepare_training(request, watcher).fit(stop)
-    assert any("which kernels began this run is not recorded" in line or "not bit for bit" in line for line in heard)
+    assert any(
+        "the kernels that began this run are not recorded" in line or "not bit for bit" in line for line in heard
+    )
     undisturbed = safetensors.torch.load_file(FIXTURES / "run" / "model.safetensors")
     resumed = safetensors.torch.load_file(run / "model.safetensors")
     assert undisturbed.keys() == resumed.keys()

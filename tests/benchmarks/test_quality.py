@@ -2,6 +2,8 @@
 
 import json
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,7 +25,15 @@ def requested() -> StopRequest:
 
 
 def tiny(folder: Path, adaptations: tuple[str, ...]) -> Plan:
-    return Plan("best", 5.0, (1,), folder, adaptations, tiny=True)
+    return Plan("best", 3.0, (1,), folder, adaptations, tiny=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def processor_time() -> Iterator[None]:
+    """The clock of a run counts this process's own time, so that a busy machine takes time from no step."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "monotonic", time.process_time)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +90,7 @@ def test_an_adaptation_that_fills_a_whole_call_is_no_reason_to_call_again(traine
 
 def test_another_plan_is_refused_in_the_same_folder(trained):
     with pytest.raises(UsageError, match="was begun with"):
-        advance(Plan("best", 3.0, (1,), trained, (), tiny=True), StopRequest())
+        advance(Plan("best", 5.0, (1,), trained, (), tiny=True), StopRequest())
 
 
 def test_a_refused_call_writes_no_record(trained, monkeypatch, tmp_path, capsys):

@@ -19,7 +19,7 @@ KNOWN = [
     (choices.Precision, PRECISIONS),
     (choices.Split, PARTS),
     (choices.Protocol, PROTOCOLS),
-    (choices.ComparedProtocol, contenders.PROTOCOLS),
+    (choices.ComparableProtocol, contenders.COMPARABLE_PROTOCOLS),
     (choices.Method, METHODS),
     (choices.ScoreFormat, formats.WRITERS),
     (choices.LogBase, formats.LOG_BASES),

@@ -1,10 +1,14 @@
+import errno
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from recurlm.cli import main as program
+from recurlm.errors import UsageError
 
 
 @pytest.mark.parametrize(
@@ -42,6 +46,36 @@ def test_an_error_that_nobody_foresaw_is_two_lines_without_debug(error, lines, m
     with pytest.raises(SystemExit):
         program.main()
     assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (KeyboardInterrupt(), 130, "recurlm: interrupted"),
+        (UsageError("write unk or skip"), 2, "recurlm: write unk or skip"),
+        (PermissionError(errno.EACCES, "Permission denied", "file"), 1, "recurlm: no permission"),
+    ],
+)
+def test_an_error_ends_in_its_exit_code_and_a_line(error, code, line, monkeypatch, capsys):
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr(program, "app", fail)
+    monkeypatch.setattr("sys.argv", ["recurlm", "--debug", "eval"])
+    with pytest.raises(SystemExit) as ended:
+        program.main()
+    assert ended.value.code == code
+    said = capsys.readouterr().err
+    assert said.splitlines()[-1].startswith(line)
+    assert ("Traceback" in said) == isinstance(error, Exception)
+
+
+def test_a_reader_of_the_output_that_goes_away_ends_the_command_without_a_word(environment):
+    command = [sys.executable, "-m", "recurlm.cli.main", "recipes"]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert (process.stderr.read(), process.wait(60)) == (b"", 1)
+    process.stderr.close()
 
 
 def test_texts_of_any_language_can_be_printed_wherever_output_goes(recurlm_process, trained):

@@ -1,4 +1,4 @@
-"""`import-mxnet` and `export-mxnet` as a user calls them, in processes of their own and without MXNet."""
+"""`import-mxnet` and `export-mxnet` as a user calls them, without MXNet."""
 
 import importlib.util
 import json
@@ -13,6 +13,7 @@ import pytest
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 TINY = Path(__file__).parents[1] / "fixtures" / "mxnet"
+ENDS = ("symbol.json", "0000.params", "vocabulary.json")
 GRAPHS = Path(__file__).parents[1] / "mxnet" / "fixtures"
 
 
@@ -82,11 +83,7 @@ def test_export_and_import_give_the_same_scores(recurlm: Command, imported: Path
     done = recurlm("export-mxnet", imported, tmp_path / "model", "--json")
     assert done.returncode == 0, done.stderr
     exported = json.loads(done.stdout)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "model-0000.params",
-        "model-symbol.json",
-        "model-vocabulary.json",
-    ]
+    assert {path.name for path in tmp_path.iterdir()} == {f"model-{end}" for end in ENDS}
     done = recurlm(
         *["import-mxnet", tmp_path / "model", "--epoch", 0, "--vocabulary", exported["vocabulary"]],
         *["--out", tmp_path / "back", "--json"],
@@ -96,6 +93,8 @@ def test_export_and_import_give_the_same_scores(recurlm: Command, imported: Path
     scores = [recurlm("score", run, TINY / "tiny.test.txt", "--json").stdout for run in (imported, tmp_path / "back")]
     totals = [[json.loads(line)["logprob"] for line in text.splitlines()] for text in scores]
     assert all(math.isclose(*pair, abs_tol=1e-5) for pair in zip(*totals, strict=True))
+    shown = recurlm("export-mxnet", imported, tmp_path / "other")
+    assert shown.stdout.split() == [str(tmp_path / f"other-{end}") for end in ENDS]
     again = recurlm("export-mxnet", imported, tmp_path / "model")
     assert again.returncode == 3
     assert "is already there" in again.stderr

@@ -158,7 +158,7 @@ def test_unknown_words(recurlm: Command, trained: Path) -> None:
         (["KALDI", "--oov", "drop"], 2, "write unk, skip, floor"),
         (["PAIRS", "--weight", "0.5"], 2, "no costs of an old language model"),
         (["-"], 2, "--format kaldi, mikolov or jsonl"),
-        (["/dev/stdin"], 2, "/dev/stdin can be read once, so say what it holds"),
+        (["/dev/stdin"], 2, "/dev/stdin can be read only once, so name its format"),
         (["KALDI", "--nbest", "10"], 2, "--nbest says how many word sequences a lattice gives"),
         (["absent.txt"], 3, "no such file"),
         (["PAIRS", "--references", "REFERENCES"], 3, "line 1: no reference for the utterance 'pair-001'"),

@@ -156,7 +156,7 @@ def test_a_compressed_file_is_scored_as_it_is(recurlm: Command, trained: Path, t
     ("options", "message"),
     [
         (["--json", "--format", "tsv"], "--json already means --format jsonl; drop --json or --format tsv"),
-        (["--format", "srilm", "--log-base", "e"], "SRILM's layout has base 10; leave --log-base out"),
+        (["--format", "srilm", "--log-base", "e"], "SRILM's layout uses base 10; leave --log-base out"),
         (["--state-out", "x"], "--state-out belongs to --context carry"),
         (["--oov", "floor:3"], "a natural log-probability is below 0"),
     ],

@@ -278,6 +278,6 @@ def test_a_run_that_goes_on_without_its_library_says_that_it_is_not_bit_for_bit(
     }[why]
     done = recurlm("train", "--out", run, "--resume", "--quiet", **variables)
     assert done.returncode == 0, done.stderr
-    assert "goes on, but not bit for bit as the undisturbed run: compiled library none (was " in done.stderr
+    assert "continues, but not bit for bit like an uninterrupted run: compiled library none (was " in done.stderr
     events = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [event["kernels"]["library"] for event in events if event["event"] == "resume"] == ["none"]

@@ -3,6 +3,7 @@
 `./dev test --all` tries more damaged files than `./dev test`, and `./dev fuzz` as many as its time allows.
 """
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,13 @@ CASES = 400
 """A reader; half a minute for all readers together."""
 ALL_CASES = 2_000
 SEED = 1
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where every line is counted, as for coverage, readers are several times slower."""
+    if sys.gettrace() is not None:
+        monkeypatch.setattr("fuzz.watch.SECONDS", 10.0)
 
 
 @pytest.mark.parametrize("name", READERS)

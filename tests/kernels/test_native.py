@@ -100,7 +100,7 @@ def test_the_status_says_why_there_is_none(alone, monkeypatch, capsys, environme
 @pytest.mark.skipif(not Path("/bin/false").exists(), reason="no /bin/false here")
 def test_a_compiler_that_fails_is_named(alone, monkeypatch):
     monkeypatch.setenv("CXX", "/bin/false")
-    assert status() == "/bin/false fails: exit code 1"
+    assert status() == "/bin/false failed: exit code 1"
 
 
 @needs_compiler

@@ -159,7 +159,7 @@ def test_a_state_that_does_not_fit_its_model_is_refused_before_it_is_used(model)
         State(tuple(tuple(tensor[:, :-1] for tensor in layer) for layer in layers), 1, "d"),
         State((), 1, "d"),
     ):
-        with pytest.raises(InputError, match="read its text again"):
+        with pytest.raises(InputError, match="read the text again"):
             check_state(state, model, "d")
     with pytest.raises(InputError, match="belongs to the model"):
         check_state(State(layers, 9, "e"), model, "d")

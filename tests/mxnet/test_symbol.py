@@ -3,7 +3,6 @@
 import contextlib
 import copy
 import itertools
-import json
 import random
 import tracemalloc
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mxnet_graphs import FIXTURES, graph_of, node, stored
 from recurlm.config import CellKind
 from recurlm.errors import CorruptFileError, InputError
 from recurlm.mxnet.architecture import (
@@ -27,7 +27,6 @@ from recurlm.mxnet.architecture import (
 )
 from recurlm.mxnet.symbol import read_symbol, write_symbol
 
-FIXTURES = Path(__file__).parent / "fixtures"
 TINY = Path(__file__).parents[1] / "fixtures" / "mxnet"
 
 
@@ -41,21 +40,6 @@ def layer(
     return RecurrentLayer(
         kind, *sizes, packed(parameters) if isinstance(parameters, str) else parameters, residual, dropout
     )
-
-
-def graph_of(name: str) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((FIXTURES / f"{name}-symbol.json").read_text())
-    return content
-
-
-def node(graph: dict[str, Any], name: str) -> dict[str, Any]:
-    return next(each for each in graph["nodes"] if each["name"] == name)
-
-
-def stored(folder: Path, graph: object) -> Path:
-    path = folder / "model-symbol.json"
-    path.write_text(json.dumps(graph))
-    return path
 
 
 def tiny(kind: CellKind, embedding: int, hidden: int, *parameters: Any) -> Architecture:

@@ -122,9 +122,9 @@ def test_words_outside_the_vocabulary_are_counted_as_unk(write_text):
 
 def test_what_an_arpa_file_cannot_hold_is_refused(write_text):
     text = write_text("a b\n")
-    with pytest.raises(InputError, match="' ' cannot stand in an ARPA file"):
+    with pytest.raises(InputError, match="' ' does not fit into an ARPA file"):
         kneser_ney(text, Codec(Characters(), Vocabulary(("<eos>", "a", " ", "b"))), 2)
-    with pytest.raises(InputError, match="'<s>' cannot"):
+    with pytest.raises(InputError, match="'<s>' does not fit"):
         kneser_ney(text, Codec(Words(), Vocabulary(("<eos>", "a", "b", "<s>"))), 2)
     with pytest.raises(InputError, match="use at most 4"):
         kneser_ney(text, text_codec(text), 5)

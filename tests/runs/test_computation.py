@@ -115,7 +115,7 @@ def test_another_computation_goes_on_and_is_named(open_trainer, tmp_path, change
             later.setattr(module, "native_digest", lambda: 64 * "0")
         change(later)
         lines = resumed(run, tmp_path)
-    assert bit_for_bit(lines).strip().startswith("goes on, but not bit for bit as the undisturbed run: ")
+    assert bit_for_bit(lines).strip().startswith("continues, but not bit for bit like an uninterrupted run: ")
     assert said in bit_for_bit(lines)
     assert "build of" not in bit_for_bit(lines)
     assert (run / "model.safetensors").is_file()

@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from recurlm import partial_files
 from recurlm.config import ModelOptions, Recipe
 from recurlm.errors import CorruptFileError, InputError, UsageError
-from recurlm.files import write_whole
+from recurlm.files import partial, write_whole
+from recurlm.files.partial import sync_folder
 from recurlm.models.language_model import LanguageModel
-from recurlm.partial_files import sync_folder
 from recurlm.plots.figure import save
 from recurlm.runs import folder as folder_module
 from recurlm.runs.folder import CONFIG_FILE, MODEL_FILE, RunFolder
@@ -80,7 +79,7 @@ class TestWriteWhole:
         def fail(*_):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr(partial_files.os, function, fail)
+        monkeypatch.setattr(partial.os, function, fail)
         with pytest.raises(OSError, match="No space left"):
             write_whole(path, b"new")
         assert path.read_bytes() == b"old"
@@ -93,7 +92,7 @@ class TestWriteWhole:
         def interrupt(*_):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(partial_files.os, "fsync", interrupt)
+        monkeypatch.setattr(partial.os, "fsync", interrupt)
         with pytest.raises(KeyboardInterrupt):
             write_whole(path, b"new")
         assert path.read_bytes() == b"old"
@@ -114,8 +113,8 @@ class TestWriteWhole:
 
         if not os.path.isdir("/proc/self/fd"):
             pytest.skip("needs /proc to tell files from folders")
-        monkeypatch.setattr(partial_files.os, "fsync", recorded_fsync)
-        monkeypatch.setattr(partial_files.os, "replace", recorded_replace)
+        monkeypatch.setattr(partial.os, "fsync", recorded_fsync)
+        monkeypatch.setattr(partial.os, "replace", recorded_replace)
         write_whole(tmp_path / "file", b"content")
         assert events == ["file", "rename", "folder"]
 
@@ -161,7 +160,7 @@ class TestRunFolder:
             replace(source, target)
             seen.append(run.read(MODEL_FILE))
 
-        monkeypatch.setattr(partial_files.os, "replace", replace_between_readers)
+        monkeypatch.setattr(partial.os, "replace", replace_between_readers)
         run.save_model(after)
         monkeypatch.undo()
         # before and after the announcement, the file, the manifest
@@ -312,13 +311,13 @@ class TestRunFolder:
                 replace(source, target)
 
             folder = RunFolder(tmp_path / f"run-{survived}")
-            monkeypatch.setattr(partial_files.os, "replace", dying)
+            monkeypatch.setattr(partial.os, "replace", dying)
             try:
                 folder.create({"recipe": RECIPE.model_dump(mode="json")}, CODEC)
                 finished = True
             except KeyboardInterrupt:
                 finished = False
-            monkeypatch.setattr(partial_files.os, "replace", replace)
+            monkeypatch.setattr(partial.os, "replace", replace)
             if folder.holds_run():
                 assert folder.recipe() == RECIPE
                 assert folder.codec().vocabulary == CODEC.vocabulary
@@ -337,7 +336,7 @@ def read_everything(run: RunFolder) -> None:
 
 
 class TestLinks:
-    """Whoever hands over a run folder may have put links into it."""
+    """A run folder from another person may contain links."""
 
     @pytest.fixture
     def outside(self, tmp_path) -> Path:
@@ -491,7 +490,7 @@ class TestCheckpoints:
                 raise OSError(errno.ENOSPC, "No space left on device")
             fsync(descriptor)
 
-        monkeypatch.setattr(partial_files.os, "fsync", full)
+        monkeypatch.setattr(partial.os, "fsync", full)
         with pytest.raises(OSError, match="No space left"):
             run.checkpoints.save(6, {"weights": b"half", "counters.json": b"{}"})
         assert names(run.path / "checkpoints") == {"step-00000005"}
@@ -525,9 +524,9 @@ class TestCheckpoints:
     def test_what_a_killed_process_left_is_ignored_and_cleaned(self, run):
         run.checkpoints.save(5, {"weights": b"w"})
         before = set(run.path.rglob("*"))
-        with partial_files.temporary_folder(run.path / "checkpoints") as folder:
+        with partial.temporary_folder(run.path / "checkpoints") as folder:
             (folder / "weights").write_bytes(b"half")
-            with partial_files.temporary_file(run.path) as file:
+            with partial.temporary_file(run.path) as file:
                 file.write(b"half")
                 file.flush()
                 copy = run.path.parent / "killed"

@@ -131,17 +131,17 @@ def test_srilm_counts_zero_probabilities():
 
 def test_kaldis_lines_begin_with_an_utterance_and_end_with_its_cost():
     writer = open_writer("kaldi", None)
-    assert list(writer.read(["utt-1 a b", "utt-2\ta", "utt-3"])) == ["a b", "a", ""]
+    assert list(writer.scored_parts(["utt-1 a b", "utt-2\ta", "utt-3"])) == ["a b", "a", ""]
     assert writer.line(KNOWN) == f"utt-1 {-4 * HALF:.9g}\n"
     assert writer.line(SKIPPED) == f"utt-2 {-3 * HALF:.9g}\n"
     with pytest.raises(InputError, match="line 2: empty; the format kaldi needs an utterance id"):
-        list(writer.read(["utt-1 a", ""]))
+        list(writer.scored_parts(["utt-1 a", ""]))
 
 
 def test_unknown_formats_and_bases_are_refused():
     with pytest.raises(UsageError, match="no format 'xml'; there are text, jsonl, tsv"):
         open_writer("xml", None)
-    with pytest.raises(UsageError, match="it is e, 2 or 10"):
+    with pytest.raises(UsageError, match="must be e, 2 or 10"):
         open_writer("tsv", "3")
-    with pytest.raises(UsageError, match="SRILM's layout has base 10"):
+    with pytest.raises(UsageError, match="SRILM's layout uses base 10"):
         open_writer("srilm", "2")

@@ -235,7 +235,7 @@ def test_only_what_follows_the_separator_counts(model):
 
 @pytest.mark.parametrize("line", ["a b", "a ||| b ||| c"])
 def test_the_separator_stands_once_in_every_line(model, line):
-    with pytest.raises(InputError, match=r"line 2: '\|\|\|' must stand in it once"):
+    with pytest.raises(InputError, match=r"line 2: '\|\|\|' must occur in it once"):
         list(score_lines(model, CODEC, ["a ||| b", line], ScoringOptions(after="|||")))
 
 
@@ -314,8 +314,8 @@ def test_the_signature_says_what_was_counted(model):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"context": "keep"}, "it is reset, every line alone, or carry"),
-        ({"unit": "letter"}, "it is token or word"),
+        ({"context": "keep"}, r"must be reset \(every line alone\) or carry"),
+        ({"unit": "letter"}, "must be token or word"),
         ({"after": ""}, "is empty"),
         ({"oov": "drop"}, "write unk, skip, floor"),
     ],

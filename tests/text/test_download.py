@@ -13,7 +13,7 @@ import pytest
 
 from recurlm.errors import DownloadError
 from recurlm.files import write_whole
-from recurlm.partial_files import keep, temporary_file
+from recurlm.files.partial import keep, temporary_file
 from recurlm.text.download import download, probe
 from recurlm.version import VERSION
 
@@ -190,6 +190,20 @@ def test_a_file_is_fetched_whole(server, tmp_path, path):
     assert target.read_bytes() == CONTENT
     assert left_in(target.parent) == {"text.txt"}
     assert server.requests[0][1]["User-Agent"] == f"recurlm/{VERSION}"
+
+
+def test_a_terminal_sees_a_progress_bar(server, tmp_path, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    target = download([address(server, "good")], tmp_path / "text.txt", DIGEST, size=len(CONTENT))
+    assert target.read_bytes() == CONTENT
+    assert "text.txt" in terminal.getvalue()
+    assert "300.0" in terminal.getvalue()
 
 
 def test_a_file_at_hand_is_not_fetched_again(server, tmp_path):

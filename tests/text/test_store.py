@@ -145,7 +145,7 @@ def test_a_broken_preparation_leaves_nothing_and_the_next_one_succeeds(write_cor
 
 def test_what_a_killed_process_left_is_removed_by_the_next_one(write_corpus, small_text, tmp_path):
     corpus = write_corpus(small_text)
-    killed = "import os, signal; from recurlm.partial_files import temporary_folder; from pathlib import Path\n"
+    killed = "import os, signal; from recurlm.files.partial import temporary_folder; from pathlib import Path\n"
     killed += (
         f"with temporary_folder(Path({str(tmp_path / 'cache' / 'prepared')!r})): os.kill(os.getpid(), signal.SIGKILL)"
     )

@@ -74,8 +74,25 @@ def with_a_gap(value):
     value["model"]["vocab"]["!"] = 4_000_000_000
 
 
+def with_another_piece_for_a_byte(value):
+    vocabulary = value["model"]["vocab"]
+    value["model"]["vocab"] = {"??" if piece == "!" else piece: index for piece, index in vocabulary.items()}
+
+
 def with_a_strange_merge(value):
     value["model"]["merges"].append(["qqq", "zzz"])
+
+
+def without_pieces(value):
+    value["model"]["vocab"] = ["a"]
+
+
+def without_merges(value):
+    value["model"]["merges"] = None
+
+
+def with_a_merge_of_three(value):
+    value["model"]["merges"].append("a b c")
 
 
 @pytest.mark.parametrize(
@@ -90,7 +107,11 @@ def with_a_strange_merge(value):
         ({"model": None}, "model"),
         (without_a_byte, "not 0 to"),
         (with_a_gap, "not 0 to"),
+        (with_another_piece_for_a_byte, "lacks 1 of the single bytes"),
         (with_a_strange_merge, "qqq"),
+        (without_pieces, "not an object of pieces and ids"),
+        (without_merges, "not a list"),
+        (with_a_merge_of_three, "not pairs of pieces"),
     ],
 )
 def test_a_tokenizer_that_this_program_never_writes_is_refused(byte_pairs, change, reason):

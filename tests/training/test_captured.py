@@ -5,6 +5,7 @@ On a CPU a stand-in repeats the captured work by doing it again on the same tens
 
 import json
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -193,6 +194,26 @@ def test_a_step_asks_the_device_nothing(no_questions: Callable, options: Optimiz
             tally.take()
     with pytest.raises(AssertionError, match="asks the device"), no_questions():
         train_step(learner, batch, state)
+
+
+def test_a_step_before_its_graph_does_not_warn_that_there_is_no_graph() -> None:
+    """The words of torch's warning; in tests a warning is an error."""
+    model = tiny_model(torch.float32)
+    optimizer = with_rate_on_device(build_optimizer(SGD(), model))
+    step, shown = optimizer.step, ["This instance was constructed with capturable=True or some of all the groups"]
+
+    def warning() -> None:
+        warnings.warn(shown[0], stacklevel=2)
+        step()
+
+    optimizer.step = warning  # type: ignore[assignment, method-assign]
+    learner, batch = Learner(model, optimizer, Training(), "fp32"), drawn_batches()[0]
+    before = warnings.filters[:]
+    device_step(learner, batch, model.initial_state(batch.columns), Tally(model.device))
+    assert warnings.filters == before
+    shown[0] = "another"
+    with pytest.raises(UserWarning, match="another"):
+        device_step(learner, batch, model.initial_state(batch.columns), Tally(model.device))
 
 
 @ALL_OPTIMIZERS

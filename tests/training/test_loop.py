@@ -29,7 +29,7 @@ DROPOUT = {"embedding": 0.1, "input": 0.2, "between": 0.2, "output": 0.2}
 
 
 class StopAfter(StopRequest):
-    """Asks to stop once it has been looked at this often: after so many steps and pieces of validation."""
+    """Asks to stop at the look after `looks` looks; training looks after each step and each piece of a validation."""
 
     def __init__(self, looks: int) -> None:
         self.looks = looks
@@ -171,7 +171,7 @@ def test_the_journal_of_a_stopped_run_has_every_step_once(open_trainer: OpenTrai
 
 
 def test_an_epoch_that_was_logged_but_not_checkpointed_is_logged_once(open_trainer: OpenTrainer) -> None:
-    """A kill between the journal's line and the checkpoint after it: the epoch is validated and logged anew."""
+    """A kill between the line of the journal and the next checkpoint: the epoch is validated and logged again."""
     trainer = open_trainer("run")
     trainer._close_epoch = lambda: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
@@ -244,7 +244,7 @@ class Clock:
         monkeypatch.setattr(clock_module, "time", SimpleNamespace(monotonic=lambda: self.now))
 
     def charge(self, trainer: Trainer, *, step: float, validation: float, evaluation: float) -> None:
-        """Let a trainer's work take so many seconds."""
+        """Makes each step, validation and final evaluation of a trainer take these seconds."""
         for name, seconds in (("_step", step), ("_judge", validation), ("_finish", evaluation)):
             work = getattr(trainer, name)
             setattr(trainer, name, self._taking(work, seconds))
@@ -258,7 +258,7 @@ class Clock:
 
 
 def foresee(monkeypatch: pytest.MonkeyPatch, *, validation: float, evaluation: float) -> None:
-    """Estimate that one validation and the measuring at the end take so many seconds."""
+    """Makes the estimates of a validation and of the final evaluation these seconds."""
     monkeypatch.setattr(Validator, "estimate_validation", lambda _: validation)
     monkeypatch.setattr(Validator, "estimate", lambda _, exact: evaluation if exact else validation)
 
@@ -283,7 +283,7 @@ def test_a_schedule_by_the_clock_ends_with_all_its_work_within_the_limit(
     clock.charge(trainer, step=1, validation=7, evaluation=11)
     result = trainer.fit(StopRequest())
     assert 500 - 8 < clock.now <= (501 if known else 501 + 11)  # a step late, a validation early
-    assert result.epochs > 5  # whatever training.epochs says
+    assert result.epochs > 5  # more than training.epochs
     steps = entries_of(trainer, "step")
     assert max(entry["lr"] for entry in steps) == pytest.approx(0.01, rel=0.01)
     assert steps[-1]["lr"] < 0.001 * 0.01 + 1e-6
@@ -312,7 +312,7 @@ def test_a_schedule_by_the_clock_goes_on_where_the_clock_was(
     clock.charge(first, step=1, validation=7, evaluation=11)
     with pytest.raises(StoppedError):
         first.fit(StopAfter(30))
-    clock.now += 10_000  # nobody trains meanwhile
+    clock.now += 10_000  # no process trains in this time
     resumed = open_trainer("run", resume=True, **UNTIL_TIME)
     before = clock.now
     clock.charge(resumed, step=1, validation=7, evaluation=11)

@@ -1,4 +1,4 @@
-"""Each recipe that ships learns: a little of it, on a little text."""
+"""Each shipped recipe learns: a small model of it, on a small text."""
 
 import json
 import math
@@ -25,7 +25,7 @@ WORDS = 300
 
 @pytest.fixture
 def zipf_folder(tmp_path: Path) -> Path:
-    """Sentences of one form, their nouns drawn by Zipf's law: whoever learns how often words come gains two nats."""
+    """Sentences of one form, with nouns by Zipf's law: the frequencies of the words alone are worth two nats."""
     chosen = random.Random(5)
     nouns = [f"noun{rank}" for rank in range(WORDS)]
 
@@ -49,7 +49,7 @@ def smaller(name: str) -> list[str]:
     if recipe.model.mogrifier.rank is not None:
         changes += [f"model.mogrifier.rank={WIDTH // 3}"]
     if recipe.optimizer.learning_rate > 10:
-        # a clipped step is 0.25 times the rate long whatever the model: too far for one a thousand times as small
+        # a clipped step has the length 0.25 times the rate in every model: too far for one a thousand times smaller
         changes += ["optimizer.learning_rate=1.0"]
     return [*changes, "batches.bptt=8" if recipe.batches.kind == "stream" else "validation.full_batches=1"]
 

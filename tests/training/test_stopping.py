@@ -13,7 +13,7 @@ SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 @pytest.fixture(autouse=True)
 def heard() -> Iterator[None]:
-    """SIGHUP as a shell leaves it, whatever runs the tests."""
+    """SIGHUP as a shell leaves it, independent of what runs the tests."""
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGHUP, before)
@@ -36,6 +36,13 @@ def test_the_second_signal_ends_at_once(number: int, code: int) -> None:
         with pytest.raises(SystemExit) as ended:
             os.kill(os.getpid(), number)
     assert ended.value.code == code
+
+
+def test_the_second_ctrl_c_interrupts() -> None:
+    with StopRequest():
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_under_nohup_a_run_goes_on() -> None:

@@ -33,7 +33,7 @@ class Lines(Silent):
 
 
 def paced(validator: Validator, monkeypatch: pytest.MonkeyPatch, *, exact: float, columns: float) -> None:
-    """Let a token take so many seconds, whatever it takes."""
+    """Makes a token take these seconds."""
     seconds = {True: exact, False: columns}
     monkeypatch.setattr(validator, "time", lambda *, exact, repeats=1: validator.paces[exact].add(seconds[exact], 1))
 

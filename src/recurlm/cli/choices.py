@@ -46,7 +46,7 @@ class Protocol(Choice):
     MXNET = "mxnet"
 
 
-class ComparedProtocol(Choice):
+class ComparableProtocol(Choice):
     """How the perplexities of several models are counted."""
 
     STREAM = "stream"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from recurlm.cli.choices import ComparedProtocol, Device
+from recurlm.cli.choices import ComparableProtocol, Device
 from recurlm.cli.console import (
     LARGEST_SEED,
     CacheDirectoryOption,
@@ -32,8 +32,8 @@ def compare(
     text: Annotated[str, typer.Argument(metavar="TEXT", help="Corpus name, file, folder, or - for standard input.")],
     split: SplitOption = None,
     protocol: Annotated[
-        ComparedProtocol, typer.Option("--protocol", help="How perplexity is counted.")
-    ] = ComparedProtocol.STREAM,
+        ComparableProtocol, typer.Option("--protocol", help="How perplexity is counted.")
+    ] = ComparableProtocol.STREAM,
     seed: Annotated[
         int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Seed of the intervals and the tests.")
     ] = 1,

@@ -31,7 +31,7 @@ from recurlm.cli.train import train
 from recurlm.cli.verify import verify
 from recurlm.cli.vocabulary import vocabulary
 from recurlm.errors import RecurlmError, RecurlmWarning
-from recurlm.file_errors import explained
+from recurlm.files.errors import explained
 from recurlm.terminal import for_terminal
 from recurlm.version import CODE_VERSION
 from recurlm.wording import shown_name

@@ -124,7 +124,7 @@ def _write(scorer: "Scorer", writer: "Writer", lines: Iterator[str], size: int |
     progress = Progress(watcher, size)
     try:
         sys.stdout.write(writer.head())
-        for line in scorer.lines(writer.read(progress.watch(lines))):
+        for line in scorer.lines(writer.scored_parts(progress.watch(lines))):
             sys.stdout.write(writer.line(line))
             progress.done(len(line.words))
         sys.stdout.write(writer.foot(scorer.totals, name))

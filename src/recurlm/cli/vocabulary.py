@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,10 +19,10 @@ from recurlm.cli.console import (
 
 if TYPE_CHECKING:
     from recurlm.runs.folder import RunFolder
+    from recurlm.text.codec import Codec
 
 SHOWN = 10
 NAMED = 20
-UNITS = {"word": "words", "character": "characters", "bpe": "pieces"}
 
 
 def vocabulary(
@@ -83,25 +83,32 @@ def vocabulary(
 
 
 def _show(folder: "RunFolder", as_json: bool) -> None:
-    config, codec = folder.config(), folder.codec()
+    extended, codec = folder.config().get("extended"), folder.codec()
     tokens = codec.vocabulary.tokens
-    extended = config.get("extended")
-    if as_json:
-        print_json(
-            {
-                "run": str(folder.path),
-                "unit": codec.tokenization.unit,
-                "size": len(tokens),
-                "unknown": codec.vocabulary.unknown_id is not None,
-                "digest": codec.vocabulary.digest,
-                "first": list(tokens[:SHOWN]),
-                "last": list(tokens[-SHOWN:]),
-                "extended": extended,
-            }
-        )
+    if not as_json:
+        _print_vocabulary(codec, extended)
         return
+    print_json(
+        {
+            "run": str(folder.path),
+            "unit": codec.tokenization.unit,
+            "size": len(tokens),
+            "unknown": codec.vocabulary.unknown_id is not None,
+            "digest": codec.vocabulary.digest,
+            "first": list(tokens[:SHOWN]),
+            "last": list(tokens[-SHOWN:]),
+            "extended": extended,
+        }
+    )
+
+
+def _print_vocabulary(codec: "Codec", extended: dict[str, Any] | None) -> None:
+    """The size, the first and the last tokens; `extended` is what config.json says of words that were added."""
+    from recurlm.text.tokenization import PLURALS
+
+    tokens = codec.vocabulary.tokens
     unknown = "<unk> for all others" if codec.vocabulary.unknown_id is not None else "others are refused"
-    print(f"size   {len(tokens):,} {UNITS[codec.tokenization.unit]}; {unknown}")
+    print(f"size   {len(tokens):,} {PLURALS[codec.tokenization.unit]}; {unknown}")
     print(f"first  {_listed(tokens[:SHOWN])}")
     print(f"last   {_listed(tokens[-SHOWN:])}")
     if extended is not None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from recurlm.comparison.contenders import Contender, Measurement, learning_warnings
 from recurlm.comparison.statistics import (
+    Floats,
     PermutationTest,
     TokenDifference,
     holm,
@@ -96,25 +97,24 @@ def compare(contenders: Sequence[Contender], text: Text, *, protocol: str = "str
     sums = [sentence_sums(each.nats, ends) for each in measurements]
     lengths = np.diff(ends, prepend=0)
     intervals = [perplexity_interval(each, lengths, seed=seed) for each in sums]
-    places = list(itertools.combinations(range(len(measurements)), 2))
-    tests = [permutation_test(sums[first], sums[second], seed=seed) for first, second in places]
-    adjusted = holm([test.p for test in tests])
-    pairs = [
-        Pair(
-            first,
-            second,
-            test,
-            p,
-            *widest_differences(tokens, measurements[first].nats, measurements[second].nats),
-        )
-        for (first, second), test, p in zip(places, tests, adjusted, strict=True)
-    ]
+    pairs = _pairs(measurements, sums, tokens, seed)
     warnings = [
         *_warnings(contenders, len(ends)),
         *_unknown_warnings(measurements),
         *learning_warnings(contenders, text),
     ]
     return Comparison(text, protocol, seed, len(ends), measurements, intervals, pairs, warnings)
+
+
+def _pairs(measurements: Sequence[Measurement], sums: Sequence[Floats], tokens: Sequence[str], seed: int) -> list[Pair]:
+    """Every pair of models, tested on the sums (sentences,) of their nats."""
+    places = list(itertools.combinations(range(len(measurements)), 2))
+    tests = [permutation_test(sums[first], sums[second], seed=seed) for first, second in places]
+    adjusted = holm([test.p for test in tests])
+    return [
+        Pair(first, second, test, p, *widest_differences(tokens, measurements[first].nats, measurements[second].nats))
+        for (first, second), test, p in zip(places, tests, adjusted, strict=True)
+    ]
 
 
 def _written(text: Text, tokenization: Tokenization) -> list[str]:

@@ -1,1 +1,1 @@
-"""Numbers under a protocol: perplexity, scores of single tokens, samples."""
+"""Perplexity under a protocol, and adaptation at test time."""

@@ -1,6 +1,6 @@
-"""What a model may do at test time, measured beside the static figure and never mixed with it.
+"""Adaptation at test time: its perplexity is reported beside the static one and never mixed with it.
 
-Every method predicts the whole text under the protocol `stream`. Its options are a frozen dataclass; they are given,
+Every method predicts the whole text under the protocol `stream`. Its options are a frozen dataclass. They are given,
 or chosen on a split that is not named test.
 """
 
@@ -35,7 +35,7 @@ TUNING_TOKENS = 10_000
 
 @dataclass(frozen=True)
 class Temperature:
-    """p(w) in proportion to p_model(w) ** (1 / temperature): all logits divided by it."""
+    """p(w) proportional to p_model(w) ** (1 / temperature): all logits are divided by the temperature."""
 
     temperature: float = 1.0
 
@@ -45,9 +45,9 @@ class Temperature:
 
 @dataclass(frozen=True)
 class MonteCarloDropout:
-    """The mean of the probabilities of `passes` readings with dropout on (Gal and Ghahramani 2016).
+    """The mean probability over `passes` passes through the text with dropout on (Gal and Ghahramani 2016).
 
-    Locked masks last for `segment` tokens; each reading carries its own state.
+    Locked masks last for `segment` tokens; each pass carries its own state.
     """
 
     passes: int = 20
@@ -76,7 +76,7 @@ GRIDS: dict[type[Adaptation], dict[str, tuple[float, ...]]] = {
     Temperature: {"temperature": tuple(step / 20 for step in range(14, 31))},
     MonteCarloDropout: {},
 }
-"""What `tune_adaptation` tries: every combination."""
+"""The values that `tune_adaptation` tries, in every combination."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class TunedAdaptation:
 
     @property
     def best(self) -> Adaptation:
-        """The options with the fewest bits per token; of equals the first."""
+        """The options with the fewest bits per token; the first of equal ones."""
         return min(self.trials, key=lambda trial: trial[1])[0]
 
     def to_json(self) -> dict[str, Any]:
@@ -112,7 +112,7 @@ class TunedAdaptation:
 
 @dataclass(frozen=True)
 class Adapted:
-    """The static figure of a text and, apart from it, the figure with an adaptation at test time."""
+    """The static perplexity of a text, and separately the perplexity with adaptation at test time."""
 
     static: Perplexity
     adapted: Perplexity
@@ -131,20 +131,20 @@ class Adapted:
 
 
 def method_name(options: Adaptation) -> str:
-    """What the method is called on the command line and in signatures."""
+    """The name of the method on the command line and in signatures."""
     return next(name for name, kind in METHODS.items() if kind is type(options))
 
 
 def parse_adaptation(method: str, changes: Iterable[str] = ()) -> Adaptation:
-    """A method by name with `key=value` changes of its options.
+    """Parses the name of a method and `key=value` changes of its options.
 
-    Raises UsageError for a name, key or value that cannot be.
+    Raises UsageError for an unknown name or key, and for a value out of range.
     """
     if method not in METHODS:
         raise UsageError(f"no method named {method!r}; there are {', '.join(METHODS)}")
     options = METHODS[method]()
     known = dataclasses.asdict(options)
-    values: dict[str, Any] = {}
+    values: dict[str, float] = {}
     for change in changes:
         key, equals, written = (part.strip() for part in change.partition("="))
         if not equals:
@@ -154,7 +154,7 @@ def parse_adaptation(method: str, changes: Iterable[str] = ()) -> Adaptation:
             hint = f"did you mean {nearest[0]}?" if nearest else f"it has {', '.join(known)}"
             raise UsageError(f"--set {change}: {method} has no option {key!r}; {hint}")
         values[key] = _number(change, written, type(known[key]))
-    return dataclasses.replace(options, **values)
+    return dataclasses.replace(options, **values)  # type: ignore[arg-type]
 
 
 def _number(change: str, written: str, kind: type[int] | type[float]) -> float:
@@ -174,9 +174,9 @@ def adapted_perplexity(
     tuning: TunedAdaptation | None = None,
     tick: Tick | None = None,
 ) -> Adapted:
-    """Both figures of a text, which is read twice; `roots` are what dynamic-rms gathered, see `gathered_roots`.
+    """Measures a text with and without adaptation; `roots` are those that dynamic-rms needs, see `gathered_roots`.
 
-    Raises UsageError where dynamic-rms has none or the text's rule for unknown tokens is not the plain one,
+    Raises UsageError where dynamic-rms has no roots, or where the text's rule for unknown tokens is not the plain one;
     InputError where learning diverges.
     """
     if text.rule.kind != "unk":
@@ -214,7 +214,7 @@ def tune_adaptation(
 
 
 def refuse_test(split: str) -> None:
-    """The guard: UsageError where options would be chosen on the text that they are judged by."""
+    """Raises UsageError for a split named test, on which options are never chosen."""
     if split == "test":
         raise UsageError("options are never chosen on a split named test; tune on valid")
 
@@ -222,7 +222,7 @@ def refuse_test(split: str) -> None:
 def gathered_roots(
     model: LanguageModel, training: EncodedText, options: DynamicRMS, *, tick: Tick | None = None
 ) -> Roots:
-    """What dynamic-rms must know of the training text: its first tokens' gradients, as many as the options say."""
+    """What dynamic-rms needs from the training text: gradient sizes over its first `options.gathered` tokens."""
     part = dataclasses.replace(training, ids=training.ids[: options.gathered])
     return root_mean_squares(model, part, options.segment, tick=tick)
 
@@ -230,7 +230,7 @@ def gathered_roots(
 def adapted_losses(
     model: LanguageModel, text: EncodedText, options: Adaptation, roots: Roots | None = None
 ) -> Generator[Tensor, None, None]:
-    """-ln p of each token in order, a float64 tensor for each piece of the text that the method reads at once."""
+    """-ln p of each token in order, as one float64 tensor for each part of the text that the method reads at once."""
     match options:
         case DynamicSGD():
             return dynamic_losses(model, text, options.segment, options.update)
@@ -272,7 +272,7 @@ def _dropout_losses(
 
 @contextmanager
 def _dropping(model: LanguageModel, seed: int) -> Iterator[None]:
-    """The model with dropout, drawn from a seed; its mode and torch's generators come back at the end."""
+    """Turns dropout on, drawn from a seed; the model's mode and torch's generators are restored at the end."""
     training = model.training
     devices = [model.device] if model.device.type == "cuda" else []
     with torch.random.fork_rng(devices):
@@ -285,7 +285,7 @@ def _dropping(model: LanguageModel, seed: int) -> Iterator[None]:
 
 
 def _stream_batches(model: LanguageModel, text: EncodedText, length: int) -> Iterator[Batch]:
-    """The text as one stream, `length` tokens at once, on the model's device."""
+    """The text as one stream, in batches of `length` tokens on the model's device."""
     for batch in plain_stream(text, length).batches(0):
         yield batch.to(model.device)
 
@@ -298,10 +298,10 @@ def token_costs(
     *,
     tick: Tick | None = None,
 ) -> NDArray[np.float64]:
-    """-ln p of every id of the text (N,), in its order; infinite from where it is no number any more."""
+    """-ln p of every id of the text (N,), in its order; `inf` from the first non-finite loss onward."""
     costs = np.full(len(text.ids), np.inf)
     done = 0
-    # closed at once, also in the middle: what it did to the weights is undone then
+    # closing the generator restores the weights, even after an early stop
     with closing(adapted_losses(model, text, options, roots)) as found:
         for losses in found:
             if not losses.isfinite().all():
@@ -320,7 +320,7 @@ def _marked(
     options: Adaptation,
     tuning: TunedAdaptation | None,
 ) -> Perplexity:
-    """The static figure's contract with other costs, and what was done about them right behind the protocol."""
+    """The static perplexity with other costs; its signature names the adaptation right after the protocol."""
     values = ",".join(f"{name}={value}" for name, value in dataclasses.asdict(options).items())
     marks = [f"adapted={method_name(options)}({values})"]
     if tuning is not None:

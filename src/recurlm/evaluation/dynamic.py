@@ -1,7 +1,7 @@
-"""Dynamic evaluation: a model goes on learning from the text that it is measured on (Krause et al. 2018).
+"""Dynamic evaluation: the model keeps learning from the text that it is measured on (Krause et al. 2018).
 
-Each segment of a few tokens is predicted first and learnt from afterwards, so no token is predicted by weights that
-have seen it. The model itself comes back as it was.
+The model predicts each segment of a few tokens before it learns from it, so no token is predicted by weights that have
+seen it. Afterward, the model has its old weights again.
 """
 
 from collections.abc import Callable, Generator
@@ -18,14 +18,16 @@ from recurlm.text.batching import IGNORED, Batch, plain_stream
 from recurlm.text.codec import EncodedText
 
 STATISTICS_COLUMNS = 100
-"""Columns of the training text whose gradients are averaged before they are squared: the paper's program's number,
-on which the scale of `rate` and `epsilon` rests."""
+"""Columns of the training text whose gradients are averaged before they are squared.
+
+The number is that of the paper's program; the scale of `rate` and `epsilon` depends on it.
+"""
 
 Roots = list[Tensor]
-"""For each parameter the root mean square of its gradients on the training text."""
+"""For each parameter, the root mean square of its gradients on the training text."""
 
 Update = Callable[[list[Tensor], list[Tensor], list[Tensor]], None]
-"""Changes the weights in place, given weights, the weights before the text, and gradients."""
+"""Changes the weights in place; takes the weights, the weights before the text, and the gradients."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class DynamicSGD:
         need_natural(segment=self.segment)
 
     def update(self, weights: list[Tensor], anchors: list[Tensor], gradients: list[Tensor]) -> None:
-        """One step, in place."""
+        """Takes one step, in place."""
         for weight, anchor, gradient in zip(weights, anchors, gradients, strict=True):
             if self.decay:
                 weight.lerp_(anchor, self.decay)
@@ -51,10 +53,10 @@ class DynamicSGD:
 
 @dataclass(frozen=True)
 class DynamicRMS:
-    """The same scaled for each parameter by its gradient's root mean square R on the training text.
+    """As `DynamicSGD`, but scaled for each parameter by the root mean square R of its gradient on the training text.
 
     theta <- theta + min(decay R / mean R, 1) (theta0 - theta) - rate g / (R + epsilon). mean R is the mean over
-    matrices and biases of their means, as in the paper's program. R is gathered from the first `gathered` tokens.
+    matrices and biases of their means, as in the paper's program. R comes from the first `gathered` tokens.
     """
 
     rate: float = 5e-5
@@ -69,7 +71,7 @@ class DynamicRMS:
         need_natural(segment=self.segment, gathered=self.gathered)
 
     def update_by(self, roots: Roots) -> Update:
-        """One step's rule for these roots."""
+        """The rule for one step with these roots."""
         mean = torch.stack([root.mean() for root in roots]).mean()
         pulls = [(self.decay * root / mean).clamp(max=1) for root in roots]
         rates = [self.rate / (root + self.epsilon) for root in roots]
@@ -82,9 +84,9 @@ class DynamicRMS:
 
 
 def root_mean_squares(model: LanguageModel, training: EncodedText, segment: int, *, tick: Tick | None = None) -> Roots:
-    """Root mean square of the gradients of segments' mean losses, without dropout, over a training text.
+    """Root mean square of the gradients of the segments' mean losses, without dropout, over a training text.
 
-    The text is read in `STATISTICS_COLUMNS` columns, fewer where it is too short for a segment in each.
+    The text is read in `STATISTICS_COLUMNS` columns, or fewer where it is too short for a segment in each.
     """
     columns = min(STATISTICS_COLUMNS, max(1, len(training.ids) // segment))
     source = plain_stream(training, segment, columns)
@@ -103,9 +105,9 @@ def root_mean_squares(model: LanguageModel, training: EncodedText, segment: int,
 def dynamic_losses(
     model: LanguageModel, text: EncodedText, segment: int, update: Update
 ) -> Generator[Tensor, None, None]:
-    """-ln p of each token under the protocol `stream`, segment by segment, each learnt from after it is predicted.
+    """-ln p of each token under the protocol `stream`; the model learns from each segment after it predicts it.
 
-    Losses (segment) in float64. The weights are the old ones again when the iterator ends, is closed or fails.
+    Yields losses (segment,) in float64. The old weights are restored when the iterator ends, is closed, or fails.
     """
     weights = [parameter.detach() for parameter in model.parameters()]
     state = model.initial_state(1)
@@ -117,7 +119,7 @@ def dynamic_losses(
 
 
 def _gradients(model: LanguageModel, batch: Batch, state: LayerStates) -> tuple[Tensor, list[Tensor], LayerStates]:
-    """Losses (T B) of a batch, the gradient of their mean for each parameter, and the state after it."""
+    """Losses (T B,) of a batch, the gradient of their mean for each parameter, and the state after the batch."""
     batch = batch.to(model.device)
     with torch.enable_grad():
         hidden, state = model.hidden(batch.input, state)

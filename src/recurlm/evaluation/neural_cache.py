@@ -1,4 +1,4 @@
-"""The neural cache: what was read lately and in a similar state is more likely to come again (Grave et al. 2017)."""
+"""The neural cache: tokens read recently in a similar state become more likely (Grave et al. 2017)."""
 
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ CHUNK = 512
 class NeuralCache:
     """p(w) = (1 - share) p_model(w) + share p_cache(w), with p_cache over the last `window` positions i.
 
-    p_cache(w) is the part of exp(theta h . h_i) that falls on positions whose next token was w.
+    p_cache(w) is the fraction of sum_i exp(theta h . h_i) from positions whose next token was w.
     """
 
     window: int = 500
@@ -35,9 +35,9 @@ class NeuralCache:
 def cache_losses(
     model: LanguageModel, text: EncodedText, options: NeuralCache, *, chunk: int = CHUNK
 ) -> Generator[Tensor, None, None]:
-    """-ln p of each token under the protocol `stream`, `chunk` tokens at once, in float64.
+    """-ln p of each token under the protocol `stream`, in float64, `chunk` tokens at once.
 
-    The first token, before which the cache is empty, has the model's own probability.
+    The first token, for which the cache is empty, has the model's own probability.
     """
     state = model.initial_state(1)
     old_keys: list[Tensor] = []
@@ -54,7 +54,7 @@ def cache_losses(
 
 
 def _cached(queries: Tensor, keys: Tensor, targets: Tensor, values: Tensor, options: NeuralCache) -> Tensor:
-    """p_cache of each target (T): queries (T, H) are the last of keys (N, H); NaN where nothing comes before."""
+    """p_cache of each target (T,); queries (T, H) are the last of keys (N, H). NaN where the cache is empty."""
     position = torch.arange(len(keys) - len(queries), len(keys), device=keys.device)[:, None]
     other = torch.arange(len(keys), device=keys.device)
     outside = (other >= position) | (other < position - options.window)
@@ -63,6 +63,6 @@ def _cached(queries: Tensor, keys: Tensor, targets: Tensor, values: Tensor, opti
 
 
 def _mixed(own: Tensor, cached: Tensor, share: float) -> Tensor:
-    """-ln of the mixture, from the model's own losses (T) and the cache's probabilities (T)."""
+    """-ln of the mixture, from the model's own losses (T,) and the cache's probabilities (T,)."""
     mixed = (1 - share) * (-own).exp() + share * cached
     return torch.where(cached.isnan(), own, -mixed.log())

@@ -27,7 +27,7 @@ from recurlm.text.vocabulary import EOS_ID
 
 PROTOCOLS = tuple(STATES)
 SEED_BUCKETS = (10, 20, 40, 60, 80)
-"""The buckets of the seed document."""
+"""The buckets of the tutorial."""
 SMALLEST_MXNET_PROBABILITY = 1e-10
 """MXNet's metric raises smaller probabilities to this one."""
 
@@ -130,7 +130,7 @@ def mxnet_perplexity(
     full_batches: int | None = None,
     tick: Tick | None = None,
 ) -> Perplexity:
-    """The protocol of the seed document: sentences in buckets, each from a zero state, its first word given.
+    """The protocol of the tutorial: sentences in buckets, each from a zero state, its first word given.
 
     ``<eos>`` and padding are not counted. Sentences longer than the largest bucket are left out; with `full_batches`
     so are the last rows of each bucket that do not fill a batch of that size. The signature counts all of them.
@@ -189,7 +189,7 @@ def _row_groups(rows: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64
 
 
 def given_buckets(batches: StreamBatches | SentenceBatches) -> Sequence[int]:
-    """The buckets that a recipe names, or the seed document's where it names none."""
+    """The buckets that a recipe names, or the tutorial's where it names none."""
     if isinstance(batches, SentenceBatches) and batches.buckets != "auto":
         return batches.buckets
     return SEED_BUCKETS

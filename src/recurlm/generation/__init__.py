@@ -1,1 +1,1 @@
-"""Draws and searches continuations of a prompt."""
+"""Continues prompts by sampling or beam search."""

@@ -1,4 +1,4 @@
-"""Where a sample ends before its last token: at the end of a sentence, or before a text that stops it."""
+"""Ends samples early: at the end of a sentence, or before a stop text."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,16 +12,19 @@ from recurlm.text.vocabulary import EOS_ID
 
 LONGEST_STOP = 1000
 TOKENS_PER_CHARACTER = 4
-"""At most: a byte-level piece is at least one byte, and UTF-8 has up to four for a character."""
+"""Most tokens in a character: a byte-level token has at least one byte, and UTF-8 has up to four per character."""
 UNFINISHED_CHARACTER = "\ufffd"
-"""What a byte-level piece decodes to before the rest of its character is drawn."""
+"""The decoding of a byte-level token before the rest of its character is drawn."""
 MOST_PENDING = 4 * TOKENS_PER_CHARACTER
 
 
 @dataclass(frozen=True)
 class Ending:
-    """stops: texts, each of which ends a sample before the first token that takes part in it · at_eos: a sample ends
-    with the ``<eos>`` of its sentence, which belongs to it. Raises UsageError for an empty stop text."""
+    """What ends a sample before it has all its tokens.
+
+    stops: texts; a sample ends before the first token that is part of one · at_eos: a sample ends with the ``<eos>`` of
+    its sentence, which belongs to the sample. Raises UsageError for an empty stop text.
+    """
 
     stops: tuple[str, ...] = ()
     at_eos: bool = False
@@ -30,44 +33,45 @@ class Ending:
         if not all(self.stops):
             raise UsageError("a stop text is empty and would end every sample at once; leave it out")
         if (longest := max(map(len, self.stops), default=0)) > LONGEST_STOP:
-            raise UsageError(f"a stop text has {longest:,} characters, at most {LONGEST_STOP:,} are searched for")
+            raise UsageError(f"a stop text has {longest:,} characters, more than the limit of {LONGEST_STOP:,}")
 
     @property
     def at_last_token_only(self) -> bool:
-        """Whether nothing ends a sample before it has all its tokens."""
+        """Whether only its last token ends a sample."""
         return not self.stops and not self.at_eos
 
 
 class GrowingText:
-    """The text of ids that come one by one, in pieces whose join is the text of all; each id is decoded a few times.
+    """Decodes ids that arrive one by one, into pieces of text that join to the text of all ids.
 
-    A piece ends where a character ends, so an id that is part of a character waits for the others.
+    A piece ends where a character ends, so an id that is part of a character waits for the rest of it. Each id is
+    decoded only a few times.
     """
 
     def __init__(self, codec: Codec, before: Sequence[int] = ()) -> None:
-        """`before`: ids whose text is complete and already shown."""
+        """`before`: ids whose text is complete and was already shown."""
         self.codec = codec
         self._context, self._pending = list(before[-1:]), list[int]()
 
     def add(self, index: int) -> str:
-        """Take the next id; returns the text that is complete now and was not returned before."""
+        """Takes the next id; returns the text that is now complete and was not returned before."""
         self._pending.append(index)
         text = self._text(self._pending)
         if not text.endswith(UNFINISHED_CHARACTER):
             return self._taken(len(self._pending))
         if len(self._pending) < MOST_PENDING:
             return ""
-        # bytes that are no text: what no longer belongs to the last character is given out
+        # these bytes are not text: release those that cannot belong to the last character
         latest = len(self._pending) - TOKENS_PER_CHARACTER
         splits = (count for count in range(latest, 0, -1) if self._text_if_split(count) == text)
         return self._taken(next(splits, len(self._pending)))
 
     def rest(self) -> str:
-        """The text of the ids that still wait."""
+        """The text of the ids that are still waiting."""
         return self._taken(len(self._pending))
 
     def _text(self, ids: list[int]) -> str:
-        """Their text after what came before, on which a space may depend."""
+        """The text of these ids after the ids before them, on which a space may depend."""
         return self.codec.decode(self._context + ids)[len(self.codec.decode(self._context)) :]
 
     def _text_if_split(self, count: int) -> str:
@@ -82,7 +86,7 @@ class GrowingText:
 
 
 class GrowingSample:
-    """The ids of one sample, and what ended it: ``eos``, ``stop``, or ``tokens`` as long as neither did."""
+    """The ids of one sample, and what ended it: ``eos``, ``stop``, or else ``tokens``."""
 
     def __init__(self, codec: Codec, ending: Ending) -> None:
         self.codec, self.ending = codec, ending
@@ -92,16 +96,16 @@ class GrowingSample:
 
     @property
     def has_ended(self) -> bool:
-        """Whether it takes no more tokens."""
+        """Whether the sample takes no more tokens."""
         return self.end != "tokens"
 
     @property
     def sentence_ids(self) -> list[int]:
-        """Its ids without the ``<eos>`` that ended it."""
+        """The ids without the ``<eos>`` that ended the sample."""
         return self.ids[:-1] if self.end == "eos" else self.ids
 
     def add(self, index: int) -> None:
-        """Take the next id, unless the sample has ended."""
+        """Takes the next id, unless the sample has ended."""
         if self.has_ended:
             return
         self.ids.append(index)
@@ -115,31 +119,31 @@ class GrowingSample:
 
     @property
     def settled(self) -> int:
-        """How many of its first ids no stop text can take back any more."""
+        """Number of ids from the start that no stop text can remove anymore."""
         if self.has_ended:
             return len(self.ids)
         text = self._last_text()
-        begun = max((_length_begun(text, stop) for stop in self.ending.stops), default=0)
+        begun = max((_overlap(text, stop) for stop in self.ending.stops), default=0)
         return self._count_before(len(text) - begun) if begun else len(self.ids)
 
     def _last_text(self) -> str:
-        """The text of the last tokens, enough of them for the longest stop text."""
+        """The text of the last tokens, enough of them to hold the longest stop text."""
         return self.codec.decode(self.ids[-self._window :]) if self.ending.stops else ""
 
     def _count_before(self, position: int) -> int:
-        """How many ids lie before a position in the text of the last tokens."""
+        """Number of ids before a position in the text of the last tokens."""
         window = self.ids[-self._window :]
         fitting = (count for count in range(len(window), 0, -1) if len(self.codec.decode(window[:count])) <= position)
         return len(self.ids) - len(window) + next(fitting, 0)
 
 
-def _length_begun(text: str, stop: str) -> int:
-    """How many characters at the end of a text are those that a stop text begins with."""
+def _overlap(text: str, stop: str) -> int:
+    """Length of the longest end of a text that is a proper beginning of a stop text."""
     return next((length for length in range(len(stop) - 1, 0, -1) if text.endswith(stop[:length])), 0)
 
 
 def collect(draws: Iterator[Tensor], count: int, codec: Codec, ending: Ending) -> list[GrowingSample]:
-    """`count` samples from draws (count,), each until it ends; no more is drawn once all have ended."""
+    """Collects `count` samples from draws (count,) until each has ended; nothing is drawn after that."""
     samples = [GrowingSample(codec, ending) for _ in range(count)]
     if ending.at_last_token_only:
         rows = torch.stack(steps).t().tolist() if (steps := list(draws)) else []

@@ -1,4 +1,4 @@
-"""Generation: one token after another, each drawn from what the model predicts."""
+"""Sampling: one token after another, each drawn from the model's prediction."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -21,23 +21,23 @@ from recurlm.text.vocabulary import EOS_ID
 
 TOKENS_AHEAD = 16
 STEPS_AT_ONCE, POSITIONS_AT_ONCE = 4096, 1 << 18
-"""Time steps, and tokens of all samples, whose log-probabilities are computed at once, so that memory stays bounded."""
+"""Most time steps, and tokens of all samples, whose log-probabilities are computed at once."""
 BYTES_A_LOGIT, BYTES_A_TOKEN = 16, 16
 COLDEST, HOTTEST = 1e-6, 1e6
 
 
 @dataclass(frozen=True)
 class SamplingOptions:
-    """Which tokens may be drawn, and how far their probabilities are sharpened or flattened.
+    """Which tokens may be drawn, and how their probabilities are sharpened or flattened.
 
-    repetition_penalty: a token of the prompt or of the sample so far has its logit divided by this where positive,
-    multiplied where negative (Keskar et al. 2019, section 4.1, there for positive ones) · banned: ids that are never
-    drawn · temperature: above 1 more random, below less, 0 always the likeliest · top_k: only the k likeliest tokens ·
-    top_p: only the likeliest tokens that together reach this probability (Holtzman et al. 2020) · min_p: only tokens
-    at least this share as likely as the likeliest (Nguyen et al. 2024) · typical: only the tokens whose surprisal is
-    nearest to the expected one and that together reach this probability (Meister et al. 2023).
+    repetition_penalty: divides the logit of a token in the prompt or the sample so far where the logit is positive, and
+    multiplies it where negative (Keskar et al. 2019, section 4.1, for positive logits) · banned: ids that are never
+    drawn · temperature: above 1 more random, below 1 less, 0 always the likeliest token · top_k: only the k likeliest
+    tokens · top_p: only the likeliest tokens that together reach this probability (Holtzman et al. 2020) · min_p: only
+    tokens with at least this fraction of the likeliest token's probability (Nguyen et al. 2024) · typical: only the
+    tokens whose surprisal is nearest to the expected one, up to this probability together (Meister et al. 2023).
 
-    They are applied in this order, each to what the one before it left. Raises UsageError for values that cannot be.
+    The options apply in this order, each to the result of the one before. Raises UsageError for a value out of range.
     """
 
     temperature: float = 1.0
@@ -50,14 +50,14 @@ class SamplingOptions:
 
     @property
     def is_plain(self) -> bool:
-        """Whether the model's own probabilities are drawn from, but for the temperature and banned tokens."""
+        """Whether only the temperature and banned tokens change the model's own probabilities."""
         return self.temperature > 0 and self == SamplingOptions(self.temperature, banned=self.banned)
 
     def __post_init__(self) -> None:
         if self.temperature != 0 and not COLDEST <= self.temperature <= HOTTEST:
             raise UsageError(
-                f"temperature {self.temperature}: must be 0, which always takes the likeliest, or from {COLDEST:g} to "
-                f"{HOTTEST:g}; 1 is the model as it is"
+                f"temperature {self.temperature}: must be 0, which always takes the likeliest token, or from "
+                f"{COLDEST:g} to {HOTTEST:g}; 1 leaves the model as it is"
             )
         if self.top_k is not None and self.top_k < 1:
             raise UsageError(f"top-k {self.top_k}: must be at least 1; leave it out to draw from all tokens")
@@ -66,12 +66,12 @@ class SamplingOptions:
                 raise UsageError(f"{name} {share}: must be above 0 and at most 1; leave it out to draw from all tokens")
         if not 0 < self.repetition_penalty < math.inf:
             raise UsageError(
-                f"repetition penalty {self.repetition_penalty}: must be above 0; 1 is none, above 1 repeats less"
+                f"repetition penalty {self.repetition_penalty}: must be above 0; 1 means none, larger ones repeat less"
             )
 
 
 def check_banned(banned: Sequence[int], vocabulary_size: int) -> None:
-    """Raises UsageError where banned ids leave nothing to draw, or are no ids."""
+    """Raises UsageError where banned ids are out of range or leave nothing to draw."""
     if strange := [index for index in banned if not 0 <= index < vocabulary_size]:
         raise UsageError(f"banned id {strange[0]}: ids must be from 0 to {vocabulary_size - 1}")
     if len(set(banned)) == vocabulary_size:
@@ -82,7 +82,7 @@ def check_banned(banned: Sequence[int], vocabulary_size: int) -> None:
 
 
 def check_samples_fit(count: int, tokens: int, vocabulary_size: int) -> None:
-    """Raises UsageError where that many samples side by side need more memory than there is."""
+    """Raises UsageError where so many samples side by side do not fit in memory."""
     needed = count * (vocabulary_size * BYTES_A_LOGIT + tokens * BYTES_A_TOKEN)
     check_fits(needed, f"{count:,} samples of {tokens:,} tokens", "ask for less with --count or --tokens")
 
@@ -97,9 +97,10 @@ def sample(
     seed: int = 0,
     start: State | None = None,
 ) -> Iterator[Tensor]:
-    """Without end, the next ids (count,); the model first reads ``<eos>``, or goes on from `start`, and the prompt.
+    """Yields the next ids (count,), without end.
 
-    The same seed gives the same tokens on the same machine. Raises UsageError where every token is banned.
+    The model starts after ``<eos>``, or from the state `start`, and reads the prompt. The same seed gives the same
+    tokens on the same machine. Raises UsageError where every token is banned.
     """
     check_banned(options.banned, model.vocabulary_size)
     generator = torch.Generator().manual_seed(seed)
@@ -122,7 +123,7 @@ def sample(
 def _plain_draws(
     stepper: TileStepper, logits: Tensor, options: SamplingOptions, generator: torch.Generator
 ) -> Iterator[Tensor]:
-    """The same without end, computed `TOKENS_AHEAD` at once; banned tokens cost nothing."""
+    """Yields the next ids without end, `TOKENS_AHEAD` computed at once; banned tokens cost no time."""
     temperature = options.temperature
     if options.banned:
         stepper.ban(options.banned)
@@ -142,7 +143,7 @@ def _shares(steps: int, logits: Tensor, generator: torch.Generator) -> Tensor:
 def after_prompt(
     model: LanguageModel, prompt: Sequence[int], start: State | None, count: int
 ) -> tuple[Tensor, LayerStates]:
-    """Logits (count, V) of what follows the prompt, and the state after it."""
+    """Logits (count, V) of the token after the prompt, and the state after the prompt."""
     first, layers = begin(model, start, count)
     tokens = torch.tensor([first, *prompt], device=model.device)[:, None].expand(-1, count)
     with evaluating(model):
@@ -153,24 +154,24 @@ def after_prompt(
 def logprobs_after(model: LanguageModel, prompt: Sequence[int], ids: Tensor, start: State | None = None) -> Tensor:
     """Natural log-probability of each of ids (T, B) after the start and the prompt, as `score` gives them; float64.
 
-    They are those of temperature 1 and of all tokens, whatever the options of the draw.
+    The options of the draw do not matter: temperature is 1 and all tokens are allowed.
     """
     first, layers = begin(model, start, ids.shape[1])
     before = torch.tensor([first, *prompt])[:, None].expand(-1, ids.shape[1])
     input = torch.cat([before, ids[:-1]])
     target = torch.cat([torch.full((len(prompt), ids.shape[1]), IGNORED), ids])
-    pieces = []
+    found = []
     steps = min(STEPS_AT_ONCE, max(1, POSITIONS_AT_ONCE // ids.shape[1]))
     for inputs, targets in zip(*(torch.split(each, steps) for each in (input, target)), strict=True):
         losses, layers = token_losses(model, inputs, targets, layers)
-        pieces.append(losses)
-    return -torch.cat(pieces)[len(prompt) :]
+        found.append(losses)
+    return -torch.cat(found)[len(prompt) :]
 
 
 def summed_logprobs(
     model: LanguageModel, prompt: Sequence[int], rows: Sequence[Sequence[int]], start: State | None = None
 ) -> list[float]:
-    """Natural log-probability of each of several continuations of a prompt, of any lengths."""
+    """Natural log-probability of each of several continuations of a prompt; their lengths may differ."""
     lengths = torch.tensor([len(row) for row in rows])
     if not lengths.any():
         return [0.0] * len(rows)
@@ -188,9 +189,9 @@ def prompt_logprob(model: LanguageModel, prompt: Sequence[int], start: State | N
 
 
 def draw(logits: Tensor, options: SamplingOptions, generator: torch.Generator, seen: Tensor | None = None) -> Tensor:
-    """One id for each row of logits (B, V); returns (B,). seen (B, V) says which tokens each row holds so far."""
+    """Draws one id (B,) for each row of logits (B, V); seen (B, V) marks the tokens that each row holds so far."""
     if seen is not None:
-        logits = logits.where(~seen, _penalised(logits, options.repetition_penalty))
+        logits = logits.where(~seen, _penalized(logits, options.repetition_penalty))
     if options.banned:
         logits = _without(logits, options.banned)
     if options.temperature == 0:
@@ -203,17 +204,17 @@ def _without(logits: Tensor, banned: Sequence[int]) -> Tensor:
     return logits.index_fill(-1, torch.tensor(banned), -torch.inf)
 
 
-def _penalised(logits: Tensor, penalty: float) -> Tensor:
-    """A division alone would make tokens of negative logit likelier."""
+def _penalized(logits: Tensor, penalty: float) -> Tensor:
+    """Multiplies negative logits, because dividing them would make their tokens likelier."""
     return torch.where(logits > 0, logits / penalty, logits * penalty)
 
 
 def _filtered(logits: Tensor, options: SamplingOptions) -> Tensor:
-    """Logits (B, V) with minus infinity where a token may not be drawn."""
+    """Logits (B, V) with minus infinity for every token that may not be drawn."""
     if options.top_k is not None and options.top_k < logits.shape[-1]:
         likeliest = logits.topk(options.top_k, dim=-1)
         logits = torch.full_like(logits, -torch.inf).scatter(-1, likeliest.indices, likeliest.values)
-    # rounding of the sum must not cut the tail off where all tokens are asked for
+    # at 1, rounding of the sum must not cut off the tail
     if options.top_p is not None and options.top_p < 1:
         logits = _first_to_reach(options.top_p, logits, -logits)
     if options.min_p is not None:
@@ -227,9 +228,9 @@ def _filtered(logits: Tensor, options: SamplingOptions) -> Tensor:
 
 
 def _first_to_reach(probability: float, logits: Tensor, distance: Tensor) -> Tensor:
-    """Logits (B, V) of the tokens of least distance that together reach a probability, minus infinity elsewhere."""
+    """Logits (B, V) of the tokens of smallest distance that together reach a probability, minus infinity elsewhere."""
     order = distance.argsort(dim=-1, stable=True)
     ordered = logits.softmax(-1).gather(-1, order)
-    # a token stays while those before it do not yet reach the probability
+    # a token stays if those before it do not reach the probability
     outside = ordered.cumsum(-1) - ordered >= probability
     return logits.masked_fill(outside.scatter(-1, order, outside), -torch.inf)

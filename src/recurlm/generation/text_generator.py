@@ -1,4 +1,4 @@
-"""Continues prompts: samples side by side, one sample as it is drawn, or the best texts that a beam finds."""
+"""Continues prompts: samples side by side, one sample as a stream, or the best texts of a beam search."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence

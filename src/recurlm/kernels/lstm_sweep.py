@@ -1,7 +1,7 @@
-"""One LSTM layer over all time steps in bfloat16 tiles, quick where these are multiplied in hardware.
+"""One LSTM layer over all time steps in bfloat16 tiles, fast on hardware that multiplies such tiles.
 
-Takes and gives what `recurrent_sweep.lstm` does. Products are in bfloat16 with float32 sums, gates and cell state in
-float32; the hidden state is rounded to bfloat16 once a step, as it enters the next product.
+Arguments and results are those of `recurrent_sweep.lstm`. Products are in bfloat16 with float32 sums, gates and cell
+state in float32. The hidden state is rounded to bfloat16 once per step, because the next product takes it so.
 """
 
 from typing import Any
@@ -15,13 +15,13 @@ from recurlm.kernels.native import TILE_COLUMNS, TILE_DEPTH, TILE_SIZE, call, ti
 def lstm_tiles(
     weights: tuple[Tensor, Tensor, Tensor, Tensor], input: Tensor, state: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """input (T, B, I); outputs (T, B, H) in bfloat16, last state (B, H) in float32. Differentiable in everything."""
+    """input (T, B, I); outputs (T, B, H) are bfloat16, the last state (B, H) is float32. Differentiable in all."""
     output, hidden, cell = _LSTMLayer.apply(input, *state, *weights, torch.is_grad_enabled())  # type: ignore[no-untyped-call]
     return output, (hidden, cell)
 
 
 def pack_gates(weight: Tensor) -> Tensor:
-    """A weight matrix (4 H, I) as the bfloat16 tiles that the library multiplies with."""
+    """Converts a weight matrix (4 H, I) to the bfloat16 tiles that the library multiplies."""
     units, depth = len(weight) // 4, weight.shape[1]
     packed = torch.empty(tiles(units, TILE_COLUMNS) * tiles(depth, TILE_DEPTH) * 4 * TILE_SIZE, dtype=torch.bfloat16)
     call("recurlm_lstm_pack", [weight.float().contiguous(), packed], [units, depth])
@@ -41,6 +41,7 @@ class _LSTMLayer(torch.autograd.Function):
         bias_hh: Tensor,
         learning: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
+        """Autograd passes every tensor as an argument of its own, so there are many."""
         steps, batch, inputs = input.shape
         units = weight_hh.shape[1]
         rows = steps * batch
@@ -48,7 +49,7 @@ class _LSTMLayer(torch.autograd.Function):
         read.copy_(input.reshape(rows, inputs))
         hidden = with_slack(batch + rows, units)
         if units % TILE_DEPTH:
-            hidden.zero_()  # a tile of one step's last row may reach into the next step, which is not written yet
+            hidden.zero_()  # the last row's tile of a step may read from the next step, which is not written yet
         hidden[:batch] = first_hidden
         cell = torch.empty(batch + rows, units)
         cell[:batch] = first_cell
@@ -83,23 +84,23 @@ class _LSTMLayer(torch.autograd.Function):
 
 
 class PackedLSTM:
-    """One layer, step by step without gradient: weights in bfloat16 tiles, state inside."""
+    """One layer, step by step without gradient; it holds the weights as bfloat16 tiles, and the state."""
 
     def __init__(self, weights: tuple[Tensor, Tensor, Tensor, Tensor], hidden: Tensor, cell: Tensor) -> None:
-        """weights as for `lstm_tiles`; hidden and cell (B, H) are the state to begin with."""
+        """weights as for `lstm_tiles`; hidden and cell (B, H) are the state to start from."""
         weight_ih, weight_hh, bias_ih, bias_hh = (weight.detach() for weight in weights)
         self.packed = [pack_gates(weight_ih), pack_gates(weight_hh)]
         self.bias = (bias_ih + bias_hh).float()
         self.sizes = [1, len(hidden), weight_ih.shape[1], weight_hh.shape[1]]
         _, batch, inputs, units = self.sizes
         self.input = with_slack(batch, inputs)
-        self.hidden = with_slack(2 * batch, units).zero_()  # before the step and after it
+        self.hidden = with_slack(2 * batch, units).zero_()  # state before the step and after it
         self.cell = torch.empty(2 * batch, units)
         self.before, self.after = slice(0, batch), slice(batch, None)
         self.hidden[self.after], self.cell[self.after] = hidden, cell
 
     def step(self, input: Tensor) -> Tensor:
-        """input (B, I); returns the output (B, H) in bfloat16, which the next step writes over."""
+        """input (B, I); returns the output (B, H) in bfloat16, which the next step overwrites."""
         self.input.copy_(input)
         self.hidden[self.before] = self.hidden[self.after]
         self.cell[self.before] = self.cell[self.after]

@@ -1,7 +1,8 @@
-"""One LSTM layer over all time steps with a mask (B, H) on the hidden state that meets the recurrent weights.
+"""One LSTM layer over all time steps, with a mask (B, H) on the hidden state that enters the recurrent product.
 
-Its plain twin is `recurrent_sweep.step_by_step` of a cell that drops its state. The products with the input come before
-the loop over time and those for the weights' gradients after it, each as one; inside are the recurrent products alone.
+The plain reference is `recurrent_sweep.step_by_step` of a cell that drops its state. One product with the input comes
+before the loop over time, and one product for each weight's gradient after it; the loop has only the recurrent
+products.
 """
 
 from typing import Any
@@ -15,9 +16,9 @@ from recurlm.kernels.matrix_product import product_type
 def lstm_with_masked_state(
     weights: tuple[Tensor, Tensor, Tensor, Tensor], input: Tensor, state: tuple[Tensor, Tensor], mask: Tensor
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """input (T, B, I); outputs (T, B, H) and the last state; differentiable, once, in everything but the mask.
+    """input (T, B, I); returns outputs (T, B, H) and the last state. Differentiable once in all but the mask.
 
-    Products are in autocast's type where autocast is on; everything else is in the weights' type.
+    Products are in autocast's type where it is on; everything else is in the type of the weights.
     """
     dtype = product_type(weights[1])
     with torch.autocast(input.device.type, enabled=False):
@@ -39,6 +40,7 @@ class _MaskedLSTM(torch.autograd.Function):
         mask: Tensor,
         dtype: torch.dtype,
     ) -> tuple[Tensor, Tensor, Tensor]:
+        """Autograd passes every tensor as an argument of its own, so there are many."""
         read = input.to(dtype)
         gates = (read @ weight_ih.to(dtype).t()).to(weight_ih.dtype).add_(bias_ih + bias_hh)
         steps, batch, units = len(input), *hidden.shape

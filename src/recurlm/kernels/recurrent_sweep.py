@@ -1,7 +1,7 @@
 """One recurrent layer over all time steps at once.
 
-Each fast path takes and gives what its plain twin, `step_by_step`, takes and gives:
-input (T, B, I) and a state of (B, H) tensors in; outputs (T, B, H) and the state after the last step out.
+Every fast path has the arguments and results of the plain reference, `step_by_step`: it takes input (T, B, I) and a
+state of (B, H) tensors, and returns outputs (T, B, H) and the state after the last step.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ from recurlm.kernels.native import has_bfloat16_tiles, has_tiles
 from recurlm.kernels.torch_private import flatten_cudnn_weights
 
 MOST_COLUMNS = 1 << 14
-"""oneDNN refuses an LSTM of some hundred thousand columns."""
+"""Most columns in one LSTM call; oneDNN refuses some hundred thousand."""
 
 LayerState = tuple[Tensor, ...]
 Weights = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -27,7 +27,7 @@ Step = Callable[[Tensor, LayerState], tuple[Tensor, LayerState]]
 
 
 def step_by_step(step: Step, input: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
-    """The plain reference: the cell's equations, applied once a time step."""
+    """The plain reference: applies the cell's equations once per time step."""
     outputs = []
     for input_n in input:
         output, state = step(input_n, state)
@@ -48,7 +48,7 @@ def flatten_for_cudnn(weights: Weights, mode: str) -> None:
 
 
 def lstm_path(bf16: bool) -> LSTMPath:
-    """How an LSTM is computed on this CPU, each path where those before it cannot be had."""
+    """The path that computes an LSTM on this CPU: the first of those below that is available here."""
     if bf16 and has_bfloat16_tiles():
         return "tiles"
     if bf16 and runs("lstm bf16"):
@@ -59,9 +59,9 @@ def lstm_path(bf16: bool) -> LSTMPath:
 
 
 def lstm(weights: Weights, input: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
-    """LSTM through cuDNN, or on a CPU by `lstm_path`.
+    """Computes an LSTM layer, on a GPU through cuDNN and on a CPU by `lstm_path`.
 
-    Weights are weight_ih, weight_hh, bias_ih, bias_hh.
+    The weights are weight_ih, weight_hh, bias_ih, bias_hh.
     """
     hidden, cell = state
     if input.device.type != "cpu":
@@ -78,7 +78,7 @@ def lstm(weights: Weights, input: Tensor, state: LayerState) -> tuple[Tensor, La
 
 def _library_lstm(weights: Weights, input: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
     hidden, cell = state
-    if input.device.type == "cpu" and input.shape[1] > MOST_COLUMNS:  # columns have nothing to do with each other
+    if input.device.type == "cpu" and input.shape[1] > MOST_COLUMNS:  # columns are independent
         parts = zip(*(torch.split(each, MOST_COLUMNS, -2) for each in (input, hidden, cell)), strict=True)
         outputs, states = zip(*(_library_lstm(weights, part, (h, c)) for part, h, c in parts), strict=True)
         return torch.cat(outputs, 1), tuple(map(torch.cat, zip(*states, strict=True)))
@@ -99,19 +99,19 @@ def _without_onednn() -> Iterator[None]:
 
 
 def gru(weights: Weights, input: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
-    """GRU through the library's kernels."""
+    """Computes a GRU layer with the library's kernel."""
     output, hidden = torch.gru(input, state[0][None], weights, True, 1, 0.0, torch.is_grad_enabled(), False, False)
     return output, (hidden[0],)
 
 
 def tanh(weights: Weights, input: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
-    """Simple recurrent layer with tanh."""
+    """Computes a simple recurrent layer with tanh."""
     output, hidden = torch.rnn_tanh(input, state[0][None], weights, True, 1, 0.0, torch.is_grad_enabled(), False, False)
     return output, (hidden[0],)
 
 
 def relu(weights: Weights, input: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
-    """Simple recurrent layer with relu."""
+    """Computes a simple recurrent layer with relu."""
     output, hidden = torch.rnn_relu(input, state[0][None], weights, True, 1, 0.0, torch.is_grad_enabled(), False, False)
     return output, (hidden[0],)
 

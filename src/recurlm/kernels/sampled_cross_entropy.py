@@ -113,14 +113,11 @@ class _SampledLoss(torch.autograd.Function):
         error, own_error = logits[:, :size].contiguous(), logits[:, size:].to(wide)
         grad_input = torch.zeros_like(input, dtype=wide)
         grad_input[chosen] = matrix_product(error, drawn).to(wide).addcmul_(own_error, own.to(wide))
-        grad_weight = torch.zeros_like(weight, dtype=wide)
-        grad_weight.index_add_(0, columns, matrix_product(error.t(), x).to(wide))
-        grad_weight.index_add_(0, ids, own_error * x.to(wide))
+        sample_part, own_part = matrix_product(error.t(), x).to(wide), own_error * x.to(wide)
+        grad_weight = _scattered(weight, columns, sample_part, ids, own_part)
         grad_bias = None
         if bias is not None:
-            grad_bias = torch.zeros_like(bias, dtype=wide)
-            grad_bias.index_add_(0, columns, grad_offsets[:size].to(wide))
-            grad_bias.index_add_(0, ids, own_error[:, 0])
+            grad_bias = _scattered(bias, columns, grad_offsets[:size].to(wide), ids, own_error[:, 0])
         losses = torch.zeros(len(input), dtype=wide, device=input.device)
         losses[chosen] = found.to(wide)
         ctx.mark_non_differentiable(losses)
@@ -130,6 +127,12 @@ class _SampledLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_total: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         return *scaled_gradients(ctx, grad_total), None, None, None, None, None
+
+
+def _scattered(like: Tensor, columns: Tensor, sample_part: Tensor, ids: Tensor, own_part: Tensor) -> Tensor:
+    """A gradient in the shape of `like`: the sample's part at its columns, plus the targets' part at ids."""
+    gradient = torch.zeros_like(like, dtype=own_part.dtype)
+    return gradient.index_add_(0, columns, sample_part).index_add_(0, ids, own_part)
 
 
 def _loss_in_place(

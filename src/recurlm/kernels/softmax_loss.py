@@ -1,4 +1,4 @@
-"""Logits in, losses and errors out: the element-wise part of the softmax layer, in place.
+"""The elementwise part of the softmax layer, in place: from logits to losses and errors.
 
 loss = log sum_v exp(l_v) - l_t     error_v = exp(l_v) / sum_u exp(l_u) - [v = t]     l = logits + bias
 """
@@ -17,10 +17,10 @@ PARAMETERS = [*[ctypes.c_void_p] * 5, *[ctypes.c_int64] * 3, ctypes.c_int32]
 
 
 def softmax_loss(logits: Tensor, bias: Tensor | None, target: Tensor, gradient: bool) -> tuple[Tensor, Tensor | None]:
-    """Losses (N) in nats of logits (N, V) plus bias (V) for targets (N), in float32 or wider.
+    """Losses (N,) in nats of logits (N, V) plus bias (V,) for targets (N,), in float32 or wider.
 
-    With `gradient` the logits are overwritten with the errors, and the second result is their sum over positions (V),
-    where there is a bias. Raises IndexError or RuntimeError for a target that is no column.
+    With `gradient`, the errors overwrite the logits, and with a bias the second result is their sum over positions
+    (V,). Raises IndexError or RuntimeError for a target outside the columns.
     """
     native = logits.device.type == "cpu" and logits.dtype in NATIVE_NAMES and native_library() is not None
     implementation: SoftmaxLoss = softmax_loss_native if native else softmax_loss_plain
@@ -30,7 +30,7 @@ def softmax_loss(logits: Tensor, bias: Tensor | None, target: Tensor, gradient: 
 def softmax_loss_plain(
     logits: Tensor, bias: Tensor | None, target: Tensor, gradient: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """The plain twin, on any device and in any type."""
+    """The plain reference, for any device and type."""
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if bias is not None:
         wide = wide + bias
@@ -48,9 +48,9 @@ def softmax_loss_plain(
 def masked_softmax_loss(
     logits: Tensor, bias: Tensor | None, target: Tensor, gradient: bool, real: Tensor
 ) -> tuple[Tensor, Tensor | None]:
-    """The same where `real` (N) is true; elsewhere losses and errors are zero, whatever the target says.
+    """As `softmax_loss` where `real` (N,) is true; elsewhere losses and errors are zero, whatever the target.
 
-    Few passes over the logits, and nothing that must be asked of the device: for a GPU.
+    It suits a GPU: few passes over the logits, and the host never waits for the device.
     """
     wide_type = torch.promote_types(logits.dtype, torch.float32)
     wide = logits.to(wide_type) if bias is None else logits + bias.to(wide_type)
@@ -70,7 +70,7 @@ def masked_softmax_loss(
 def softmax_loss_native(
     logits: Tensor, bias: Tensor | None, target: Tensor, gradient: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """The fast twin in C++, for contiguous float32 and bfloat16 on the CPU: a row never leaves the cache."""
+    """The C++ version for contiguous float32 and bfloat16 on the CPU; each row stays in cache."""
     function = getattr(native_library(), NATIVE_NAMES[logits.dtype])
     function.argtypes, function.restype = PARAMETERS, None
     rows, size = logits.shape

@@ -76,7 +76,7 @@ class State:
         if "digest" not in metadata:
             warnings.warn(f"{path}: written by version 0.1.0 without a digest, so not verified", RecurlmWarning, 2)
         elif metadata["digest"] != state._digest:
-            raise CorruptFileError(f"{path}: altered since it was written; read its text again")
+            raise CorruptFileError(f"{path}: altered since it was written; read the text again")
         return state
 
     @property
@@ -102,9 +102,9 @@ def check_state(state: State, model: LanguageModel, digest: str) -> None:
             "a state can be read only by the model that made it"
         )
     if _shapes(state.layers) != _shapes(model.initial_state(1)):
-        raise InputError("the state has other layers than its model; read its text again")
+        raise InputError("the layers of the state do not match the model; read the text again")
     if not 0 <= state.last < model.vocabulary_size:
-        raise InputError(f"the state goes on from the token {state.last}, which its model lacks; read its text again")
+        raise InputError(f"the state continues from token {state.last}, which the model lacks; read the text again")
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""What a graph says about a language model: which layers, which sizes, which parameters by which names."""
+"""A language model as a graph describes it: its layers, their sizes, and the names of their parameters."""
 
 from dataclasses import dataclass, replace
 
@@ -11,7 +11,7 @@ GATE_SUFFIXES: dict[CellKind, tuple[str, ...]] = {
     "relu": ("",),
     "sigmoid": ("",),
 }
-"""How MXNet names the gates of an unpacked cell, in the order in which a packed one stacks them."""
+"""MXNet's names of the gates of an unpacked cell, in the order in which a packed cell stacks them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class EmbeddingNode:
 
 @dataclass(frozen=True, slots=True)
 class PackedParameters:
-    """A cell's parameters, the gates of each stacked; a file may hold them gate by gate instead."""
+    """A cell's parameters, with the gates stacked in each; a file may hold them gate by gate instead."""
 
     input_weight: str
     recurrent_weight: str
@@ -90,7 +90,7 @@ class Architecture:
 
 
 def fused_layer_by_layer(architecture: Architecture) -> Architecture:
-    """The same model with one parameter vector a layer, which is how it is written for MXNet."""
+    """The same model with one parameter vector per layer, the form in which it is written for MXNet."""
     layers = tuple(
         replace(layer, parameters=FusedParameters(f"{layer.kind}_l{number}_parameters", 0, 1, layer.input_size))
         for number, layer in enumerate(architecture.layers)

@@ -1,4 +1,4 @@
-"""Between MXNet's description of a model and this program's: options and named tensors."""
+"""Converts between MXNet's description of a model and this program's options and named tensors."""
 
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -28,7 +28,7 @@ _EMBEDDING, _DECODER, _BIAS = "embed_weight", "pred_weight", "pred_bias"
 
 
 def model_values(architecture: Architecture) -> dict[str, Any]:
-    """A recipe's model section for an architecture.
+    """The model section of a recipe for an architecture.
 
     Raises InputError, naming the parameter of the layer, where layers share weights with each other.
     """
@@ -72,7 +72,7 @@ def model_tensors(architecture: Architecture, weights: ModelWeights, *, widen: b
 
 
 def parameter_names(architecture: Architecture) -> dict[str, str]:
-    """Which MXNet parameter each weight of ``LanguageModel.weights`` is, or is a part of."""
+    """For each weight of ``LanguageModel.weights``, the MXNet parameter that it is or belongs to."""
     names = {"embedding.weight": architecture.embedding.weight}
     for number, layer in enumerate(architecture.layers):
         names |= {f"{_layer(number)}.{name}": own for name, own in zip(CELL_WEIGHTS, _names(layer), strict=True)}
@@ -84,7 +84,7 @@ def parameter_names(architecture: Architecture) -> dict[str, str]:
 
 
 def architecture_of(options: ModelOptions, vocabulary_size: int) -> Architecture:
-    """The architecture of a model as MXNet names one: packed cells ``lstm_l0_`` and so on.
+    """The architecture of a model under MXNet's usual names: packed cells ``lstm_l0_`` and so on.
 
     Raises InputError for what MXNet has no operator for.
     """
@@ -117,7 +117,7 @@ def _refuse(options: ModelOptions) -> None:
 
 
 def weights_of(model: LanguageModel) -> ModelWeights:
-    """A model's weights as arrays."""
+    """The weights of a model as arrays."""
     layers = tuple(LayerWeights(*(_array(getattr(cell, name)) for name in CELL_WEIGHTS)) for cell in model.stack.cells)
     assert isinstance(model.decoder, Softmax), "architecture_of refuses the others"
     bias = model.decoder.bias
@@ -146,7 +146,7 @@ def _names(layer: RecurrentLayer) -> tuple[str, str, str, str]:
 def _check_own_weights(architecture: Architecture) -> None:
     seen: set[tuple[str, int]] = set()
     for layer in architecture.layers:
-        # fused layers lie one after the other in one vector
+        # fused layers follow one another in one vector
         place = layer.parameters.layer if isinstance(layer.parameters, FusedParameters) else 0
         parts = [(name, place) for name in _names(layer)]
         for part in parts:
@@ -156,13 +156,13 @@ def _check_own_weights(architecture: Architecture) -> None:
 
 
 def _residual(layers: Sequence[RecurrentLayer]) -> bool | list[bool]:
-    """One value where residual connections stand everywhere or nowhere that sizes agree, else one a layer."""
+    """One value where all layers of equal input and output size agree on residual sums, else one per layer."""
     fitting = {layer.residual for layer in layers if layer.input_size == layer.hidden_size}
     return any(fitting) if len(fitting) < 2 else [layer.residual for layer in layers]
 
 
 def _one_or_several(values: list[_Value]) -> _Value | list[_Value]:
-    """The one value that a recipe gives for all layers, or one a layer."""
+    """The value that all layers share, or one value per layer."""
     return values[0] if len(set(values)) == 1 else values
 
 

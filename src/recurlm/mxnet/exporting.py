@@ -1,4 +1,4 @@
-"""A run as the files that MXNet 1.x loads."""
+"""Exports a run as files that MXNet 1.x loads."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ EPOCH = 0
 
 @dataclass(frozen=True)
 class ExportedModel:
-    """The files written and what the user must know about them."""
+    """The written files, and what the user must know about them."""
 
     symbol: Path
     params: Path
@@ -40,9 +40,9 @@ class ExportedModel:
 
 
 def export_model(run: RunFolder, prefix: str) -> ExportedModel:
-    """Write ``PREFIX-symbol.json``, ``PREFIX-0000.params`` and ``PREFIX-vocabulary.json``.
+    """Writes ``PREFIX-symbol.json``, ``PREFIX-0000.params`` and ``PREFIX-vocabulary.json``.
 
-    The graph takes word ids (B, T) as ``data`` and gives probabilities (B·T, V), one ``RNN`` operator a layer,
+    The graph takes word ids (B, T) as ``data`` and gives probabilities (B·T, V), one ``RNN`` operator per layer,
     for sentences of any length. Raises InputError where the run has no model, for a cell that MXNet's operator
     lacks, and where one of the files is already there.
     """

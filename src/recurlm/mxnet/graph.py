@@ -1,4 +1,4 @@
-"""MXNet's ``symbol.json``: a graph of named operators, read as untrusted text."""
+"""Reads MXNet's ``symbol.json``, a graph of named operators, as untrusted text."""
 
 import math
 import re
@@ -10,9 +10,9 @@ from typing import Any, NoReturn
 from recurlm.documents import parse_json
 from recurlm.errors import CorruptFileError, InputError
 from recurlm.files import opened
-from recurlm.limits import raised
+from recurlm.files.limits import raised
 
-# parsed JSON needs up to a hundred bytes an element: these keep a graph under 64 MB
+# parsed JSON needs up to a hundred bytes per element, so these limits keep a graph under 64 MB
 _MAXIMUM_BYTES = 8 << 20
 _MAXIMUM_ELEMENTS = 400_000
 _MAXIMUM_SIZE = 1 << 31
@@ -21,7 +21,7 @@ _ATTRIBUTE_KEYS = ("param", "attr", "attrs")
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One operator: its inputs are (number of an earlier node, which of its outputs), its attributes text."""
+    """One operator; an input is (number of an earlier node, number of its output), attributes are text."""
 
     path: Path
     number: int
@@ -31,15 +31,15 @@ class Node:
     attributes: dict[str, str]
 
     def refuse(self, reason: str) -> NoReturn:
-        """This node is sound but cannot be imported."""
+        """Raises InputError: this node is sound but cannot be imported."""
         raise InputError(f"{self.path}: node {self.name!r} ({self.op}): {reason}")
 
     def corrupt(self, expected: str) -> NoReturn:
-        """This node is damaged."""
+        """Raises CorruptFileError: this node is damaged."""
         raise CorruptFileError(f"{self.path}: node {self.name!r} ({self.op}): expected {expected}")
 
     def text(self, key: str, default: str | None = None) -> str:
-        """An attribute; without a default it must be there."""
+        """An attribute; it is required unless there is a default."""
         value = self.attributes.get(key, default)
         if value is None:
             self.corrupt(f"an attribute {key!r}")
@@ -88,14 +88,14 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """Nodes, each after those it reads, and the (node, output) pairs that are the graph's results."""
+    """Nodes in an order where each follows its inputs, and the (node, output) pairs that are the results."""
 
     path: Path
     nodes: tuple[Node, ...]
     heads: tuple[tuple[int, int], ...]
 
     def needed_for(self, number: int) -> list[Node]:
-        """The node and all it depends on, in order."""
+        """The node and all nodes it depends on, in order."""
         needed = {number}
         waiting = [number]
         while waiting:
@@ -106,7 +106,7 @@ class Graph:
 
 
 def read_graph(path: Path) -> Graph:
-    """Read a graph; InputError where there is no file, CorruptFileError where it is damaged or absurdly large."""
+    """Reads a graph. Raises InputError for a missing file, CorruptFileError for a damaged or absurdly large one."""
     document = _parse(path)
     if not isinstance(document, dict) or not isinstance(document.get("nodes"), list):
         raise CorruptFileError(f"{path}: expected a JSON object with a list of nodes, as MXNet writes it")

@@ -1,4 +1,4 @@
-"""A model that MXNet trained as an ordinary run folder."""
+"""Imports a model that MXNet trained, as an ordinary run folder."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from recurlm.mxnet.conversion import model_tensors, model_values
 from recurlm.mxnet.params import read_params
 from recurlm.mxnet.symbol import read_symbol
 from recurlm.mxnet.vocabulary import LINE_FEED, check_vocabulary_size, read_vocabulary
-from recurlm.mxnet.weights import model_weights, unused_params
+from recurlm.mxnet.weights import Array, model_weights, unused_params
 from recurlm.recipe_files import load_recipe, parse_recipe
 from recurlm.runs.config import RunConfig
 from recurlm.runs.folder import RunFolder, free_folder
@@ -31,7 +31,7 @@ RECIPE = "mxnet-bucketing"
 
 @dataclass(frozen=True)
 class ImportedModel:
-    """What was found and where it is now.
+    """What was imported, and where it is now.
 
     dtypes: of the stored weights · unused: parameters of the file that the graph does not name · notes: what
     the user must know.
@@ -59,17 +59,17 @@ class ImportedModel:
 
 
 def symbol_path(prefix: str) -> Path:
-    """Where MXNet keeps a model's graph."""
+    """The file in which MXNet keeps a model's graph."""
     return Path(f"{prefix}-symbol.json")
 
 
 def params_path(prefix: str, epoch: int) -> Path:
-    """Where MXNet keeps a model's parameters after an epoch."""
+    """The file in which MXNet keeps a model's parameters after an epoch."""
     return Path(f"{prefix}-{epoch:04d}.params")
 
 
 def import_model(prefix: str, epoch: int, vocabulary: Path, out: Path, *, widen: bool = False) -> ImportedModel:
-    """Write the model of ``PREFIX-symbol.json`` and ``PREFIX-NNNN.params`` as a run folder.
+    """Writes the model of ``PREFIX-symbol.json`` and ``PREFIX-NNNN.params`` as a run folder.
 
     Half precision stays half in the file unless ``widen`` makes it float32; what is computed is the same, for
     models compute in float32. Raises InputError for what is absent or cannot be imported and where ``out``
@@ -99,7 +99,7 @@ def import_model(prefix: str, epoch: int, vocabulary: Path, out: Path, *, widen:
 
 
 def _codec(path: Path, ids: Mapping[str, int]) -> Codec:
-    """Words keep MXNet's ids; its id 0, end of sentence and padding in one, is ``<eos>``."""
+    """Words keep MXNet's ids; id 0, which is both end of sentence and padding there, is ``<eos>``."""
     words = sorted(ids, key=ids.__getitem__)
     if words[0] not in (LINE_FEED, EOS):
         raise InputError(
@@ -115,7 +115,7 @@ def _codec(path: Path, ids: Mapping[str, int]) -> Codec:
     return Codec(Words(), Vocabulary((EOS, *words[1:])))
 
 
-def _tensors(path: Path, architecture: Architecture, params: Mapping[str, Any], widen: bool) -> dict[str, Tensor]:
+def _tensors(path: Path, architecture: Architecture, params: Mapping[str, Array], widen: bool) -> dict[str, Tensor]:
     try:
         return model_tensors(architecture, model_weights(architecture, params), widen=widen)
     except InputError as error:
@@ -123,7 +123,7 @@ def _tensors(path: Path, architecture: Architecture, params: Mapping[str, Any], 
 
 
 def _recipe(path: Path, architecture: Architecture, codec: Codec) -> Recipe:
-    """MXNet's way of training with this model: what further training does unless it is told otherwise."""
+    """The recipe of MXNet's training with this model, which further training uses by default."""
     try:
         model = model_values(architecture)
     except InputError as error:
@@ -137,7 +137,7 @@ def _recipe(path: Path, architecture: Architecture, codec: Codec) -> Recipe:
     return parse_recipe(values, str(path))
 
 
-def _notes(params: Mapping[str, Any], words: Mapping[str, int]) -> list[str]:
+def _notes(params: Mapping[str, Array], words: Mapping[str, int]) -> list[str]:
     notes = []
     if any(array.dtype == "<f8" for array in params.values()):
         notes.append("float64 weights were rounded to float32, in which models compute")

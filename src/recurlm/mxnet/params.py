@@ -1,7 +1,7 @@
 """MXNet's ``.params`` files: named arrays, little-endian.
 
 Layout: u64 0x112 · u64 0 · u64 count · arrays · u64 count of names · names (u64 length and bytes).
-The first u32 of an array tells its version; what follows is:
+The first u32 of an array gives its version; it is followed by:
 
 ================== =================================================
 V0: ndim itself    u32 dimensions · device · dtype · data
@@ -10,10 +10,10 @@ V2: 0xF993FAC9     i32 storage type · then as V1
 V3: 0xF993FACA     as V2, where ndim 0 is a scalar and -1 unknown
 ================== =================================================
 
-Up to V2 an array with ndim 0 is empty and ends there, as does one with ndim -1 in V3.
+Up to V2, an array with ndim 0 is empty and ends there, as does one with ndim -1 in V3.
 
-A file is scanned first, headers and names only, each length checked against the file's size; the data
-are read afterwards, straight into the arrays.
+The first pass scans headers and names only and checks each length against the size of the file. The second pass reads
+the data directly into the arrays.
 """
 
 import math
@@ -28,10 +28,10 @@ from numpy.typing import NDArray
 
 from recurlm.errors import CorruptFileError, InputError
 from recurlm.files import opened
-from recurlm.partial_files import keep, temporary_file
+from recurlm.files.partial import keep, temporary_file
 
 BFLOAT16 = np.dtype([("bfloat16", "<u2")])
-"""How a bfloat16 array is kept: its raw bits, the upper half of a float32, in one named field."""
+"""The form of a bfloat16 array: its raw bits, the upper half of a float32, in one named field."""
 
 _FILE_MAGIC = 0x112
 _VERSION_MAGIC = {0xF993FAC8: 1, 0xF993FAC9: 2, 0xF993FACA: 3}
@@ -53,7 +53,7 @@ _EMPTY_DTYPE = _DTYPES[0]
 
 
 def read_params(path: Path, *, widen: bool = True) -> dict[str, NDArray[Any]]:
-    """Read every array of a ``.params`` file under its stored name, ``arg:`` or ``aux:`` in front.
+    """Reads every array of a ``.params`` file under its stored name, ``arg:`` or ``aux:`` in front.
 
     ``widen`` turns float16 and bfloat16 into float32; otherwise float16 stays and bfloat16 has the dtype
     ``BFLOAT16``. Memory stays under twice the file. Device ids are ignored.
@@ -68,7 +68,7 @@ def read_params(path: Path, *, widen: bool = True) -> dict[str, NDArray[Any]]:
 
 
 def write_params(path: Path, arrays: Mapping[str, NDArray[Any]], version: int = 2) -> None:
-    """Write named arrays, ``arg:`` or ``aux:`` in front of the names, as MXNet itself stores them.
+    """Writes named arrays, ``arg:`` or ``aux:`` in front of the names, as MXNet itself stores them.
 
     ``version`` is 0 to 3. Raises ValueError for a dtype that the format lacks, and for a scalar before
     version 3, where no dimensions mean an empty array.
@@ -85,7 +85,7 @@ def write_params(path: Path, arrays: Mapping[str, NDArray[Any]], version: int = 
 
 
 def widened(array: NDArray[Any]) -> NDArray[Any]:
-    """A float16 or ``BFLOAT16`` array as float32; any other unchanged."""
+    """A float16 or ``BFLOAT16`` array as float32; any other array unchanged."""
     if array.dtype == BFLOAT16:
         return (array["bfloat16"].astype("<u4") << 16).view("<f4")
     return array.astype("<f4") if array.dtype == np.float16 else array
@@ -93,7 +93,7 @@ def widened(array: NDArray[Any]) -> NDArray[Any]:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """Where an array's data lie in the file; ``sparse`` names the storage of one that is not dense."""
+    """The place of an array's data in the file; ``sparse`` names the storage of an array that is not dense."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -102,7 +102,7 @@ class _Entry:
 
 
 class _Reader:
-    """A file read front to back, each length checked against what is left of it."""
+    """Reads a file from front to back and checks each length against the rest of the file."""
 
     def __init__(self, path: Path, file: BinaryIO) -> None:
         self.path = path
@@ -111,18 +111,18 @@ class _Reader:
         self.position = file.seek(0)
 
     def corrupt(self, expected: str, *, position: int | None = None) -> NoReturn:
-        """Refuse the file: at ``position``, or where reading stands, something else was expected."""
+        """Raises CorruptFileError: something else was expected at ``position``, by default the current one."""
         position = self.position if position is None else position
         raise CorruptFileError(f"{self.path}: damaged at byte {position}: expected {expected}")
 
     def require(self, count: int, what: str) -> None:
-        """Refuse the file unless ``count`` more bytes are there."""
+        """Raises CorruptFileError unless at least ``count`` more bytes follow."""
         left = self.size - self.position
         if count > left:
             self.corrupt(f"{count} bytes of {what}, but only {left} are left")
 
     def take(self, count: int, what: str) -> bytes:
-        """The next ``count`` bytes."""
+        """Reads the next ``count`` bytes."""
         self.require(count, what)
         data = self.file.read(count)
         if len(data) != count:
@@ -131,20 +131,20 @@ class _Reader:
         return data
 
     def skip(self, count: int, what: str) -> None:
-        """Pass over ``count`` bytes that must be there."""
+        """Skips ``count`` bytes, which must exist."""
         self.require(count, what)
         self.seek(self.position + count)
 
     def seek(self, position: int) -> None:
-        """Go to a byte of the file."""
+        """Moves to a byte of the file."""
         self.position = self.file.seek(position)
 
     def numbers(self, form: str, count: int, what: str) -> tuple[int, ...]:
-        """``count`` little-endian integers; ``form`` is a letter of the struct module."""
+        """Reads ``count`` little-endian integers; ``form`` is a letter of the struct module."""
         return struct.unpack(f"<{count}{form}", self.take(count * struct.calcsize(f"<{form}"), what))
 
     def number(self, form: str, what: str) -> int:
-        """One little-endian integer."""
+        """Reads one little-endian integer."""
         return self.numbers(form, 1, what)[0]
 
 

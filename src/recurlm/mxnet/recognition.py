@@ -1,9 +1,9 @@
-"""From a graph to an architecture, by what its operators compute and never by what they are called.
+"""From a graph to an architecture, by what its operators compute and never by their names.
 
 A graph is evaluated on values that stand for meanings instead of numbers: a sequence of vectors, one step
-of it, a projection, a gate. An arithmetic node either completes the equation of a cell, and becomes a step
-of that layer, or stays an expression. Every unrolled step is checked: it must go on from the same layer's
-state of the step before, with the same parameters. The equations are those of ``mx.rnn``:
+of it, a projection, a gate. An arithmetic node either completes the equation of a cell and becomes a step
+of that layer, or stays an expression. Every unrolled step is checked: it must continue from the state of the
+same layer at the previous step, with the same parameters. The equations are those of ``mx.rnn``:
 
 LSTM  c' = σ(g1)·c + σ(g0)·tanh(g2), h' = σ(g3)·tanh(c'), where g = (Wx + b) + (Uh + b')
 GRU   h' = (1 − z)·tanh(p2 + r·q2) + z·h, r = σ(p0 + q0), z = σ(p1 + q1), where p = Wx + b, q = Uh + b'
@@ -51,7 +51,7 @@ class _Zeros:
 
 @dataclass(frozen=True, slots=True)
 class _Sequence:
-    """All steps of a stage; ``swapped`` when its first two axes are the data's exchanged."""
+    """All steps of a stage; ``swapped`` means that its first two axes are those of the data, exchanged."""
 
     stage: int
     swapped: bool
@@ -171,7 +171,7 @@ _EXPRESSIONS = (_Projection, _Sum, _Product, _Activated, _OneMinus, _Slices, _Sl
 
 @dataclass(frozen=True, slots=True)
 class _Stage:
-    """What a stream of vectors has passed through: layers, then ``dropout``; its vectors have ``width``."""
+    """The layers and then the ``dropout`` that a stream of vectors of this ``width`` has passed through."""
 
     below: int | None
     layers: tuple[RecurrentLayer, ...]
@@ -182,10 +182,10 @@ class _Stage:
 def recognize_architecture(graph: Graph) -> Architecture:
     """The language model that a graph computes.
 
-    Raises InputError with a node's name and the reason where it is something else, CorruptFileError where a
-    node lacks what its operator needs.
+    Raises InputError with a node's name and the reason where the graph computes something else, CorruptFileError
+    where a node lacks an attribute or input that its operator needs.
     """
-    return _Recogniser(graph).architecture()
+    return _Recognizer(graph).architecture()
 
 
 def _before_softmax(graph: Graph) -> tuple[Node, Node | None]:
@@ -214,7 +214,7 @@ def _reference(node: Node, position: int) -> tuple[int, int]:
     return node.inputs[position]
 
 
-class _Recogniser:
+class _Recognizer:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.values: dict[int, _Value] = {}
@@ -303,7 +303,7 @@ class _Recogniser:
         return value.name
 
     def _refuse(self, node: Node, reason: str, *values: _Value) -> NoReturn:
-        """Refuse a node that reads ``values``; what is odd about them comes before the reason."""
+        """Refuses a node that reads ``values``; what is odd about them comes before the reason."""
         for value in values:
             if isinstance(value, _EXPRESSIONS):
                 node.refuse("it reads a computation that is not the step of an mx.rnn cell")
@@ -423,7 +423,7 @@ class _Recogniser:
         if node.text("mode", "training") != "training" or node.text("axes", "()") not in ("()", "[]", "None"):
             node.refuse("dropout that acts outside training, or on whole axes, cannot be imported")
         if self.dropouts.setdefault(value, node) is not node:
-            node.refuse("it drops anew what another node has dropped")
+            node.refuse("it applies dropout again, after another dropout node")
         return replace(value, stage=self._enter_dropout(value.stage, probability))
 
     # Arithmetic

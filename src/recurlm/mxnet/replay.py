@@ -1,4 +1,4 @@
-"""MXNet's training, repeated batch by batch from a recording, to compare the numbers.
+"""Repeats MXNet's training batch by batch from a recording, to compare the numbers.
 
 A recording is a folder: ``model-symbol.json``, ``model-0000.params`` (before), ``model-0001.params`` (after),
 ``batches.npz`` (the ids (B, T) of every batch in order), ``evaluated.npz`` (batches of a second text) and
@@ -59,7 +59,7 @@ class MXNetPerplexity:
         self.nats, self.tokens = 0.0, 0
 
     def add(self, losses: Tensor, counted: Tensor) -> float:
-        """Count a batch's losses (T, B) where ``counted`` (T, B) says so; returns the perplexity so far."""
+        """Adds a batch's losses (T, B) where ``counted`` (T, B) is true; returns the perplexity so far."""
         kept = losses[counted].double().clamp(max=-math.log(SMALLEST_MXNET_PROBABILITY))
         self.nats += kept.sum().item()
         self.tokens += kept.numel()
@@ -67,9 +67,9 @@ class MXNetPerplexity:
 
 
 def compare_with_recording(folder: Path, model: LanguageModel | None = None) -> Differences:
-    """Replay a recording and measure how far this program is from MXNet. Float32 throughout.
+    """Replays a recording in float32 and measures the differences from MXNet.
 
-    ``model`` is trained instead of the recorded one before training, to see what other first weights bring.
+    ``model``, if given, is trained in place of the recorded initial model, to see the effect of other initial weights.
     """
     truth = parse_json_object(read_bounded(folder / "truth.json"), str(folder / "truth.json"))
     model, after = model or recorded_model(folder, BEFORE), recorded_model(folder, AFTER)
@@ -96,7 +96,7 @@ def recorded_model(folder: Path, epoch: int) -> LanguageModel:
 
 
 def recorded_batches(path: Path) -> Iterator[Batch]:
-    """Batches as ``mx.rnn.BucketSentenceIter`` gave them: labels shifted left, padding trains and is not counted."""
+    """The batches of ``mx.rnn.BucketSentenceIter``: labels shifted left; padding trains but is not counted."""
     with np.load(path, allow_pickle=False) as arrays:
         for name in sorted(arrays.files):
             data = arrays[name].astype(np.int64).T
@@ -107,7 +107,7 @@ def recorded_batches(path: Path) -> Iterator[Batch]:
 
 
 def replay(model: LanguageModel, folder: Path, arguments: Mapping[str, Any]) -> list[float]:
-    """Train the model on the recorded batches; returns MXNet's cumulative perplexity after each of them.
+    """Trains the model on the recorded batches; returns MXNet's cumulative perplexity after each batch.
 
     The loss is the sum over time and mean over the batch, padding included.
     """
@@ -131,7 +131,7 @@ def evaluate(model: LanguageModel, batches: Iterable[Batch]) -> float:
 
 
 def _sgd(model: LanguageModel, architecture: Architecture, rate: float, momentum: float) -> torch.optim.Optimizer:
-    """SGD that decays what MXNet decays: by name, so never the vector of a fused cell."""
+    """SGD that decays the parameters that MXNet decays: it chooses by name, so never the vector of a fused cell."""
     names = parameter_names(architecture)
     groups: dict[bool, list[Tensor]] = {True: [], False: []}
     for name, parameter in model.named_parameters():

@@ -1,4 +1,4 @@
-"""``PREFIX-symbol.json``: the architecture of a language model, read from its graph and written as one."""
+"""Reads and writes ``PREFIX-symbol.json``, the graph of a language model."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ _MODES = {"lstm": "lstm", "gru": "gru", "tanh": "rnn_tanh", "relu": "rnn_relu"}
 
 
 def read_symbol(path: Path) -> Architecture:
-    """The language model that a graph describes, whatever its unroll length.
+    """Reads the language model that a graph describes, whatever its unrolled length.
 
     Raises InputError with a node's name and the reason where it cannot be imported, CorruptFileError where
     the file is damaged.
@@ -24,7 +24,7 @@ def read_symbol(path: Path) -> Architecture:
 
 
 def write_symbol(path: Path, architecture: Architecture) -> None:
-    """Write a graph for MXNet 1.x that takes sequences of any length, one RNN operator a layer.
+    """Writes a graph for MXNet 1.x that takes sequences of any length, with one RNN operator per layer.
 
     Inputs are ``data`` and ``softmax_label``, (B, T), or (T, B) where the architecture is time-major. Raises
     ValueError unless every layer has a parameter vector of its own (see ``fused_layer_by_layer``), InputError
@@ -77,20 +77,20 @@ def _write_dropout(graph: "_GraphWriter", name: str, below: int, probability: fl
 
 
 class _GraphWriter:
-    """Collects nodes in the order in which they depend on each other."""
+    """Collects nodes so that each follows the nodes it depends on."""
 
     def __init__(self) -> None:
         self.nodes: list[dict[str, Any]] = []
         self.variables: dict[str, int] = {}
 
     def variable(self, name: str) -> int:
-        """The variable's node, one for each name."""
+        """The node of a variable; every name has one node."""
         if name not in self.variables:
             self.variables[name] = self.node("null", name, [])
         return self.variables[name]
 
     def node(self, op: str, name: str, inputs: list[int], **attributes: object) -> int:
-        """Add an operator that reads the first output of each input; returns its number."""
+        """Adds an operator that reads the first output of each input; returns its number."""
         node: dict[str, Any] = {"op": op, "name": name, "inputs": [[source, 0, 0] for source in inputs]}
         if attributes:
             node["attrs"] = {key: str(value) for key, value in attributes.items()}
@@ -98,7 +98,7 @@ class _GraphWriter:
         return len(self.nodes) - 1
 
     def document(self, head: int) -> dict[str, Any]:
-        """The whole graph, as MXNet's own ``Symbol.tojson`` lays it out."""
+        """The whole graph in the layout of MXNet's own ``Symbol.tojson``."""
         return {
             "nodes": self.nodes,
             "arg_nodes": [number for number, node in enumerate(self.nodes) if node["op"] == "null"],

@@ -1,4 +1,4 @@
-"""The vocabulary that MXNet's files leave out: word to id, from a file that the user brings.
+"""The vocabulary, which MXNet's files do not contain: word to id, from a file that the user provides.
 
 Id 0 is the line feed, which ``mx.rnn.encode_sentences`` uses as end of sentence and as padding.
 """
@@ -11,8 +11,8 @@ from typing import Any
 from recurlm.documents import parse_json
 from recurlm.errors import CorruptFileError, InputError
 from recurlm.files import opened, read_bounded, write_whole
-from recurlm.limits import LARGEST_DOCUMENT, raised
-from recurlm.streams import raw_lines
+from recurlm.files.limits import LARGEST_DOCUMENT, raised
+from recurlm.files.streams import raw_lines
 from recurlm.text.lines import decoded_lines
 from recurlm.wording import counted
 
@@ -20,7 +20,7 @@ LINE_FEED = "\n"
 
 
 def read_vocabulary(path: Path) -> dict[str, int]:
-    """Read word → id from one of three kinds of file, told apart by their content alone.
+    """Reads word → id from one of three kinds of file, which are recognized by their content.
 
     1. A JSON object, if the first character that is not a space is ``{`` and all of it parses, or the name
        ends in ``.json``. Ids are 0 to V − 1, each once.
@@ -49,7 +49,7 @@ def read_vocabulary(path: Path) -> dict[str, int]:
 
 
 def check_vocabulary_size(path: Path, vocabulary: Mapping[str, int], expected: int) -> None:
-    """Refuse, with InputError, a vocabulary that is not of the model's size."""
+    """Raises InputError for a vocabulary whose size differs from the model's."""
     if len(vocabulary) != expected:
         raise InputError(
             f"{path}: {counted(len(vocabulary), 'word')}, the line feed among them, but the model has {expected}; "
@@ -58,7 +58,7 @@ def check_vocabulary_size(path: Path, vocabulary: Mapping[str, int], expected: i
 
 
 def write_vocabulary(path: Path, vocabulary: Mapping[str, int]) -> None:
-    """Write word → id as the JSON object that ``read_vocabulary`` reads."""
+    """Writes word → id as the JSON object that ``read_vocabulary`` reads."""
     write_whole(path, json.dumps(dict(vocabulary)).encode())
 
 
@@ -70,7 +70,7 @@ def _may_be_json(path: Path) -> bool:
 
 
 def _from_json(path: Path) -> dict[str, int]:
-    """Raises CorruptFileError for what is not JSON, InputError for another object than word → id."""
+    """Raises CorruptFileError for content that is not JSON, InputError for JSON that is not word → id."""
     content = read_bounded(path)
     value = parse_json(content, str(path), as_object=lambda pairs: _words(path, pairs))
     if not isinstance(value, dict):
@@ -98,7 +98,7 @@ def _is_text(word: str) -> bool:
 
 
 def _lines(path: Path) -> Iterator[str]:
-    """Lines, each with a line feed for its end; the last one may lack it."""
+    """Lines with their line feeds; the last line may lack one."""
     last = b""
 
     def remembered(lines: Iterator[bytes]) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""A language model's arrays, out of whatever packing a ``.params`` file has and back.
+"""Converts the arrays of a language model from any packing of a ``.params`` file, and back.
 
 Gates are stacked along the rows in one order: LSTM input, forget, candidate, output; GRU reset, update,
 candidate; the same as PyTorch's.
@@ -46,7 +46,7 @@ class ModelWeights:
 
 
 def layer_weights(architecture: Architecture, params: Params) -> list[LayerWeights]:
-    """Each layer's arrays, from packed, unpacked or fused parameters; views where nothing must be stacked.
+    """The arrays of each layer, from packed, unpacked, or fused parameters; views where nothing has to be stacked.
 
     Raises InputError for a parameter that is missing or has another shape than the graph says.
     """
@@ -66,7 +66,7 @@ def model_weights(architecture: Architecture, params: Params) -> ModelWeights:
 
 
 def unused_params(architecture: Architecture, params: Params) -> list[str]:
-    """Names in the file that the graph does not use."""
+    """The names in the file that the graph does not use."""
     embedding, decoder = architecture.embedding, architecture.decoder
     used = {embedding.weight, decoder.weight, decoder.bias}
     for layer in architecture.layers:
@@ -107,7 +107,7 @@ def _layer(layer: RecurrentLayer, params: Params) -> LayerWeights:
 
 
 def _parameters(layer: RecurrentLayer, params: Params) -> PackedParameters | FusedParameters:
-    """How the file holds the layer: a vector that it lacks was unpacked by ``save_rnn_checkpoint``."""
+    """The form of the layer in the file; a missing vector was unpacked by ``save_rnn_checkpoint``."""
     parameters = layer.parameters
     if isinstance(parameters, PackedParameters) or _key(parameters.vector) in params:
         return parameters
@@ -127,7 +127,7 @@ def _arrays(weights: LayerWeights) -> tuple[Array, Array, Array, Array]:
 
 
 def _stored(params: Params, name: str, layer: RecurrentLayer) -> tuple[str, ...]:
-    """The names under which the file holds a packed array: its own, or those of its gates."""
+    """The names of a packed array in the file: its own, or those of its gates."""
     stem, separator, part = name.rpartition("_")
     gates = tuple(f"{stem}{gate}{separator}{part}" for gate in GATE_SUFFIXES[layer.kind])
     return (name,) if _key(name) in params or _key(gates[0]) not in params else gates

@@ -1,1 +1,1 @@
-"""N-gram models: estimation, ARPA files, probabilities."""
+"""N-gram models: estimation, ARPA files, and probabilities."""

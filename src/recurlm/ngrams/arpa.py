@@ -1,9 +1,9 @@
 r"""ARPA files: back-off n-gram models as text, the format of SRILM, KenLM and others.
 
-A head ``\data\`` with the number of n-grams of each order, then a section an order, ``\1-grams:`` and so on, a line an
-n-gram: log10 of its probability, its words, and log10 of its back-off weight (0 where left out); at last ``\end\``.
--99 stands for the logarithm of zero. A file written here begins with a comment, which other programs skip: the texts
-that the model was estimated from, so that a figure on one of them can say so.
+The head, ``\data\``, has the number of n-grams of each order. A section for each order follows, ``\1-grams:`` and so
+on, with one n-gram per line: log10 of its probability, its words, and log10 of its back-off weight (0 where omitted).
+``\end\`` ends the file. -99 stands for the logarithm of zero. A file written here starts with a comment, which other
+programs skip. It names the texts that the model was estimated from, so that perplexities on them can be marked.
 """
 
 import gzip
@@ -21,9 +21,9 @@ import numpy as np
 from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError, InputError
 from recurlm.files import new_content, opened
-from recurlm.limits import LONGEST_ENTRY, how_to_raise, raised
+from recurlm.files.limits import LONGEST_ENTRY, how_to_raise, raised
+from recurlm.files.streams import gunzipped, raw_lines
 from recurlm.ngrams.model import SENTENCE_END, SENTENCE_START, Floats, NGramModel, NGramTable
-from recurlm.streams import gunzipped, raw_lines
 from recurlm.text.lines import decoded_lines, fields_of
 from recurlm.text.recorded import LearnedText
 from recurlm.text.vocabulary import EOS
@@ -31,28 +31,28 @@ from recurlm.version import CODE_VERSION
 
 LOG_ZERO = -99.0
 LARGEST_WEIGHT = 99.0
-"""log10 of a back-off weight; a model whose probabilities sum to one has far smaller ones."""
+"""Largest log10 of a back-off weight; where probabilities sum to one, weights are far smaller."""
 COMMENT = "# estimated by recurlm from "
-"""KenLM skips lines before the head that begin with #; SRILM skips all."""
+"""Other programs skip this line: KenLM skips lines before the head that start with #, SRILM skips all of them."""
 NEPERS = math.log(10)
 HIGHEST_ORDER = 32
 MOST_NGRAMS = 500_000_000
-"""N-grams of one order."""
+"""Most n-grams of one order."""
 SHORTEST_LINE = 4
-"""Bytes of an n-gram in a file: a digit, a separator, a letter and the line feed."""
+"""Least bytes of an n-gram in a file: a digit, a separator, a letter, and the line feed."""
 
 
 def read_arpa(path: Path) -> NGramModel:
-    """The model of an ARPA file, ``.gz`` too.
+    """Reads the model of an ARPA file, also of a ``.gz`` file.
 
-    Raises InputError where there is no such file, CorruptFileError naming file and line where it is not in the format.
+    Raises InputError where the file does not exist, CorruptFileError with file and line where it breaks the format.
     """
     with opened(path, pipes=True) as file:
         return _Reader(path, file).model()
 
 
 class _Reader:
-    """Reads one file and knows at which line it is."""
+    """Reads one file and keeps the number of the current line."""
 
     def __init__(self, path: Path, file: BufferedReader) -> None:
         self.path = path
@@ -89,10 +89,10 @@ class _Reader:
         for line in self._lines:
             if filled := line.strip(" \t"):
                 return filled
-        raise self._error(r"the file ends before \end\; fetch or make it again")
+        raise self._error(r"the file ends before \end\; download or estimate it again")
 
     def _counts(self) -> list[int]:
-        """Numbers of n-grams by order, from the head; the line after it is the first section's."""
+        """The numbers of n-grams by order, from the head; also reads the title of the first section."""
         if not any(self._is_data(line) for line in self._lines):
             raise CorruptFileError(f"{self.path}: not an ARPA file (no line \\data\\)")
         counts: list[int] = []
@@ -107,12 +107,12 @@ class _Reader:
         return counts
 
     def _is_data(self, line: str) -> bool:
-        """Whether the head begins here; the comment before it is kept."""
+        """Whether the head starts at this line; keeps the comment before it."""
         if line.startswith(COMMENT):
             place = f"{self.path}, line {self.number}"
             learned = parse_json_object(line.removeprefix(COMMENT), place).get("learned")
             if not isinstance(learned, list):
-                raise self._error("the comment says nothing of the texts that the model was estimated from")
+                raise self._error("the comment does not name the texts that the model was estimated from")
             self.learned = tuple(LearnedText.from_json(value, place) for value in learned)
         return line.strip(" \t") == "\\data\\"
 
@@ -120,7 +120,7 @@ class _Reader:
         if len(counts) > HIGHEST_ORDER:
             raise self._error(f"n-grams of more than {HIGHEST_ORDER} words")
         if self._size is not None and counts[-1] * SHORTEST_LINE > self._size:
-            raise self._error(f"{counts[-1]:,} n-grams are announced, more than {self._size:,} bytes can hold")
+            raise self._error(f"the head announces {counts[-1]:,} n-grams, more than {self._size:,} bytes can hold")
         if counts[-1] > raised(MOST_NGRAMS):
             raise self._error(f"more than {raised(MOST_NGRAMS):,} n-grams of one order, the limit{how_to_raise()}")
 
@@ -161,11 +161,11 @@ class _Reader:
 
     def _expect(self, line: str, expected: str) -> None:
         if line != expected:
-            raise self._error(f"{expected} is expected here; the file has another number of n-grams than its head says")
+            raise self._error(f"{expected} is expected here; the head gives a different number of n-grams")
 
 
 def write_arpa(model: NGramModel, path: Path) -> None:
-    """Write a model whole or not at all, compressed where the name ends in ``.gz``."""
+    """Writes a model completely or not at all; compressed if the name ends in ``.gz``."""
     with new_content(path) as file:
         if path.suffix == ".gz":
             with gzip.GzipFile(fileobj=file, mode="wb", filename="", mtime=0) as compressed:

@@ -1,8 +1,8 @@
 """Interpolated modified Kneser-Ney: n-gram models estimated from counts (Chen and Goodman 1998, section 3.1).
 
 p(w | h) = (c(h w) - D(c(h w))) / c(h) + gamma(h) p(w | h'), down to the uniform distribution over the vocabulary.
-c counts occurrences at the highest order and for n-grams that begin with ``<s>``, and elsewhere the different words
-that stand before the n-gram (Kneser and Ney 1995).
+At the highest order and for n-grams that start with ``<s>``, c counts occurrences; elsewhere it counts the different
+words that occur before the n-gram (Kneser and Ney 1995).
 """
 
 from dataclasses import dataclass, replace
@@ -20,15 +20,15 @@ from recurlm.text.tokenization import LINE_FEED, Words
 from recurlm.text.vocabulary import EOS_ID, Vocabulary
 
 FALLBACK = (0.5, 1.0, 1.5)
-"""Discounts where the text is too small or too regular for estimated ones."""
+"""Discounts for a text that is too small or too regular to estimate them."""
 
 
 @dataclass(frozen=True)
 class Discounts:
-    """What is taken from counts of one, two, and three or more, at one order.
+    """The discounts of counts of one, two, and three or more, at one order.
 
-    counts_of_counts: how many n-grams have the count one to four · estimated: by Chen and Goodman's equation 17, or
-    else FALLBACK.
+    counts_of_counts: number of n-grams with each count from one to four · estimated: whether the discounts follow from
+    Chen and Goodman's equation 17; otherwise they are `FALLBACK`.
     """
 
     values: tuple[float, float, float]
@@ -44,12 +44,12 @@ class Discounts:
             return cls(FALLBACK, found, False)
         share = n1 / (n1 + 2 * n2)
         values = (1 - 2 * share * n2 / n1, 2 - 3 * share * n3 / n2, 3 - 4 * share * n4 / n3)
-        # a count never becomes less than nothing, and each leaves something to the shorter context
+        # no count may become negative, and each must leave some probability to the shorter context
         estimated = all(0 < value <= count for count, value in enumerate(values, 1))
         return cls(values if estimated else FALLBACK, found, estimated)
 
     def of(self, counts: Integers) -> Floats:
-        """The discount of each count; nothing is taken from zero."""
+        """The discount of each count; that of a zero count is zero."""
         return np.array([0.0, *self.values])[np.minimum(counts, 3)]
 
     def to_json(self) -> dict[str, Any]:
@@ -63,8 +63,10 @@ class Discounts:
 
 @dataclass(frozen=True)
 class Counts:
-    """The n-grams of one order: keys as in `Level`, how often each occurs, the row of the n-gram without its first
-    word, and whether its first word is ``<s>``."""
+    """The n-grams of one order and how often each occurs; keys as in `Level`.
+
+    suffixes: row of each n-gram without its first word, one order lower · at_start: whether its first word is ``<s>``.
+    """
 
     keys: Integers
     occurrences: Integers
@@ -73,7 +75,7 @@ class Counts:
 
 
 def text_codec(text: Text) -> Codec:
-    """Words of a text as a vocabulary, in order of appearance; it has an ``<unk>`` only where the text has."""
+    """A codec for the words of a text, in order of appearance; it has ``<unk>`` only if the text does."""
     tokenization = Words()
     counts = dict.fromkeys(token for block in closed_blocks(text) for token in tokenization.split(block))
     counts.pop(LINE_FEED, None)
@@ -81,15 +83,15 @@ def text_codec(text: Text) -> Codec:
 
 
 def kneser_ney(text: Text, codec: Codec, order: int) -> tuple[NGramModel, list[Discounts]]:
-    """The model of this order for a text's words under a vocabulary, and the discounts of each order.
+    """Estimates a model of this order from a text under a vocabulary; also returns the discounts of each order.
 
-    Raises InputError for a vocabulary whose tokens an ARPA file cannot hold, where every sentence is too short for the
-    order, and as `Codec.encode` does.
+    Raises InputError for a vocabulary with tokens that an ARPA file cannot hold, where every sentence is too short for
+    the order, and as `Codec.encode` does.
     """
     tokens = codec.vocabulary.tokens
     for token in tokens:
         if token in (SENTENCE_START, SENTENCE_END) or set(token) & set(" \t\r\n"):
-            raise InputError(f"the token {token!r} cannot stand in an ARPA file; n-grams are for words")
+            raise InputError(f"the token {token!r} does not fit into an ARPA file; n-grams need words")
     words = (SENTENCE_END, *tokens[EOS_ID + 1 :], SENTENCE_START)
     encoded = codec.encode(text)
     longest = int(np.diff(encoded.ends, prepend=0).max()) + 1
@@ -100,13 +102,13 @@ def kneser_ney(text: Text, codec: Codec, order: int) -> tuple[NGramModel, list[D
 
 
 def _counted(ids: Integers, words: tuple[str, ...], order: int) -> list[Counts]:
-    """N-grams of order 1 to `order`; ids have ``<eos>`` after each sentence and no ``<s>``."""
+    """Counts the n-grams of orders 1 to `order`; ids have ``<eos>`` after each sentence and no ``<s>``."""
     start = len(words) - 1
     begins = np.concatenate([[0], np.flatnonzero(ids[:-1] == EOS_ID) + 1])
     stream = np.insert(ids, begins, start)
     every = np.arange(len(words))
     levels = [Counts(every, np.bincount(ids, minlength=len(words)), every, every == start)]
-    rows = stream  # of the n-gram of the order in hand that ends at each token, -1 where a sentence is too short
+    rows = stream  # row of the current order's n-gram that ends at each token, -1 where a sentence is too short
     for _ in range(1, order):
         before = np.where(stream == start, -1, np.concatenate([[-1], rows[:-1]]))
         ends = np.flatnonzero(before >= 0)
@@ -122,7 +124,7 @@ def _counted(ids: Integers, words: tuple[str, ...], order: int) -> list[Counts]:
 
 def _estimated(words: tuple[str, ...], counted: list[Counts]) -> tuple[NGramModel, list[Discounts]]:
     discounts, logprobs, back_offs = [], [], []
-    lower = np.append(np.full(len(words) - 1, 1 / (len(words) - 1)), 0.0)  # nothing is ever followed by <s>
+    lower = np.append(np.full(len(words) - 1, 1 / (len(words) - 1)), 0.0)  # <s> never follows a word
     size = 1
     for counts, longer in zip(counted, [*counted[1:], None], strict=True):
         values = _adjusted(counts, longer)
@@ -143,7 +145,7 @@ def _estimated(words: tuple[str, ...], counted: list[Counts]) -> tuple[NGramMode
 
 
 def _adjusted(counts: Counts, longer: Counts | None) -> Integers:
-    """Occurrences at the highest order and after ``<s>``, else the number of different words before the n-gram."""
+    """The counts c: occurrences at the highest order and after ``<s>``, else different words before the n-gram."""
     if longer is None:
         return counts.occurrences
     before = np.bincount(longer.suffixes, minlength=len(counts.keys))

@@ -1,8 +1,8 @@
-"""Back-off n-gram models: probabilities of listed n-grams, and a weight for falling back to a shorter context.
+"""Back-off n-gram models: probabilities of listed n-grams, and weights for backing off to a shorter context.
 
-p(w | h) = p*(w | h) where the n-gram (h, w) is listed, else bow(h) p(w | h'), with h' the context h without its first
-word and bow(h) = 1 where h is not listed (Katz 1987). A sentence starts with the context ``<s>`` and ends with
-``</s>``, which is ``<eos>`` elsewhere in this program.
+p(w | h) = p*(w | h) where the n-gram (h, w) is listed, else bow(h) p(w | h'). h' is the context h without its first
+word, and bow(h) = 1 where h is not listed (Katz 1987). A sentence starts with the context ``<s>`` and ends with
+``</s>``, which is ``<eos>`` in the rest of this program.
 """
 
 from collections.abc import Sequence
@@ -26,10 +26,10 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Level:
-    """The n-grams of one order, as children of those one shorter.
+    """The n-grams of one order, as children of those of the order below.
 
-    keys: sorted; the key of (h, w) is row of h * vocabulary size + id of w, its place in `keys` is its own row ·
-    log_probabilities: natural, NaN where an n-gram stands here only as the context of longer ones · back_offs: ln bow.
+    keys: sorted; the key of (h, w) is (row of h) * vocabulary size + id of w, and its index is the row of (h, w) ·
+    log_probabilities: natural logs, NaN for an n-gram that is only the context of longer ones · back_offs: ln bow.
     """
 
     keys: Integers
@@ -37,14 +37,14 @@ class Level:
     back_offs: Floats
 
     def rows(self, keys: Integers) -> Integers:
-        """Where these keys stand, -1 for those that do not."""
+        """The rows of these keys; -1 for a key that is not listed."""
         places = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
         return np.where(self.keys[places] == keys, places, -1)
 
 
 @dataclass(frozen=True)
 class NGramTable:
-    """N-grams of one order, however sorted: ids (N, order), natural log-probabilities (N,), ln bow (N,)."""
+    """N-grams of one order, in any order: ids (N, order), natural log-probabilities (N,), ln bow (N,)."""
 
     ids: Integers
     log_probabilities: Floats
@@ -53,9 +53,10 @@ class NGramTable:
 
 @dataclass(frozen=True)
 class NGramModel:
-    """A back-off model; `words` are its unigrams, ``<s>`` and ``</s>`` among them, and `levels` its orders from 1.
+    """A back-off model.
 
-    learned: the texts that it was estimated from, where that is known.
+    words: the unigrams, including ``<s>`` and ``</s>`` · levels: one for each order, from 1 · learned: the texts that
+    the model was estimated from, as far as they are known.
     """
 
     words: tuple[str, ...]
@@ -64,7 +65,7 @@ class NGramModel:
 
     @classmethod
     def from_tables(cls, words: Sequence[str], tables: Sequence[NGramTable]) -> "NGramModel":
-        """A model of listed n-grams, one table for each order. Raises InputError where one is listed twice."""
+        """Makes a model from one table for each order. Raises InputError where an n-gram is listed twice."""
         while not len(tables[-1].ids):
             tables = tables[:-1]
         keys_of_tables = [table.ids[:, 0] for table in tables]
@@ -81,12 +82,12 @@ class NGramModel:
 
     @property
     def order(self) -> int:
-        """Words of the longest n-gram."""
+        """Number of words in the longest n-gram."""
         return len(self.levels)
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        """The words as they stand in texts: ``</s>`` is called ``<eos>``, and ``<s>``, never predicted, is left out."""
+        """The words as texts have them: ``</s>`` is called ``<eos>``; ``<s>`` is left out."""
         return Vocabulary((EOS, *(UNK if index == self._unknown else self.words[index] for index in self._places[1:])))
 
     @cached_property
@@ -95,18 +96,18 @@ class NGramModel:
 
     @cached_property
     def _places(self) -> Integers:
-        """Place in `words` of each token of `vocabulary`."""
+        """The index in `words` of each token of `vocabulary`."""
         end = self.words.index(SENTENCE_END)
         special = (self.words.index(SENTENCE_START), end)
         return np.array([end, *(index for index in range(len(self.words)) if index not in special)], np.int64)
 
     def token_nats(self, ids: NDArray[np.integer[Any]]) -> Floats:
-        """-ln p of each id of `vocabulary`, every sentence from ``<s>``; infinite where the probability is zero."""
+        """-ln p of each id of `vocabulary`; every sentence starts with ``<s>``. `inf` where the probability is zero."""
         start = self.words.index(SENTENCE_START)
         begins = np.concatenate([[0], np.flatnonzero(ids[:-1] == EOS_ID) + 1])
         stream = np.insert(self._places[ids], begins, start)
         is_start = stream == start
-        rows = stream  # of the n-gram of the order in hand that ends at each token
+        rows = stream  # row of the current order's n-gram that ends at each token
         result: Floats = self.levels[0].log_probabilities[stream]
         for shorter, level in zip(self.levels, self.levels[1:], strict=False):
             contexts = np.where(is_start, -1, np.concatenate([[-1], rows[:-1]]))

@@ -1,4 +1,4 @@
-"""What all pictures share: type, colours, and the same bytes for the same content."""
+"""What all pictures share: fonts, colors, and the same bytes for the same content."""
 
 import io
 from collections.abc import Iterator
@@ -20,8 +20,8 @@ PictureFormat = Literal["svg", "png"]
 INK = "#1f2933"
 QUIET = "#6b7580"
 HAIRLINE = "#d9dee3"
-# Okabe and Ito's palette, which the colour-blind can tell apart, strongest contrasts first
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+# Okabe and Ito's palette, which color-blind readers can tell apart, strongest contrasts first
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 WIDE_SCRIPTS = ("Noto Sans CJK SC", "Source Han Sans SC", "Microsoft YaHei", "PingFang SC", "WenQuanYi Micro Hei")
 
 STYLE: dict[str, Any] = {
@@ -52,7 +52,7 @@ STYLE: dict[str, Any] = {
 
 @contextmanager
 def picture_style() -> Iterator[None]:
-    """Draw with this program's style, whatever the user's own settings are."""
+    """Draws with this program's style inside, whatever the user's own settings are."""
     installed = set(fontManager.get_font_names())
     families = ["DejaVu Sans", *(name for name in WIDE_SCRIPTS if name in installed)]
     with matplotlib.style.context(["default", {**STYLE, "font.family": families}]):
@@ -60,7 +60,7 @@ def picture_style() -> Iterator[None]:
 
 
 def render(figure: Figure, format: PictureFormat, title: str) -> bytes:
-    """The figure as a file's content, without dates; to be called inside `picture_style`."""
+    """Renders a figure to the content of a file, without dates; call it inside `picture_style`."""
     metadata = {"Title": title, "Date": None} if format == "svg" else {"Title": title}
     buffer = io.BytesIO()
     figure.savefig(buffer, format=format, metadata=metadata)
@@ -68,7 +68,7 @@ def render(figure: Figure, format: PictureFormat, title: str) -> bytes:
 
 
 def format_of(path: Path) -> PictureFormat:
-    """The picture format that a file's name asks for. Raises UsageError for others than .svg and .png."""
+    """The picture format of a file's name. Raises UsageError for a name that does not end in .svg or .png."""
     for format in get_args(PictureFormat):
         if path.suffix.lower() == f".{format}":
             return format  # type: ignore[no-any-return]
@@ -76,7 +76,7 @@ def format_of(path: Path) -> PictureFormat:
 
 
 def save(path: Path, content: bytes) -> None:
-    """Write a picture whole, and into the manifest where its folder is a run's."""
+    """Writes a picture completely or not at all, and lists it in the manifest of a run folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     run = RunFolder(path.parent)
     if run.holds_run():

@@ -1,4 +1,4 @@
-"""The network as a list of layers, from the tokens up to the softmax, with shapes and exact parameter counts."""
+"""The network as a list of layers, from the tokens to the softmax, with shapes and exact parameter counts."""
 
 import itertools
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ Kind = Literal["tokens", "embedding", "dropout", "recurrent", "decoder", "softma
 
 @dataclass(frozen=True)
 class NetworkLayer:
-    """One layer: the size of its output (T, B, size), its parameters and how they add up, what it carries.
+    """One layer: the size of its output (T, B, size), its parameters and their sum, and its carried state.
 
     A tied decoder owns its bias only: the matrix is counted at the embedding. The outputs of `skip` layers are summed
     above the last of them.
@@ -51,7 +51,7 @@ class NetworkLayer:
 
     @property
     def has_weights(self) -> bool:
-        """Whether training changes it; a tied decoder without bias counts, though its matrix is the embedding's."""
+        """Whether training changes the layer; a tied decoder counts, although its matrix is that of the embedding."""
         return self.kind in ("embedding", "recurrent", "decoder")
 
     def to_json(self) -> dict[str, Any]:
@@ -69,7 +69,7 @@ class NetworkLayer:
 
 
 def network_layers(options: ModelOptions, vocabulary_size: int) -> list[NetworkLayer]:
-    """The layers from input to output; dropout only where its probability is above zero."""
+    """The layers from input to output; dropout is included only where its probability is above zero."""
     with torch.device("meta"):
         model = LanguageModel(options, vocabulary_size)
     dropout, size = options.dropout, options.embedding_size
@@ -93,18 +93,18 @@ def network_layers(options: ModelOptions, vocabulary_size: int) -> list[NetworkL
 
 
 def network_name(options: ModelOptions) -> str:
-    """A few words for a title, such as LSTM 2 × 256, LSTM 512 + 256 or LSTM 2 × 256 + GRU 128."""
+    """A short name for a title, such as LSTM 2 × 256, LSTM 512 + 256, or LSTM 2 × 256 + GRU 128."""
     groups = itertools.groupby(zip(options.cells, options.hidden_sizes, strict=True), key=lambda layer: layer[0])
     return " + ".join(f"{_cell_name(options, kind)} {_sizes([size for _, size in layers])}" for kind, layers in groups)
 
 
 def carried_names(layers: list[NetworkLayer]) -> list[str]:
-    """Letters of all that is carried from step to step, each once."""
+    """The letters of all carried states, each once."""
     return list(dict.fromkeys(name for layer in layers for name in layer.carried))
 
 
 def parameter_count(layers: list[NetworkLayer]) -> int:
-    """The whole network's trainable numbers, a tied matrix counted once."""
+    """Number of trainable parameters of the whole network; a tied matrix counts once."""
     return sum(layer.parameters for layer in layers)
 
 
@@ -142,7 +142,7 @@ def _recurrent(options: ModelOptions, cell: Cell, number: int) -> NetworkLayer:
 
 
 def _terms(cell: Cell, parameters: int) -> str:
-    """How the parameters add up: gates, each with its matrices and biases, and what the cell has beside them."""
+    """The sum that gives the number of parameters: matrices and biases for each gate, and what else the cell has."""
     columns = [cell.weight_ih.shape[1], *([cell.hidden_size, 2] if isinstance(cell, RecurrentCell) else [1])]
     rest = parameters - cell.gates * cell.hidden_size * sum(columns)
     gates = "" if cell.gates == 1 else f"{cell.gates} × "
@@ -159,7 +159,7 @@ def _decoder(model: LanguageModel, size: int) -> NetworkLayer:
 
 
 def _decoder_terms(model: LanguageModel, size: int) -> list[str]:
-    """The products and sums that make a decoder's parameters."""
+    """The terms of the sum that gives a decoder's number of parameters."""
     options, words = model.options, model.vocabulary_size
     bias = [f"{words:,}"] if options.decoder_bias else []
     if isinstance(model.decoder, AdaptiveSoftmax):

@@ -8,7 +8,7 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path as Line
 
 from recurlm.config import ModelOptions
-from recurlm.plots.figure import COLOURS, HAIRLINE, INK, QUIET, PictureFormat, picture_style, render
+from recurlm.plots.figure import COLORS, HAIRLINE, INK, QUIET, PictureFormat, picture_style, render
 from recurlm.plots.layers import Kind, NetworkLayer, carried_names, network_layers, network_name, parameter_count
 
 # lengths in inches
@@ -25,44 +25,44 @@ SIDE = 1.25
 
 FILLS: dict[Kind, tuple[str, str]] = {
     "tokens": ("white", QUIET),
-    "embedding": ("#e6f0f7", COLOURS[0]),
+    "embedding": ("#e6f0f7", COLORS[0]),
     "dropout": ("#f4f5f7", HAIRLINE),
-    "recurrent": ("#fcede2", COLOURS[1]),
-    "decoder": ("#e6f0f7", COLOURS[0]),
+    "recurrent": ("#fcede2", COLORS[1]),
+    "decoder": ("#e6f0f7", COLORS[0]),
     "softmax": ("white", QUIET),
 }
 
 
 @dataclass(frozen=True)
 class Box:
-    """A layer in its place; x is 0 in the middle of every box."""
+    """A layer at its place in the drawing; x is 0 in the middle of every box."""
 
     layer: NetworkLayer
     bottom: float
 
     @property
     def width(self) -> float:
-        """Dropout is drawn slim: it owns no parameters and is absent outside training."""
+        """The width in inches; dropout is narrow, because it has no parameters and is absent outside training."""
         return PILL_WIDTH if self.layer.kind == "dropout" else BOX_WIDTH
 
     @property
     def height(self) -> float:
-        """Inches."""
+        """The height in inches."""
         return PILL_HEIGHT if self.layer.kind == "dropout" else BOX_HEIGHT
 
     @property
     def top(self) -> float:
-        """The upper edge."""
+        """The y of the upper edge."""
         return self.bottom + self.height
 
     @property
     def middle(self) -> float:
-        """The height of the centre."""
+        """The y of the center."""
         return self.bottom + self.height / 2
 
 
 def network_picture(options: ModelOptions, vocabulary_size: int, format: PictureFormat) -> bytes:
-    """The network as boxes with shapes on the arrows and the parameters of each layer; SVG or PNG."""
+    """Draws the network as boxes with the parameters of each layer, and shapes on the arrows; SVG or PNG."""
     layers = network_layers(options, vocabulary_size)
     boxes = _place(layers)
     title = f"{network_name(options)}, {parameter_count(layers):,} parameters"
@@ -138,7 +138,7 @@ def _draw_connection(axes: Axes, below: Box, above: Box | None) -> None:
 
 
 def _draw_loop(axes: Axes, box: Box) -> None:
-    """What the layer hands to itself for the next step."""
+    """Draws the state that the layer carries to the next step."""
     edge, reach, half = box.width / 2, 0.55, box.height * 0.3
     points = [
         (edge, box.middle + half),
@@ -146,48 +146,48 @@ def _draw_loop(axes: Axes, box: Box) -> None:
         (edge + reach, box.middle - half - 0.1),
         (edge + 0.01, box.middle - half),
     ]
-    arrow(axes, Line(points, [Line.MOVETO, Line.CURVE4, Line.CURVE4, Line.CURVE4]), COLOURS[1])
+    arrow(axes, Line(points, [Line.MOVETO, Line.CURVE4, Line.CURVE4, Line.CURVE4]), COLORS[1])
     label = ", ".join(box.layer.carried)
-    axes.text(edge + reach - 0.05, box.middle, label, va="center", size=11, style="italic", color=COLOURS[1])
+    axes.text(edge + reach - 0.05, box.middle, label, va="center", size=11, style="italic", color=COLORS[1])
 
 
 def _draw_residual(axes: Axes, box: Box) -> None:
-    """The layer's input, led around it and added to its output."""
+    """Draws the layer's input, which goes around the layer and is added to its output."""
     start, end, left = box.bottom - 0.2, box.top + 0.16, -box.width / 2 - 0.3
-    axes.add_patch(Circle((0, start), 0.028, color=COLOURS[2], zorder=4))
-    arrow(axes, _corners([(0, start), (left, start), (left, end), (-0.09, end)]), COLOURS[2])
+    axes.add_patch(Circle((0, start), 0.028, color=COLORS[2], zorder=4))
+    arrow(axes, _corners([(0, start), (left, start), (left, end), (-0.09, end)]), COLORS[2])
     _draw_sum(axes, end)
 
 
 def _draw_skip(axes: Axes, layers: list[Box]) -> None:
-    """The outputs of the lower layers, led around those above and added to the last one's."""
+    """Draws the outputs of the lower layers, which go around the layers above and are added to the last output."""
     if not layers:
         return
     end, left = layers[-1].top + 0.16, -BOX_WIDTH / 2 - 0.3
     for box in layers[:-1]:
         start = box.top + 0.16
-        axes.add_patch(Circle((0, start), 0.028, color=COLOURS[2], zorder=4))
-        arrow(axes, _corners([(0, start), (left, start), (left, end), (-0.09, end)]), COLOURS[2])
+        axes.add_patch(Circle((0, start), 0.028, color=COLORS[2], zorder=4))
+        arrow(axes, _corners([(0, start), (left, start), (left, end), (-0.09, end)]), COLORS[2])
     _draw_sum(axes, end)
 
 
 def _draw_sum(axes: Axes, height: float) -> None:
-    axes.add_patch(Circle((0, height), 0.09, facecolor="white", edgecolor=COLOURS[2], linewidth=1, zorder=4))
-    axes.plot([-0.05, 0.05], [height, height], color=COLOURS[2], linewidth=1, zorder=5)
-    axes.plot([0, 0], [height - 0.05, height + 0.05], color=COLOURS[2], linewidth=1, zorder=5)
+    axes.add_patch(Circle((0, height), 0.09, facecolor="white", edgecolor=COLORS[2], linewidth=1, zorder=4))
+    axes.plot([-0.05, 0.05], [height, height], color=COLORS[2], linewidth=1, zorder=5)
+    axes.plot([0, 0], [height - 0.05, height + 0.05], color=COLORS[2], linewidth=1, zorder=5)
 
 
 def _draw_tie(axes: Axes, boxes: list[Box]) -> None:
-    """The one matrix of embedding and decoder."""
+    """Draws the matrix that embedding and decoder share."""
     embedding = next(box for box in boxes if box.layer.kind == "embedding")
     decoder = next(box for box in boxes if box.layer.kind == "decoder")
     edge, left = -embedding.width / 2, -embedding.width / 2 - 0.7
     points = [(edge, embedding.middle), (left, embedding.middle), (left, decoder.middle), (edge, decoder.middle)]
     axes.add_patch(
-        FancyArrowPatch(path=_corners(points), arrowstyle="-", color=COLOURS[0], linewidth=1.2, linestyle=(0, (4, 3)))
+        FancyArrowPatch(path=_corners(points), arrowstyle="-", color=COLORS[0], linewidth=1.2, linestyle=(0, (4, 3)))
     )
     middle = (embedding.middle + decoder.middle) / 2
-    axes.text(left - 0.1, middle, "tied: one matrix", rotation=90, ha="right", va="center", size=9, color=COLOURS[0])
+    axes.text(left - 0.1, middle, "tied: one matrix", rotation=90, ha="right", va="center", size=9, color=COLORS[0])
 
 
 def _draw_words(axes: Axes, options: ModelOptions, layers: list[NetworkLayer], vocabulary_size: int) -> None:
@@ -208,13 +208,13 @@ def _draw_words(axes: Axes, options: ModelOptions, layers: list[NetworkLayer], v
     axes.text(left + MARGIN, bottom + MARGIN, "\n".join(lines), va="bottom", size=8, color=QUIET, linespacing=1.6)
 
 
-def arrow(axes: Axes, line: Line, colour: str) -> None:
-    """A line with a filled head at its end."""
+def arrow(axes: Axes, line: Line, color: str) -> None:
+    """Draws a line with a filled head at its end."""
     axes.add_patch(
         FancyArrowPatch(
             path=line,
             arrowstyle="-|>,head_length=4.5,head_width=2.2",
-            color=colour,
+            color=color,
             linewidth=1.2,
             capstyle="butt",
             joinstyle="miter",
@@ -224,15 +224,15 @@ def arrow(axes: Axes, line: Line, colour: str) -> None:
 
 
 def _corners(points: list[tuple[float, float]], radius: float = 0.1) -> Line:
-    """A line through the points with its corners rounded; every segment runs along an axis."""
+    """Draws a line through the points with rounded corners; every segment is parallel to an axis."""
     vertices, codes = [points[0]], [int(Line.MOVETO)]
     for before, corner, after in zip(points, points[1:], points[2:], strict=False):
-        vertices += [_towards(corner, before, radius), corner, _towards(corner, after, radius)]
+        vertices += [_toward(corner, before, radius), corner, _toward(corner, after, radius)]
         codes += [int(Line.LINETO), int(Line.CURVE3), int(Line.CURVE3)]
     return Line([*vertices, points[-1]], [*codes, int(Line.LINETO)])
 
 
-def _towards(start: tuple[float, float], end: tuple[float, float], length: float) -> tuple[float, float]:
+def _toward(start: tuple[float, float], end: tuple[float, float], length: float) -> tuple[float, float]:
     across, up = end[0] - start[0], end[1] - start[1]
     share = length / max(abs(across), abs(up))
     return start[0] + across * share, start[1] + up * share

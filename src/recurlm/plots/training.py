@@ -14,16 +14,16 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError, InputError
 from recurlm.files import read_bounded
-from recurlm.plots.figure import COLOURS, INK, QUIET, PictureFormat, picture_style, render, save
+from recurlm.plots.figure import COLORS, INK, QUIET, PictureFormat, picture_style, render, save
 from recurlm.plots.layers import network_name
 from recurlm.runs.folder import METRICS_FILE, RunFolder
 from recurlm.wording import counted, shown_name
 
-# five beside six colours: thirty runs before a pair comes again
+# five line styles and six colors: thirty runs before a pair repeats
 MARKERS = ("o", "s", "D", "^", "v")
 SMOOTHING_SHARE = 0.04
 LOG_SCALE_RATIO = 3.0
-# a perplexity beyond e^50 is drawn there: no scale makes it readable
+# a larger perplexity is drawn at e^50; no scale makes it readable
 HIGHEST_LOSS = 50.0
 WIDTH = 7.2
 CURVES_HEIGHT = 3.4
@@ -34,9 +34,9 @@ Points = list[tuple[int, float]]
 
 
 def read_metrics(run: Path) -> list[Metric]:
-    """The objects of a run's metrics.jsonl; a last line that is not whole yet is left out.
+    """Reads the objects of a run's metrics.jsonl; an incomplete last line is left out.
 
-    Raises InputError where there is no such file, CorruptFileError with the line for a damaged line before the last.
+    Raises InputError where the file does not exist, CorruptFileError with the line for a damaged line before the last.
     """
     path = run / METRICS_FILE
     if not path.exists():
@@ -55,7 +55,7 @@ def read_metrics(run: Path) -> list[Metric]:
 
 
 def training_picture(runs: Sequence[Path], format: PictureFormat) -> bytes:
-    """Perplexity, learning rate and speed by step; the same runs give the same bytes.
+    """Draws perplexity, learning rate, and speed by step; the same runs give the same bytes.
 
     Raises InputError where a run has logged nothing yet.
     """
@@ -74,7 +74,7 @@ def training_picture(runs: Sequence[Path], format: PictureFormat) -> bytes:
 
 
 def write_training_pictures(folder: RunFolder, runs: Sequence[Path] = ()) -> list[Path]:
-    """Draw the folder's own run into its training.svg and training.png, several into its comparison.svg and .png."""
+    """Draws one run into the folder's training.svg and training.png, several runs into comparison.svg and .png."""
     chosen = runs or [folder.path]
     name = "training" if len(chosen) == 1 else "comparison"
     formats: tuple[PictureFormat, ...] = ("svg", "png")
@@ -86,49 +86,49 @@ def write_training_pictures(folder: RunFolder, runs: Sequence[Path] = ()) -> lis
 
 @dataclass(frozen=True)
 class RunLog:
-    """What one run logged, as series over steps; a step logged twice counts as it was logged last."""
+    """What one run logged, as series over steps; of a step logged twice the last entry counts."""
 
     run: Path
 
     @cached_property
     def metrics(self) -> list[Metric]:
-        """All objects of the file."""
+        """All objects of the run's metrics.jsonl."""
         return read_metrics(self.run)
 
     @property
     def name(self) -> str:
-        """The folder's name."""
+        """The name of the run's folder."""
         return shown_name(self.run.resolve().name)
 
     @cached_property
     def losses(self) -> Points:
-        """Training loss, nats a token, mean since the point before."""
+        """Training loss in nats per token, the mean since the previous point."""
         return self.series("step", "loss")
 
     @cached_property
     def validations(self) -> Points:
-        """Validation perplexity after epochs."""
+        """Validation perplexity after each epoch."""
         return [(step, value) for step, value in self.series("epoch", "valid_perplexity") if value >= 1]
 
     @property
     def estimated(self) -> bool:
-        """Whether the training losses come from samples of the tokens."""
+        """Whether the training losses are estimated from samples of the tokens."""
         return any(metric.get("estimated") for metric in self.metrics)
 
     @property
     def best(self) -> tuple[int, float] | None:
-        """Step and value of the lowest validation perplexity."""
+        """The step and value of the lowest validation perplexity."""
         return min(self.validations, key=lambda point: point[1], default=None)
 
     @property
     def final(self) -> Metric:
-        """The last object of the run, or of its last epoch while it goes on; empty before that."""
+        """The final object of the run, or while it runs that of its last epoch; empty before the first."""
         ends = [metric for metric in self.metrics if metric.get("event") in ("epoch", "final")]
         return ends[-1] if ends else {}
 
     @cached_property
     def description(self) -> str:
-        """Corpus, recipe (or network, where the recipe is not one that ships) and size; else the folder's name."""
+        """Corpus, recipe, and size, with the network in place of an own recipe; else the folder's name."""
         folder = RunFolder(self.run)
         if not folder.holds_run():
             return self.name
@@ -141,14 +141,14 @@ class RunLog:
 
     @property
     def summary(self) -> str:
-        """One line for a legend."""
+        """The run's line in the legend."""
         parts = [self.name] if self.description == self.name else [self.name, self.description]
         if self.best is not None:
             parts.append(f"best {_figure(self.best[1])}")
         return " · ".join(parts)
 
     def series(self, event: str, key: str) -> Points:
-        """(step, value) of every finite value, none of which can be negative, in order of steps."""
+        """(step, value) of every finite and non-negative value, in order of steps."""
         found = {
             metric["step"]: metric[key]
             for metric in self.metrics
@@ -169,7 +169,7 @@ def _is_number(value: Any) -> bool:
 
 
 def smoothed(points: Points) -> Points:
-    """Means of windows centred on each point, narrower towards both ends, so that nothing lags behind."""
+    """Means over windows centered on each point, which get narrower toward both ends, so that no curve lags."""
     widest = round(SMOOTHING_SHARE * len(points) / 2)
     result = []
     for place, (step, _) in enumerate(points):
@@ -219,24 +219,36 @@ def _panels(logs: list[RunLog]) -> tuple[Figure, list[Axes]]:
 
 
 def _draw_run(panels: list[Axes], log: RunLog, number: int, *, alone: bool) -> None:
-    colour = COLOURS[number % len(COLOURS)]
-    marker = MARKERS[number % len(MARKERS)]
-    valid_colour = COLOURS[1] if alone else colour
+    color = COLORS[number % len(COLORS)]
+    valid_color = COLORS[1] if alone else color
     curves, *slim = panels
     if log.losses:
-        if alone:
-            curves.plot(*zip(*_perplexities(log.losses), strict=True), color=colour, linewidth=0.7, alpha=0.3)
-        curves.plot(
-            *zip(*_perplexities(smoothed(log.losses)), strict=True),
-            color=colour,
-            linewidth=1.5 if alone else 0.9,
-            alpha=1 if alone else 0.6,
-            label=("training, estimated" if log.estimated else "training") if alone else None,
-        )
+        _draw_losses(curves, log, color, alone=alone)
+    _draw_validations(curves, log, valid_color, MARKERS[number % len(MARKERS)], alone=alone)
+    for axes in slim:
+        points = log.series("step", str(axes.get_gid()))
+        if points:
+            axes.plot(*zip(*points, strict=True), color=color, linewidth=1)
+            axes.set_ylim(0, max(axes.get_ylim()[1], 1.15 * max(value for _, value in points)))
+
+
+def _draw_losses(curves: Axes, log: RunLog, color: str, *, alone: bool) -> None:
+    if alone:
+        curves.plot(*zip(*_perplexities(log.losses), strict=True), color=color, linewidth=0.7, alpha=0.3)
+    curves.plot(
+        *zip(*_perplexities(smoothed(log.losses)), strict=True),
+        color=color,
+        linewidth=1.5 if alone else 0.9,
+        alpha=1 if alone else 0.6,
+        label=("training, estimated" if log.estimated else "training") if alone else None,
+    )
+
+
+def _draw_validations(curves: Axes, log: RunLog, color: str, marker: str, *, alone: bool) -> None:
     if log.validations:
         curves.plot(
             *zip(*_drawable(log.validations), strict=True),
-            color=valid_colour,
+            color=color,
             linewidth=1,
             marker=marker,
             markersize=4.5,
@@ -245,19 +257,14 @@ def _draw_run(panels: list[Axes], log: RunLog, number: int, *, alone: bool) -> N
             label="validation, while training" if alone else log.summary,
         )
     elif not alone:
-        curves.plot([], [], color=colour, label=log.summary)
+        curves.plot([], [], color=color, label=log.summary)
     if log.best is not None:
-        curves.plot(*_drawable([log.best])[0], color=valid_colour, marker=marker, markersize=6)
+        curves.plot(*_drawable([log.best])[0], color=color, marker=marker, markersize=6)
         if alone:
-            _write_best(curves, log.best, valid_colour)
-    for axes in slim:
-        points = log.series("step", str(axes.get_gid()))
-        if points:
-            axes.plot(*zip(*points, strict=True), color=colour, linewidth=1)
-            axes.set_ylim(0, max(axes.get_ylim()[1], 1.15 * max(value for _, value in points)))
+            _write_best(curves, log.best, color)
 
 
-def _write_best(axes: Axes, best: tuple[int, float], colour: str) -> None:
+def _write_best(axes: Axes, best: tuple[int, float], color: str) -> None:
     axes.annotate(
         _figure(best[1]),
         _drawable([best])[0],
@@ -266,7 +273,7 @@ def _write_best(axes: Axes, best: tuple[int, float], colour: str) -> None:
         ha="center",
         size=9,
         weight="bold",
-        color=colour,
+        color=color,
         bbox={"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8},
         zorder=5,
     )
@@ -304,7 +311,7 @@ def _draw_words(figure: Figure, title: str, logs: list[RunLog]) -> None:
 
 
 def _fitting(size: float, text: str, width: float) -> float:
-    """The size in points, or a smaller one where a line of that many letters would be wider than the panels."""
+    """The font size in points, reduced where a line of so many letters would be wider than the panels."""
     return min(size, 0.87 * width * 72 / (0.7 * max(len(text), 1)))
 
 
@@ -317,7 +324,7 @@ def _result(final: Metric) -> str:
 
 
 def _signatures(logs: list[RunLog]) -> list[str]:
-    """The contracts of all figures in the picture, each once, with the runs it holds for unless it is all."""
+    """The signatures of all figures in the picture, each once, with its runs unless it holds for all."""
     holders: dict[tuple[str, str], list[str]] = {}
     for log in logs:
         for event, name in (("epoch", "while training"), ("final", "end of run")):

@@ -1,4 +1,4 @@
-"""A drawing of three time steps side by side: the same layers at every step, joined by the carried state."""
+"""A drawing of three time steps side by side: the same layers at every step, connected by the carried state."""
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -6,7 +6,7 @@ from matplotlib.patches import FancyBboxPatch
 from matplotlib.path import Path as Line
 
 from recurlm.config import ModelOptions
-from recurlm.plots.figure import COLOURS, INK, QUIET, PictureFormat, picture_style, render
+from recurlm.plots.figure import COLORS, INK, QUIET, PictureFormat, picture_style, render
 from recurlm.plots.layers import NetworkLayer, carried_names, network_layers, network_name, parameter_count
 from recurlm.plots.network import FILLS, arrow
 
@@ -23,7 +23,7 @@ FOOTER = 0.7
 
 
 def unrolled_picture(options: ModelOptions, vocabulary_size: int, format: PictureFormat) -> bytes:
-    """Steps n - 1, n and n + 1 of the network, without dropout, residual and skip sums; SVG or PNG."""
+    """Draws steps n - 1, n, and n + 1 of the network, without dropout, residual sums, and skip sums; SVG or PNG."""
     layers = network_layers(options, vocabulary_size)
     shown = [layer for layer in layers if layer.has_weights or layer.kind == "softmax"]
     title = f"{network_name(options)}, unrolled over time"
@@ -77,7 +77,7 @@ def _draw_column(axes: Axes, layers: list[NetworkLayer], x: float, step: str, fo
 
 
 def _draw_state(axes: Axes, layer: NetworkLayer, row: int) -> None:
-    """The arrows on which a recurrent layer's state goes from column to column, and in and out of the picture."""
+    """Draws the arrows of a recurrent layer's state between the columns, and into and out of the picture."""
     if not layer.carried:
         return
     height = _bottom(row) + BOX_HEIGHT / 2
@@ -86,11 +86,11 @@ def _draw_state(axes: Axes, layer: NetworkLayer, row: int) -> None:
         start, end = edge, edge + COLUMN - BOX_WIDTH
         if column == len(STEPS) - 2:
             end = start + SIDE - 0.1
-        arrow(axes, Line([(start, height), (end, height)]), COLOURS[1])
+        arrow(axes, Line([(start, height), (end, height)]), COLORS[1])
         middle = (start + end) / 2
         step = ("ₙ₋₂", *STEPS)[column + 1]
         names = ", ".join(f"{name}{step}" for name in layer.carried)
-        axes.text(middle, height + 0.05, names, ha="center", va="bottom", size=9, style="italic", color=COLOURS[1])
+        axes.text(middle, height + 0.05, names, ha="center", va="bottom", size=9, style="italic", color=COLORS[1])
         shapes = ", ".join(f"(B, {size:,})" for size in dict.fromkeys(layer.carried_sizes))
         axes.text(middle, height - 0.06, shapes, ha="center", va="top", size=7.5, color=QUIET)
 

@@ -1,4 +1,4 @@
-"""N-best lists: what a recogniser thinks an utterance may have been."""
+"""N-best lists: the hypotheses of a speech recognizer for each utterance."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ from recurlm.text.lines import words_of
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """One reading of an utterance, numbered from 1 in the order of its list.
+    """One hypothesis of an utterance, numbered from 1 in the order of its list.
 
-    acoustic_cost, language_cost, graph_cost: negative natural log-probabilities that the recogniser gave it, None where
-    the list has none. The graph cost is what the old language model's graph costs beyond that model: pronunciations
-    and transitions. place: file and line, for messages.
+    acoustic_cost, language_cost, graph_cost: negative natural log-probabilities from the recognizer, None where the
+    list has none. The graph cost is the cost of the recognizer's graph without the old language model: pronunciations
+    and transitions · place: file and line, for messages.
     """
 
     utterance: str
@@ -25,18 +25,18 @@ class Hypothesis:
 
     @property
     def key(self) -> str:
-        """Kaldi's name of it: the utterance and the number."""
+        """The key in Kaldi's files: the utterance and the number."""
         return f"{self.utterance}-{self.number}"
 
     @property
     def words(self) -> tuple[str, ...]:
-        """Its words, as word error rate counts them."""
+        """The words, as the word error rate counts them."""
         return tuple(words_of(self.text))
 
 
 @dataclass(frozen=True)
 class NBestList:
-    """The hypotheses of one utterance, in the order of the file; there is at least one."""
+    """The hypotheses of one utterance, at least one, in the order of the file."""
 
     utterance: str
     hypotheses: tuple[Hypothesis, ...]
@@ -56,9 +56,9 @@ OWN_SCALES = GivenScales()
 
 @dataclass(frozen=True)
 class NBestFile:
-    """Every list that was read, in order, from which format, and the scales that the files themselves give.
+    """All lists of a file in order, its format, and the scales that the file itself gives.
 
-    place: what was read, for messages.
+    place: the name of the file, for messages.
     """
 
     lists: tuple[NBestList, ...]
@@ -70,22 +70,22 @@ class NBestFile:
 
     @property
     def hypotheses(self) -> Iterator[Hypothesis]:
-        """All of them, list after list."""
+        """All hypotheses, list after list."""
         return (hypothesis for each in self.lists for hypothesis in each.hypotheses)
 
     @property
     def has_acoustic_costs(self) -> bool:
-        """Whether hypotheses have acoustic costs; a list where only some do is refused when it is read."""
+        """Whether hypotheses have acoustic costs; reading refuses a file in which only some have them."""
         return all(hypothesis.acoustic_cost is not None for hypothesis in self.hypotheses)
 
     @property
     def has_language_costs(self) -> bool:
-        """Whether hypotheses have the costs of an old language model."""
+        """Whether hypotheses have costs of an old language model."""
         return all(hypothesis.language_cost is not None for hypothesis in self.hypotheses)
 
 
 def group(hypotheses: Sequence[Hypothesis]) -> tuple[NBestList, ...]:
-    """Lists in the order in which their utterances first appear."""
+    """Groups hypotheses into lists, in the order in which their utterances first appear."""
     lists: dict[str, list[Hypothesis]] = {}
     for hypothesis in hypotheses:
         lists.setdefault(hypothesis.utterance, []).append(hypothesis)

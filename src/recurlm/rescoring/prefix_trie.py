@@ -1,7 +1,7 @@
-"""Log-probabilities of sequences that share prefixes: each distinct prefix is read once.
+"""Log-probabilities of sequences that share prefixes; the model reads each distinct prefix once.
 
-The distinct prefixes of some sequences are the nodes of a trie. The model goes down the trie level by level, all
-prefixes of one length as one batch; a node's state is handed to each of its children.
+The distinct prefixes are the nodes of a trie. The model goes down the trie level by level, with all prefixes of one
+length as one batch, and passes the state of a node to each of its children.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ from recurlm.models.state import LayerStates, map_state
 from recurlm.text.vocabulary import EOS_ID
 
 SEQUENCES_AT_ONCE = 1024
-"""At most this many rows in a batch, and states in memory."""
+"""Most rows in a batch, and states in memory."""
 
 NO_TOKEN = -1
 
@@ -32,10 +32,10 @@ Logprobs = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class TrieLevel:
-    """The distinct prefixes of one length: nodes (N).
+    """The distinct prefixes of one length, which are N nodes.
 
-    parents (N): node of the level above, counted among those that do not end with ``<eos>`` · tokens (N): the last id
-    of the prefix · rows: the sequences that are long enough · nodes: the node of each of them.
+    parents (N,): node of the level above, counted among those that do not end with ``<eos>`` · tokens (N,): last id of
+    each prefix · rows: the sequences that are long enough · nodes: the node of each of these sequences.
     """
 
     parents: Tensor
@@ -49,8 +49,8 @@ def sequence_logprobs(
 ) -> list[Logprobs]:
     """ln p of every id of each sequence and of the ``<eos>`` after it, as `score_lines` gives them, in fp32.
 
-    Every sequence begins after ``<eos>`` with the same state, (1, H) for each layer; zero without one. Equal prefixes
-    are computed once among `SEQUENCES_AT_ONCE` sequences, which are neighbours when all are sorted.
+    Every sequence starts after ``<eos>`` from the same state, (1, H) for each layer, or from zeros without one. Equal
+    prefixes are computed once in each group of `SEQUENCES_AT_ONCE` neighbors in the sorted order.
     """
     order = sorted(range(len(sequences)), key=lambda index: list(sequences[index]))
     found: list[Logprobs] = [np.empty(0)] * len(sequences)
@@ -64,12 +64,12 @@ def sequence_logprobs(
 
 
 def levels(sequences: Sequence[Sequence[int]]) -> Iterator[TrieLevel]:
-    """The trie of sequences that end with ``<eos>`` and are sorted, from prefixes of one id on."""
+    """The levels of the trie of sorted sequences that end with ``<eos>``, starting with prefixes of one id."""
     longest = max(map(len, sequences))
     ids = np.full((len(sequences), longest), NO_TOKEN, np.int64)
     for row, sequence in enumerate(sequences):
         ids[row, : len(sequence)] = sequence
-    # sorted sequences with the same prefix are neighbours: it is new where anything so far differs from the row above
+    # equal prefixes are neighbors in sorted rows: a prefix is new where it differs from the row above
     new = np.ones_like(ids, dtype=bool)
     new[1:] = np.logical_or.accumulate(ids[1:] != ids[:-1], axis=1)
     inner = np.zeros(len(sequences), np.int64)
@@ -84,7 +84,7 @@ def levels(sequences: Sequence[Sequence[int]]) -> Iterator[TrieLevel]:
 
 @torch.no_grad()
 def _block_logprobs(model: LanguageModel, sequences: Sequence[Sequence[int]], state: LayerStates) -> Logprobs:
-    """One row for each sequence, padded with zeros."""
+    """Log-probabilities with one row for each sequence, padded with zeros."""
     logprobs = np.zeros((len(sequences), max(map(len, sequences))))
     read = torch.zeros(1, dtype=torch.int64, device=model.device)
     for length, level in enumerate(levels(sequences)):
@@ -98,10 +98,10 @@ def _block_logprobs(model: LanguageModel, sequences: Sequence[Sequence[int]], st
 
 
 def _logprobs(model: LanguageModel, output: Tensor, parents: Tensor, tokens: Tensor) -> Logprobs:
-    """ln p of tokens (N), each after the output (P, H) of its parent (N).
+    """ln p of tokens (N,), each after the output (P, H) of its parent (N,).
 
-    A parent's logits are summed once, however many children it has: ln z = (ln z - logit of id 0) + logit of id 0.
-    Output layers without one logit for each token sum for each child.
+    The sum over a parent's logits is computed once for all its children: ln z = (ln z - logit of id 0) + logit of id 0.
+    Output layers without one logit per token compute it for each child.
     """
     found: Logprobs
     if not isinstance(model.decoder, Softmax):

@@ -1,4 +1,4 @@
-"""Rescoring options by word error rate on a development list."""
+"""Chooses rescoring options by word errors on a development list."""
 
 import itertools
 from collections.abc import Sequence
@@ -17,16 +17,16 @@ from recurlm.rescoring.word_errors import word_errors
 
 WEIGHTS = tuple(step / 20 for step in range(21))
 SCALE_FACTORS = (1.0, 0.71, 1.41, 0.5, 2.0, 0.35, 2.8, 0.25, 4.0, 5.7, 8.0, 11.0, 16.0)
-"""Of the lm scale, nearest first; more above 1, for acoustic costs mostly come unscaled."""
+"""Factors of the lm scale, nearest first; more of them above 1, as acoustic costs usually come unscaled."""
 BONUSES = (0.0, 0.25, -0.25, 0.5, -0.5, 1.0, -1.0, 2.0, -2.0)
-"""Nats a word that are added to the length bonus, times the lm scale: nearest first."""
+"""Added to the length bonus after multiplication by the lm scale, in nats per word; nearest first."""
 
 Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class TunedCombination:
-    """The options with the fewest word errors on the development list, and how many combinations were tried."""
+    """The options with the fewest word errors on the development list, and the number of combinations tried."""
 
     combination: Combination
     errors: int
@@ -36,7 +36,7 @@ class TunedCombination:
     def __str__(self) -> str:
         return (
             f"tuned on these references, {self.tried} combinations: {self.errors_before} errors before, "
-            f"{self.errors} now, which is no test; use the options on another list"
+            f"{self.errors} now; not a test result: evaluate the options on another list"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -53,11 +53,11 @@ class TunedCombination:
 def tune_combination(
     rescored: Sequence[RescoredList], file: NBestFile, references: References, start: Combination
 ) -> TunedCombination:
-    """Try every weight, lm scale and length bonus of a grid around `start`; of equally good ones the nearest counts.
+    """Tries every weight, lm scale, and length bonus of a grid around `start`; of equal ones the nearest wins.
 
-    The acoustic scale stays: only its ratio to the lm scale matters. A weight other than 1 is tried only where the
-    lists have costs of an old language model, another lm scale only where they have acoustic costs. Raises InputError
-    for an utterance without a reference.
+    The acoustic scale stays fixed, because only its ratio to the lm scale matters. Other weights are tried only where
+    the lists have costs of an old language model, other lm scales only where they have acoustic costs. Raises
+    InputError for an utterance without a reference.
     """
     check_references(file, references)
     if not rescored:
@@ -70,7 +70,7 @@ def tune_combination(
 
 
 def _grid(file: NBestFile, start: Combination) -> list[Combination]:
-    """Combinations by the number of steps that they are away from `start`, which comes first."""
+    """All combinations of the grid, by distance from `start` in steps; `start` comes first."""
     weights = sorted({start.weight, *WEIGHTS}, key=lambda weight: abs(weight - start.weight))
     weights = weights if file.has_language_costs else [start.weight]
     factors = SCALE_FACTORS if file.has_acoustic_costs else (1.0,)
@@ -88,12 +88,12 @@ def _grid(file: NBestFile, start: Combination) -> list[Combination]:
 
 
 def _short(value: float) -> float:
-    """As it is printed, so that what was tried is what the test list gets."""
+    """The value as it is printed, so that the printed options are those that were tried."""
     return float(f"{value:.6g}")
 
 
 class _Table:
-    """What the total is made of, (utterances, longest list) each, padded; and the word errors of each hypothesis."""
+    """The terms of the total and the word errors of each hypothesis, as padded arrays (utterances, longest list)."""
 
     def __init__(self, rescored: Sequence[RescoredList], references: References) -> None:
         shape = len(rescored), max(len(each.scored) for each in rescored)
@@ -112,7 +112,7 @@ class _Table:
                 self.word_errors[at] = word_errors(references[each.utterance], hypothesis.words).total
 
     def errors(self, options: Combination) -> int:
-        """Word errors of the best hypotheses under some options."""
+        """Word errors of the best hypotheses under these options."""
         totals = options.combine(self.logprob, self.acoustic, self.language, self.graph, self.words)
         best = (totals + self.padding).argmax(axis=1)
         return int(np.take_along_axis(self.word_errors, best[:, None], axis=1).sum())

@@ -1,8 +1,8 @@
-"""Word error rate: the fewest substitutions, deletions and insertions between what was said and what was heard.
+"""Word error rate: the fewest substitutions, deletions, and insertions between reference and hypothesis.
 
-The distance is Levenshtein's (1966), every error at the same cost. Where several alignments have equally few errors,
-the one with the fewest substitutions counts, which keeps the most words right. The time grows with the product of the
-two lengths between the words that both share at their ends, so those lengths have a limit.
+The distance is Levenshtein's (1966); every error has the same cost. Of several alignments with the fewest errors, the
+one with the fewest substitutions counts, which keeps the most words right. The time grows with the product of the two
+lengths, without the words that both share at their ends, so these lengths have a limit.
 """
 
 from collections.abc import Sequence
@@ -12,16 +12,16 @@ from typing import Any
 from rapidfuzz.distance import Levenshtein
 
 from recurlm.errors import InputError
-from recurlm.limits import how_to_raise, raised
+from recurlm.files.limits import how_to_raise, raised
 from recurlm.wording import counted
 
 MOST_WORDS = 10_000
-"""Words of a reference or a hypothesis, without those that both share at their ends."""
+"""Most words of a reference or hypothesis, without the words that both share at their ends."""
 
 
 @dataclass(frozen=True)
 class WordErrors:
-    """Errors against references of so many words; sums of them are sums of their parts."""
+    """Numbers of errors, and of words in the references; adding two adds each number."""
 
     substitutions: int = 0
     deletions: int = 0
@@ -30,12 +30,12 @@ class WordErrors:
 
     @property
     def total(self) -> int:
-        """All errors."""
+        """Number of all errors."""
         return self.substitutions + self.deletions + self.insertions
 
     @property
     def rate(self) -> float | None:
-        """Errors for each word of the references, above 1 where there are more errors; None without words."""
+        """Errors per word of the references, which may exceed 1; None without words."""
         return self.total / self.words if self.words else None
 
     def __add__(self, other: "WordErrors") -> "WordErrors":
@@ -66,7 +66,7 @@ class WordErrors:
 
 
 def word_errors(reference: Sequence[str], hypothesis: Sequence[str]) -> WordErrors:
-    """What separates a hypothesis from its reference. Raises InputError where one is longer than `MOST_WORDS`."""
+    """The errors of a hypothesis against its reference. Raises InputError where one is longer than `MOST_WORDS`."""
     start, stop = _common_ends(reference, hypothesis)
     missed, heard = reference[start : len(reference) - stop], hypothesis[start : len(hypothesis) - stop]
     most = raised(MOST_WORDS)
@@ -76,13 +76,13 @@ def word_errors(reference: Sequence[str], hypothesis: Sequence[str]) -> WordErro
             f"{most:,} words are not counted{how_to_raise()}"
         )
     total, substitutions = _fewest(missed, heard)
-    # the difference in length is that of deletions and insertions
+    # deletions minus insertions is the difference in length
     deletions = (total - substitutions + len(missed) - len(heard)) // 2
     return WordErrors(substitutions, deletions, total - substitutions - deletions, len(reference))
 
 
 def _common_ends(one: Sequence[str], other: Sequence[str]) -> tuple[int, int]:
-    """How many words are the same at the beginning, and of the others at the end; some best alignment keeps them."""
+    """Number of equal words at the start, and of the others at the end; some best alignment keeps them."""
     shorter = min(len(one), len(other))
     start = next((at for at in range(shorter) if one[at] != other[at]), shorter)
     stop = next((at for at in range(shorter - start) if one[-1 - at] != other[-1 - at]), shorter - start)
@@ -90,10 +90,10 @@ def _common_ends(one: Sequence[str], other: Sequence[str]) -> tuple[int, int]:
 
 
 def _fewest(reference: Sequence[str], hypothesis: Sequence[str]) -> tuple[int, int]:
-    """Errors of the best alignment, and the substitutions among them."""
-    # the library compares hashes, and small numbers are their own
+    """Number of errors of the best alignment, and of the substitutions among them."""
+    # the library compares hashes; small numbers are their own hashes, so they cannot collide
     numbers: dict[str, int] = {}
     one, other = ([numbers.setdefault(word, len(numbers)) for word in words] for words in (reference, hypothesis))
-    # a substitution costs one more than another error, which only decides between alignments with as many errors
+    # a substitution costs slightly more than other errors, which only breaks ties in the number of errors
     error = min(len(one), len(other)) + 1
     return divmod(Levenshtein.distance(one, other, weights=(error, error, error + 1)), error)

@@ -9,7 +9,7 @@ from pathlib import Path
 from recurlm.capacity import machine_memory
 from recurlm.errors import CorruptFileError, InputError
 from recurlm.files import refuse_link, write_within
-from recurlm.partial_files import remove_partial, sync_folder, temporary_folder
+from recurlm.files.partial import remove_partial, sync_folder, temporary_folder
 from recurlm.runs.manifest import MANIFEST_FILE, Entries, digest, manifest_bytes, read_manifest, read_verified
 from recurlm.tensor_files import finite_tensors, read_header
 

@@ -10,9 +10,9 @@ from recurlm.devices import bf16_is_fast, processor_name
 from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError
 from recurlm.files import opened
+from recurlm.files.streams import raw_lines
 from recurlm.kernels.native import native_digest, native_instructions
 from recurlm.runs.folder import METRICS_FILE, RunFolder
-from recurlm.streams import raw_lines
 
 Computation = dict[str, Any]
 """The keys `kernels`, `threads` and `torch`, as in the events `begin` and `resume` of metrics.jsonl."""
@@ -67,9 +67,9 @@ def changed_computation(folder: RunFolder, device: str) -> str | None:
         differences.pop("digest", None)
     if differences:
         listed = ", ".join(differences[name] for name in now if name in differences)
-        return f"goes on, but not bit for bit as the undisturbed run: {listed}"
+        return f"continues, but not bit for bit like an uninterrupted run: {listed}"
     if now.keys() - earlier[0].keys():
-        return "which kernels began this run is not recorded, so it may not go on bit for bit"
+        return "the kernels that began this run are not recorded, so it may not continue bit for bit"
     return None
 
 

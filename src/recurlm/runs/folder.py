@@ -11,11 +11,11 @@ from recurlm.config import Recipe
 from recurlm.documents import json_text, parse_json_object
 from recurlm.errors import CorruptFileError, InputError
 from recurlm.files import digest_of, write_within
-from recurlm.limits import LARGEST_DOCUMENT
-from recurlm.locks import locked
+from recurlm.files.limits import LARGEST_DOCUMENT
+from recurlm.files.locks import locked
+from recurlm.files.partial import remove_partial
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.memory_estimate import check_model_fits, model_shapes
-from recurlm.partial_files import remove_partial
 from recurlm.recipe_files import parse_recorded_recipe
 from recurlm.runs.checkpoints import Checkpoints
 from recurlm.runs.config_types import check_types

@@ -11,10 +11,10 @@ from recurlm.capacity import machine_memory
 from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError, DownloadError, InputError, RecurlmError
 from recurlm.files import opened
+from recurlm.files.streams import raw_lines
 from recurlm.runs.checkpoints import CHECKPOINTS_FOLDER, read_checkpoint
 from recurlm.runs.folder import CONFIG_FILE, METRICS_FILE, MODEL_FILE, RunFolder
 from recurlm.runs.manifest import MANIFEST_FILE
-from recurlm.streams import raw_lines
 from recurlm.tensor_files import finite_tensors
 from recurlm.text.codec import TOKENIZER_FILE, VOCABULARY_FILE
 from recurlm.text.places import DataPlaces

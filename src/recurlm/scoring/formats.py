@@ -1,4 +1,4 @@
-"""Scores as text: one writer a format. Each turns a line's scores into its lines of output."""
+"""Scores as text: one writer for each format, which turns the scores of a line into lines of output."""
 
 import json
 import math
@@ -10,26 +10,28 @@ from recurlm.text.lines import first_field, quoted
 from recurlm.text.vocabulary import EOS
 
 LOG_BASES = {"e": 1.0, "2": 1 / math.log(2), "10": 1 / math.log(10)}
-"""What a natural logarithm is multiplied with."""
+"""For each base, the factor of a natural logarithm."""
 
 
 class Writer:
-    """Readable text: the line's total, each token, mean and perplexity; ``?`` marks unknown tokens, ``-`` those that
-    are not counted."""
+    """Readable text: the line's total, each token, mean, and perplexity.
+
+    ``?`` marks unknown tokens, ``-`` stands for the log-probability of tokens that are not counted.
+    """
 
     needs_predictions = False
 
     def __init__(self, log_base: str = "e") -> None:
         if log_base not in LOG_BASES:
-            raise UsageError(f"log base {log_base!r}: it is e, 2 or 10")
+            raise UsageError(f"log base {log_base!r}: must be e, 2 or 10")
         self.scale = LOG_BASES[log_base]
 
-    def read(self, lines: Iterable[str]) -> Iterator[str]:
-        """What of each line is scored."""
+    def scored_parts(self, lines: Iterable[str]) -> Iterator[str]:
+        """The part of each line that is scored."""
         yield from lines
 
     def head(self) -> str:
-        """What stands before the first line, or nothing."""
+        """The text before the first line, possibly empty."""
         return ""
 
     def line(self, line: LineScore) -> str:
@@ -41,25 +43,25 @@ class Writer:
         return f"{line.logprob * self.scale:.4f}\t{tokens}{average}\n"
 
     def foot(self, totals: Totals, name: str) -> str:
-        """What stands after the last line of the text of that name, or nothing."""
+        """The text after the last line, possibly empty; `name` is that of the scored text."""
         return ""
 
     def number(self, logprob: float | None, form: str = ".9g", absent: str = "NA") -> str:
-        """A log-probability in the wanted base."""
+        """Formats a log-probability in the base of this writer."""
         return absent if logprob is None else format(logprob * self.scale, form)
 
 
 class JSONLines(Writer):
-    """One object a line, as docs/commands.md has it."""
+    """One JSON object per line, as docs/commands.md describes it."""
 
     def line(self, line: LineScore) -> str:
         return json.dumps(line.to_json(self.scale), ensure_ascii=False, allow_nan=False) + "\n"
 
 
 class Table(Writer):
-    """One row a token, columns parted by tabs, for R's read.delim and pandas.
+    """One row per token with tabs between columns, for R's read.delim and pandas.
 
-    A token that holds a quote, a tab or a line's end is quoted and its quotes are doubled; NA is what there is not.
+    A token that contains a quote, a tab, or an end of line is quoted and its quotes are doubled. NA is a missing value.
     """
 
     needs_predictions = True
@@ -89,7 +91,7 @@ class Table(Writer):
 
 
 class LineTable(Writer):
-    """One row a line, columns parted by tabs, as in `Table`; `tokens` are those that are counted."""
+    """One row per line with tabs between columns, quoted as in `Table`; `tokens` is the number of counted tokens."""
 
     COLUMNS = ("line", "tokens", "oov", "logprob", "mean", "perplexity", "text")
 
@@ -110,14 +112,14 @@ class LineTable(Writer):
 
 
 class SRILM(Writer):
-    """The layout of SRILM's ``ngram -debug 2 -ppl``, logarithms to base 10.
+    """The layout of SRILM's ``ngram -debug 2 -ppl``, with logarithms to base 10.
 
-    As with its ``-unk``, unknown words that count as ``<unk>`` are words like others; those that are skipped are OOVs.
+    As with SRILM's ``-unk``, unknown words that count as ``<unk>`` are ordinary words; skipped ones are OOVs.
     """
 
     def __init__(self, log_base: str | None = None) -> None:
         if log_base not in (None, "10"):
-            raise UsageError(f"log base {log_base}: SRILM's layout has base 10; leave --log-base out")
+            raise UsageError(f"log base {log_base}: SRILM's layout uses base 10; leave --log-base out")
         super().__init__("10")
         self.sentences = self.words = self.oovs = self.zeros = 0
 
@@ -157,20 +159,20 @@ class SRILM(Writer):
 
 
 class Sentences(Writer):
-    """One total a line."""
+    """One total per line."""
 
     def line(self, line: LineScore) -> str:
         return self.number(line.logprob) + "\n"
 
 
 class Kaldi(Writer):
-    """Utterance id and cost, -log p, of lines that begin with their utterance's id."""
+    """Utterance id and cost, -log p, for lines that start with an utterance id."""
 
     def __init__(self, log_base: str = "e") -> None:
         super().__init__(log_base)
         self.utterances: list[str] = []
 
-    def read(self, lines: Iterable[str]) -> Iterator[str]:
+    def scored_parts(self, lines: Iterable[str]) -> Iterator[str]:
         for number, line in enumerate(lines, 1):
             utterance, words = first_field(line)
             if not utterance:
@@ -179,7 +181,7 @@ class Kaldi(Writer):
             yield words
 
     def line(self, line: LineScore) -> str:
-        # lines come back in the order in which they were read
+        # lines arrive in the order in which they were read
         return f"{self.utterances.pop(0)} {-line.logprob * self.scale:.9g}\n"
 
 
@@ -195,7 +197,7 @@ WRITERS: dict[str, type[Writer]] = {
 
 
 def open_writer(name: str, log_base: str | None) -> Writer:
-    """The writer of a format by name. Raises UsageError where there is none, or it has no such base."""
+    """The writer of a format. Raises UsageError for an unknown format, or a base that the format does not have."""
     if name not in WRITERS:
         raise UsageError(f"no format {name!r}; there are {', '.join(WRITERS)}")
     if log_base is None:
@@ -210,7 +212,7 @@ def _srilm_name(token: TokenScore) -> str:
 
 
 def _power(exponent: float, count: int) -> str:
-    """10^(exponent / count) as SRILM prints it."""
+    """10^(exponent / count), as SRILM prints it."""
     if count <= 0:
         return "undefined"
     try:

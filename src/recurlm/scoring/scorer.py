@@ -1,9 +1,9 @@
-"""Log-probability of every token of every line, each line alone or all lines one document."""
+"""Log-probability of every token of every line; each line alone, or all lines as one document."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, cast, get_args
+from typing import Literal, NamedTuple, TypeVar, cast, get_args
 
 import numpy as np
 import torch
@@ -28,25 +28,26 @@ from recurlm.version import CODE_VERSION
 
 Context = Literal["reset", "carry"]
 Unit = Literal["token", "word"]
+_Value = TypeVar("_Value")
 
 LINES_AT_ONCE = 2048
 CHARACTERS_AT_ONCE = 1 << 20
 LOGITS_AT_ONCE = 1 << 20
-"""Numbers held at once for entropies and ranks: few enough to stay near the processor."""
+"""Numbers held at once for entropies and ranks, sized to fit in cache."""
 ROWS = (256, 64, 16, 4)
-"""Numbers of sequences that a batch can have: the largest that the budget and the remaining lines allow."""
+"""The numbers of sequences in a batch; each batch takes the largest that budget and remaining lines allow."""
 
 
 @dataclass(frozen=True)
 class ScoringOptions:
     """What is scored, and in which context.
 
-    context: reset, every line from the same state, or carry, lines are one document until a blank line, which is not
-    scored itself · after: only what follows this text in a line counts · unit: token, or word to sum the pieces that
-    make a word · unknown: what unknown tokens count · predictions: entropy of each prediction and rank of each token
-    too · precision: of matrix products, fp32 or bf16; in fp32 the result does not depend on what is computed together,
-    bf16 is quicker where the processor has it and off by some hundredths of a nat at most tokens · budget: padded
-    positions that are computed at once.
+    context: `reset` starts every line from the same state; `carry` treats lines as one document until a blank line,
+    which is not scored itself · after: score only what follows this text in a line · unit: `token`, or `word` to sum
+    the tokens of each word · unknown: how unknown tokens are charged · predictions: also give the entropy of each
+    prediction and the rank of each token · precision: fp32 or bf16, the type of matrix products. In fp32 the result
+    does not depend on which lines are computed together; bf16 is faster on processors that have it and differs by some
+    hundredths of a nat at most tokens · budget: padded positions computed at once.
     """
 
     context: Context = "reset"
@@ -61,20 +62,20 @@ class ScoringOptions:
 def scoring_options(
     context: str, after: str | None, unit: str, oov: str, precision: str, *, predictions: bool
 ) -> ScoringOptions:
-    """Options by their names. Raises UsageError for names that are none."""
+    """The options from their names on the command line. Raises UsageError for an unknown name."""
     if context not in get_args(Context):
-        raise UsageError(f"context {context!r}: it is reset, every line alone, or carry, one document")
+        raise UsageError(f"context {context!r}: must be reset (every line alone) or carry (one document)")
     if unit not in get_args(Unit):
-        raise UsageError(f"unit {unit!r}: it is token or word")
+        raise UsageError(f"unit {unit!r}: must be token or word")
     if after == "":
-        raise UsageError("the text after which lines count is empty; give one that stands once in every line")
+        raise UsageError("the text after which lines count is empty; give one that occurs once in every line")
     return ScoringOptions(
         cast("Context", context), after, cast("Unit", unit), UnknownRule.parse(oov), predictions, precision
     )
 
 
 class _Line(NamedTuple):
-    """A line as the model meets it; no ids at all where it only ends a document."""
+    """A line as the model reads it; a line that only ends a document has no ids."""
 
     number: int
     text: str
@@ -89,7 +90,7 @@ class _Line(NamedTuple):
 
 
 class _Scores(NamedTuple):
-    """What the model says to the ids (n,) of one row."""
+    """The scores of the ids (n,) of one row."""
 
     logprobs: list[float]
     predictions: list[Prediction] | None
@@ -102,8 +103,8 @@ class _Scores(NamedTuple):
 class Scorer:
     """Scores lines in order and in constant memory; lines of similar length are computed together.
 
-    `start` is the state before the first line, and in the context reset before every line. `state` is the state
-    after the last line in the context carry; `totals` sums up what has been scored. `digest` is the model's.
+    start: the state before the first line, or with `reset` before every line · digest: that of the model · totals:
+    sums over everything scored so far. With `carry`, the attribute `state` is the state after the last line.
     """
 
     model: LanguageModel
@@ -120,9 +121,12 @@ class Scorer:
         self.state = self.start or self._nothing_read()
 
     def lines(self, lines: Iterable[str]) -> Iterator[LineScore]:
-        """Raises InputError with the line's number for a token that the vocabulary lacks where the rule needs
-        ``<unk>`` and there is none, and for a line without the text after which it counts."""
-        for block in _blocks(lines):
+        """Scores lines, in their order.
+
+        Raises InputError with the line's number for an unknown token where the rule needs ``<unk>`` and the vocabulary
+        has none, and for a line without the text after which it counts.
+        """
+        for block in _numbered_lines(lines):
             encoded = [self._encode(number, line) for number, line in block]
             scored = self._carried(encoded) if self.options.context == "carry" else self._alone(encoded)
             for line, scores in zip(encoded, scored, strict=True):
@@ -134,7 +138,7 @@ class Scorer:
         return initial_state(self.model, self.digest)
 
     def signature(self, text: str = "") -> str:
-        """What was counted; `text` is its digest."""
+        """The signature of what was scored so far; `text` is the digest of the text."""
         options = self.options
         state = "carried" if options.context == "carry" else "zero" if self.start is None else "given"
         fields: dict[str, object] = {"tokens": self.totals.tokens, "eos": "counted", "state": state}
@@ -161,11 +165,11 @@ class Scorer:
             raise InputError(f"line {number}: {error}") from error
 
     def _conditional(self, number: int, text: str, separator: str) -> _Line:
-        """The line without its separator; a space on both sides of it stands once, and counts with what follows."""
+        """The line without the separator; of spaces on both sides of it one stays, and belongs to what follows."""
         if text.count(separator) != 1:
             raise InputError(
-                f"{separator!r} must stand in it once, between what is given and what counts; "
-                f"it does {text.count(separator)} times"
+                f"{separator!r} must occur in it once, between what is given and what counts; "
+                f"it occurs {text.count(separator)} times"
             )
         before, _, behind = text.partition(separator)
         if behind.startswith(" "):
@@ -185,7 +189,7 @@ class Scorer:
         return self._batched([line.read for line in lines], self.start)
 
     def _carried(self, lines: Sequence[_Line]) -> list[_Scores]:
-        """The lines' documents as rows: the first may go on from before this block, the last beyond it."""
+        """Scores the lines as documents, one a row; the first may continue an earlier document, the last may go on."""
         documents = [
             (is_scored, list(members)) for is_scored, members in itertools.groupby(lines, lambda line: bool(line.ids))
         ]
@@ -207,7 +211,7 @@ class Scorer:
         return self._split(documents, iter(scored))
 
     def _split(self, documents: Sequence[tuple[bool, list[_Line]]], scored: Iterator[_Scores]) -> list[_Scores]:
-        """The scores of documents as those of their lines."""
+        """Splits the scores of documents into those of their lines."""
         parts: list[_Scores] = []
         for is_scored, members in documents:
             whole, start = (next(scored) if is_scored else _Scores([], None)), 0
@@ -231,7 +235,7 @@ class Scorer:
         return [each for each in scored if each is not None]
 
     def _together(self, rows: Sequence[list[int]], start: State | None) -> tuple[list[_Scores], LayerStates]:
-        """Rows as one padded batch, in pieces of time; the state is that after their padding, which one row has not."""
+        """Scores rows as one padded batch; the state is that after the padding (a single row has none)."""
         lengths = [len(row) for row in rows]
         multiple = 1 if len(rows) == 1 else SIZES[-1]
         padded = np.full((len(rows), -(-max(lengths) // multiple) * multiple), IGNORED, np.int64)
@@ -243,8 +247,8 @@ class Scorer:
         target = torch.from_numpy(padded).t()
         steps = max(self.options.budget // len(rows), 1)
         losses, predictions = [], []
-        for piece in _slices(len(target), steps):
-            nats, predicted, layers = self._piece(input_[piece], target[piece], layers)
+        for span in _slices(len(target), steps):
+            nats, predicted, layers = self._scored_steps(input_[span], target[span], layers)
             losses.append(nats)
             predictions += predicted
         logprobs = -np.concatenate(losses)
@@ -258,10 +262,10 @@ class Scorer:
         return scores, layers
 
     @torch.no_grad()
-    def _piece(
+    def _scored_steps(
         self, input: Tensor, target: Tensor, layers: LayerStates
     ) -> tuple[NDArray[np.float64], list[list[Prediction]], LayerStates]:
-        """Losses (T, B) of targets (T, B), for each step what was predicted where it is asked for, and the state."""
+        """Losses (T, B) of targets (T, B), the predictions of each step where they are wanted, and the state."""
         model, (steps, columns) = self.model, input.shape
         with evaluating(model), autocast(self.options.precision, model.device):
             outputs = []
@@ -274,7 +278,7 @@ class Scorer:
         return losses, [predicted[start : start + columns] for start in range(0, len(predicted), columns)], layers
 
     def _settled(self, line: _Line, scores: _Scores) -> LineScore:
-        """The scores of what was read as those of what was written, unknown tokens by their rule."""
+        """Turns the scores of what the model read into those of the line as written; unknown tokens follow the rule."""
         ids: Sequence[int | None] = line.ids
         logprobs: Sequence[float | None] = scores.logprobs
         predictions: Sequence[Prediction | None] | None = scores.predictions
@@ -308,12 +312,12 @@ class Scorer:
 def score_lines(
     model: LanguageModel, codec: Codec, lines: Iterable[str], options: ScoringOptions | None = None
 ) -> Iterator[LineScore]:
-    """Score lines in order; see `Scorer`."""
+    """Scores lines in order; see `Scorer`."""
     return Scorer(model, codec, options or ScoringOptions()).lines(lines)
 
 
-def _blocks(lines: Iterable[str]) -> Iterator[list[tuple[int, str]]]:
-    """Numbered lines, so many at once that their scores fit into a constant memory."""
+def _numbered_lines(lines: Iterable[str]) -> Iterator[list[tuple[int, str]]]:
+    """Numbered lines in groups, small enough for constant memory."""
     block: list[tuple[int, str]] = []
     characters = 0
     for number, line in enumerate(lines, 1):
@@ -327,7 +331,7 @@ def _blocks(lines: Iterable[str]) -> Iterator[list[tuple[int, str]]]:
 
 
 def _predictions(model: LanguageModel, hidden: Tensor, target: Tensor) -> list[Prediction]:
-    """Entropy of each prediction, and the rank of each target in it: hidden (N, H), target (N)."""
+    """Entropy of each prediction, and the rank of its target; hidden (N, H), target (N,)."""
     predictions: list[Prediction] = []
     for rows in parts(len(hidden), max(LOGITS_AT_ONCE // model.vocabulary_size, 1)):
         logits = model.decoder(hidden[rows]).float()
@@ -343,7 +347,7 @@ def _predictions(model: LanguageModel, hidden: Tensor, target: Tensor) -> list[P
 
 
 def _batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Indices of sequences of similar length in groups of `ROWS`, each within the budget when padded."""
+    """Groups of indices of sequences of similar length; a group has one of `ROWS` and fits the budget when padded."""
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
     start = 0
     while start < len(order):
@@ -356,7 +360,7 @@ def _batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
 
 
 def _losses(model: LanguageModel, hidden: Tensor, target: Tensor) -> Tensor:
-    """-ln p (N) of targets (N), zero where ignored; those that count are computed in parts of few different sizes."""
+    """-ln p (N,) of targets (N,), zero where ignored; the others are computed in parts of few different sizes."""
     counted = (target != IGNORED).nonzero()[:, 0]
     losses = torch.zeros(len(target), dtype=torch.float64, device=hidden.device)
     if len(counted):
@@ -367,7 +371,7 @@ def _losses(model: LanguageModel, hidden: Tensor, target: Tensor) -> Tensor:
 
 
 def _unit(size: int) -> int:
-    """What a number of positions is rounded up to a multiple of."""
+    """The number to whose multiple a number of positions is rounded up."""
     return next(unit for unit in (64, 16, 4) if unit <= max(size, 4))
 
 
@@ -376,7 +380,7 @@ def _slices(length: int, size: int) -> Iterator[slice]:
         yield slice(start, start + size)
 
 
-def _spread(values: Sequence[Any], is_read: Sequence[bool]) -> list[Any]:
-    """Values of what was read at its places in the line, None elsewhere."""
+def _spread(values: Sequence[_Value], is_read: Sequence[bool]) -> list[_Value | None]:
+    """Puts the values of read tokens at their places in the line; None elsewhere."""
     remaining = iter(values)
     return [next(remaining) if there else None for there in is_read]

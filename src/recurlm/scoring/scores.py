@@ -1,4 +1,4 @@
-"""What scoring gives: the log-probability of each token of a line, of whole words, of all lines together."""
+"""Scores: the log-probability of each token of a line, of whole words, and of all lines together."""
 
 import itertools
 import math
@@ -12,17 +12,18 @@ from recurlm.text.vocabulary import EOS
 
 
 class Prediction(NamedTuple):
-    """What was predicted where a token came: entropy in nats, and the token's rank, 1 for the likeliest."""
+    """The prediction before a token: its entropy in nats, and the rank of the token, 1 for the likeliest."""
 
     entropy: float
     rank: int
 
 
 class TokenScore(NamedTuple):
-    """One token: as written, its id, its natural log-probability, whether the vocabulary lacks it.
+    """The score of one token.
 
-    id: None where it has none · logprob: None where it is not counted · pieces: how many tokens of the model it is
-    made of · prediction: None where it was not asked for, or where several pieces have no single one.
+    token: as written · id: None where it has none · logprob: natural log-probability, None where the token is not
+    counted · oov: whether the vocabulary lacks it · pieces: number of model tokens that it consists of · prediction:
+    None where it was not requested, or where there are several pieces.
     """
 
     token: str
@@ -35,9 +36,9 @@ class TokenScore(NamedTuple):
 
 @dataclass(frozen=True)
 class LineScore:
-    """One line, numbered from 1, and what belongs to each token that is scored, the last of which is ``<eos>``.
+    """The scores of one line, numbered from 1; the sequences have an entry for each scored token, ``<eos>`` last.
 
-    given: how many tokens of the line stand before them and are not scored.
+    given: number of tokens at the start of the line that are not scored.
     """
 
     line: int
@@ -52,7 +53,7 @@ class LineScore:
 
     @property
     def tokens(self) -> tuple[TokenScore, ...]:
-        """The same token by token."""
+        """The scores token by token."""
         columns = zip(
             self.words,
             self.ids,
@@ -66,22 +67,22 @@ class LineScore:
 
     @property
     def logprob(self) -> float:
-        """Natural log-probability of all that is counted, ``<eos>`` included."""
+        """Natural log-probability of all counted tokens, including ``<eos>``."""
         return sum(logprob for logprob in self.logprobs if logprob is not None)
 
     @property
     def counted(self) -> int:
-        """How many tokens are counted."""
+        """Number of counted tokens."""
         return sum(logprob is not None for logprob in self.logprobs)
 
     @property
     def mean(self) -> float | None:
-        """Natural log-probability of a token on average; None where none is counted."""
+        """Mean natural log-probability of a token; None where no token is counted."""
         return self.logprob / self.counted if self.counted else None
 
     @property
     def perplexity(self) -> float | None:
-        """Of the tokens counted; None where none is."""
+        """Perplexity of the counted tokens; None where no token is counted."""
         return exponential(-self.logprob, self.counted) if self.counted else None
 
     def to_json(self, scale: float = 1.0) -> dict[str, Any]:
@@ -106,7 +107,7 @@ class LineScore:
         }
 
     def by_words(self, tokenization: Tokenization) -> "LineScore":
-        """Pieces summed to the words they make; a space is counted with the word, or ``<eos>``, that follows it."""
+        """The scores summed by words; a space belongs to the word, or ``<eos>``, that follows it."""
         if tokenization.unit == "word":
             return self
         groups = list(_word_groups(self.words, tokenization))
@@ -126,7 +127,7 @@ class LineScore:
 
 @dataclass
 class Totals:
-    """What has been scored so far: lines, tokens counted and their nats, and apart those that are unknown."""
+    """Sums over all lines scored so far: lines, counted tokens and their nats, unknown tokens, known tokens."""
 
     lines: int = 0
     tokens: int = 0
@@ -136,7 +137,7 @@ class Totals:
     known_nats: float = 0.0
 
     def add(self, line: LineScore) -> None:
-        """One line more."""
+        """Adds the scores of one line."""
         nats, missing = -line.logprob, sum(line.missing)
         self.lines += 1
         self.tokens += len(line.logprobs) - (line.logprobs.count(None) if missing else 0)
@@ -150,22 +151,22 @@ class Totals:
 
     @property
     def perplexity(self) -> float:
-        """Of the tokens counted; not a number where none is."""
+        """Perplexity of the counted tokens; NaN where no token is counted."""
         return exponential(self.nats, self.tokens) if self.tokens else math.nan
 
     @property
     def all_tokens(self) -> int:
-        """Known and unknown ones, counted or not."""
+        """Number of tokens, known and unknown, counted or not."""
         return self.known_tokens + self.oov
 
     @property
     def without_oov(self) -> float | None:
-        """The perplexity of the known tokens alone, or None where there is no other, or none is known."""
+        """The perplexity of the known tokens alone; None where every token is known or none is."""
         return exponential(self.known_nats, self.known_tokens) if self.oov and self.known_tokens else None
 
 
 def _word_groups(words: Sequence[str], tokenization: Tokenization) -> Iterator[list[int]]:
-    """Places of the pieces of each word, ``<eos>`` one of them; spaces belong to the word that follows."""
+    """The indices of the pieces of each word; ``<eos>`` is a word, spaces belong to the word that follows."""
     group: list[int] = []
     for index, piece in enumerate(words):
         text = EOS if piece == EOS else tokenization.join([piece])
@@ -182,7 +183,7 @@ def _has_letters(words: Sequence[str], group: Sequence[int], tokenization: Token
 
 
 def _spelling(words: Sequence[str], group: Sequence[int], tokenization: Tokenization) -> str:
-    """The word that pieces make, without the space before it."""
+    """The word that the pieces form, without the space before it."""
     pieces = [words[index] for index in group]
     if pieces[-1] == EOS:
         return EOS

@@ -14,18 +14,19 @@ from typing import Any, BinaryIO
 from recurlm.documents import parse_toml
 from recurlm.errors import CorruptFileError, InputError
 from recurlm.files import digest_of, opened, read_bounded, write_within
-from recurlm.limits import LARGEST_EXPANDED
-from recurlm.partial_files import keep, temporary_file
-from recurlm.streams import bounded, gunzipped, raw_lines
+from recurlm.files.limits import LARGEST_EXPANDED
+from recurlm.files.partial import keep, temporary_file
+from recurlm.files.streams import bounded, gunzipped, raw_lines
 from recurlm.text.download import download, matches
-from recurlm.text.lines import decoded_lines
+from recurlm.text.lines import STANDARD_INPUT, decoded_lines
 from recurlm.text.places import DATA_VARIABLE, DataPlaces
 from recurlm.text.python_docs import python_docs
 from recurlm.text.sources import BLOCK_BYTES, Corpus, Text, cut, whole_text
 from recurlm.wording import shown_name
 
 EMBEDDED = "python-docs"
-STANDARD_INPUT = "standard-input"
+PIPED_TEXT = "standard-input"
+"""Name of a text that was read from standard input or a pipe, and of the folder in the cache that keeps it."""
 SPLIT_NAMES = {"train": "train", "valid": "valid|validation|dev", "test": "test"}
 
 
@@ -94,11 +95,11 @@ def open_text(specification: str | Path, places: DataPlaces | None = None, *, la
     """
     cache = (places or DataPlaces.from_environment()).cache
     if str(specification) == "-":
-        return whole_text(_spool(sys.stdin.buffer, "standard input", cache), STANDARD_INPUT)
+        return whole_text(_spool(sys.stdin.buffer, STANDARD_INPUT, cache), PIPED_TEXT)
     path = Path(specification)
     if is_read_once(path):
         with opened(path, pipes=True) as pipe:
-            return whole_text(_spool(pipe, str(path), cache), STANDARD_INPUT)
+            return whole_text(_spool(pipe, str(path), cache), PIPED_TEXT)
     if path.suffix == ".gz":
         return whole_text(_decompressed(path, cache, largest), shown_name(Path(path.stem).stem))
     return whole_text(path, shown_name(path.stem))
@@ -111,7 +112,7 @@ def open_lines(file: str, places: DataPlaces | None = None) -> tuple[Iterator[st
     neither is an empty file. Raises as `open_text` does.
     """
     if file == "-":
-        return decoded_lines(raw_lines(sys.stdin.buffer, "standard input"), "standard input"), None
+        return decoded_lines(raw_lines(sys.stdin.buffer, STANDARD_INPUT), STANDARD_INPUT), None
     if Path(file).is_file() and not Path(file).stat().st_size:
         return iter(()), None
     text = open_text(file, places)
@@ -235,7 +236,7 @@ def _split_file(folder: Path, split: str, alternatives: str) -> Path | None:
 
 def _spool(stream: BinaryIO, name: str, cache: Path) -> Path:
     """Store the content of a stream under its digest, so that a later run finds it again."""
-    folder = cache / STANDARD_INPUT
+    folder = cache / PIPED_TEXT
     digest = hashlib.sha256()
     with temporary_file(folder) as file:
         for piece in bounded(_stream_bytes(stream), name):

@@ -18,8 +18,8 @@ from urllib.parse import urldefrag
 
 from recurlm.errors import DownloadError
 from recurlm.files import digest_of
-from recurlm.locks import locked
-from recurlm.partial_files import keep, temporary_file
+from recurlm.files.locks import locked
+from recurlm.files.partial import keep, temporary_file
 from recurlm.terminal import escaped, unescaped
 from recurlm.version import VERSION
 

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from recurlm.errors import InputError
 from recurlm.files import opened
-from recurlm.limits import LONGEST_LINE, how_to_raise, raised
+from recurlm.files.limits import LONGEST_LINE, how_to_raise, raised
 from recurlm.text.lines import BYTE_ORDER_MARK, conversion_advice, encoding_advice
 
 BLOCK_BYTES = 1 << 20

@@ -21,8 +21,8 @@ from recurlm.config import TextOptions
 from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError, InputError, RecurlmWarning
 from recurlm.files import digest_of, read_bounded
-from recurlm.locks import locked
-from recurlm.partial_files import discard, remove_abandoned, sync_folder, temporary_folder
+from recurlm.files.locks import locked
+from recurlm.files.partial import discard, remove_abandoned, sync_folder, temporary_folder
 from recurlm.text.codec import Codec, EncodedText, Encoder, closed_blocks, train_tokenization
 from recurlm.text.sources import Corpus, Text
 from recurlm.text.tokenization import LINE_FEED, BytePairs, Tokenization

@@ -11,6 +11,8 @@ from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError, InputError, UsageError
 
 LINE_FEED = "\n"
+PLURALS = {"word": "words", "character": "characters", "bpe": "pieces"}
+"""The tokens of each unit, in messages."""
 
 
 class Tokenization(Protocol):

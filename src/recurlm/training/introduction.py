@@ -7,11 +7,10 @@ import torch
 from recurlm.devices import slower_than_fp32
 from recurlm.models.outputs import sample_size
 from recurlm.progress import Watcher, duration, say_all
+from recurlm.text.tokenization import PLURALS
 from recurlm.text.unknown import many
 from recurlm.training.prepared import PreparedRun
 from recurlm.wording import counted
-
-UNITS = {"word": "words", "character": "characters", "bpe": "pieces"}
 
 
 def introduce(run: PreparedRun, watcher: Watcher) -> None:
@@ -26,7 +25,7 @@ def introduce(run: PreparedRun, watcher: Watcher) -> None:
 def _text_lines(run: PreparedRun) -> Iterator[str]:
     train, vocabulary = run.corpus["train"], run.corpus.codec.vocabulary
     size = f"{counted(len(train.ends), 'sentence')}, {counted(len(train.ids), 'token')} with <eos>"
-    yield f"text   {run.corpus.name}: {size}, {len(vocabulary):,} different {UNITS[run.recipe.text.unit]}"
+    yield f"text   {run.corpus.name}: {size}, {len(vocabulary):,} different {PLURALS[run.recipe.text.unit]}"
     if train.oov:
         yield f"       {counted(train.oov, 'token')} ({train.oov / len(train.ids):.1%}) read as <unk>"
 
@@ -35,7 +34,7 @@ def _warn_of_unknown_words(run: PreparedRun, watcher: Watcher) -> None:
     train, start = run.corpus["train"], run.config.start
     if start is not None and many(train.oov, len(train.ids)):
         watcher.warn(
-            f"warning: {start.run} lacks so many of these words that perplexities look better than they are\n"
+            f"warning: {start.run} does not know many of these words, so perplexities look better than they are\n"
             f"add them first: recurlm vocabulary {start.run} --extend FILE --out NEW, then train --from NEW"
         )
 
@@ -44,7 +43,7 @@ def _model_lines(run: PreparedRun) -> Iterator[str]:
     yield f"model  {run.recipe.model.layers_in_words}, {run.model.parameter_count():,} parameters"
     estimated_from = sample_size(run.model.decoder)
     if estimated_from is not None:
-        unit = UNITS[run.recipe.text.unit]
+        unit = PLURALS[run.recipe.text.unit]
         yield f"       training losses are estimates from {estimated_from:,} {unit} a step"
 
 

@@ -9,9 +9,9 @@ from typing import Any, Protocol, TextIO
 
 from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError
-from recurlm.file_errors import named_errors
 from recurlm.files import append_within, opened, write_within
-from recurlm.streams import raw_lines
+from recurlm.files.errors import named_errors
+from recurlm.files.streams import raw_lines
 
 
 class Mirror(Protocol):

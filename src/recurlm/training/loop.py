@@ -69,7 +69,7 @@ class Trainer:
     def fit(self, stop: StopRequest) -> Result:
         """Trains until the recipe or the time limit ends the run.
 
-        Raises StoppedError if `stop` asks for it, DivergedError if the loss is not finite. Either leaves a checkpoint.
+        Raises StoppedError if `stop` asks for it, after a checkpoint; DivergedError if the loss is not finite.
         """
         with self.run.claim, computing_threads(self.run.config.threads):
             self._resume_and_plan()

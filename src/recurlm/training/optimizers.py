@@ -11,6 +11,9 @@ from recurlm.config import SGD, Muon, Optimizer, RMSProp
 from recurlm.errors import CorruptFileError
 from recurlm.models.language_model import LanguageModel
 
+Group = dict[str, Any]
+"""Parameters and their options, as torch's optimizers take them."""
+
 
 class MuonWithAdamW(torch.optim.Optimizer):
     """Muon and AdamW as one optimizer: one memory, and one learning rate, which torch's Muon needs on the host."""
@@ -40,21 +43,25 @@ def build_optimizer(options: Optimizer, model: LanguageModel) -> torch.optim.Opt
     if isinstance(options, SGD):
         return torch.optim.SGD(groups, rate, momentum=options.momentum, fused=True)
     if isinstance(options, RMSProp):
-        return torch.optim.RMSprop(
-            groups,
-            rate,
-            alpha=options.alpha,
-            eps=options.epsilon,
-            momentum=options.momentum,
-            foreach=True,
-            capturable=on_gpu,
-        )
+        return _rmsprop(options, groups, rate, capturable=on_gpu)
     optimizer = torch.optim.AdamW if options.kind == "adamw" else torch.optim.Adam
     betas = (options.beta1, options.beta2)
     return optimizer(groups, rate, betas=betas, eps=options.epsilon, fused=True, capturable=on_gpu)
 
 
-def _groups(parameters: Iterable[Tensor], weight_decay: float) -> list[dict[str, Any]]:
+def _rmsprop(options: RMSProp, groups: list[Group], rate: float | Tensor, *, capturable: bool) -> torch.optim.RMSprop:
+    return torch.optim.RMSprop(
+        groups,
+        rate,
+        alpha=options.alpha,
+        eps=options.epsilon,
+        momentum=options.momentum,
+        foreach=True,
+        capturable=capturable,
+    )
+
+
+def _groups(parameters: Iterable[Tensor], weight_decay: float) -> list[Group]:
     parameters = list(parameters)
     groups = [
         {"params": [p for p in parameters if p.dim() > 1], "weight_decay": weight_decay},

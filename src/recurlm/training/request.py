@@ -13,7 +13,7 @@ from recurlm.recipe_files import apply_changes, changed_key, load_recipe, parse_
 from recurlm.runs.config import RunConfig, Start
 from recurlm.runs.folder import MODEL_FILE, RunFolder
 from recurlm.runs.manifest import digest
-from recurlm.text.corpora import STANDARD_INPUT, is_read_once, named_corpora
+from recurlm.text.corpora import PIPED_TEXT, is_read_once, named_corpora
 from recurlm.text.places import DataPlaces
 from recurlm.wording import shown_name
 
@@ -114,7 +114,7 @@ def _recipe_name(request: TrainingRequest) -> str:
 
 def default_folder(config: RunConfig) -> Path:
     """The folder of a run for which the user names none."""
-    corpus = STANDARD_INPUT if is_read_once(config.source) else Path(config.source).name.split(".")[0]
+    corpus = PIPED_TEXT if is_read_once(config.source) else Path(config.source).name.split(".")[0]
     return Path("runs") / f"{corpus}-{config.recipe_name}"
 
 

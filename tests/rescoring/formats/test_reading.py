@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from recurlm import streams
 from recurlm.errors import CorruptFileError, InputError
+from recurlm.files import streams
 from recurlm.mxnet.vocabulary import read_vocabulary
 from recurlm.ngrams import arpa
 from recurlm.ngrams.arpa import read_arpa
@@ -43,7 +43,7 @@ def test_every_form_separates_words_at_spaces_alone(tmp_path, space):
     assert words_read(stored(tmp_path, json.dumps({"utterance": "u", "words": list(expected)})), "jsonl") == expected
     assert read_references(Path(stored(tmp_path, f"u-1 {text}\n")))["u-1"] == expected
     # `score --format kaldi` gives the scorer these words
-    assert list(open_writer("kaldi", None).read([f"u-1 {text}"])) == [text]
+    assert list(open_writer("kaldi", None).scored_parts([f"u-1 {text}"])) == [text]
 
 
 def test_a_cost_stands_after_spaces_or_tabs(tmp_path):
@@ -67,9 +67,9 @@ def test_a_cost_is_a_number_in_decimal_digits(tmp_path, cost):
         ({"text": "\udce9"}, "half of a surrogate pair"),
         ({"words": ["new york"]}, "'new york' in \"words\" is not one word"),
         ({"words": ["a", ""]}, "'' in \"words\" is not one word"),
-        ({"words": ["a", 1]}, "holds something that is not a text"),
-        ({"text": "a\nb"}, "a line feed stands in the words"),
-        ({"words": ["a\n"]}, "a line feed stands in the words"),
+        ({"words": ["a", 1]}, "contains something that is not a text"),
+        ({"text": "a\nb"}, "the words contain a line feed"),
+        ({"words": ["a\n"]}, "the words contain a line feed"),
         ({"text": 1}, 'needs "utterance"'),
     ],
 )
@@ -153,14 +153,14 @@ def test_words_of_a_lattice(tmp_path, written, word):
         ('W="new"york', "is not a field"),
         ("W=a ,", "',' is not a field"),
         ("W=a =b", "'=b' is not a field"),
-        ("W=a W=b", "the field W= stands there twice"),
-        ("W=a WORD=b", "the field WORD= stands there twice"),
+        ("W=a W=b", "the field W= occurs twice"),
+        ("W=a WORD=b", "the field WORD= occurs twice"),
         (r"W=\303", "are not UTF-8"),
         (r"W=\777", "three octal digits"),
         (r"W=a\9", "three octal digits"),
         (r"W=a\12", "three octal digits"),
         ("W=a\\", "three octal digits|is not a field"),
-        (r"W=a\012b", "holds a line feed"),
+        (r"W=a\012b", "contains a line feed"),
         ("W=a a=1_0", "a= should be a number"),
     ],
 )
@@ -216,7 +216,7 @@ def test_a_byte_order_mark_before_an_arpa_file_is_skipped(tmp_path, name):
     ("count", "more", "said"),
     [
         ("4", "\n-1 <eos>", "line 8: the word <eos> is among the 1-grams"),
-        ("9" * 18, "", "line 2: 999,999,999,999,999,999 n-grams are announced, more than"),
+        ("9" * 18, "", "line 2: the head announces 999,999,999,999,999,999 n-grams, more than"),
         ("9" * 5000, "", "line 2: a count such as"),
         ("\u0663", "", "line 2: a count such as"),
         ("4", "\n-1 a\u00a0b", None),

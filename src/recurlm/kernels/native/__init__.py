@@ -1,8 +1,8 @@
-"""The project's C++, compiled on first use with the system's compiler and kept in the cache folder.
+"""The project's C++ library, compiled on first use with the system's compiler and kept in the cache folder.
 
-`native_library` returns the library, or None; callers then use the plain path. Reasons for None are a missing compiler
-or cache folder, a compiler that fails, a library that another user could have written, and RECURLM_NATIVE=0;
-`native_status` says which. `building.py` compiles and checks.
+`native_library` returns the library, or None; callers then use the reference path. It is None without a compiler or
+cache folder, when the compiler fails, when another user could have written the library, and with RECURLM_NATIVE=0.
+`native_status` gives the reason. `building.py` compiles and checks.
 """
 
 import ctypes
@@ -10,23 +10,23 @@ import functools
 import os
 from collections.abc import Sequence
 
-import torch  # the library borrows its OpenMP threads, which must be there when it is loaded
+import torch  # imported first, because the library uses torch's OpenMP threads
 from torch import Tensor
 
 from recurlm.kernels.native.building import Library, UnusableError, load_library
 
-SLACK_ROWS = 48  # a tile reads up to 15 rows and 31 columns too far, and a row may be one number
+SLACK_ROWS = 48  # a tile reads up to 15 rows and 31 columns past the end, and a row may have one column
 TILE_COLUMNS, TILE_DEPTH, TILE_SIZE = 16, 32, 16 * 32
 
 
 def native_library() -> ctypes.CDLL | None:
-    """The compiled functions of this room, or None where they cannot be had."""
+    """The compiled library, or None; callers then use the reference path."""
     library = _outcome()[0]
     return None if library is None else library.functions
 
 
 def native_digest() -> str | None:
-    """SHA-256 of the library's file, in hexadecimal, or None where there is no library."""
+    """Hex SHA-256 of the library's file; None where there is no library."""
     library = _outcome()[0]
     return None if library is None else library.digest
 
@@ -42,28 +42,28 @@ def native_instructions() -> str | None:
 
 
 def native_status() -> str:
-    """Where the library is, or why there is none, in a line for people."""
+    """One line that says where the library is, or why there is none."""
     return _outcome()[1]
 
 
 @functools.cache
 def has_tiles() -> bool:
-    """Whether the library is there and the system lets it multiply tiles of bfloat16, on any processor."""
+    """Whether the library exists and can multiply bfloat16 tiles here, in hardware or not."""
     library = native_library()
     return library is not None and bool(library.recurlm_has_tiles())
 
 
 @functools.cache
 def has_bfloat16_tiles() -> bool:
-    """Whether the processor multiplies them in hardware (AMX or AVX-512 BF16), quicker than float32."""
+    """Whether the processor multiplies bfloat16 tiles in hardware (AMX or AVX-512 BF16), faster than float32."""
     library = native_library()
     return library is not None and bool(library.recurlm_has_bfloat16_tiles())
 
 
 def call(name: str, tensors: Sequence[Tensor | None], sizes: Sequence[int]) -> None:
-    """A function of the library on contiguous tensors (None is a null pointer), sizes, and torch's thread count.
+    """Calls a function of the library with contiguous tensors, sizes, and torch's thread count.
 
-    Types and room are the caller's to check: the library cannot.
+    None among the tensors is a null pointer. The caller must check types and sizes; the library cannot.
     """
     function = getattr(native_library(), name)
     function.argtypes = [*[ctypes.c_void_p] * len(tensors), *[ctypes.c_int64] * (len(sizes) + 1)]
@@ -72,12 +72,12 @@ def call(name: str, tensors: Sequence[Tensor | None], sizes: Sequence[int]) -> N
 
 
 def tiles(size: int, tile: int) -> int:
-    """How many tiles hold `size` rows or columns."""
+    """Number of tiles that hold `size` rows or columns."""
     return -(-size // tile)
 
 
 def with_slack(rows: int, columns: int) -> Tensor:
-    """A matrix (rows, columns) of bfloat16 with zeros behind it: a tile may read past the last row."""
+    """An uninitialized bfloat16 matrix (rows, columns) followed by zeros, as tiles read past its last row."""
     whole = torch.empty(rows + SLACK_ROWS, columns, dtype=torch.bfloat16)
     whole[rows:] = 0
     return whole[:rows]

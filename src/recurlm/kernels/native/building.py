@@ -1,9 +1,9 @@
-"""Compiles the project's C++, keeps the library in a folder of its own, and trusts only what this user or root wrote.
+"""Compiles the project's C++ library and keeps it in a folder that only this user or root can have written.
 
-The folder is `compiled` in the user's cache folder, with mode 0700. Beside a library NAME.so lies NAME.json: the
-SHA-256 of the library and the command that built it. NAME is made from the sources, the compiler's files, the options
-and the processor's features, so that a library built for one processor is never loaded on another, and no compiler
-starts where the library is there already. A library without its digest, or with another one, is built again.
+The folder is `compiled` in the user's cache folder, with mode 0700. It holds for each library NAME.so a NAME.json with
+the SHA-256 of the library and the command that built it. NAME depends on the sources, the compiler's files, the
+options, and the processor's features, so a library built for one processor is never loaded on another, and an existing
+library is not compiled again. A library whose digest is missing or wrong is rebuilt.
 """
 
 import contextlib
@@ -26,8 +26,8 @@ from types import FrameType
 
 from platformdirs import user_cache_path
 
-from recurlm.locks import locked
-from recurlm.partial_files import keep, remove_partial, temporary_file
+from recurlm.files.locks import locked
+from recurlm.files.partial import keep, remove_partial, temporary_file
 
 SOURCES = sorted(Path(__file__).parent.glob("*.cpp"))
 HEADERS = sorted(Path(__file__).parent.glob("*.h"))
@@ -42,7 +42,7 @@ LARGEST_LIBRARY = 64 << 20
 
 
 class UnusableError(Exception):
-    """Why there is no library, in a line for people."""
+    """Says in one line why there is no library."""
 
 
 class UntrustedError(UnusableError):
@@ -51,7 +51,7 @@ class UntrustedError(UnusableError):
 
 @dataclass(frozen=True)
 class Library:
-    """A library that was loaded, its file and the SHA-256 of its bytes."""
+    """A loaded library, its file, and the SHA-256 of its bytes."""
 
     functions: ctypes.CDLL
     path: Path
@@ -59,7 +59,7 @@ class Library:
 
 
 def load_library() -> Library:
-    """The library from the cache, compiled first where it is not there. Raises UnusableError or OSError."""
+    """Loads the library from the cache; compiles it first if it is missing. Raises UnusableError or OSError."""
     compiler = find_compiler()
     options = [*OPTIONS, f"-march={os.environ.get(TARGET) or 'native'}"]
     name = _name(compiler, options)
@@ -72,7 +72,7 @@ def load_library() -> Library:
 
 
 def find_compiler() -> list[str]:
-    """The words that start a C++ compiler: CXX's, or the first that is installed. Raises UnusableError."""
+    """The command of a C++ compiler: CXX, or the first that is installed. Raises UnusableError."""
     try:
         chosen = shlex.split(os.environ.get("CXX", ""))
     except ValueError as error:
@@ -86,9 +86,9 @@ def find_compiler() -> list[str]:
 
 
 def run_compiler(command: Sequence[str], seconds: float = COMPILING_SECONDS) -> None:
-    """Run a command in a process group of its own, which ends with it: in time, too late, or interrupted.
+    """Runs a command in its own process group and ends the whole group when it is done, too late, or interrupted.
 
-    Raises UnusableError with the first line of its complaint.
+    Raises UnusableError with the first line that the command wrote to stderr.
     """
     with _ended_by_signals() as release:
         process = subprocess.Popen(
@@ -107,14 +107,14 @@ def run_compiler(command: Sequence[str], seconds: float = COMPILING_SECONDS) -> 
             _end(process)
     if process.returncode:
         reason = complaint.splitlines()[0] if complaint else f"exit code {process.returncode}"
-        raise UnusableError(f"{command[0]} fails: {reason}")
+        raise UnusableError(f"{command[0]} failed: {reason}")
 
 
 @contextlib.contextmanager
 def _ended_by_signals() -> Iterator[Callable[[], None]]:
-    """Let a signal that would end this process at once raise SystemExit, so that the compiler ends with it.
+    """Turns a signal that would kill this process into SystemExit, so that the compiler is ended too.
 
-    A signal waits until the function that this yields is called: before that there is no compiler to end.
+    A signal waits until the caller calls the yielded function; before that there is no compiler to end.
     """
     received: list[int] = []
     released = False
@@ -144,7 +144,7 @@ def _ended_by_signals() -> Iterator[Callable[[], None]]:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End what is left of a process and of its children."""
+    """Kills a process and its children if they are still running."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         if os.name == "posix":
             os.killpg(process.pid, signal.SIGKILL)
@@ -156,7 +156,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _name(compiler: Sequence[str], options: Sequence[str]) -> str:
-    """What decides the library: its sources, the compiler's files, the words of its command, the processor."""
+    """The name of the library: a digest of its sources, the compiler's files, the command, and the processor."""
     sources = [path.read_bytes() for path in (*SOURCES, *HEADERS)]
     programs = [_described(found) for word in compiler if (found := shutil.which(word))]
     words = [shlex.join([*compiler, *options]), *programs, _processor_features()]
@@ -164,14 +164,14 @@ def _name(compiler: Sequence[str], options: Sequence[str]) -> str:
 
 
 def _described(program: str) -> str:
-    """A program's own file, its size and when it changed: another version differs in one of them."""
+    """Path, size, and modification time of a program's file; another version differs in one of them."""
     path = os.path.realpath(program)
     facts = os.stat(path)
     return f"{path} {facts.st_size} {facts.st_mtime_ns}"
 
 
 def _processor_features() -> str:
-    """All that the system tells of the processor's instructions."""
+    """Everything that the system says about the processor's instructions."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -183,7 +183,7 @@ def _processor_features() -> str:
 
 @contextlib.contextmanager
 def _opened(folder: Path) -> Iterator[int | None]:
-    """A descriptor of the folder, so that what was checked is what is used; None where the system has no such thing."""
+    """A descriptor of the folder, so that the checked folder is the one used; None where the system has none."""
     if not hasattr(os, "O_DIRECTORY"):
         yield None
         return
@@ -199,7 +199,7 @@ def _opened(folder: Path) -> Iterator[int | None]:
 
 
 def _refuse_foreign(facts: os.stat_result, path: Path) -> None:
-    """Raises UntrustedError where anybody but this user and root could have written a file or folder."""
+    """Raises UntrustedError where a user other than this one or root could have written a file or folder."""
     if not hasattr(os, "getuid"):
         return
     if facts.st_uid not in (0, os.getuid()):
@@ -209,7 +209,7 @@ def _refuse_foreign(facts: os.stat_result, path: Path) -> None:
 
 
 def _loaded(place: int | None, folder: Path, name: str) -> Library | None:
-    """The library where it is there and has its digest. Raises UntrustedError."""
+    """The library, or None where it is missing or its digest is wrong. Raises UntrustedError."""
     try:
         record = json.loads(_read(place, folder, f"{name}.json"))
         digest = hashlib.sha256(_read(place, folder, f"{name}.so")).hexdigest()
@@ -217,7 +217,7 @@ def _loaded(place: int | None, folder: Path, name: str) -> Library | None:
         return None
     if not isinstance(record, dict) or record.get("sha256") != digest:
         return None
-    # through the descriptor: the folder that was checked, whatever its path leads to by now
+    # through the descriptor, because the path may lead elsewhere by now
     inside = Path(f"/proc/self/fd/{place}")
     return Library(
         ctypes.CDLL(str((inside if inside.exists() else folder) / f"{name}.so")), folder / f"{name}.so", digest
@@ -242,21 +242,21 @@ def _read(place: int | None, folder: Path, file: str) -> bytes:
 
 
 def _built(place: int | None, folder: Path, name: str, command: Sequence[str]) -> Library:
-    """Compile the library, try it in a process of its own, and keep it. Raises UnusableError."""
+    """Compiles the library, tries it in a separate process, and keeps it. Raises UnusableError."""
     with locked(folder):
-        found = _loaded(place, folder, name)  # another process may have been quicker
+        found = _loaded(place, folder, name)  # another process may have built it meanwhile
         if found is not None:
             return found
         remove_partial(folder)
         print(
-            f"recurlm: compiling its C++ library once, about {USUAL_SECONDS} seconds (RECURLM_NATIVE=0 does without)",
+            f"recurlm: compiling its C++ library once, about {USUAL_SECONDS} seconds (RECURLM_NATIVE=0 skips it)",
             file=sys.stderr,
             flush=True,
         )
         try:
             content = _compiled(folder, command)
         except UnusableError as error:
-            print(f"recurlm: {error}; going on without the library", file=sys.stderr, flush=True)
+            print(f"recurlm: {error}; continuing without the library", file=sys.stderr, flush=True)
             raise
         record = {"sha256": hashlib.sha256(content).hexdigest(), "command": shlex.join(command)}
         _write(folder / f"{name}.json", (json.dumps(record) + "\n").encode())
@@ -268,7 +268,7 @@ def _built(place: int | None, folder: Path, name: str, command: Sequence[str]) -
 
 
 def _compiled(folder: Path, command: Sequence[str]) -> bytes:
-    """The bytes of a library that was compiled and tried. Raises UnusableError."""
+    """Compiles and tries a library; returns its bytes. Raises UnusableError."""
     with temporary_file(folder) as file:
         run_compiler([*command, "-shared", "-fPIC", *map(str, SOURCES), "-o", file.name])
         _try(file.name)
@@ -276,7 +276,7 @@ def _compiled(folder: Path, command: Sequence[str]) -> bytes:
 
 
 def _write(target: Path, content: bytes) -> None:
-    """A file that only this user reads and writes, whatever the umask."""
+    """Writes a file that only this user can read and write, whatever the umask."""
     with temporary_file(target.parent) as file:
         os.chmod(file.name, 0o600)
         file.write(content)
@@ -284,7 +284,7 @@ def _write(target: Path, content: bytes) -> None:
 
 
 def _try(library: str) -> None:
-    """One small operation of each kind, where an instruction that the processor lacks ends only that process."""
+    """Runs one small operation of each kind in a separate process, which a missing instruction may kill."""
     try:
         subprocess.run(
             [sys.executable, "-I", str(TRIAL), library],
@@ -298,4 +298,4 @@ def _try(library: str) -> None:
         reason = complaint[-1] if complaint else f"ended by signal {-error.returncode}"
         raise UnusableError(f"the compiled library does not run on this processor: {reason}") from error
     except subprocess.TimeoutExpired as error:
-        raise UnusableError("the compiled library hangs when it is tried") from error
+        raise UnusableError("the compiled library hangs in its trial run") from error

@@ -1,6 +1,6 @@
-"""Tries a compiled library: `python trial.py LIBRARY` exits with 0 when each kind of operation gives the right result.
+"""Tries a compiled library: `python trial.py LIBRARY` exits with 0 if each kind of operation gives the right result.
 
-It runs in a process of its own, without torch, because an instruction that the processor lacks ends the process.
+It runs in a separate process, without torch, because an instruction that the processor lacks kills the process.
 """
 
 import ctypes
@@ -12,7 +12,7 @@ ONE = 0x3F80
 
 
 def try_library(path: str) -> None:
-    """Multiply, pack and step tiles of ones, and take one softmax. Raises AssertionError or OSError."""
+    """Packs, multiplies, and steps tiles of ones, and computes one softmax loss. Raises AssertionError or OSError."""
     library = ctypes.CDLL(path)
     logits, loss = (ctypes.c_float * 4)(), (ctypes.c_float * 1)()
     target = (ctypes.c_int64 * 1)(0)

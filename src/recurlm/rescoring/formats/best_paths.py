@@ -1,7 +1,7 @@
-"""The best word sequences of a lattice, exactly: no beam is needed.
+"""The best word sequences of a lattice, computed exactly and without a beam.
 
 Each node keeps the best paths that lead to it, one for each word sequence. A sequence that is not among the K best at
-a node cannot be among the K best at the end: the same rest would continue each of the K better ones.
+a node cannot be among the K best at the end, because the same rest of a path continues each of the K better ones.
 """
 
 import heapq
@@ -17,11 +17,11 @@ from recurlm.rescoring.nbest import Hypothesis
 
 SHOWN_NODES = 10
 BYTES_A_PATH = 150
-"""At least: a tuple of four numbers."""
+"""Least memory of a path: a tuple of four numbers."""
 
 
 class _Path(NamedTuple):
-    """A path's summed scores, and the number of its word sequence."""
+    """The summed scores of a path, and the number of its word sequence."""
 
     total: float
     sequence: int
@@ -30,14 +30,14 @@ class _Path(NamedTuple):
 
 
 class _Sequences:
-    """Word sequences by number, each kept as the one without its last word, and that word; 0 is the empty one."""
+    """Word sequences by number; each is stored as a shorter sequence plus one word, and 0 is the empty sequence."""
 
     def __init__(self) -> None:
         self.members: list[tuple[int, str]] = [(0, "")]
         self.numbers: dict[tuple[int, str], int] = {}
 
     def extend(self, number: int, word: str) -> int:
-        """The sequence with one word more; itself with an empty word."""
+        """The sequence with one more word; an empty word leaves it unchanged."""
         if not word:
             return number
         found = self.numbers.setdefault((number, word), len(self.members))
@@ -46,7 +46,7 @@ class _Sequences:
         return found
 
     def text(self, number: int) -> str:
-        """The words."""
+        """The words of a sequence."""
         words = []
         while number:
             number, word = self.members[number]
@@ -75,18 +75,14 @@ def best_paths(lattice: Lattice, count: int, scales: LatticeScales) -> list[Hypo
         raise InputError(f"{lattice.path}: no path leads from the first node, {lattice.start}, to the end")
     if not all(math.isfinite(value) for path in found for value in (path.total, path.acoustic, path.language)):
         raise InputError(f"{lattice.path}: the scores along a path are too large to be added")
-    return [
-        Hypothesis(
-            lattice.head.utterance,
-            number,
-            sequences.text(path.sequence),
-            # 0.0 - x, for -x would be -0.0 of a sum of nothing
-            0.0 - path.acoustic if lattice.has_acoustic else None,
-            0.0 - path.language if lattice.has_language else None,
-            place=lattice.path,
-        )
-        for number, path in enumerate(found, 1)
-    ]
+    return [_hypothesis(lattice, number, sequences.text(path.sequence), path) for number, path in enumerate(found, 1)]
+
+
+def _hypothesis(lattice: Lattice, number: int, text: str, path: _Path) -> Hypothesis:
+    # 0.0 - x, because -x of an empty sum would be -0.0
+    acoustic = 0.0 - path.acoustic if lattice.has_acoustic else None
+    language = 0.0 - path.language if lattice.has_language else None
+    return Hypothesis(lattice.head.utterance, number, text, acoustic, language, place=lattice.path)
 
 
 def _in_order(lattice: Lattice, incoming: dict[str, list[Arc]]) -> list[str]:
@@ -97,12 +93,12 @@ def _in_order(lattice: Lattice, incoming: dict[str, list[Arc]]) -> list[str]:
         cycle = error.args[1]
         nodes = " → ".join(cycle[:SHOWN_NODES]) + (f" → … of {len(cycle):,}" if len(cycle) > SHOWN_NODES else "")
         raise InputError(
-            f"{lattice.path}: the lattice has a cycle (nodes {nodes}); only acyclic ones can be read"
+            f"{lattice.path}: the lattice has a cycle (nodes {nodes}); only acyclic lattices can be read"
         ) from error
 
 
 def _check_paths_fit(lattice: Lattice, order: list[str], incoming: dict[str, list[Arc]], count: int) -> None:
-    """Raises InputError where the best paths to all nodes need more memory than there is."""
+    """Raises InputError where the best paths to all nodes do not fit in memory."""
     paths = {lattice.start: 1}
     for node in order:
         if node != lattice.start:
@@ -123,7 +119,7 @@ def _continued(paths: list[_Path], arc: Arc, scales: LatticeScales, sequences: _
 
 
 def _best(sorted_paths: list[Iterator[_Path]], count: int) -> list[_Path]:
-    """The best of several sorted lists, one for each word sequence."""
+    """The best paths of several sorted lists, one for each word sequence."""
     best: dict[int, _Path] = {}
     for path in heapq.merge(*sorted_paths, key=lambda path: -path.total):
         if path.sequence not in best:

@@ -1,7 +1,7 @@
-"""HTK lattices (Standard Lattice Format), and their best paths as hypotheses.
+"""Reads HTK lattices (Standard Lattice Format).
 
-After the HTK book, chapter "HTK Standard Lattice Format": nodes `I=` and arcs `J=`, words on nodes or on arcs, scores
-`a=`, `l=` and `r=` of arcs in logs to the lattice's `base`; scales and word penalty in its head.
+The HTK book, chapter "HTK Standard Lattice Format", defines nodes `I=` and arcs `J=`, words on nodes or on arcs, scores
+`a=`, `l=` and `r=` of arcs as logs to the lattice's `base`, and scales and a word penalty in the head.
 """
 
 import math
@@ -12,36 +12,36 @@ from pathlib import Path
 from typing import NamedTuple
 
 from recurlm.errors import InputError
-from recurlm.limits import how_to_raise, raised
+from recurlm.files.limits import how_to_raise, raised
 from recurlm.rescoring.formats.lines import Line, lines_of, number, shortened
 
 NO_WORDS = frozenset({"", "!NULL", "<s>", "</s>", "!SENT_START", "!SENT_END", "!ENTER", "!EXIT", "<eps>"})
-"""What stands in a lattice and is no word: nothing, or an end of the sentence."""
+"""Labels that are not words: the empty label, and the ends of a sentence."""
 
 SUFFIXES = (".lat", ".slf", ".lat.gz", ".slf.gz")
 FIELD = re.compile(
     r"""[ \t]*([^ \t=]+)=(?:"((?:\\.|[^"\\])*)"|'((?:\\.|[^'\\])*)'|((?:\\.|[^ \t\\])*))(?![^ \t])""",
     re.DOTALL,
 )
-"""A name, and its value in double quotes, in single quotes or bare; a backslash protects the character after it."""
+"""A name and its value, in double quotes, in single quotes, or bare; a backslash escapes the next character."""
 ESCAPE = re.compile(rb"\\(?:([0-3][0-7]{2})|([^0-9]))", re.DOTALL)
-"""In the value: a byte in three octal digits, or a character as it is."""
+"""An escape in a value: a byte in three octal digits, or a character as it is."""
 SHORT = {"NODES": "N", "LINKS": "L", "START": "S", "END": "E", "WORD": "W", "acoustic": "a", "language": "l"}
-"""Long names of fields, and the short ones that mean the same."""
+"""Long names of fields, and the equivalent short names."""
 
 SCALES = ("acscale", "lmscale", "prscale", "wdpenalty")
 
 MOST_ARCS = 2_000_000
-"""Arcs of a lattice, and nodes."""
+"""Most arcs, and most nodes, of a lattice."""
 
 Fields = dict[str, str]
 
 
 @dataclass(frozen=True)
 class Arc:
-    """From node to node: its word, empty where it has none, and natural log-probabilities.
+    """An arc between two nodes: its word, possibly empty, and natural log-probabilities.
 
-    A pronunciation's is added to the acoustic one, in the proportion of their scales.
+    The acoustic one includes that of the pronunciation, in the proportion of their scales.
     """
 
     start: str
@@ -52,21 +52,21 @@ class Arc:
 
 
 class LatticeScales(NamedTuple):
-    """What arcs are ranked by: acoustic_scale acoustic + lm_scale language + length_bonus for each word."""
+    """The weights of arcs: acoustic_scale acoustic + lm_scale language + length_bonus for each word."""
 
     acoustic_scale: float
     lm_scale: float
     length_bonus: float
 
     def total(self, arc: Arc) -> float:
-        """What an arc adds to a path."""
+        """The amount that an arc adds to the total of a path."""
         bonus = self.length_bonus if arc.word else 0.0
         return self.acoustic_scale * arc.acoustic + self.lm_scale * arc.language + bonus
 
 
 @dataclass(frozen=True)
 class LatticeHead:
-    """What a lattice says of all its scores: what a score is in natural logs, and the scales of its own."""
+    """The head of a lattice: how to convert a score to natural logs, and the lattice's own scales."""
 
     utterance: str
     to_nats: Callable[[float, str], float]
@@ -76,7 +76,7 @@ class LatticeHead:
 
 @dataclass(frozen=True)
 class Lattice:
-    """A graph of words from `start` to any of `ends`; `first` is the word on the start itself, mostly empty.
+    """A graph of words from `start` to any of `ends`; `first` is the word on the start node, usually empty.
 
     has_acoustic, has_language: whether any arc has such scores.
     """
@@ -92,7 +92,7 @@ class Lattice:
 
 
 def read_lattice(path: Path) -> Lattice:
-    """Read a `.lat` or `.lat.gz` file. Raises InputError naming file and line of what cannot be used."""
+    """Reads a `.lat` or `.lat.gz` file. Raises InputError with file and line for anything it cannot use."""
     head: Fields = {}
     words: dict[str, str] = {}
     arcs: list[tuple[Line, Fields]] = []
@@ -126,7 +126,7 @@ def read_lattice(path: Path) -> Lattice:
 
 
 def _fields(line: Line) -> Fields:
-    """Every field of a line. Raises InputError for what is no field, and for a field that stands there twice."""
+    """All fields of a line. Raises InputError for text that is not a field, and for a field that occurs twice."""
     found: Fields = {}
     text = line.text.rstrip(" \t")
     place = 0
@@ -136,21 +136,21 @@ def _fields(line: Line) -> Fields:
             raise InputError(_no_field(line, text[place:].lstrip(" \t")))
         name = SHORT.get(match[1], match[1])
         if name in found:
-            raise InputError(f"{line.place}: the field {shortened(match[1])}= stands there twice")
+            raise InputError(f"{line.place}: the field {shortened(match[1])}= occurs twice")
         found[name] = _unescaped(match[2] or match[3] or match[4] or "", line)
         place = match.end()
     return found
 
 
 def _is_quoted_in_part(bare: str) -> bool:
-    """Whether a quote ends inside a value; a bare word may begin with one, such as 'tis."""
+    """Whether a quotation ends inside a value; a bare word may start with a quote, such as 'tis."""
     return bare[:1] in ("'", '"') and bare[0] in bare[1:]
 
 
 def _no_field(line: Line, rest: str) -> str:
     return (
         f"{line.place}: {shortened(rest)!r} is not a field of a lattice, such as I=0 or W=word; "
-        "a value with spaces stands in quotes"
+        "put a value with spaces in quotes"
     )
 
 
@@ -159,7 +159,9 @@ def _unescaped(value: str, line: Line) -> str:
         return value
     content = value.encode()
     if b"\\" in ESCAPE.sub(b"", content):
-        raise InputError(f"{line.place}: after a backslash stand three octal digits from 000 to 377, or no digit")
+        raise InputError(
+            f"{line.place}: a backslash must be followed by three octal digits from 000 to 377 or by a non-digit"
+        )
     try:
         return ESCAPE.sub(_byte, content).decode()
     except UnicodeDecodeError as error:
@@ -173,7 +175,7 @@ def _byte(match: re.Match[bytes]) -> bytes:
 def _word(found: Mapping[str, str], line: Line) -> str:
     word = found.get("W", "")
     if "\n" in word:
-        raise InputError(f"{line.place}: the word {shortened(word)!r} holds a line feed")
+        raise InputError(f"{line.place}: the word {shortened(word)!r} contains a line feed")
     return "" if word in NO_WORDS else word
 
 
@@ -186,10 +188,10 @@ def _check_counts(path: Path, head: Fields, words: Mapping[str, str], arcs: list
     for name, what, present in (("N", "nodes", len(words)), ("L", "arcs", len(arcs))):
         if name in head and head[name] != str(present):
             raise InputError(
-                f"{path}: announces {shortened(head[name])} {what} ({name}=) and has {present}; is it whole?"
+                f"{path}: announces {shortened(head[name])} {what} ({name}=) but has {present}; is the file complete?"
             )
     if not words or not arcs:
-        raise InputError(f"{path}: a lattice needs nodes (I=) and arcs (J=), and this has none")
+        raise InputError(f"{path}: a lattice needs nodes (I=) and arcs (J=), and this file has none")
 
 
 def _head(path: Path, head: Fields, places: Mapping[str, str]) -> LatticeHead:
@@ -206,11 +208,11 @@ def _head(path: Path, head: Fields, places: Mapping[str, str]) -> LatticeHead:
 
 
 def _nats(base: float, place: str) -> Callable[[float, str], float]:
-    """From a score to its natural log; base 0 means that scores are probabilities."""
+    """The conversion of a score to its natural log; base 0 means that scores are probabilities."""
     if base == 0:
         return _log
     if base < 0 or base == 1:
-        raise InputError(f"{place}: base={base:g} is no base of logarithms; 0 means that scores are no logarithms")
+        raise InputError(f"{place}: base={base:g} is not a base of logarithms; 0 means that scores are not logarithms")
     return lambda score, place: _finite(score * math.log(base), place)
 
 
@@ -252,12 +254,16 @@ def _arc(line: Line, found: Fields, words: Mapping[str, str], head: LatticeHead)
 def _boundaries(
     path: Path, head: Fields, words: Mapping[str, str], arcs: tuple[Arc, ...]
 ) -> tuple[str, frozenset[str]]:
-    """The node where paths begin and those where they end: as the head says, or those that nothing enters or leaves."""
+    """The first node and the last nodes of paths: from the head, or else the nodes that no arc enters or leaves."""
     starts = {head["start"]} if "start" in head else {arc.start for arc in arcs} - {arc.end for arc in arcs}
     ends = {head["end"]} if "end" in head else {arc.end for arc in arcs} - {arc.start for arc in arcs}
     if not starts or not ends:
-        raise InputError(f"{path}: the lattice has a cycle, so no first or no last node; only acyclic ones can be read")
+        raise InputError(
+            f"{path}: the lattice has a cycle, so no first or no last node; only acyclic lattices can be read"
+        )
     if len(starts) > 1 or not (starts | ends) <= words.keys():
         names = ", ".join(sorted(starts)[:5])
-        raise InputError(f"{path}: a lattice begins at one node; this one at: {names} (start= in the head names it)")
+        raise InputError(
+            f"{path}: a lattice starts at one node, but this one at {names}; name the node with start= in the head"
+        )
     return starts.pop(), frozenset(ends)

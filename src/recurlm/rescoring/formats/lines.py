@@ -1,4 +1,4 @@
-"""Lines of a file with their place, for messages; ``.gz`` files and standard input too."""
+"""Lines of a file, a ``.gz`` file, or standard input, with their place for messages."""
 
 import math
 import re
@@ -9,30 +9,30 @@ from typing import NamedTuple
 
 from recurlm.errors import InputError
 from recurlm.files import opened
-from recurlm.limits import LARGEST_LIST, LONGEST_ENTRY
-from recurlm.streams import gunzipped, raw_lines
+from recurlm.files.limits import LARGEST_LIST, LONGEST_ENTRY
+from recurlm.files.streams import gunzipped, raw_lines
 from recurlm.text.lines import decoded_lines
 
 STANDARD_INPUT = "-"
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _SHOWN = 40
-"""Characters of a wrong value in a message."""
+"""Most characters of a wrong value in a message."""
 
 
 class Line(NamedTuple):
-    """A line without its end, and where it stands."""
+    """A line without its end, and its place: file and number."""
 
     text: str
     place: str
 
 
 def name_of(path: str | Path) -> str:
-    """What messages call a file."""
+    """The name of a file in messages."""
     return "standard input" if str(path) == STANDARD_INPUT else str(path)
 
 
 def lines_of(path: str | Path) -> Iterator[Line]:
-    """Lines that are not blank.
+    """The lines that are not blank.
 
     Raises InputError (missing, not UTF-8, a line too long) or CorruptFileError (a broken ``.gz`` file).
     """
@@ -52,7 +52,7 @@ def _raw_lines(path: str | Path, name: str) -> Iterator[bytes]:
 
 
 def number(text: str, what: str, place: str) -> float:
-    """A finite number, in decimal digits. Raises InputError that says what it should have been."""
+    """Parses a finite number in decimal digits. Raises InputError that says which value is wrong."""
     value = float(text) if _NUMBER.fullmatch(text) else math.nan
     if not math.isfinite(value):
         raise InputError(f"{place}: {what} should be a number, not {shortened(text)!r}")
@@ -60,5 +60,5 @@ def number(text: str, what: str, place: str) -> float:
 
 
 def shortened(text: str) -> str:
-    """A value as messages show it."""
+    """A value, shortened for a message."""
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"

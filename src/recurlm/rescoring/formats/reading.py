@@ -1,4 +1,4 @@
-"""N-best lists from whatever files they come in."""
+"""Reads n-best lists of any supported format."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -70,7 +70,7 @@ def _read_text(path: str, format: str, costs: CostFiles) -> NBestFile:
 
 
 def recognize_format(paths: Sequence[str]) -> str:
-    """The format of some files, by their names and first lines. Raises InputError where nothing fits."""
+    """Recognizes the format of files by their names and first lines. Raises InputError where no format fits."""
     first = Path(paths[0])
     if first.is_dir():
         if any((first / name).is_file() for name in KALDI_TEXTS):
@@ -81,7 +81,9 @@ def recognize_format(paths: Sequence[str]) -> str:
     if first.name.endswith(SUFFIXES):
         return "htk"
     if is_read_once(first):
-        raise UsageError(f"{name_of(first)} can be read once, so say what it holds: --format kaldi, mikolov or jsonl")
+        raise UsageError(
+            f"{name_of(first)} can be read only once, so name its format: --format kaldi, mikolov or jsonl"
+        )
     beginning = list(itertools.islice(lines_of(first), 1000))
     if beginning and beginning[0].text.lstrip(" \t").startswith("{"):
         return "jsonl"

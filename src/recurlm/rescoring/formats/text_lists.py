@@ -1,4 +1,4 @@
-"""N-best lists as text: Kaldi's (`utt-1 words`), Mikolov's (`utt words`, one id for all hypotheses), JSON lines."""
+"""Reads n-best lists as text: Kaldi's (`utt-1 words`), Mikolov's (`utt words`, one id for all hypotheses), JSON."""
 
 import re
 from collections import Counter
@@ -20,28 +20,28 @@ KALDI_TEXTS = ("words_text", "text")
 
 @dataclass(frozen=True)
 class CostFiles:
-    """Files with the costs of hypotheses: negative natural logs, one line for each, or None."""
+    """Files with the costs of hypotheses as negative natural logs, one per line; None where there is no file."""
 
     acoustic: Path | None = None
     language: Path | None = None
     graph: Path | None = None
 
     def given(self) -> list[Path]:
-        """Those that there are."""
+        """The files that are given."""
         values = (getattr(self, field.name) for field in fields(self))
         return [value for value in values if value is not None]
 
 
 def kaldi_folder(folder: Path, costs: CostFiles) -> tuple[Path, CostFiles]:
-    """The text of an n-best folder and its cost files, by Kaldi's names, where no others are given.
+    """The text and the cost files of an n-best folder, by Kaldi's names; given cost files take precedence.
 
-    `lmwt.lmonly` is the cost of the language model alone and `lmwt.nolm` that of the rest of the graph; `lm_cost`
-    is the language model's. Raises InputError where there is no text.
+    `lmwt.lmonly` is the cost of the language model alone, `lmwt.nolm` that of the rest of the graph, and `lm_cost`
+    that of the language model. Raises InputError where there is no text.
     """
     present = {path.name: path for path in folder.iterdir() if path.is_file()}
     text = next((present[name] for name in KALDI_TEXTS if name in present), None)
     if text is None:
-        raise InputError(f"{folder}: an n-best folder of Kaldi has a file words_text or text, and this one has none")
+        raise InputError(f"{folder}: an n-best folder of Kaldi needs a file words_text or text, and this one has none")
 
     def found(*names: str) -> Path | None:
         return next((present[name] for name in names if name in present), None)
@@ -53,7 +53,7 @@ def kaldi_folder(folder: Path, costs: CostFiles) -> tuple[Path, CostFiles]:
 
 
 def read_kaldi(text: str | Path, costs: CostFiles) -> list[Hypothesis]:
-    """`utt-1 words` lines, and `utt-1 cost` lines in any order; the utterance is the id up to the last hyphen."""
+    """Reads lines `utt-1 words`, with cost lines `utt-1 cost` in any order; the utterance ends at the last hyphen."""
     found: dict[str, Hypothesis] = {}
     for line in lines_of(text):
         key, words = first_field(line.text)
@@ -65,22 +65,20 @@ def read_kaldi(text: str | Path, costs: CostFiles) -> list[Hypothesis]:
                 "where each hypothesis repeats the id of its utterance, use --format mikolov"
             )
         if key in found:
-            raise InputError(
-                f"{line.place}: {shortened(key)!r} stands there for the second time (first: {found[key].place})"
-            )
+            raise InputError(f"{line.place}: {shortened(key)!r} occurs a second time (first: {found[key].place})")
         found[key] = Hypothesis(matched[1], int(matched[2]), _spaced(words), place=line.place)
     return _with_costs(list(found.values()), list(found), costs, _keyed_costs)
 
 
 def read_mikolov(text: str | Path, costs: CostFiles) -> list[Hypothesis]:
-    """`utt words` lines, the hypotheses of an utterance one after another; costs one a line, in the same order."""
+    """Reads lines `utt words`, grouped by utterance, with one cost per line in the same order."""
     hypotheses: list[Hypothesis] = []
     counts: Counter[str] = Counter()
     for line in lines_of(text):
         utterance, words = first_field(line.text)
         if utterance in counts and hypotheses[-1].utterance != utterance:
             raise InputError(
-                f"{line.place}: {shortened(utterance)!r} comes again after another utterance; "
+                f"{line.place}: {shortened(utterance)!r} appears again after another utterance; "
                 "the hypotheses of an utterance must follow one another"
             )
         counts[utterance] += 1
@@ -89,8 +87,11 @@ def read_mikolov(text: str | Path, costs: CostFiles) -> list[Hypothesis]:
 
 
 def read_json_lines(text: str | Path, costs: CostFiles) -> list[Hypothesis]:
-    """Objects with `utterance`, `text` (or `words`, a list or a text) and, natural log-probabilities all of them,
-    `acoustic`, `language` and `graph`."""
+    """Reads one JSON object per line.
+
+    Keys: `utterance`, `text` (or `words`, a list or a text), and the natural log-probabilities `acoustic`, `language`,
+    and `graph`, all optional.
+    """
     if costs.given():
         raise UsageError("JSON lines hold their own scores; leave the files of costs out")
     hypotheses: list[Hypothesis] = []
@@ -103,7 +104,7 @@ def read_json_lines(text: str | Path, costs: CostFiles) -> list[Hypothesis]:
             raise InputError(f'{line.place}: needs "utterance", a text, and "text" or "words"')
         written = _spaced(words) if isinstance(words, str) else _joined(words, line.place)
         if "\n" in written:
-            raise InputError(f"{line.place}: a line feed stands in the words; a hypothesis is one line")
+            raise InputError(f"{line.place}: the words contain a line feed; a hypothesis is one line")
         counts[utterance] += 1
         scores = {f"{name}_cost": _json_cost(value, name, line.place) for name in ("acoustic", "language", "graph")}
         hypotheses.append(Hypothesis(utterance, counts[utterance], written, **scores, place=line.place))
@@ -111,7 +112,7 @@ def read_json_lines(text: str | Path, costs: CostFiles) -> list[Hypothesis]:
 
 
 def read_references(path: Path) -> dict[str, tuple[str, ...]]:
-    """Kaldi's text: `utt words`, once for each utterance."""
+    """Reads references in Kaldi's format: a line `utt words` for each utterance."""
     references: dict[str, tuple[str, ...]] = {}
     for line in lines_of(path):
         utterance, words = first_field(line.text)
@@ -124,19 +125,19 @@ def read_references(path: Path) -> dict[str, tuple[str, ...]]:
 
 
 def _spaced(words: str) -> str:
-    """Words with one space between them."""
+    """The words with one space between them."""
     return " ".join(words_of(words))
 
 
 def _joined(words: list[Any], place: str) -> str:
-    """A list of words as a text. Raises InputError where a member is no word."""
+    """Joins a list of words. Raises InputError for an element that is not a word."""
     for word in words:
         if not isinstance(word, str):
-            raise InputError(f'{place}: "words" holds something that is not a text')
+            raise InputError(f'{place}: "words" contains something that is not a text')
         if not word or " " in word:
             raise InputError(
-                f'{place}: {shortened(word)!r} in "words" is not one word, for spaces separate words; '
-                'split it, or give the whole as "text"'
+                f'{place}: {shortened(word)!r} in "words" is not one word, because spaces separate words; '
+                'split it, or give all words as "text"'
             )
     return " ".join(words)
 
@@ -163,7 +164,7 @@ def _with_costs(
 
 
 def _keyed_costs(path: Path, keys: Sequence[str]) -> list[float]:
-    """Of `utt-1 cost` lines. Raises InputError where a hypothesis has none."""
+    """The costs from lines `utt-1 cost`. Raises InputError for a hypothesis without a cost."""
     costs: dict[str, float] = {}
     for line in lines_of(path):
         key, cost = _fields(line, {2})
@@ -175,7 +176,7 @@ def _keyed_costs(path: Path, keys: Sequence[str]) -> list[float]:
 
 
 def _costs_in_order(path: Path, keys: Sequence[str]) -> list[float]:
-    """Of lines `cost` or `utt cost`. Raises InputError where their number or an id differs from the text's."""
+    """The costs from lines `cost` or `utt cost`. Raises InputError where their number or an id does not match."""
     lines = list(lines_of(path))
     if len(lines) != len(keys):
         raise InputError(

@@ -7,7 +7,7 @@ from io import BufferedIOBase, BufferedReader, RawIOBase
 from typing import Any, BinaryIO, cast
 
 from recurlm.errors import CorruptFileError, InputError, RecurlmError
-from recurlm.limits import LARGEST_EXPANDED, LONGEST_LINE, how_to_raise, raised
+from recurlm.files.limits import LARGEST_EXPANDED, LONGEST_LINE, how_to_raise, raised
 
 LARGEST_EXPANSION = 64
 """How many times its own size a gzip file may contain, once its content is larger than `FREE_EXPANSION`."""

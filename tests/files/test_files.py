@@ -10,13 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from recurlm import partial_files, streams
 from recurlm.errors import CorruptFileError, InputError, UsageError
-from recurlm.file_errors import explained
-from recurlm.files import check_output, new_content, opened, read_bounded, write_whole
-from recurlm.limits import raised
-from recurlm.partial_files import remove_abandoned, temporary_folder
-from recurlm.streams import gunzipped, raw_lines
+from recurlm.files import (
+    append_within,
+    check_output,
+    new_content,
+    opened,
+    partial,
+    read_bounded,
+    streams,
+    write_whole,
+)
+from recurlm.files.errors import explained
+from recurlm.files.limits import raised
+from recurlm.files.partial import remove_abandoned, temporary_folder
+from recurlm.files.streams import gunzipped, raw_lines
 
 
 def test_a_regular_file_is_read_whole(tmp_path: Path) -> None:
@@ -55,6 +63,21 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(CorruptFileError, match=reason):
             read_bounded(tmp_path / name, error=CorruptFileError)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs files without a size")
+def test_a_file_without_a_size_is_read_whole_and_one_that_cannot_be_read_is_named() -> None:
+    assert read_bounded(Path("/proc/self/status"), 1 << 16).startswith(b"Name:")
+    with pytest.raises(InputError, match="cannot read /proc/self/mem: "):
+        read_bounded(Path("/proc/self/mem"))
+
+
+def test_nothing_is_appended_to_a_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    with pytest.raises(CorruptFileError, match="is a pipe or a device"):
+        append_within(tmp_path, "pipe")
+    os.close(reader)
 
 
 def test_a_pipe_is_read_where_a_person_may_name_one(tmp_path: Path) -> None:
@@ -106,7 +129,7 @@ def dead_process() -> int:
 
 
 def test_what_a_dead_process_left_half_written_is_removed(tmp_path: Path, dead_process: int) -> None:
-    here = partial_files._this_system()
+    here = partial._this_system()
     deep = tmp_path / "decompressed" / "0123"
     deep.mkdir(parents=True)
     left = [
@@ -121,7 +144,7 @@ def test_what_a_dead_process_left_half_written_is_removed(tmp_path: Path, dead_p
 
 
 def test_what_may_be_at_work_is_kept(tmp_path: Path, dead_process: int) -> None:
-    here = partial_files._this_system()
+    here = partial._this_system()
     elsewhere = tmp_path / f".{dead_process}-fedcba98-0123456789ab.partial"
     before = tmp_path / f".{dead_process}-0123456789ab.partial"  # as version 0.1.0 named them
     foreign = tmp_path / ".notes.partial"

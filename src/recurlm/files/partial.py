@@ -14,8 +14,8 @@ from contextlib import AbstractContextManager
 from io import BufferedRandom
 from pathlib import Path
 
-from recurlm.file_errors import named_errors
-from recurlm.locks import locked
+from recurlm.files.errors import named_errors
+from recurlm.files.locks import locked
 
 ABANDONED_SECONDS = 24 * 3600
 

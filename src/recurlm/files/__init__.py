@@ -1,7 +1,6 @@
-"""The one reader of whole untrusted files, and the writer of files that are written whole or not at all.
+"""Files: the one reader of whole untrusted files, and the writer of files that are written whole or not at all.
 
-The reader opens regular files only and knows how large a file may be. `recurlm.streams` reads large files piece by
-piece.
+The reader opens regular files only and knows how large a file may be. `streams` reads large files piece by piece.
 """
 
 import contextlib
@@ -15,9 +14,9 @@ from typing import TextIO
 
 from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError, InputError, RecurlmError, UsageError
-from recurlm.file_errors import named_errors, why_not_opened
-from recurlm.limits import LARGEST_DOCUMENT, how_to_raise, raised
-from recurlm.partial_files import keep, temporary_file
+from recurlm.files.errors import named_errors, why_not_opened
+from recurlm.files.limits import LARGEST_DOCUMENT, how_to_raise, raised
+from recurlm.files.partial import keep, temporary_file
 
 _NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 

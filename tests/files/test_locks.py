@@ -9,13 +9,13 @@ from pathlib import Path
 import filelock
 import pytest
 
-from recurlm import locks
-from recurlm.locks import locked
+from recurlm.files import locks
+from recurlm.files.locks import locked
 
 HOLDS_UNTIL_IT_IS_TOLD = """
 import sys
 from pathlib import Path
-from recurlm.locks import locked
+from recurlm.files.locks import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.readline()
