@@ -301,3 +301,11 @@ def test_the_nats_of_tokens_make_the_perplexity_of_their_protocol(model, sentenc
     assert made.value == pytest.approx(measured.value, rel=1e-6)
     marked = perplexity_of(text, token_nats(model, text, protocol), protocol, state="<s>", order=3)
     assert marked.signature.startswith(f"{protocol}|tokens={len(text.ids)}|eos=counted|state=<s>|oov=0|order=3|text=")
+
+
+@pytest.mark.parametrize("protocol", ["stream", "sentence"])
+def test_ticks_tell_every_token_whose_cost_is_found(model, sentences, encoded, protocol):
+    ticks: list[int] = []
+    text = encoded(sentences)
+    token_nats(model, text, protocol, tick=ticks.append)
+    assert sum(ticks) == len(text.ids)
