@@ -270,14 +270,6 @@ def test_ticks_tell_every_token_of_the_text(model, sentences, encoded, protocol)
     assert sum(ticks) == len(text.ids)
 
 
-@pytest.mark.parametrize("protocol", ["stream", "sentence"])
-def test_ticks_tell_every_token_whose_cost_is_found(model, sentences, encoded, protocol):
-    ticks: list[int] = []
-    text = encoded(sentences)
-    token_nats(model, text, protocol, tick=ticks.append)
-    assert sum(ticks) == len(text.ids)
-
-
 @pytest.mark.shared_data
 def test_penn_treebank_test_has_82430_tokens(shared_data):
     text = Text("test", shared_data / "ptb" / "ptb.test.txt")
