@@ -213,7 +213,7 @@ class Model:
         """
         from recurlm.scoring.scores import Scores
 
-        return Scores(self.score_lines(lines, state=state, options=options))
+        return Scores(self.score_lines(lines, state=state, options=options), self.codec.tokenization)
 
     def score_lines(
         self, lines: Iterable[str], *, state: State | None = None, options: ScoringOptions | None = None

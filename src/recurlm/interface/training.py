@@ -121,10 +121,10 @@ def _check_keyword(name: str, value: Any) -> None:
 
 
 def _suggestion(name: str) -> str:
-    """The keyword that was probably meant."""
+    """The keyword that was probably meant: one of `train`, a section, or a key inside a section."""
     inside = {key: f"{section}__{key}" for section, kinds in sections(Recipe).items() for key in _keys(kinds)}
-    known = [*(train.__kwdefaults__ or {}), *Recipe.model_fields]
-    found = difflib.get_close_matches(name, [*known, *inside], n=1)
+    known = [*(train.__kwdefaults__ or {}), *Recipe.model_fields, *inside, *inside.values()]
+    found = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {inside.get(found[0], found[0])}?" if found else "docs/python.md lists the keywords"
 
 

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -144,6 +144,11 @@ class LineScore:
 class Scores(list[LineScore]):
     """The scores of several lines: a list that sums them up, shows them as a heat map and makes a table of them."""
 
+    def __init__(self, lines: Iterable[LineScore] = (), tokenization: Tokenization | None = None) -> None:
+        """`tokenization` is that of the model; with it the heat map sums byte pairs to words."""
+        super().__init__(lines)
+        self.tokenization = tokenization
+
     @property
     def totals(self) -> "Totals":
         """The sums over all lines."""
@@ -169,10 +174,12 @@ class Scores(list[LineScore]):
         return f"Scores({size}, logprob {-totals.nats:.4f}{figures})"
 
     def _repr_html_(self) -> str:
-        """A heat map of surprisals."""
+        """A heat map of surprisals; byte pairs are summed to words."""
         from recurlm.scoring.heat_map import heat_map
 
-        return heat_map(self)
+        if self.tokenization is None or self.tokenization.unit != "bpe":
+            return heat_map(self)
+        return heat_map([line if line.pieces else line.by_words(self.tokenization) for line in self])
 
 
 @dataclass
