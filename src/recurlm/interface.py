@@ -302,8 +302,8 @@ class Model:
 
         `options` says how tokens are drawn; temperature, top_k and top_p are short for it. Without `ending` a sample
         ends after `tokens` tokens. `state` is what the model has read before the prompt. ``<unk>`` is drawn only with
-        `allow_unk`. Each choice is a keyword. Raises UsageError for options that cannot be carried out, InputError for a prompt with a token
-        that the vocabulary lacks, and for a state of another model.
+        `allow_unk`. Each choice is a keyword. Raises UsageError for options that cannot be carried out, InputError for
+        a prompt with a token that the vocabulary lacks, and for a state of another model.
         """
         from recurlm.generation.endings import Ending
         from recurlm.generation.text_generator import TextGenerator, sampling_options
