@@ -171,7 +171,7 @@ class Scores(list[LineScore]):
         totals = self.totals
         figures = f", perplexity {totals.perplexity:.3f}" if totals.tokens else ""
         size = f"{counted(totals.lines, 'line')}, {counted(totals.tokens, 'token')}"
-        return f"Scores({size}, logprob {-totals.nats:.4f}{figures})"
+        return f"Scores({size}, logprob {0.0 - totals.nats:.4f}{figures})"
 
     def _repr_html_(self) -> str:
         """A heat map of surprisals; byte pairs are summed to words."""
