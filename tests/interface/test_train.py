@@ -170,3 +170,9 @@ def test_one_line_of_python_trains_and_prints(corpus_folder: Path, tmp_path: Pat
     assert [line.split()[0] for line in lines] == ["run", "model", "state", "valid", "test"]
     assert "finished: 1 epoch, " in lines[2]
     assert "epoch 1: training perplexity" in done.stderr
+
+
+def test_every_keyword_is_on_the_page() -> None:
+    for page in ("python.md", "python.zh.md"):
+        text = (Path(__file__).parent.parent.parent / "docs" / page).read_text("utf-8")
+        assert [name for name in recurlm.train.__kwdefaults__ if f"| `{name}` |" not in text] == []

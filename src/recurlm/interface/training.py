@@ -35,6 +35,7 @@ def train(
     precision: str | None = None,
     resume: bool = False,
     time_limit: str | float | None = None,
+    tensorboard: bool = False,
     places: DataPlaces | None = None,
     quiet: bool = False,
     **changes: Any,
@@ -64,6 +65,7 @@ def train(
         precision=precision,
         resume=resume,
         time_limit=f"{time_limit:.3f}s" if isinstance(time_limit, int | float) else time_limit,
+        tensorboard=tensorboard,
         places=places or DataPlaces.from_environment(),
     )
     watcher = open_python_watcher(quiet=quiet)
