@@ -147,6 +147,12 @@ def test_a_search_tells_what_it_varies_and_how_far_its_trials_are(
     assert watcher.shown == [(0.5, "trial 007  epoch 1")]
 
 
+def test_a_search_has_twenty_trials_and_no_limit_unless_told_otherwise() -> None:
+    request = SearchRequest(TrainingRequest())
+    assert (request.trials, request.time) == (20, None)
+    assert (Trial(1, {}).seconds, Trial(1, {}).state) == (0.0, "unfinished")
+
+
 def test_a_space_of_few_values_is_tried_once(request_for: Callable[..., SearchRequest]) -> None:
     watcher = Listener()
     opened = open_search(request_for("search", vary=("batches.bptt=5|7",)))
