@@ -279,6 +279,25 @@ def test_when_the_time_is_up_the_trial_in_progress_stops_and_no_other_begins(
     assert states(opened) == ["complete"] * 3
 
 
+def test_the_seconds_of_a_trial_are_kept_after_each_epoch(opened: Search, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("recurlm.search.search.time", SimpleNamespace(monotonic=lambda: now))
+    kept: list[float] = []
+
+    def objective(trial: Trial, judge: AfterValidation, stop: StopRequest) -> Result:
+        nonlocal now
+        for epoch in (1, 2):
+            now += 40
+            judge(epoch, measured(20.0))
+            kept.append(json.loads(opened.study.path.read_text())["seconds"])
+        now += 5
+        return result(20.0)
+
+    found = opened.run(1, FOREVER, Silent(), objective)
+    assert kept == [40, 80]
+    assert found.best.seconds == 85
+
+
 def test_a_signal_stops_the_search_which_goes_on_later(
     opened: Search, request_for: Callable[..., SearchRequest]
 ) -> None:

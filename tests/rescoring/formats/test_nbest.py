@@ -203,7 +203,8 @@ def test_words_on_nodes_and_quoted_words(tmp_path):
     [
         ("base=10", "a=-2", 4.605170),
         ("base=0", "a=0.25", 1.386294),
-        ("acscale=2 prscale=3", "a=-2 r=-1", 3.5),
+        ("acscale=2 prscale=3", "a=-2 r=-4", 8.0),
+        ("acscale=0 prscale=3", "a=-2 r=-4", 2.0),
         ("", "a=-2.5e1", 25.0),
     ],
 )
