@@ -54,6 +54,31 @@ def test_zero_probabilities_are_left_to_the_other_model():
     assert math.isfinite(fitted.nats)
 
 
+@pytest.mark.parametrize("endless", [False, True])
+def test_em_ends_where_a_step_gains_less_than_a_billionth_or_after_a_thousand_steps(monkeypatch, endless):
+    if endless:
+        monkeypatch.setattr("recurlm.comparison.interpolation.TOLERANCE", -1.0)
+    first, second = ([0.5, 0.5], [0.499, 0.5]) if endless else ([0.5, 0.4], [0.05, 0.5])
+    weight, before, steps = 0.5, math.inf, 0
+    while steps < 1000:
+        mixture = [weight * one + (1 - weight) * other for one, other in zip(first, second, strict=True)]
+        reached = -sum(map(math.log, mixture)) / 2
+        if before - reached < 1e-9 and not endless:
+            break
+        weight *= sum(one / mixed for one, mixed in zip(first, mixture, strict=True)) / 2
+        before, steps = reached, steps + 1
+    assert fit_weights(nats([first, second])).weights[0] == pytest.approx(weight, rel=1e-12)
+    assert (steps == 1000) == endless
+
+
+def test_weights_may_miss_one_by_a_millionth():
+    assert parse_weights("0.3333333,0.3333333,0.3333333", 3) == (0.3333333,) * 3
+    assert parse_weights("0,1", 2) == (0.0, 1.0)
+    assert parse_weights("1", 2) == (1.0, 0.0)
+    with pytest.raises(UsageError, match="sum to 1"):
+        parse_weights("0.5,0.500002", 2)
+
+
 def test_weights_as_written():
     assert parse_weights("auto", 2) is None
     assert parse_weights("0.7", 2) == pytest.approx((0.7, 0.3))

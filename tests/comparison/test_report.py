@@ -1,4 +1,5 @@
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -63,6 +64,32 @@ def test_different_vocabularies_and_few_sentences_are_said(make_run, write_text)
     assert few.startswith("only 20 sentences:")
     assert "lacks 20 of 80 tokens (25.0%)" in unknown
     assert f"recurlm vocabulary {runs[1]} --extend" in unknown
+
+
+@pytest.mark.parametrize(("sentences", "warnings"), [(29, 1), (30, 0)])
+def test_thirty_sentences_are_not_few(make_run, write_text, sentences, warnings):
+    result = compare(open_contenders([make_run("one", 1)] * 2), write_text("the cat sat\n" * sentences))
+    assert len([each for each in result.warnings if "intervals are too narrow" in each]) == warnings
+
+
+@pytest.mark.parametrize("sentences", [10, 40])
+def test_the_json_has_every_model_and_every_pair(make_run, write_text, sentences):
+    runs = [str(make_run("one", 1)), str(make_run("two", 2))]
+    text = write_text("the cat sat\na dog sat on the mat\n" * (sentences // 2))
+    result = compare(open_contenders(list(map(Path, runs))), text, seed=3)
+    json = result.to_json()
+    assert (json["text"], json["digest"], json["protocol"]) == (text.name, f"sha256:{text.sha256}", "stream")
+    assert (json["sentences"], json["seed"], json["warnings"]) == (sentences, 3, result.warnings)
+    assert [model["model"] for model in json["models"]] == runs
+    for model, measurement, interval in zip(json["models"], result.measurements, result.intervals, strict=True):
+        assert model["perplexity"] == measurement.perplexity.value
+        assert model["interval"] == list(interval)
+    (pair,), (tested,) = json["pairs"], result.pairs
+    assert pair["models"] == runs
+    assert (pair["difference"], pair["p"], pair["p_holm"]) == (tested.test.difference, tested.test.p, tested.adjusted_p)
+    assert (pair["test"], pair["patterns"]) == (("exact", 1024) if sentences == 10 else ("random", 10_000))
+    assert pair["first_better"] == [token.to_json() for token in tested.first_better]
+    assert pair["second_better"] == [token.to_json() for token in tested.second_better]
 
 
 def test_a_probability_of_zero_is_refused_with_its_place(arpa, text):

@@ -116,6 +116,19 @@ def test_few_sentences_are_tested_exactly():
     assert result.p == pytest.approx(6 / 8)
 
 
+@pytest.mark.parametrize(("sentences", "patterns"), [(14, 2**14), (15, 10_000)])
+def test_up_to_14_sentences_are_tested_exactly(sentences, patterns):
+    result = permutation_test(np.zeros(sentences), np.ones(sentences), seed=1)
+    assert (result.patterns, result.exact) == (patterns, sentences == 14)
+
+
+def test_intervals_are_of_95_percent_of_10_000_resamples():
+    nats, tokens = np.random.default_rng(3).normal(8, 2, 50), np.full(50, 4)
+    usual = perplexity_interval(nats, tokens, seed=2)
+    assert usual == perplexity_interval(nats, tokens, seed=2, resamples=10_000, confidence=0.95)
+    assert usual != perplexity_interval(nats, tokens, seed=2, resamples=9_999)
+
+
 def test_equal_models_have_p_one():
     same = np.arange(40.0)
     assert permutation_test(same, same, seed=1).p == 1
@@ -172,3 +185,11 @@ def test_tokens_that_differ_most_by_hand():
     assert better == [TokenDifference("a", 2, 4.0), TokenDifference("d", 1, 0.5)]
     assert worse == [TokenDifference("c", 1, 2.0)]
     assert widest_differences(tokens, first, second, top=1)[0] == better[:1]
+
+
+def test_the_ten_tokens_that_differ_most_are_shown():
+    first, second = np.zeros(24), np.arange(24.0) - 12
+    better, worse = widest_differences([f"w{number}" for number in range(24)], first, second)
+    assert [each.nats for each in better] == list(range(11, 1, -1))
+    assert [each.nats for each in worse] == list(range(12, 2, -1))
+    assert better[0].to_json() == {"token": "w23", "count": 1, "nats": 11.0}

@@ -115,8 +115,9 @@ def write_old_state(path, tensors, last="3", model="d"):
 
 def test_a_file_of_version_0_1_0_is_read_with_a_warning(tmp_path):
     write_old_state(tmp_path / "state", {"0.0": torch.ones(1, 2)})
-    with pytest.warns(RecurlmWarning, match="without a digest, so not verified"):
+    with pytest.warns(RecurlmWarning, match="without a digest, so not verified") as caught:
         assert State.load(tmp_path / "state") == State(((torch.ones(1, 2),),), 3, "d")
+    assert caught[0].filename == __file__
 
 
 @pytest.mark.parametrize(

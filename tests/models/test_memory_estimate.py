@@ -41,6 +41,57 @@ def test_each_optimizer_has_its_copies(optimizer: str, copies: int) -> None:
     assert estimate_training_memory(values, 7, tokens=0) == 4 * copies * 200
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "average", "copies"),
+    [
+        ({"kind": "sgd", "momentum": 0.9}, "none", 3),
+        ({"kind": "rmsprop", "momentum": 0.9}, "none", 4),
+        ({"kind": "adamw"}, "none", 4),
+        ({"kind": "muon"}, "none", 3),
+        ({"kind": "sgd"}, "tail", 3),
+    ],
+)
+def test_momentum_and_an_average_are_copies_too(optimizer: dict[str, object], average: str, copies: int) -> None:
+    model = {"embedding_size": 3, "hidden_sizes": [4]}
+    values = recipe(model=model, optimizer=optimizer, average={"kind": average})
+    assert estimate_training_memory(values, 7, tokens=0) == 4 * copies * 200
+
+
+@pytest.mark.parametrize(
+    ("batches", "tokens", "positions"),
+    [
+        ({"kind": "stream", "batch_size": 4, "bptt": 5}, 1000, 20),
+        ({"kind": "stream", "batch_size": 4, "bptt": 5}, 13, 16),
+        ({"kind": "sentences", "batch_size": 4, "buckets": [10, 20]}, 1000, 40),
+        ({"kind": "sentences", "batch_size": 4, "buckets": [10, 20]}, 13, 13),
+        ({"kind": "sentences", "batch_size": 4, "buckets": "auto"}, 1000, 4),
+        ({"kind": "sentences", "batch_size": 4, "buckets": "auto"}, 3, 3),
+    ],
+)
+def test_a_step_has_the_positions_that_a_batch_has_at_least(
+    batches: dict[str, object], tokens: int, positions: int
+) -> None:
+    values = recipe(model={"embedding_size": 3, "hidden_sizes": [4, 5]}, batches=batches)
+    assert estimate_step_memory(values, 7, tokens) == 4 * positions * (3 + 2 * 9)
+
+
+def test_a_mixture_of_softmaxes_keeps_an_embedding_for_each_expert() -> None:
+    model = {"embedding_size": 3, "hidden_sizes": [4], "output": {"kind": "mixture", "experts": 5}}
+    batches = {"kind": "stream", "batch_size": 1, "bptt": 2}
+    assert estimate_step_memory(recipe(model=model, batches=batches), 7, tokens=9) == 4 * 2 * (3 + 8 + 15)
+
+
+def test_training_is_refused_from_the_first_byte_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = {"embedding_size": 3, "hidden_sizes": [4]}
+    batches = {"kind": "stream", "batch_size": 1, "bptt": 1}
+    values = recipe(model=model, batches=batches, optimizer={"kind": "sgd"}, validation={"columns": 1})
+    monkeypatch.setattr(capacity, "machine_memory", lambda: 4 * (2 * 200 + 11))
+    check_training_fits(values, 7, 1)
+    monkeypatch.setattr(capacity, "machine_memory", lambda: 4 * (2 * 200 + 11) - 1)
+    with pytest.raises(InputError, match=r"training a model of 200 parameters would take at least 1\.6 kB"):
+        check_training_fits(values, 7, 1)
+
+
 @pytest.mark.parametrize("name", recipe_names())
 def test_the_shapes_are_those_of_the_model_itself(name: str) -> None:
     options = load_recipe(name).model

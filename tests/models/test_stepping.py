@@ -45,6 +45,21 @@ def test_draws_in_one_call_are_those_of_single_steps(batch):
         assert torch.equal(tokens, expected)
 
 
+@needs_tiles
+@torch.no_grad()
+def test_tokens_that_are_banned_are_never_drawn_and_the_others_keep_their_logits():
+    model = made()
+    state = model.initial_state(9)
+    banning, plain = TileStepper(model, state), TileStepper(model, state)
+    banning.ban([0, 3, 22])
+    tokens = torch.randint(23, (9,))
+    logits, expected = banning.step(tokens).clone(), plain.step(tokens)
+    expected[:, [0, 3, 22]] = -torch.inf
+    assert torch.equal(logits, expected)
+    drawn = banning.draw(tokens, 1.0, torch.rand(200, 9, dtype=torch.float64))
+    assert set(drawn.flatten().tolist()) == set(range(23)) - {0, 3, 22}
+
+
 KIN = [("lstm", "capped"), ("lstm", "coupled"), ("mogrifier", "free"), ("layer-norm-lstm", "free")]
 
 

@@ -79,8 +79,12 @@ def _spared(tree: ast.Module) -> Iterator[ast.AST]:
                 yield from node.decorator_list
             case ast.Call(func=ast.Name("zip")):
                 yield from (each for each in node.keywords if ast.unparse(each) == "strict=True")
-            case ast.Assign(targets=[ast.Name(name)]) if SIZES_OF_PIECES.fullmatch(name):
+            case ast.Assign(targets=[target]) if all(map(SIZES_OF_PIECES.fullmatch, _names(target))):
                 yield node.value
+
+
+def _names(target: ast.expr) -> list[str]:
+    return [node.id for node in ast.walk(target) if isinstance(node, ast.Name)]
 
 
 def _faults(node: ast.AST) -> Iterator[str]:

@@ -11,7 +11,7 @@ import torch
 from recurlm.errors import InputError
 from recurlm.interface import load
 from recurlm.models.language_model import LanguageModel
-from recurlm.mxnet.exporting import export_model
+from recurlm.mxnet.exporting import _notes, export_model
 from recurlm.mxnet.importing import import_model
 from recurlm.mxnet.params import read_params
 from recurlm.recipe_files import parse_recipe
@@ -135,3 +135,34 @@ def test_what_mxnet_does_otherwise_in_training_is_told(make_run: MakeRun, tmp_pa
     assert len(notes) == 2
     assert "mask at every step" in notes[0]
     assert "whole word types" in notes[1]
+
+
+@pytest.mark.parametrize(
+    ("dropout", "told"),
+    [
+        ({"input": 0.1}, True),
+        ({"between": 0.1}, True),
+        ({"output": 0.1}, True),
+        ({}, False),
+        ({"output": 0.1, "locked": False}, False),
+        ({"state": 0.1}, False),
+    ],
+)
+def test_masks_of_every_step_are_told_where_masks_are_locked(dropout: dict[str, Any], told: bool) -> None:
+    model = {"embedding_size": 3, "hidden_sizes": [4, 4], "dropout": {"locked": True} | dropout}
+    options = parse_recipe({"model": model}, "test").model
+    assert len(_notes(options, "word")) == told
+    assert len(_notes(options, "character")) == told
+    assert "byte pairs" in _notes(options, "bpe")[-1]
+
+
+def test_what_was_exported_in_json(make_run: MakeRun, tmp_path: Path) -> None:
+    exported = export_model(make_run(embedding_size=3, hidden_sizes=[4]), str(tmp_path / "model"))
+    # embedding 5 x 3, LSTM 4 (4 x 3 + 4 x 4) + 2 biases of 16, decoder 5 x 4 + 5
+    assert exported.to_json() == {
+        "symbol": str(tmp_path / "model-symbol.json"),
+        "params": str(tmp_path / "model-0000.params"),
+        "vocabulary": str(tmp_path / "model-vocabulary.json"),
+        "parameters": 15 + 144 + 25,
+        "notes": list(exported.notes),
+    }

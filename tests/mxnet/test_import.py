@@ -84,6 +84,9 @@ def test_the_run_says_where_it_came_from(tmp_path: Path) -> None:
     assert config["corpus"]["source"] == ""
     assert config["recipe"]["model"]["cell"] == "gru"
     assert config["recipe"]["batches"]["padding"] == "trained"
+    assert config["recipe"]["validation"]["protocol"] == "mxnet"
+    assert (config["seed"], config["device"], config["precision"]) == (1, "cpu", "fp32")
+    assert (config["time_limit"], config["threads"]) == (None, torch.get_num_threads())
 
 
 GRAPHS = ["tied", "fused", "unfused", "fused_time_major", "time_major", "no_head"]

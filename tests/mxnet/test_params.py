@@ -228,6 +228,29 @@ def test_damage_is_refused_with_its_place(target: Path, content: bytes, position
     assert expected in str(refusal.value)
 
 
+EMPTY = struct.pack("<Ii", MAGIC[1], 0)
+
+
+def shaped(*shape: int) -> bytes:
+    return header() + dense(shape, 0, b"") + names(b"a")
+
+
+@pytest.mark.parametrize(
+    ("largest", "beyond"),
+    [
+        (header(10_000) + 10_000 * EMPTY + names(*(b"%d" % n for n in range(10_000))), header(10_001)),
+        (header() + EMPTY + names(b"a" * 1000), header() + EMPTY + names(b"a" * 1001)),
+        (shaped(*31 * [1], 0), shaped(*32 * [1], 0)),
+        (shaped(1 << 40, 0), shaped((1 << 40) + 1, 0)),
+    ],
+    ids=["arrays", "bytes of a name", "dimensions", "elements"],
+)
+def test_a_file_may_be_as_large_as_the_documents_say_and_no_larger(target: Path, largest: bytes, beyond: bytes) -> None:
+    read_params(stored(target, largest))
+    with pytest.raises(CorruptFileError, match=r"at most|dimensions"):
+        read_params(stored(target, beyond))
+
+
 def _damaged(content: bytes, chance: random.Random) -> bytes:
     if chance.random() < 0.3:
         return content[: chance.randrange(len(content))]

@@ -58,7 +58,8 @@ def test_the_seed_documents_model_on_penn_treebank() -> None:
 
 def test_batches_are_time_major_and_labels_shifted_left() -> None:
     batch = next(recorded_batches(TINY / "lstm_packed" / "batches.npz"))
-    assert batch.input.shape[1] == 8
+    assert batch.input.shape[1] == batch.sentences == 8
+    assert not batch.carried
     assert torch.equal(batch.target[:-1], batch.input[1:])
     assert not batch.target[-1].any()
     assert torch.equal(batch.counted, batch.target != 0)

@@ -25,6 +25,7 @@ from recurlm.mxnet.architecture import (
     RecurrentLayer,
     fused_layer_by_layer,
 )
+from recurlm.mxnet.graph import Node
 from recurlm.mxnet.symbol import read_symbol, write_symbol
 
 TINY = Path(__file__).parents[1] / "fixtures" / "mxnet"
@@ -345,6 +346,35 @@ def test_hostile_files_are_refused_modestly(tmp_path: Path, content: bytes) -> N
     finally:
         tracemalloc.stop()
     assert peak < 2 * len(content) + (64 << 20)
+
+
+@pytest.mark.parametrize(
+    ("largest", "beyond", "said"),
+    [
+        (b" " * (8 << 20), b" " * ((8 << 20) + 1), "larger than 8388608 bytes"),
+        (b"[" + b"," * 399_999, b"[" + b"," * 400_000, "more than 400000 elements"),
+        (b"{" * 400_000, b"{" * 400_001, "more than 400000 elements"),
+    ],
+    ids=["bytes", "elements", "objects"],
+)
+def test_a_graph_may_be_as_large_as_the_documents_say_and_no_larger(
+    tmp_path: Path, largest: bytes, beyond: bytes, said: str
+) -> None:
+    path = tmp_path / "model-symbol.json"
+    path.write_bytes(largest)
+    with pytest.raises(CorruptFileError) as refused:
+        read_symbol(path)
+    assert said not in str(refused.value)
+    path.write_bytes(beyond)
+    with pytest.raises(CorruptFileError, match=said):
+        read_symbol(path)
+
+
+@pytest.mark.parametrize(("size", "plausible"), [(0, False), (1, True), (2**31 - 1, True), (2**31, False)])
+def test_a_size_is_a_positive_number_of_31_bits(tmp_path: Path, size: int, plausible: bool) -> None:
+    node = Node(tmp_path, 0, "FullyConnected", "pred", (), {"num_hidden": str(size)})
+    with contextlib.nullcontext() if plausible else pytest.raises(CorruptFileError, match="a plausible size"):
+        assert node.size("num_hidden") == size
 
 
 def test_missing_file_is_refused(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from recurlm.errors import CorruptFileError, InputError
+from recurlm.ngrams import arpa
 from recurlm.ngrams.arpa import COMMENT, read_arpa, write_arpa
 from recurlm.ngrams.kneser_ney import kneser_ney, text_codec
 from recurlm.text.recorded import LearnedText
@@ -107,6 +108,40 @@ def test_words_of_every_script_are_kept_whole(tmp_path):
 def test_what_is_wrong_is_said_with_its_line(path, old, new, complaint):
     path.write_text(ARPA.replace(old, new, 1))
     with pytest.raises(CorruptFileError, match=complaint):
+        read_arpa(path)
+
+
+def test_weights_and_logarithms_may_be_their_largest_values(path):
+    path.write_text(ARPA.replace("-0.7\t</s>", "0\t</s>").replace("<s>\t-0.5", "<s>\t99"))
+    model = read_arpa(path)
+    assert model.levels[0].log_probabilities[model.words.index("</s>")] == 0
+    assert model.levels[0].back_offs[model.words.index("<s>")] == pytest.approx(99 * math.log(10))
+
+
+def test_an_arpa_file_has_ngrams_of_32_words_at_most(path):
+    for order, said in ((32, "the head gives|is expected here"), (33, "n-grams of more than 32 words")):
+        head = "".join(f"ngram {each}=1\n" for each in range(1, order + 1))
+        path.write_text(f"\\data\\\n{head}" + "# a comment to make room\n" * 99)
+        with pytest.raises(CorruptFileError, match=said):
+            read_arpa(path)
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [(20, "one of 20 1-grams is expected"), (21, "more than 80 bytes can hold")]
+)
+def test_a_head_may_announce_an_ngram_for_each_four_bytes(path, count, said):
+    content = f"\\data\\\nngram 1={count}\n\\1-grams:\nx"
+    path.write_text(content.ljust(80))
+    with pytest.raises(CorruptFileError, match=said):
+        read_arpa(path)
+
+
+def test_the_largest_number_of_ngrams_is_the_documented_one(path, monkeypatch):
+    assert arpa.MOST_NGRAMS == 500_000_000
+    monkeypatch.setattr(arpa, "MOST_NGRAMS", 5)
+    read_arpa(path)
+    monkeypatch.setattr(arpa, "MOST_NGRAMS", 4)
+    with pytest.raises(CorruptFileError, match="more than 4 n-grams of one order"):
         read_arpa(path)
 
 

@@ -327,6 +327,11 @@ def test_chosen_buckets_pad_least(lengths, count):
     assert padded_positions(lengths, chosen) == best
 
 
+def test_there_are_eight_buckets_unless_told_otherwise():
+    assert len(choose_buckets(np.arange(1, 1000))) == 8
+    assert choose_buckets(np.array([3, 5, 5])) == (3, 5)
+
+
 def test_chosen_buckets_hold_lengths_of_any_spread():
     lengths = np.random.default_rng(0).geometric(0.002, 20_000)
     buckets = choose_buckets(lengths)

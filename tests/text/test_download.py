@@ -14,7 +14,8 @@ import pytest
 from recurlm.errors import DownloadError
 from recurlm.files import write_whole
 from recurlm.files.partial import keep, temporary_file
-from recurlm.text.download import download, probe
+from recurlm.text import download as module
+from recurlm.text.download import STALL_SECONDS, download, probe
 from recurlm.version import VERSION
 
 CONTENT = b"a line of text\n" * 20_000
@@ -259,6 +260,24 @@ def test_a_server_that_stalls_is_left_in_time(server, tmp_path):
     with pytest.raises(DownloadError):
         download([address(server, "trickle")], tmp_path / "text.txt", DIGEST, stall_seconds=0.3)
     assert time.monotonic() - begin < 5
+
+
+def test_a_server_must_send_a_kibibyte_a_second_for_half_a_minute():
+    assert STALL_SECONDS == 30
+    assert module._least_bytes(STALL_SECONDS) == 30 * 1024
+    assert module._least_bytes(0.5) == 512
+
+
+@pytest.mark.parametrize("path", ["good", "archive#folder/text.txt"])
+def test_a_file_of_unknown_size_has_a_limit(server, tmp_path, monkeypatch, path):
+    assert module.LARGEST_FILE == 2 * 1024**3
+    monkeypatch.setattr(module, "LARGEST_FILE", len(CONTENT))
+    download([address(server, path)], tmp_path / "text.txt", DIGEST)
+    (tmp_path / "text.txt").unlink()
+    monkeypatch.setattr(module, "LARGEST_FILE", len(CONTENT) - 1)
+    with pytest.raises(DownloadError, match=r"more than the expected 299,999 bytes"):
+        download([address(server, path)], tmp_path / "text.txt", DIGEST)
+    assert left_in(tmp_path) == set()
 
 
 def test_mirrors_are_tried_in_turn(server, tmp_path):

@@ -319,8 +319,9 @@ def test_an_altered_folder_is_prepared_again(write_corpus, tmp_path, name, damag
     (path,) = (tmp_path / "cache").rglob(name)
     content = path.read_bytes()
     damage(path)
-    with pytest.warns(RecurlmWarning, match="preparing the text again"):
+    with pytest.warns(RecurlmWarning, match="preparing the text again") as caught:
         again = prepare(corpus, TextOptions(), tmp_path / "cache")
+    assert caught[0].filename == __file__
     assert {split: text.ids.tolist() for split, text in again.splits.items()} == kept
     assert again.codec.vocabulary == before.codec.vocabulary
     assert path.read_bytes() == content

@@ -40,6 +40,16 @@ def test_a_probability_is_shared_among_at_least_one_word_and_not_endlessly_many(
         UnknownRule.parse(text)
 
 
+def test_a_probability_may_be_shared_among_a_million_million_words():
+    assert UnknownRule.parse("share:1000000000000").words == 10**12
+    assert UnknownRule.parse("floor:-5e-324").logprob == -5e-324
+
+
+@pytest.mark.parametrize(("unknown", "tokens"), [(5, 5), (5, 100), (50, 1000)])
+def test_from_five_unknown_tokens_and_a_twentieth_on_they_are_many(unknown, tokens):
+    assert UnknownRule().warning(unknown, tokens) is not None
+
+
 def test_only_a_shared_probability_needs_unk_at_once():
     for rule in ("unk", "skip", "floor:-3", "share:5"):
         UnknownRule.parse(rule).check(unknown_id=1)

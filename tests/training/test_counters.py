@@ -24,6 +24,12 @@ def test_an_epoch_ends_its_window_too() -> None:
     assert counters == Counters(epoch=3, step=20, tokens=6)
 
 
+def test_a_run_begins_at_zero() -> None:
+    values = vars(Counters())
+    assert values.pop("exact") is True
+    assert not any(values.values())
+
+
 def test_before_the_first_step_there_is_no_loss_and_no_speed() -> None:
     counters = Counters()
     assert (counters.epoch_loss, counters.window_loss, counters.epoch_perplexity) == (0.0, 0.0, 1.0)

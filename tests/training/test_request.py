@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 
 from recurlm.config import Recipe
-from recurlm.errors import InputError
+from recurlm.errors import InputError, UsageError
 from recurlm.recipe_files import differing_keys, parse_recipe, parse_recorded_recipe
+from recurlm.runs.folder import RunFolder
 from recurlm.training.loop import Trainer
 from recurlm.training.opening import open_run
-from recurlm.training.request import TrainingRequest
+from recurlm.training.request import TrainingRequest, parse_duration
+from recurlm.training.resuming import _refuse_other_recipe
 from recurlm.training.stopping import StopRequest
 
 OpenTrainer = Callable[..., Trainer]
@@ -59,6 +61,39 @@ def test_a_resumed_run_names_the_keys_that_differ_and_how_to_train_further(
     said = str(refused.value)
     assert all(part in said for part in named)
     assert f"recurlm train TEXT --from {run} --out NEW" in said
+
+
+@pytest.mark.parametrize(
+    ("number", "end"), [(1, "key0=1, not 2; leave"), (3, "key2=1, not 2; leave"), (4, "other key)")]
+)
+def test_at_most_three_keys_that_differ_are_named(tmp_path: Path, number: int, end: str) -> None:
+    differing = {"description": ("a", "b"), **{f"key{n}": (2, 1) for n in range(number)}, "source": ("a", "b")}
+    with pytest.raises(InputError) as refused:
+        _refuse_other_recipe(RunFolder(tmp_path), differing)
+    first_line, second_line = str(refused.value).split("\n")
+    assert f"was begun with key0=1, not 2{', key1=1, not 2' * (number > 1)}" in first_line
+    assert end in first_line
+    assert ("(and 1 other key)" in first_line) == (number == 4)
+    assert "description" not in first_line
+    assert second_line.endswith(f"recurlm train TEXT --from {tmp_path} --out NEW")
+
+
+def test_keys_that_only_describe_a_recipe_may_differ(tmp_path: Path) -> None:
+    _refuse_other_recipe(RunFolder(tmp_path), dict.fromkeys(("description", "source", "result", "corpus"), ("a", "b")))
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("90", 90), ("10m", 600), ("1.5h", 5400), ("1h30m", 5400), (" 1h1m1s ", 3661), ("0.001s", 0.001)],
+)
+def test_a_duration_is_written_in_hours_minutes_and_seconds(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "0s", "0h0m0", "1d", "m", "1.2.3s", "-5s", "5s1m"])
+def test_what_is_no_duration_is_refused_with_its_option(text: str) -> None:
+    with pytest.raises(UsageError, match=r"--time .*: write it as 90s, 10m, 1\.5h or 1h30m"):
+        parse_duration(text, "--time")
 
 
 def test_a_recipe_kept_without_the_warm_up_had_none() -> None:

@@ -8,11 +8,11 @@
 namespace recurlm {
 namespace {
 
-// LSTM layers between an embedding and a softmax that feed on what they draw, `batch` texts side by side.
+// LSTM layers between an embedding and a softmax. Each drawn word is the next input; `batch` texts run side by side.
 struct Generator {
     const float* embedding;  // (words, inputs of the first layer)
-    uint16_t* input;         // (batch, the same)
-    const Forward* layers;   // of one step each
+    uint16_t* input;         // (batch, inputs of the first layer)
+    const Forward* layers;   // one step each
     int64_t depth;
     Linear decoder;
     float sharpness;        // one over the temperature
@@ -71,7 +71,7 @@ extern "C" void recurlm_linear(const uint16_t* input, const uint16_t* packed, co
     recurlm::in_threads(threads, [&](const recurlm::Thread& thread) { layer.run(thread); });
 }
 
-// A column for each row of logits (rows, columns), from a uniform number in [0, 1); the logits are written over.
+// Draws a column for each row of logits (rows, columns) from a uniform number in [0, 1). Overwrites the logits.
 // `sharpness` is one over the temperature.
 extern "C" void recurlm_draw(float* logits, const float* sharpness, const double* shares, int64_t* drawn, int64_t rows,
                              int64_t columns, int64_t threads) {
@@ -82,9 +82,9 @@ extern "C" void recurlm_draw(float* logits, const float* sharpness, const double
     });
 }
 
-// Draws `steps` words for each of `batch` texts. For each layer `pointers` hold packed weights (2), bias, hidden and cell,
-// and `sizes` its inputs and units; hidden and cell are (2 batch, units), the second half is the state, before and
-// after. The first layer reads `input`, each other the one below.
+// Draws `steps` words for each of `batch` texts. `pointers` hold, for each layer, packed weights (2), bias, hidden and cell;
+// `sizes` hold its inputs and units. Hidden and cell are (2 batch, units); the second half is the state, before and
+// after the call. The first layer reads `input`; every other layer reads the layer below.
 extern "C" void recurlm_generate(const float* embedding, uint16_t* input, void* const* pointers, const int64_t* sizes,
                                  const uint16_t* decoder, const float* bias, float* logits, const float* sharpness,
                                  const double* shares, const int64_t* before, int64_t* drawn, int64_t depth,

@@ -47,7 +47,7 @@ struct Linear {
     }
 };
 
-// The first column at which the running sum of e^(logit / temperature) passes `share` of the whole.
+// The first column at which the running sum of e^(logit / temperature) exceeds `share` of the total.
 inline int64_t draw(float* logits, int64_t size, float sharpness, double share) {
     Floats most = splat(-3.4e38f);
     for (int64_t at = 0; at < size; at += kLanes) {
@@ -59,7 +59,7 @@ inline int64_t draw(float* logits, int64_t size, float sharpness, double share) 
     for (int64_t at = 0; at < size; at += kLanes) {
         const Mask mask = lanes(size - at);
         const Floats distance = (load(logits + at, mask) - highest) * scale;
-        // what is too far away to be a float has no chance at all
+        // distances beyond the range of a float have probability zero
         const Floats weight = where_above(distance, -87.0f, mask, exponential(distance));
         store(logits + at, weight, mask);
         total += sum(weight);
@@ -78,7 +78,7 @@ inline int64_t draw(float* logits, int64_t size, float sharpness, double share) 
             if (left < 0) return column;
         }
     }
-    return last;  // rounding: the share is all of it
+    return last;  // rounding: the share is the total
 }
 
 }  // namespace recurlm

@@ -1,11 +1,11 @@
-// The softmax layer's loss and gradients in bfloat16 tiles, without ever holding all logits; called through ctypes.
+// The softmax layer's loss and gradients in bfloat16 tiles; never holds all logits. Called through ctypes.
 //
 //     losses_n = log sum_v exp(l_nv) - l_nt       l = x W' + b       error_nv = exp(l_nv) / sum_u exp(l_nu) - [v = t]
 //
 // Everything is transposed: a row of a tile is a word, its columns are positions, so that sums over words are sums of
 // vectors. The first pass over the vocabulary finds each position's log of the sum; the second computes a block of
-// logits anew, turns it into errors, and multiplies those at once into both gradients while they are in the cache.
-// Each thread takes some of the blocks of words.
+// logits again, turns it into errors, and multiplies the errors into both gradients while they are in cache.
+// The threads share the blocks of words.
 
 #include "threads.h"
 #include "tiles.h"
@@ -22,12 +22,12 @@ constexpr int64_t kWords = 256;      // of a block
 constexpr int64_t kPositions = 512;  // computed together
 constexpr int64_t kTile = 256;       // numbers in a tile of float32
 
-// Largest logit so far of each position, and the sum of exponentials of the distances to it.
+// For each position, the largest logit so far, and the sum of exponentials of the distances to it.
 struct Running {
     Buffer<float> largest, sum;
 
     explicit Running(int64_t positions) : largest(allocate<float>(positions)), sum(allocate<float>(positions)) {
-        std::fill_n(largest.get(), positions, -3.4e38f);  // not minus infinity: its distance to itself is no number
+        std::fill_n(largest.get(), positions, -3.4e38f);  // not minus infinity, whose distance to itself is NaN
         std::fill_n(sum.get(), positions, 0.0f);
     }
 
@@ -57,7 +57,7 @@ struct Layer {
     bool learns() const { return grad_input || grad_weight || grad_bias; }
 };
 
-// What all threads read: the input as tiles of B, its inputs or its positions as depth.
+// What all threads read: the input as tiles of B, with inputs or positions as depth.
 struct Packed {
     Buffer<uint16_t> by_input, by_position;
 
@@ -157,7 +157,7 @@ class Worker {
             }
     }
 
-    // The same turned: a row for each input, a column for each word.
+    // The same transposed: a row for each input, a column for each word.
     void turn_words() {
         for (int64_t input = 0; input < layer.heights() * kTileRows; input += 16) {
             const __mmask16 mask = lanes(layer.inputs - input);
@@ -188,7 +188,7 @@ class Worker {
         }
     }
 
-    // errors (words, kPositions), and the same as tiles of B with words as depth: [tile of positions][32 words]
+    // Errors (words, kPositions), also as tiles of B with words as depth: [tile of positions][32 words].
     void compute_errors(int64_t first, int64_t last, const float* log_sums) {
         for (int64_t column = first; column < last; column += 2) {
             for (int64_t word = 0; word < kWords; word += 2 * kTileRows) {
@@ -306,7 +306,7 @@ float target_logit(const Layer& layer, int64_t position) {
     return _mm512_reduce_add_ps(sum) + (layer.bias ? layer.bias[target] : 0.0f);
 }
 
-// The gradient of 16 positions' input: the sum of the threads' parts, turned.
+// The gradient of the input of 16 positions: the sum of the threads' parts, transposed.
 void write_input(const Layer& layer, const std::vector<std::unique_ptr<Worker>>& workers, int64_t column) {
     const int64_t first = column * kTileColumns, heights = layer.heights();
     for (int64_t input = 0; input < layer.inputs; input += 16) {
@@ -356,7 +356,7 @@ void compute(const Layer& layer, int64_t threads) {
 }  // namespace
 }  // namespace recurlm
 
-// Losses in nats, and the gradients of their sum where their places are not null. Targets were checked by the caller.
+// Losses in nats, and gradients of their sum for every pointer that is not null. The caller has checked the targets.
 extern "C" void recurlm_linear_cross_entropy(const uint16_t* input, const float* weight, const float* bias,
                                              const int64_t* target, float* losses, float* grad_input,
                                              float* grad_weight, float* grad_bias, int64_t positions, int64_t inputs,

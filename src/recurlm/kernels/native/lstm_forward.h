@@ -9,7 +9,7 @@
 namespace recurlm {
 
 constexpr int64_t kGates = 4;
-constexpr int64_t kUnits = 16;         // units that are computed together, one vector
+constexpr int64_t kUnits = 16;         // units computed together, one vector
 constexpr int64_t kProjectionRows = 96;  // positions whose input products are computed ahead of the recurrence
 
 // The four gates' rows of a weight matrix (4 H, depth): [16 units][depth in tiles][gate]
@@ -28,7 +28,7 @@ struct Forward {
     const float* bias;                              // (4 units)
     uint16_t* hidden;                               // ((1 + steps) batch, units), the first batch is given
     float* cell;                                    // ((1 + steps) batch, units), the first batch is given
-    uint16_t* gates;                                // (steps batch, 4 units), what backward needs; or null
+    uint16_t* gates;                                // (steps batch, 4 units), kept for backward; or null
     int64_t steps, batch, inputs, units;
 
     void run(const Thread& thread) const {
@@ -64,7 +64,7 @@ struct Forward {
         release_tiles();
     }
 
-    // The state after the last step becomes the one before the first, each thread's units.
+    // The state after the last step becomes the state before the first; each thread copies its units.
     void go_on(const Thread& thread) const {
         const int64_t first = kUnits * thread.first(tiles(units, kUnits));
         const int64_t last = std::min(units, kUnits * thread.last(tiles(units, kUnits)));

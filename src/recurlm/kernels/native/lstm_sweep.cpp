@@ -1,8 +1,8 @@
 // One LSTM layer over all time steps, forward and backward, products in bfloat16 tiles; called through ctypes.
 //
 // Each thread owns some of the hidden units, 16 at a time, for all steps: its part of both weight matrices stays in
-// its cache, and threads meet once a step, when the new hidden values (backward: the errors) are whole. Matrices that
-// tiles of A are read from may be read up to 15 rows and 31 columns past their end: whoever allocates them leaves that room.
+// its cache. The threads meet once a step, when the new hidden values (backward: the errors) are complete. A matrix that
+// tiles of A are read from is read up to 15 rows and 31 columns past its end; the caller allocates that room.
 
 #include "lstm_forward.h"
 
@@ -16,7 +16,7 @@ struct Backward {
     const float* weight_hh;       // (4 units, units)
     const uint16_t* gates;        // as Forward left them
     const float* cell;
-    float *grad_last, *grad_cell;  // (batch, units): given of the last state; grad_cell becomes that of the first
+    float *grad_last, *grad_cell;  // (batch, units): of the last state; grad_cell becomes that of the first state
     uint16_t* errors;              // (steps batch, 4 units): gradients of the gates' sums
     int64_t steps, batch, units;
 
@@ -98,13 +98,13 @@ struct Backward {
 }  // namespace
 }  // namespace recurlm
 
-// Whether the system lets this processor multiply tiles.
+// Whether the processor and the system support tile products.
 extern "C" int32_t recurlm_has_tiles() {
     static const bool allowed = recurlm::tiles_are_allowed();
     return allowed;
 }
 
-// Whether it then multiplies bfloat16 in hardware.
+// Whether those products multiply bfloat16 in hardware.
 extern "C" int32_t recurlm_has_bfloat16_tiles() {
 #ifdef RECURLM_HAS_BFLOAT16
     return recurlm_has_tiles();
@@ -113,7 +113,7 @@ extern "C" int32_t recurlm_has_bfloat16_tiles() {
 #endif
 }
 
-// The widest instructions that the compiler was allowed to use.
+// The widest instructions that the compiler could use.
 extern "C" const char* recurlm_instructions() {
 #if defined(RECURLM_HAS_BFLOAT16) && defined(__AMX_BF16__)
     return "amx-bf16";

@@ -6,7 +6,7 @@
 
 namespace recurlm {
 
-// The system grants a process its tile registers on request.
+// Asks the system for the tile registers, which it grants per process.
 inline bool tiles_are_allowed() {
     constexpr long kRequestPermission = 0x1023, kTileData = 18;
     return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
@@ -23,7 +23,7 @@ inline void configure_tiles(int64_t rows) {
         layout.row_bytes[tile] = 64;
         layout.rows[tile] = uint8_t(tile < 6 ? rows : kTileRows);
     }
-    // GCC believes that only the first 8 bytes are read, and leaves the rest unwritten
+    // GCC assumes that only the first 8 bytes are read and would leave the rest unwritten
     asm volatile("" : : "r"(&layout) : "memory");
     _tile_loadconfig(&layout);
 }

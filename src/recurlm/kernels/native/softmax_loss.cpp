@@ -30,7 +30,7 @@ struct Pack<Bfloat16> {
 inline void narrow(const Floats& values, Floats& packed) { packed = values; }
 inline void narrow(const Floats& values, Halves& packed) { packed = recurlm::plain::narrow(values); }
 
-// `count` is the constant kLanes but for the end of a row
+// `count` is the constant kLanes except at the end of a row
 template <class Element>
 inline Floats load(const Element* from, int64_t count) {
     return widen(load_lanes<typename Pack<Element>::Type>(from, lanes(count)));
@@ -52,7 +52,7 @@ inline Floats load_logits(const Element* row, const float* bias, int64_t at, int
 inline float one_logit(float logit) { return logit; }
 inline float one_logit(Bfloat16 logit) { return bits_as<float>(uint32_t(logit.bits) << 16); }
 
-// what lies past the end of a row weighs nothing
+// elements past the end of a row have no weight
 inline Floats mask_end(const Floats& values, float filler, int64_t count) {
     return count == kLanes ? values : within(values, filler, lanes(count));
 }
@@ -66,7 +66,7 @@ inline void for_each_vector(int64_t size, Visit visit) {
 
 template <class Element>
 float largest_logit(const Element* row, const float* bias, int64_t size) {
-    const float lowest = -3.4e38f;  // not minus infinity, whose distance to itself is not a number
+    const float lowest = -3.4e38f;  // not minus infinity, whose distance to itself is NaN
     Floats largest = splat(lowest);
     for_each_vector(size, [&](int64_t at, int64_t count) {
         const Floats logits = mask_end(load_logits(row, bias, at, count), lowest, count);
@@ -132,9 +132,9 @@ struct Task {
 
 }  // namespace
 
-// For each of `rows` rows of `size` logits, plus `bias` where not null: the loss in nats of its target, which the
-// caller has checked to be in range. With `gradient` the row becomes softmax - onehot, and where `grad_bias`
-// (parts, size) is not null, the errors of a part's rows are added to its row. Rows are split into `parts`.
+// For each of `rows` rows of `size` logits, plus `bias` if it is not null: the loss in nats of the row's target, which the
+// caller has checked to be in range. With `gradient` the row becomes softmax - onehot. If `grad_bias`
+// (parts, size) is not null, the errors of the rows of a part are added to its row. Rows are split into `parts`.
 extern "C" void recurlm_softmax_loss_float32(float* logits, const float* bias, const int64_t* targets, float* losses,
                                              float* grad_bias, int64_t rows, int64_t size, int64_t parts,
                                              int32_t gradient) {

@@ -1,5 +1,5 @@
-// Work shared among torch's own OpenMP threads, where its runtime offers GCC's entry points; absent, all runs in the
-// caller's thread.
+// Shares work among torch's own OpenMP threads if their runtime has GCC's entry points; otherwise the calling thread does
+// all of it.
 #pragma once
 
 #include <cstdint>

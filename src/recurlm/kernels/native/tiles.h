@@ -1,8 +1,9 @@
-// Products of bfloat16 matrices in tiles, sums in float32, and what packs the tiles.
+// Products of bfloat16 matrices in tiles with sums in float32, and the packing of the tiles.
 //
-// C += A B multiplies a tile of A, up to 16 rows of 32 bfloat16, with one of B, (32, 16), whose pairs of rows lie
-// interleaved. So B is packed beforehand, as a list of such tiles of 1 KiB. Intel's AMX has registers for whole tiles;
-// with AVX-512 BF16 the same tiles are multiplied row by row in vectors of pairs, and elsewhere widened to float32 on the way.
+// C += A B multiplies a tile of A, up to 16 rows of 32 bfloat16, by a tile of B, (32, 16), in which pairs of rows are
+// interleaved. B is therefore packed in advance, as a list of tiles of 1 KiB. Intel's AMX has registers for whole tiles;
+// with AVX-512 BF16 the same tiles are multiplied row by row in vectors of pairs; elsewhere they are first widened to
+// float32.
 #pragma once
 
 #include <cstdint>
@@ -30,7 +31,7 @@ Buffer<Element> allocate(int64_t count) {
     return Buffer<Element>(static_cast<Element*>(aligned_alloc(64, (count * sizeof(Element) + 63) / 64 * 64)));
 }
 
-// Visits the rows in pairs of tiles, and what is left in one: visit(first row, tiles of rows)
+// Visits the rows in pairs of tiles, and the rest in one tile: visit(first row, tiles of rows)
 template <class Visit>
 void for_row_tiles(int64_t rows, int64_t height, Visit visit) {
     int64_t row = 0;
@@ -77,7 +78,7 @@ using namespace plain;
 
 namespace recurlm {
 
-// A tile of B from 32 rows of 16 columns of a matrix; what lies outside it becomes zero.
+// A tile of B from 32 rows of 16 columns of a matrix; elements outside the matrix are zero.
 template <class Element>
 inline void pack_rows(const Element* from, int64_t stride, int64_t rows, int64_t columns, uint16_t* tile) {
     for (int64_t pair = 0; pair < kTileDepth / 2; ++pair)

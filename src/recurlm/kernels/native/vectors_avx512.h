@@ -38,7 +38,7 @@ inline __m512i interleave(Halves even, Halves odd) {
 
 inline void store_pairs(uint16_t* tile, Halves even, Halves odd) { _mm512_storeu_si512(tile, interleave(even, odd)); }
 
-// Rows become columns.
+// Transposes.
 inline void transpose(Floats (&rows)[16]) {
     Floats pairs[16], quads[16];
     for (int i = 0; i < 16; i += 2) {
@@ -63,9 +63,9 @@ inline void transpose(Floats (&rows)[16]) {
     }
 }
 
-// e^x for x <= 0, as in vectors_plain.h with one term less
+// e^x for x <= 0, as in vectors_plain.h with one term fewer
 inline Floats exponential(Floats x) {
-    x = _mm512_max_ps(_mm512_set1_ps(-87.0f), x);  // the second operand wins where it is not a number
+    x = _mm512_max_ps(_mm512_set1_ps(-87.0f), x);  // returns the second operand if it is NaN
     const Floats shift = _mm512_set1_ps(12582912.0f);
     const Floats shifted = _mm512_fmadd_ps(x, _mm512_set1_ps(1.44269504f), shift);
     const Floats n = _mm512_sub_ps(shifted, shift);
@@ -81,7 +81,7 @@ inline Floats exponential(Floats x) {
 }
 
 inline Floats reciprocal(Floats x) {
-    const Floats guess = _mm512_rcp14_ps(x);  // and one step of Newton's
+    const Floats guess = _mm512_rcp14_ps(x);  // refined by one Newton step
     return _mm512_mul_ps(guess, _mm512_fnmadd_ps(x, guess, _mm512_set1_ps(2.0f)));
 }
 

@@ -1,4 +1,4 @@
-// Vectors of floats, and of as many bfloat16, whatever the processor: GCC's and Clang's own, as wide as its registers.
+// Vectors of floats and of bfloat16 for any processor: the vector types of GCC and Clang, as wide as its registers.
 #pragma once
 
 #include <cstdint>
@@ -36,7 +36,7 @@ inline Halves narrow(const Floats& values) {  // to the nearest, ties to even
     return __builtin_convertvector((bits + 0x7fff + ((bits >> 16) & 1)) >> 16, Halves);
 }
 
-// e^x for x <= 0, within 2 units in the last place, never below e^-87; what is not a number stays so.
+// e^x for x <= 0, within 2 units in the last place, never below e^-87; NaN stays NaN.
 // Range reduction to |r| <= log(2) / 2 and the Taylor polynomial of degree 7.
 inline Floats exponential(Floats x) {
     x = x < -87.0f ? splat(-87.0f) : x;
@@ -107,7 +107,7 @@ inline void store(uint16_t* to, const Floats& values, Mask mask) { store_lanes(t
 inline void store(float* to, const Floats& values) { std::memcpy(to, &values, sizeof values); }
 inline void store(uint16_t* to, const Halves& values) { std::memcpy(to, &values, sizeof values); }
 
-// bfloat16 of one row and of the next, interleaved: of a row of a tile of B.
+// bfloat16 of one row and of the next, interleaved: part of a row of a tile of B.
 inline void store_pairs(uint16_t* tile, const Halves& even, const Halves& odd) {
     for (int64_t lane = 0; lane < kLanes; ++lane) {
         tile[2 * lane] = even[lane];
