@@ -37,6 +37,6 @@ def refuse_held(folder: RunFolder) -> None:
         )
     if folder.checkpoints.folders:
         raise InputError(
-            f"{folder.checkpoints.path} holds the checkpoints of a run whose {CONFIG_FILE} is gone; remove them, or name "
-            "another folder with --out"
+            f"{folder.checkpoints.path} holds the checkpoints of a run whose {CONFIG_FILE} is gone; remove them, or "
+            "name another folder with --out"
         )
