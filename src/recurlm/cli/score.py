@@ -1,4 +1,4 @@
-"""`recurlm score`: the log-probability of every token of every line."""
+"""`recurlm score`: the log-probability of every token of every line, or of every word of a table of stimuli."""
 
 import sys
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from recurlm.cli.choices import Context, Device, LogBase, Precision, ScoreFormat, Unit
+from recurlm.cli.choices import Context, Device, LogBase, Precision, ScoreFormat, TableKind, Unit
 from recurlm.cli.console import (
     CacheDirectoryOption,
     DeviceOption,
@@ -29,8 +29,29 @@ if TYPE_CHECKING:
 def score(
     run: RunArgument,
     file: Annotated[
-        str, typer.Argument(metavar="[FILE|-]", help="Text file (.gz too), or - for standard input.")
+        str, typer.Argument(metavar="[FILE|-]", help="Text file or table (.gz too), or - for standard input.")
     ] = "-",
+    column: Annotated[
+        str | None,
+        typer.Option(
+            "--column",
+            metavar="NAME",
+            help="FILE is a table; score the sentences of this column. A row of output is a word, with surprisal, "
+            "entropy and rank beside the other columns; --format lines has a row a sentence.",
+        ),
+    ] = None,
+    regions: Annotated[
+        str | None,
+        typer.Option(
+            "--region-column",
+            metavar="NAME",
+            help="Sum over regions: this column of the table holds a label for each word, with spaces between.",
+        ),
+    ] = None,
+    table: Annotated[
+        TableKind | None,
+        typer.Option("--table", help="Kind of table. [default: by the name of FILE]", show_default=False),
+    ] = None,
     format: Annotated[
         ScoreFormat | None,
         typer.Option(
@@ -71,21 +92,28 @@ def score(
 ) -> None:
     """Score a text: log-probability of every token.
 
-    Each line is scored alone unless --context carry; its end <eos> counts.
+    Each line is scored alone unless --context carry; its end <eos> counts. With --column, FILE is a table of stimuli.
     """
     from recurlm.devices import keep_freed_memory, resolve_device, slower_than_fp32
     from recurlm.interface import load
     from recurlm.models.memory import State
     from recurlm.scoring.formats import open_writer
     from recurlm.scoring.scorer import scoring_options
+    from recurlm.scoring.stimuli import StimulusWriter
     from recurlm.text.corpora import open_lines
     from recurlm.text.places import DataPlaces
 
     if as_json and format not in (None, ScoreFormat.JSONL):
         raise UsageError(f"--json already means --format jsonl; drop --json or --format {format}")
     _check_state_out(state_out, file, context)
-    writer = open_writer(format or ("jsonl" if as_json else "text"), log_base)
-    options = scoring_options(context, after, unit, oov, precision, predictions=writer.needs_predictions)
+    if column is None and (regions or table):
+        raise UsageError(f"{'--region-column' if regions else '--table'} belongs to --column, which names the sentences")
+    stimuli = None if column is None else _stimuli(file, column, regions, table, format, as_json)
+    if stimuli is not None:
+        _refuse_with_tables(log_base=log_base, after=after, context=context, unit=unit)
+    layout = format or ("jsonl" if as_json else "text")
+    predictions = stimuli is not None or open_writer(layout, log_base).needs_predictions
+    options = scoring_options(context, after, unit, oov, precision, predictions=predictions)
     keep_freed_memory()
     model = load(run, device=resolve_device(device).type)
     state = None if state_in is None else State.load(state_in)
