@@ -24,6 +24,7 @@ from recurlm.errors import UsageError
 if TYPE_CHECKING:
     from recurlm.scoring.formats import Writer
     from recurlm.scoring.scorer import Scorer
+    from recurlm.scoring.stimuli import Stimuli
 
 
 def score(
@@ -106,13 +107,11 @@ def score(
     if as_json and format not in (None, ScoreFormat.JSONL):
         raise UsageError(f"--json already means --format jsonl; drop --json or --format {format}")
     _check_state_out(state_out, file, context)
-    if column is None and (regions or table):
-        raise UsageError(f"{'--region-column' if regions else '--table'} belongs to --column, which names the sentences")
-    stimuli = None if column is None else _stimuli(file, column, regions, table, format, as_json)
+    stimuli = _stimuli(file, column, regions, table, format, as_json)
     if stimuli is not None:
-        _refuse_with_tables(log_base=log_base, after=after, context=context, unit=unit)
-    layout = format or ("jsonl" if as_json else "text")
-    predictions = stimuli is not None or open_writer(layout, log_base).needs_predictions
+        _refuse_with_column(log_base=log_base, after=after, context=context, unit=unit)
+    writer = open_writer(format or ("jsonl" if as_json else "text"), log_base)
+    predictions = writer.needs_predictions or stimuli is not None
     options = scoring_options(context, after, unit, oov, precision, predictions=predictions)
     keep_freed_memory()
     model = load(run, device=resolve_device(device).type)
@@ -120,6 +119,9 @@ def score(
     if prompt is not None:
         state = model.read(prompt, state=state)
     scorer = model.scorer(state=state, options=options)
+    if stimuli is not None:
+        writer = StimulusWriter(stimuli, model.codec.tokenization)
+    scorer.place = writer.place
     slower = slower_than_fp32(scorer.options.precision, model.network.device)
     if slower is not None:
         message(f"# {slower}")
@@ -131,7 +133,49 @@ def score(
     _write(scorer, writer, lines, None if text is None else text.size, file)
     if state_out is not None:
         scorer.state.save(state_out)
-    _report(scorer, digest, seen)
+    _report(scorer, scorer.signature(digest) + ("|seen=training" if seen else "") + writer.label)
+
+
+def _stimuli(
+    file: str,
+    column: str | None,
+    regions: str | None,
+    table: TableKind | None,
+    format: ScoreFormat | None,
+    as_json: bool,
+) -> "Stimuli | None":
+    """The table that the options describe; None where they name no column. Raises UsageError where they disagree."""
+    from recurlm.scoring.stimuli import Stimuli
+    from recurlm.text.lines import STANDARD_INPUT
+    from recurlm.text.tables import table_kind
+
+    if column is None:
+        for option, value in (("--region-column", regions), ("--table", table)):
+            if value is not None:
+                raise UsageError(f"{option} describes a table; add --column NAME for the column of its sentences")
+        return None
+    if format not in (None, ScoreFormat.TSV, ScoreFormat.JSONL, ScoreFormat.LINES):
+        raise UsageError(f"--format {format}: a table of stimuli is written as tsv, jsonl or lines")
+    return Stimuli(
+        column=column,
+        kind=table_kind(file, table),
+        name=STANDARD_INPUT if file == "-" else file,
+        regions=regions,
+        lines=format == ScoreFormat.LINES,
+        as_json=as_json or format == ScoreFormat.JSONL,
+    )
+
+
+def _refuse_with_column(*, log_base: LogBase | None, after: str | None, context: Context, unit: Unit) -> None:
+    refused = {
+        "--log-base": (log_base is not None, "surprisal is in bits"),
+        "--after": (after is not None, "every word of a sentence counts"),
+        "--context carry": (context != Context.RESET, "every sentence is read alone"),
+        "--unit word": (unit != Unit.TOKEN, "a row already is a word as the reader sees it"),
+    }
+    for option, (is_given, reason) in refused.items():
+        if is_given:
+            raise UsageError(f"{option} does not go with --column: {reason}; leave it out")
 
 
 def _check_state_out(state_out: Path | None, file: str, context: Context) -> None:
@@ -161,7 +205,7 @@ def _write(scorer: "Scorer", writer: "Writer", lines: Iterator[str], size: int |
         watcher.close()
 
 
-def _report(scorer: "Scorer", digest: str, seen: bool) -> None:
+def _report(scorer: "Scorer", signature: str) -> None:
     """The perplexity, what was counted, and a warning where many words are unknown."""
     totals = scorer.totals
     warning = scorer.options.unknown.warning(totals.oov, totals.all_tokens)
@@ -172,4 +216,4 @@ def _report(scorer: "Scorer", digest: str, seen: bool) -> None:
         return
     without = "" if totals.without_oov is None else f", {totals.without_oov:.3f} without oov"
     message(f"# perplexity {totals.perplexity:.3f}{without}")
-    message(f"# {scorer.signature(digest)}" + ("|seen=training" if seen else ""))
+    message(f"# {signature}")

@@ -104,7 +104,8 @@ class Scorer:
     """Scores lines in order and in constant memory; lines of similar length are computed together.
 
     start: the state before the first line, or with `reset` before every line · digest: that of the model · totals:
-    sums over everything scored so far · place: where the line of a number stands, in messages. With `carry`, the attribute `state` is the state after the last line.
+    sums over everything scored so far · place: where the line of a number stands, in messages. With `carry`, the
+    attribute `state` is the state after the last line.
     """
 
     model: LanguageModel

@@ -40,7 +40,9 @@ class Stimuli:
         if self.lines and self.regions is not None:
             raise UsageError("--format lines has a row for each sentence; drop it or --region-column")
         if self.regions == self.column:
-            raise UsageError(f"--region-column {self.column}: the column of the sentences cannot hold their regions too")
+            raise UsageError(
+                f"--region-column {self.column}: the column of the sentences cannot hold their regions too"
+            )
 
 
 class _Item(NamedTuple):

@@ -39,7 +39,7 @@ class Table:
     def _advice(self, name: str) -> str:
         listed = ", ".join(map(repr, self.columns))
         if len(self.columns) == 1 and (";" in listed or "\t" in self.columns[0] or "," in listed):
-            return f"; the whole header is one column, {listed}\nsave the table with commas, or say --table tsv for tabs"
+            return f"; the header is a single column, {listed}\nsave the table with commas, or say --table tsv for tabs"
         lowered = {column.lower(): column for column in reversed(self.columns)}
         nearest = [lowered[found] for found in difflib.get_close_matches(name.lower(), lowered, n=2)]
         return f"; did you mean {' or '.join(map(repr, nearest))}?" if nearest else f"; the columns are {listed}"
