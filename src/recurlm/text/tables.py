@@ -3,6 +3,7 @@
 import csv
 import difflib
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -82,9 +83,9 @@ def read_table(lines: Iterable[str], kind: str, name: str) -> Table:
 
 
 def _check_header(columns: Sequence[str], place: str) -> None:
-    for column in columns:
-        if columns.count(column) > 1:
-            raise InputError(f"{place}: {columns.count(column)} columns are named {column!r}; rename all but one")
+    for column, count in Counter(columns).items():
+        if count > 1:
+            raise InputError(f"{place}: {count} columns are named {column!r}; rename all but one")
 
 
 def _split_rows(lines: Iterable[str], separator: str, name: str) -> Iterator[tuple[str, Any]]:
