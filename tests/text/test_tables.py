@@ -90,17 +90,19 @@ def test_a_malformed_table_is_refused_with_its_line(content: str, kind: str, mes
 
 
 @pytest.mark.parametrize(
-    ("header", "name", "advice"),
+    ("header", "kind", "advice"),
     [
-        ("item,Sentence", "sentence", "items, line 1: there is no column 'sentence'; did you mean 'Sentence'?"),
-        ("item,sentense", "sentence", "did you mean 'sentense'?"),
-        ("item,text", "sentence", "the columns are 'item', 'text'"),
-        ("item;sentence", "sentence", "save the table with commas"),
-        ("item\tsentence", "sentence", "say --table tsv for tabs"),
+        ("item,Sentence", "csv", "items, line 1: there is no column 'sentence'; did you mean 'Sentence'?"),
+        ("item,sentense", "csv", "did you mean 'sentense'?"),
+        ("item,text", "csv", "the columns are 'item', 'text'"),
+        ("item;sentence", "csv", "save the table with commas or tabs"),
+        ("item\tsentence", "csv", "read the table with --table tsv"),
+        ("item,sentence", "tsv", "read the table with --table csv"),
     ],
 )
-def test_a_missing_column_is_named_with_the_nearest_ones(header: str, name: str, advice: str):
-    table = read_table([header, ",".join("1" * (header.count(",") + 1))], "csv", "items")
+def test_a_missing_column_is_named_with_the_nearest_ones(header: str, kind: str, advice: str):
+    cells = header.count(",") + 1 if kind == "csv" else 1
+    table = read_table([header, ",".join("1" * cells)], kind, "items")
     with pytest.raises(InputError) as refusal:
-        table.check_column(name)
+        table.check_column("sentence")
     assert advice in str(refusal.value)

@@ -13,6 +13,11 @@ from recurlm.errors import InputError, UsageError
 from recurlm.text.lines import STANDARD_INPUT
 
 SEPARATORS = {"csv": ",", "tsv": "\t"}
+_OTHER_SEPARATORS = {
+    ";": "semicolons seem to separate the cells; save the table with commas or tabs instead",
+    "\t": "tabs seem to separate the cells; read the table with --table tsv",
+    ",": "commas seem to separate the cells; read the table with --table csv",
+}
 TABLE_KINDS = (*SEPARATORS, "jsonl")
 
 
@@ -39,8 +44,9 @@ class Table:
 
     def _advice(self, name: str) -> str:
         listed = ", ".join(map(repr, self.columns))
-        if len(self.columns) == 1 and (";" in listed or "\t" in self.columns[0] or "," in listed):
-            return f"; the header is a single column, {listed}\nsave the table with commas, or say --table tsv for tabs"
+        separated = [how for sign, how in _OTHER_SEPARATORS.items() if sign in self.columns[0]]
+        if len(self.columns) == 1 and separated:
+            return f"; the header is a single column, {listed}\n{separated[0]}"
         lowered = {column.lower(): column for column in reversed(self.columns)}
         nearest = [lowered[found] for found in difflib.get_close_matches(name.lower(), lowered, n=2)]
         return f"; did you mean {' or '.join(map(repr, nearest))}?" if nearest else f"; the columns are {listed}"
