@@ -24,6 +24,7 @@ from recurlm.cli.ngram import ngram
 from recurlm.cli.plot import plot
 from recurlm.cli.recipes import recipes
 from recurlm.cli.rescore import rescore
+from recurlm.cli.runs import runs
 from recurlm.cli.score import score
 from recurlm.cli.search import search
 from recurlm.cli.threads import settle_threads
@@ -59,6 +60,7 @@ app.command("vocabulary")(vocabulary)
 app.command("ngram")(ngram)
 app.command("graph")(graph)
 app.command("plot")(plot)
+app.command("runs")(runs)
 app.command("verify")(verify)
 app.command("corpora")(corpora)
 app.command("fetch")(fetch)

@@ -12,7 +12,7 @@ from recurlm.documents import json_text, parse_json_object
 from recurlm.errors import CorruptFileError, InputError
 from recurlm.files import digest_of, write_within
 from recurlm.files.limits import LARGEST_DOCUMENT
-from recurlm.files.locks import locked
+from recurlm.files.locks import is_locked, locked
 from recurlm.files.partial import remove_partial
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.memory_estimate import check_model_fits, model_shapes
@@ -51,6 +51,11 @@ class RunFolder:
     def holds_run(self) -> bool:
         """Whether a run was started here."""
         return (self.path / CONFIG_FILE).is_file()
+
+    @property
+    def is_claimed(self) -> bool:
+        """Whether a process trains in the folder now."""
+        return is_locked(self.checkpoints.path)
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
