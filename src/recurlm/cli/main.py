@@ -27,6 +27,7 @@ from recurlm.cli.rescore import rescore
 from recurlm.cli.runs import runs
 from recurlm.cli.score import score
 from recurlm.cli.search import search
+from recurlm.cli.show import show
 from recurlm.cli.threads import settle_threads
 from recurlm.cli.train import train
 from recurlm.cli.verify import verify
@@ -61,6 +62,7 @@ app.command("ngram")(ngram)
 app.command("graph")(graph)
 app.command("plot")(plot)
 app.command("runs")(runs)
+app.command("show")(show)
 app.command("verify")(verify)
 app.command("corpora")(corpora)
 app.command("fetch")(fetch)

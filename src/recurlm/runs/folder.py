@@ -116,6 +116,11 @@ class RunFolder:
             grown: Entries = {name: digest_of(self.path / name).removeprefix("sha256:") for name in names}
             self._write_manifest(self._entries() | grown)
 
+    def unseal(self, names: list[str]) -> None:
+        """Takes files that will grow again out of the manifest."""
+        with locked(self.path):
+            self._write_manifest({name: entry for name, entry in self._entries().items() if name not in names})
+
     def read(self, name: str, largest: int = LARGEST_DOCUMENT) -> bytes:
         """The content of a file, held to the manifest.
 

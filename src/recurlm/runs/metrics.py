@@ -39,9 +39,8 @@ class LastEntries:
     @property
     def epochs(self) -> int:
         """Whole epochs done, as far as they are logged."""
-        return max(
-            _whole(self.epoch.get("epoch")), _whole(self.final.get("epochs")), _whole(self.step.get("epoch")) - 1
-        )
+        begun = _whole(self.step.get("epoch"))
+        return max(_whole(self.epoch.get("epoch")), _whole(self.final.get("epochs")), begun - 1)
 
     @property
     def results(self) -> dict[str, tuple[float | None, str]]:
