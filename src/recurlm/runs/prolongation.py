@@ -40,7 +40,7 @@ def record_epochs(folder: RunFolder, epochs: int) -> None:
     The caller holds the folder, see `RunFolder.claimed`.
     """
     config = folder.config("recipe")
-    training = config["recipe"]["training"] | {"epochs": epochs}
+    training = config["recipe"].get("training", {}) | {"epochs": epochs}
     content = json_text(config | {"recipe": config["recipe"] | {"training": training}}, indent=2)
     folder.unseal([METRICS_FILE])
     folder.write({CONFIG_FILE: content.encode()})
