@@ -14,6 +14,7 @@ from recurlm.files import digest_of, write_within
 from recurlm.files.limits import LARGEST_DOCUMENT
 from recurlm.files.locks import is_locked, locked
 from recurlm.files.partial import remove_partial
+from recurlm.files.suggestions import did_you_mean
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.memory_estimate import check_model_fits, model_shapes
 from recurlm.recipe_files import parse_recorded_recipe
@@ -139,7 +140,8 @@ class RunFolder:
         missing.
         """
         if not self.holds_run():
-            raise InputError(f"{self.path}: not a run folder (no {CONFIG_FILE}); `recurlm train --out` writes one")
+            hint = did_you_mean(self.path, _holds_run) or "; `recurlm train --out` writes one"
+            raise InputError(f"{self.path}: not a run folder (no {CONFIG_FILE}){hint}")
         place = str(self.path / CONFIG_FILE)
         values = parse_json_object(self.read(CONFIG_FILE), place, file_names=True)
         check_types(values, place)
@@ -214,6 +216,10 @@ class RunFolder:
 
     def _write_manifest(self, entries: Entries) -> None:
         write_within(self.path, MANIFEST_FILE, manifest_bytes(entries))
+
+
+def _holds_run(path: Path) -> bool:
+    return RunFolder(path).holds_run()
 
 
 def free_folder(out: Path) -> RunFolder:

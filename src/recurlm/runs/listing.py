@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from recurlm.errors import InputError, RecurlmError
+from recurlm.files.suggestions import did_you_mean
 from recurlm.runs.folder import CONFIG_FILE, RunFolder
 from recurlm.runs.metrics import LastEntries, State, state_of
 
@@ -72,7 +73,8 @@ def list_runs(directory: Path) -> Listing:
     Raises InputError if there is no such folder.
     """
     if not directory.is_dir():
-        raise InputError(f"{directory}: no such folder; name the folder that holds your runs")
+        hint = did_you_mean(directory, Path.is_dir) or "; name the folder that holds your runs"
+        raise InputError(f"{directory}: no such folder{hint}")
     runs, problems = [], []
     for path in _candidates(directory):
         try:
