@@ -46,8 +46,8 @@ def train(
         typer.Option(
             "--from",
             metavar="RUN",
-            help="Start from the model, vocabulary and recipe of another run, at a tenth of its learning rate without a "
-            "schedule; --set and --recipe choose another.",
+            help="Start from the model, vocabulary and recipe of another run, at a tenth of its learning rate without "
+            "a schedule; --set and --recipe choose another.",
             show_default=False,
         ),
     ] = None,
