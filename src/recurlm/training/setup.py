@@ -21,6 +21,7 @@ from recurlm.text.corpora import is_read_once
 from recurlm.text.sources import Corpus
 from recurlm.text.store import PreparedCorpus
 from recurlm.training.clock import Clock, now
+from recurlm.training.cut import Noticed, with_cut
 from recurlm.training.introduction import introduce
 from recurlm.training.loop import AfterValidation, Trainer
 from recurlm.training.opening import open_run, refuse_held
@@ -43,13 +44,15 @@ def prepare_training(
     folder, config = open_run(request)
     begins = not folder.holds_run()
     texts = open_texts(request, folder, config)
-    corpus = prepare_texts(texts, config, given_codec(folder, config), request.places.cache, watcher)
+    codec = given_codec(folder, config)
+    config, noticed = with_cut(config, texts, codec) if begins else (config, Noticed())
+    corpus = prepare_texts(texts, config, codec, request.places.cache, watcher)
     run = _build(_with_kept_text(config, texts), corpus, folder)
     with ExitStack() as claim:
         claim.enter_context(folder.claimed())
         if begins:
             _write_config(run, texts)
-        introduce(run, watcher)
+        introduce(run, watcher, noticed)
         if not begins:
             _warn_of_changes(run, watcher)
         mirror = TensorBoard(folder.path / TENSORBOARD_FOLDER) if request.tensorboard else None
