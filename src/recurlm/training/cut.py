@@ -69,8 +69,8 @@ def _changed(config: RunConfig, **values: object) -> RunConfig:
 def _lines(traits: Traits) -> Iterator[str]:
     if traits.kind == "raw":
         yield (
-            f"raw text: {traits.attached:.0%} of its words end in punctuation and {traits.capitals:.0%} begin with a "
-            'capital, so words are cut as prose, punctuation apart (text.cut = "prose")'
+            f"raw text ({traits.attached:.0%} of its words end in punctuation, {traits.capitals:.0%} begin with a capital):"
+            " words are cut as prose, punctuation apart; --set text.cut=spaces cuts at spaces"
         )
     if traits.has_paragraphs:
         yield f"blank lines: {traits.blank / traits.lines:.0%} of the lines; each counts as one <eos>"
@@ -80,9 +80,7 @@ def _warning(traits: Traits) -> str | None:
     if traits.kind != "unspaced":
         return None
     if traits.holds_strings:
-        what = f"nearly every line is one word of its own, of {traits.length:.0f} characters on average"
+        what = f"nearly every line is one string without spaces, {traits.length:.0f} characters long on average"
     else:
         what = f"{traits.unspaced:.0%} of the letters are of a script that puts no spaces between words"
-    return (
-        f"warning: {what}, so words at spaces say little\nuse characters or byte pairs: --unit character or --unit bpe"
-    )
+    return f"warning: {what}, so words say little\nuse characters or byte pairs: --unit character or --unit bpe"
