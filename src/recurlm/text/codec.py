@@ -38,8 +38,8 @@ class EncodedText:
     `missing` holds their positions in ids, or None where the encoder did not keep them; `left_out` counts the tokens
     among them that have no place in ids because the vocabulary has no ``<unk>``. `rule` says what they count. `part`
     is None for a whole text, else the number of its first tokens that ids hold; `digest` and `characters` are those of
-    the whole text. `oov_is_bound` says that a part has at most `oov` unknown tokens. `cut` is what signatures say of how words were cut, empty for
-    spaces.
+    the whole text. `oov_is_bound` says that a part has at most `oov` unknown tokens. `cut` is what signatures say
+    of how words were cut, empty for spaces.
     """
 
     ids: Ids

@@ -11,7 +11,10 @@ from recurlm.text.sources import BLOCK_BYTES, Text
 Kind = Literal["tokenized", "raw", "unspaced"]
 
 MOST_ATTACHED = 0.05
-"""Share of words that end in punctuation from which a text is raw. In Penn Treebank it is 2 %, in novels 15 %."""
+"""Share of words that end in punctuation from which a text is raw, unless more words are punctuation alone.
+
+In Penn Treebank it is 2 %, in tinyshakespeare 23 %.
+"""
 MOST_UNSPACED = 0.3
 """Share of the letters in scripts without spaces from which longer words mean that the text is not cut into words."""
 LONGEST_WORD = 5.0
@@ -29,14 +32,16 @@ class Traits:
     """Measures of the beginning of a text.
 
     lines: all of them · blank: those without a word · words: between spaces · attached: share of the words that end in
-    punctuation · capitals: share of the words that begin with a capital letter · unspaced: share of the letters in
-    scripts without spaces · distinct: share of distinct words · length: mean length of a word in characters.
+    punctuation · apart: share of those without a letter or digit · capitals: share of those that begin with a capital
+    letter · unspaced: share of the letters in scripts without spaces · distinct: share of distinct words · length: mean
+    length of a word in characters.
     """
 
     lines: int
     blank: int
     words: int
     attached: float
+    apart: float
     capitals: float
     unspaced: float
     distinct: float
@@ -49,7 +54,7 @@ class Traits:
             return "unspaced" if self.length > LONGEST_WORD else "tokenized"
         if self.holds_strings:
             return "unspaced"
-        return "raw" if self.attached >= MOST_ATTACHED else "tokenized"
+        return "raw" if self.attached >= MOST_ATTACHED and self.attached > self.apart else "tokenized"
 
     @property
     def holds_strings(self) -> bool:
@@ -79,6 +84,7 @@ def traits_of(text: Text) -> Traits:
         sum(not line.strip() for line in lines),
         words.total(),
         sum(count for word, count in words.items() if _ends_in_punctuation(word)) / total,
+        sum(count for word, count in words.items() if not any(map(str.isalnum, word))) / total,
         sum(count for word, count in words.items() if word[0].isupper()) / total,
         sum(count for letter, count in letters.items() if UNSPACED.match(letter)) / max(letters.total(), 1),
         len(words) / total,

@@ -68,10 +68,8 @@ def _changed(config: RunConfig, **values: object) -> RunConfig:
 
 def _lines(traits: Traits) -> Iterator[str]:
     if traits.kind == "raw":
-        yield (
-            f"raw text ({traits.attached:.0%} of its words end in punctuation, {traits.capitals:.0%} begin with a capital):"
-            " words are cut as prose, punctuation apart; --set text.cut=spaces cuts at spaces"
-        )
+        measured = f"{traits.attached:.0%} of its words end in punctuation, {traits.capitals:.0%} begin with a capital"
+        yield f"raw text ({measured}): cut as prose, punctuation apart; --set text.cut=spaces cuts at spaces"
     if traits.has_paragraphs:
         yield f"blank lines: {traits.blank / traits.lines:.0%} of the lines; each counts as one <eos>"
 
