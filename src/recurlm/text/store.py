@@ -92,7 +92,9 @@ def prepare(
 def _key(corpus: Corpus, options: TextOptions, codec: Codec | None) -> str:
     texts = [(split, text.sha256) for split, text in _texts(corpus)]
     given = [] if codec is None else [codec.files()]
-    content = json.dumps([FORMAT, texts, options.model_dump(), *given], sort_keys=True)
+    # versions that knew only spaces had no such keys, and what they prepared still holds
+    at_spaces = set() if options.cut == "prose" else {"cut", "lowercase", "digits"}
+    content = json.dumps([FORMAT, texts, options.model_dump(exclude=at_spaces), *given], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
