@@ -108,6 +108,42 @@ def test_imports_point_downward(path):
         assert LEVELS[there] < LEVELS[here], f"{module_name(path)} imports {name}"
 
 
+LONGEST_FILE, LONGEST_FUNCTION, MOST_PARAMETERS = 400, 20, 6
+MXNET_GRAPH_READER = PACKAGE / "mxnet" / "recognition.py"
+REASONS = ("keyword", "autograd passes")
+"""What the docstring of a function with more parameters says: a user names them, or autograd does."""
+
+
+def functions(path: Path) -> list[ast.FunctionDef]:
+    return [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.FunctionDef)]
+
+
+def parameters(function: ast.FunctionDef) -> int:
+    given = function.args
+    named = [argument.arg for argument in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
+    return len([name for name in named if name not in ("self", "cls", "ctx")])
+
+
+def test_a_file_is_short_enough_to_read():
+    lengths = {path: len(path.read_text("utf-8").splitlines()) for path in FILES if path != MXNET_GRAPH_READER}
+    assert {path: length for path, length in lengths.items() if length > LONGEST_FILE} == {}
+
+
+def test_nine_functions_of_ten_fit_on_a_small_screen():
+    lengths = [each.end_lineno - each.lineno + 1 for path in FILES for each in functions(path)]
+    assert sum(length <= LONGEST_FUNCTION for length in lengths) >= 0.9 * len(lengths)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_many_parameters_have_a_reason(path):
+    if room(module_name(path)) == "cli":
+        pytest.skip("options of a command are parameters")
+    for function in functions(path):
+        if parameters(function) > MOST_PARAMETERS:
+            said = (ast.get_docstring(function) or "").lower()
+            assert any(reason in said for reason in REASONS), f"{function.name} has {parameters(function)} parameters"
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_nothing_is_pickled(path):
     tree = ast.parse(path.read_text("utf-8"))

@@ -113,7 +113,7 @@ class Model:
         floor:LOGPROB or share:N (see `UnknownRule`). Without `places` the environment says where corpora lie. Raises
         InputError for a text that cannot be read or, where the vocabulary has no ``<unk>`` and the rule needs it,
         holds an unknown token; CorruptFileError where the corpus that the model learned from was altered. A text that
-        the model learned from gives a RecurlmWarning and is marked in the signature.
+        the model learned from gives a RecurlmWarning and is marked in the signature. Each choice is a keyword.
         """
         from recurlm.evaluation.protocols import ProtocolOptions, given_buckets, perplexity
         from recurlm.text.unknown import UnknownRule
@@ -139,8 +139,8 @@ class Model:
         """Perplexity with adaptation at test time, beside the static one, of the texts that `perplexity` takes.
 
         With `tune_on` the options are chosen by the first tokens (`TUNING_TOKENS` of them, unless `tuning_tokens`
-        says how many) of that split of the corpus the model learned from. Raises UsageError where that split is named
-        test.
+        says how many) of that split of the corpus the model learned from. Each choice is a keyword. Raises UsageError
+        where that split is named test.
         """
         from recurlm.evaluation.adaptation import TUNING_TOKENS, TuningText, refuse_test
         from recurlm.evaluation.adaptation import adapted_perplexity as measure
@@ -266,7 +266,7 @@ class Model:
         state: State | None = None,
         allow_unk: bool = False,
     ) -> Generation:
-        """One sample of at most `tokens` tokens that continues `prompt`; see `generate_many`."""
+        """One sample of at most `tokens` tokens that continues `prompt`; the keywords are those of `generate_many`."""
         samples = self.generate_many(
             prompt,
             count=1,
@@ -302,8 +302,8 @@ class Model:
 
         `options` says how tokens are drawn; temperature, top_k and top_p are short for it. Without `ending` a sample
         ends after `tokens` tokens. `state` is what the model has read before the prompt. ``<unk>`` is drawn only with
-        `allow_unk`. Raises UsageError for options that cannot be carried out, InputError for a prompt with a token
-        that the vocabulary lacks, and for a state of another model.
+        `allow_unk`. Each choice is a keyword. Raises UsageError for options that cannot be carried out, InputError for
+        a prompt with a token that the vocabulary lacks, and for a state of another model.
         """
         from recurlm.generation.endings import Ending
         from recurlm.generation.text_generator import TextGenerator, sampling_options
@@ -325,7 +325,10 @@ class Model:
         state: State | None = None,
         allow_unk: bool = False,
     ) -> Iterator[str]:
-        """The prompt and then the sample piece by piece as it is drawn; the pieces join to the whole text."""
+        """The prompt and then the sample piece by piece as it is drawn; the pieces join to the whole text.
+
+        Each choice is a keyword, as in `generate`.
+        """
         from recurlm.generation.endings import Ending
         from recurlm.generation.text_generator import TextGenerator
 

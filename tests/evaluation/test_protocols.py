@@ -63,11 +63,10 @@ def test_columns_are_pieces_that_each_start_from_zero_state(model, sentences, en
     assert result.nats != pytest.approx(stream_perplexity(model, text).nats, rel=1e-6)
 
 
-@pytest.mark.parametrize("warm_up", [1, 8, 1000])
-def test_warm_columns_begin_after_eos_and_the_tokens_before_them(model, sentences, encoded, warm_up):
+@pytest.mark.parametrize(("columns", "warm_up"), [(2, 8), (5, 1), (5, 8), (5, 1000)])
+def test_warm_columns_begin_after_eos_and_the_tokens_before_them(model, sentences, encoded, columns, warm_up):
     text = encoded(sentences)
     ids = text.ids.tolist()
-    columns = 5
     rows = -(-len(ids) // columns)
     read = min(warm_up, rows - 1)
     nats = []
@@ -79,7 +78,7 @@ def test_warm_columns_begin_after_eos_and_the_tokens_before_them(model, sentence
     result = stream_perplexity(model, text, columns=columns, warm_up=warm_up, chunk=50)
     assert result.tokens == len(ids)
     assert result.nats == pytest.approx(sum(nats), rel=1e-6)
-    assert f"|columns=5|warm-up={read}|" in result.signature
+    assert f"|columns={columns}|warm-up={read}|" in result.signature
 
 
 def test_warm_columns_come_near_the_exact_stream(model, sentences, encoded):

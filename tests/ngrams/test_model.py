@@ -57,6 +57,16 @@ def test_the_back_off_rule_by_hand(model, text, expected):
     assert probabilities(model, text) == pytest.approx(expected)
 
 
+def test_a_context_that_is_not_listed_is_taken_for_no_other():
+    """The first n-gram of each order, by the numbers of its words, is the one that a wrong place would meet."""
+    first = {"<s> </s>": (0.15, 1.0)}, {"<s> </s> </s>": (0.35, 1.0), "<s> a </s>": (0.25, 1.0)}
+    tables = [table(1, UNIGRAMS), table(2, BIGRAMS | first[0]), table(3, TRIGRAMS | first[1])]
+    model = NGramModel.from_tables(WORDS, tables)
+    assert probabilities(model, "b a b <eos>") == pytest.approx([0.5 * 0.3, 2.0 * 0.4, 0.45, 0.3 * 0.9])
+    assert probabilities(model, "c c <eos>") == pytest.approx([0.5 * 0.1, 0.1, 0.2])
+    assert probabilities(model, "a <eos>") == pytest.approx([0.6, 0.25])
+
+
 def test_the_vocabulary_is_that_of_texts(model):
     assert model.vocabulary.tokens == ("<eos>", "a", "b", "<unk>")
     capital = NGramModel.from_tables(

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recurlm.errors import InputError
-from recurlm.rescoring.word_errors import WordErrors, word_errors
+from recurlm.rescoring.word_errors import MOST_WORDS, WordErrors, word_errors
 
 WORDS = st.lists(st.sampled_from("abc"), max_size=6)
 
@@ -104,5 +104,11 @@ def test_the_words_that_differ_have_a_limit(monkeypatch):
     monkeypatch.setattr("recurlm.rescoring.word_errors.MOST_WORDS", 3)
     same = ["the"] * 20
     assert word_errors(["a", *same, "b"], ["c", *same, "b"]).substitutions == 1
+    assert word_errors(list("abc"), list("def")).substitutions == 3
+    assert word_errors([], list("def")).insertions == 3
     with pytest.raises(InputError, match=r"of 5 words; word errors of more than 3 words.*\n.*RECURLM_LIMITS=10"):
         word_errors(list("abcde"), list("fghi"))
+
+
+def test_the_limit_of_words_is_the_documented_one():
+    assert MOST_WORDS == 10_000

@@ -280,20 +280,6 @@ def test_a_file_of_unknown_size_has_a_limit(server, tmp_path, monkeypatch, path)
     assert left_in(tmp_path) == set()
 
 
-@pytest.mark.parametrize("size", [300_000, None])
-def test_on_a_terminal_the_download_has_a_bar_that_vanishes(monkeypatch, size):
-    shown = io.StringIO()
-    shown.isatty = lambda: True
-    monkeypatch.setattr("sys.stderr", shown)
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "100")
-    pieces = [CONTENT[:100_000], CONTENT[100_000:]]
-    bar = module._with_progress_bar(pieces, "text.txt", size)
-    assert b"".join(bar) == CONTENT
-    assert "text.txt" in shown.getvalue()
-    assert ("300.0/300.0 kB" in shown.getvalue()) == (size is not None)
-
-
 def test_mirrors_are_tried_in_turn(server, tmp_path):
     paths = ["missing", "cut", "other", "page", "good", "broken"]
     download([address(server, path) for path in paths], tmp_path / "text.txt", DIGEST)

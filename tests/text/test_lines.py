@@ -87,6 +87,28 @@ def test_the_advice_for_standard_input_is_a_pipe():
         list(decoded_lines(io.BytesIO("a\n".encode("utf-16")), "standard input"))
 
 
+@pytest.mark.parametrize(("name", "read"), [("standard input", 2), ("a file", 2 + 1000)])
+def test_a_pipe_is_not_read_on_for_the_advice_and_a_file_a_thousand_lines(name, read):
+    given = []
+
+    def raw():
+        for number in range(5000):
+            given.append(number)
+            yield b"caf\xe9\n" if number == 1 else b"plain\n"
+
+    with pytest.raises(InputError, match=r"line 2: not UTF-8 at byte 4 of the line\n.*LATIN1"):
+        list(decoded_lines(raw(), name))
+    assert len(given) == read
+
+
+def test_a_file_is_judged_by_the_lines_after_the_first_that_is_not_utf8():
+    content = "a \u4eca b\n".encode("gb18030") + "\u4eca\u5929\u5929\u6c14\n".encode("gb18030") * 5
+    with pytest.raises(InputError, match="iconv -f GB18030"):
+        list(decoded_lines(io.BytesIO(content), "a file"))
+    with pytest.raises(InputError, match="iconv -f LATIN1"):
+        list(decoded_lines(io.BytesIO(content), "standard input"))
+
+
 def test_one_odd_byte_does_not_make_a_text_chinese():
     with pytest.raises(InputError, match="LATIN1"):
         lines("plain text with one \xe9\xe8 here and \xe9 there\n".encode("latin-1"))
@@ -120,6 +142,8 @@ def test_a_line_of_a_text_has_a_limit(tmp_path, monkeypatch):
 
     monkeypatch.setattr(sources, "LONGEST_LINE", 100)
     path = tmp_path / "text.txt"
+    path.write_bytes(b"a\n" + b"b" * 100 + b"\n")
+    assert len(list(Text("text", path).lines())) == 2
     path.write_bytes(b"a\n" + b"b" * 99 + b"\n" + b"c" * 101)
     with pytest.raises(InputError, match=r"the line at offset 102 is longer than 100 bytes.*\n.*RECURLM_LIMITS"):
         list(Text("text", path).blocks(10))

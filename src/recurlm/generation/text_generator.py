@@ -74,7 +74,7 @@ class TextGenerator:
     ) -> list[Generation]:
         """`count` samples of at most `tokens` tokens in one batch; an ended sample does not change the others.
 
-        The parameters are those that users name. Raises UsageError for options that cannot be carried out, InputError
+        Each choice is a keyword, as users name it. Raises UsageError for options that cannot be carried out, InputError
         for a token of the prompt that the vocabulary lacks.
         """
         options = self._drawable(options)

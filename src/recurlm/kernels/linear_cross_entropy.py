@@ -158,7 +158,7 @@ class _TiledLoss(torch.autograd.Function):
         dtype: torch.dtype,
         skip_ignored: bool,
     ) -> tuple[Tensor, Tensor]:
-        """Arguments as those of `_ChunkedLoss`, in whose place it stands."""
+        """The arguments of `_ChunkedLoss`, which this class replaces: autograd passes every tensor on its own."""
         positions = (target != ignored).nonzero()[:, 0]
         real, (words, inputs) = len(positions), weight.shape
         targets = _checked(target[positions].contiguous(), words)

@@ -186,6 +186,9 @@ def test_a_line_without_fields_is_refused_at_once(tmp_path, line):
 
 
 def test_a_lattice_has_a_limit_on_its_size(tmp_path, monkeypatch):
+    assert htk.MOST_ARCS == 2_000_000
+    monkeypatch.setattr(htk, "MOST_ARCS", 2)
+    assert read_nbest([lattice(tmp_path, "W=a")]).lists[0].hypotheses[0].text == "a"
     monkeypatch.setattr(htk, "MOST_ARCS", 1)
     with pytest.raises(InputError, match=r"u\.lat, line 4: more than 1 nodes or arcs"):
         read_nbest([lattice(tmp_path, "W=a")])

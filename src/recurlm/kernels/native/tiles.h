@@ -2,7 +2,8 @@
 //
 // C += A B multiplies a tile of A, up to 16 rows of 32 bfloat16, by a tile of B, (32, 16), in which pairs of rows are
 // interleaved. B is therefore packed in advance, as a list of tiles of 1 KiB. Intel's AMX has registers for whole tiles;
-// with AVX-512 BF16 the same tiles are multiplied row by row in vectors of pairs; elsewhere they are widened to float32 first.
+// with AVX-512 BF16 the same tiles are multiplied row by row in vectors of pairs; elsewhere they are first widened to
+// float32.
 #pragma once
 
 #include <cstdint>
