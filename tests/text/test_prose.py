@@ -1,9 +1,14 @@
+import json
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recurlm.errors import CorruptFileError, UsageError
 from recurlm.text.codec import Codec
-from recurlm.text.prose import Prose
+from recurlm.text.prose import Prose, _segments
+from recurlm.text.tokenization import Words
 from recurlm.text.vocabulary import EOS, UNK, Vocabulary
 
 CASES = {
@@ -98,3 +103,33 @@ def test_a_vocabulary_and_a_signature_record_the_cut(prose, cut, tmp_path):
         (tmp_path / name).write_text(content, encoding="utf-8")
     assert Codec.load(tmp_path) == codec
     assert prose.cut == cut
+
+
+@pytest.mark.parametrize(
+    "change", [{"cut": "lines"}, {"cut": 1}, {"lowercase": "yes"}, {"digits": "drop"}, {"digits": None}]
+)
+def test_a_vocabulary_with_another_cut_is_refused(change, tmp_path):
+    content = json.loads(Codec(Prose(), Vocabulary((EOS, "lord"))).files()["vocabulary.json"])
+    (tmp_path / "vocabulary.json").write_text(json.dumps(content | change))
+    with pytest.raises(CorruptFileError, match=r"vocabulary\.json: cut must be"):
+        Codec.load(tmp_path)
+
+
+def test_versions_that_know_only_spaces_refuse_a_vocabulary_of_prose():
+    prose, spaces = Codec(Prose(), Vocabulary((EOS, "lord"))), Codec(Words(), Vocabulary((EOS, "lord")))
+    assert json.loads(prose.files()["vocabulary.json"])["format"] == "recurlm vocabulary 2"
+    assert json.loads(spaces.files()["vocabulary.json"]) == {
+        "format": "recurlm vocabulary 1",
+        "unit": "word",
+        "eos": EOS,
+        "unk": None,
+        "tokens": [EOS, "lord"],
+    }
+
+
+def test_without_the_library_the_way_out_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "regex", None)
+    _segments.cache_clear()
+    with pytest.raises(UsageError, match="pip install regex"):
+        list(Prose().split("a text"))
+    _segments.cache_clear()
