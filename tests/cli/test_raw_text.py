@@ -148,8 +148,10 @@ def test_a_text_without_spaces_gets_a_warning_and_an_option_for_it(recurlm, smal
     options = [*small_options, "--epochs", 1]
     warned = recurlm("train", text, "--out", tmp_path / "words", *options)
     assert "use characters or byte pairs: --unit character or --unit bpe" in warned.stderr
+    text.write_text(text.read_text() + "\n" * 60)
     done = recurlm("train", text, "--out", tmp_path / "characters", "--unit", "character", *options)
     assert done.returncode == 0, done.stderr
+    assert "% of the lines; each counts as one <eos>" in done.stderr
     assert "warning" not in done.stderr
     vocabulary = json.loads((tmp_path / "characters" / "vocabulary.json").read_text())
     assert vocabulary["unit"] == "character"
@@ -161,6 +163,14 @@ def test_byte_pairs_have_a_usual_number_of_merges(recurlm, small_options, novel_
     done = recurlm("train", novel_file, "--out", out, "--unit", "bpe", *small_options, "--epochs", 1)
     assert done.returncode == 0, done.stderr
     assert json.loads((out / "config.json").read_text())["recipe"]["text"]["merges"] == 8000
+
+
+def test_other_programs_are_told_how_words_were_cut(recurlm, run, tmp_path):
+    exported = recurlm("export-mxnet", run, tmp_path / "model")
+    assert exported.returncode == 0, exported.stderr
+    assert "the vocabulary holds words of prose" in exported.stderr
+    assert json.loads(recurlm("vocabulary", run, "--json").stdout)["cut"] == "prose"
+    assert "cut    prose" in recurlm("vocabulary", run).stdout
 
 
 def test_models_of_different_cuts_are_not_compared(recurlm, run, novel_file, small_options):

@@ -37,13 +37,14 @@ def with_cut(config: RunConfig, texts: Corpus, codec: Codec | None) -> tuple[Run
     options = config.recipe.text
     if codec is not None:
         return _with_cut_of(config, codec.tokenization), Noticed()
-    if options.unit != "word" or options.cut != "auto":
-        return config, Noticed()
+    is_open = options.unit == "word" and options.cut == "auto"
     if config.source in named_corpora():
-        return _changed(config, cut="spaces"), Noticed()
+        return _changed(config, cut="spaces") if is_open else config, Noticed()
     traits = traits_of(texts.train)
+    if not is_open:
+        return config, Noticed(tuple(_blank_lines(traits)))
     settled = _changed(config, cut="prose" if traits.kind == "raw" else "spaces")
-    return settled, Noticed(tuple(_lines(traits)), _warning(traits))
+    return settled, Noticed((*_raw_lines(traits), *_blank_lines(traits)), _warning(traits))
 
 
 def _with_cut_of(config: RunConfig, tokenization: Tokenization) -> RunConfig:
@@ -66,10 +67,13 @@ def _changed(config: RunConfig, **values: object) -> RunConfig:
     return replace(config, recipe=config.recipe.model_copy(update={"text": text}))
 
 
-def _lines(traits: Traits) -> Iterator[str]:
+def _raw_lines(traits: Traits) -> Iterator[str]:
     if traits.kind == "raw":
         measured = f"{traits.attached:.0%} of its words end in punctuation, {traits.capitals:.0%} begin with a capital"
         yield f"raw text ({measured}): cut as prose, punctuation apart; --set text.cut=spaces cuts at spaces"
+
+
+def _blank_lines(traits: Traits) -> Iterator[str]:
     if traits.has_paragraphs:
         yield f"blank lines: {traits.blank / traits.lines:.0%} of the lines; each counts as one <eos>"
 
