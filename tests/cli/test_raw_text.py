@@ -148,7 +148,7 @@ def test_a_text_without_spaces_gets_a_warning_and_an_option_for_it(recurlm, smal
     options = [*small_options, "--epochs", 1]
     warned = recurlm("train", text, "--out", tmp_path / "words", *options)
     assert "use characters or byte pairs: --unit character or --unit bpe" in warned.stderr
-    text.write_text(text.read_text() + "\n" * 60)
+    text.write_text("\n" * 60 + text.read_text())
     done = recurlm("train", text, "--out", tmp_path / "characters", "--unit", "character", *options)
     assert done.returncode == 0, done.stderr
     assert "% of the lines; each counts as one <eos>" in done.stderr
