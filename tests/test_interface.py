@@ -308,6 +308,8 @@ def test_the_former_keyword_of_the_source_still_works_with_a_warning(model, tmp_
     assert named.value == model.perplexity(source=path).value
     with pytest.warns(RecurlmWarning, match="text: the keyword is now source"):
         assert model.adapt(text=path, options=Temperature()).static.value == named.value
+    with pytest.raises(UsageError, match="drop text"):
+        model.perplexity(source=path, text=path)
 
 
 def test_a_warning_about_a_text_points_at_the_call(tmp_path):

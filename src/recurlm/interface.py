@@ -74,6 +74,8 @@ def _replace_former(keywords: dict[str, Any]) -> None:
         _warn(f"{', '.join(places)}: write places=recurlm.DataPlaces({values})", stacklevel=4)
         keywords["places"] = replace(DataPlaces.from_environment(), **places)
     if "text" in keywords:
+        if keywords.get("source") is not None:
+            raise UsageError("source and text name the same thing; drop text")
         _warn("text: the keyword is now source", stacklevel=4)
         keywords["source"] = keywords.pop("text")
 

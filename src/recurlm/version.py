@@ -7,7 +7,7 @@ not show. Without either the version has no commit.
 import re
 from pathlib import Path
 
-VERSION = "0.1.0"
+VERSION = "0.2.0"
 SHOWN_DIGITS = 8
 
 
@@ -49,4 +49,4 @@ def _version_of(commit: str | None) -> str:
 
 
 CODE_VERSION = _version_of(commit_of(Path(__file__).parent))
-"""The version with its commit, such as 0.1.0+g1b7f034a, which names the code that computed a number."""
+"""The version with its commit, such as 0.2.0+g1b7f034a, which names the code that computed a number."""

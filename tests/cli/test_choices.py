@@ -14,6 +14,7 @@ from recurlm.rescoring.formats import reading, writing
 from recurlm.runs.growth import INITS
 from recurlm.scoring import formats, scorer
 from recurlm.text.recorded import PARTS
+from recurlm.text.tables import TABLE_KINDS
 
 KNOWN = [
     (choices.Device, DEVICES),
@@ -23,6 +24,7 @@ KNOWN = [
     (choices.ComparableProtocol, contenders.COMPARABLE_PROTOCOLS),
     (choices.Method, METHODS),
     (choices.ScoreFormat, formats.WRITERS),
+    (choices.TableKind, TABLE_KINDS),
     (choices.LogBase, formats.LOG_BASES),
     (choices.Context, get_args(scorer.Context)),
     (choices.Unit, get_args(scorer.Unit)),

@@ -1,5 +1,6 @@
 import errno
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -76,6 +77,14 @@ def test_a_reader_of_the_output_that_goes_away_ends_the_command_without_a_word(e
     process.stdout.close()
     assert (process.stderr.read(), process.wait(60)) == (b"", 1)
     process.stderr.close()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes streams with a shell of POSIX")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_command_runs_with_closed_streams(closed, environment):
+    command = f'"{sys.executable}" -m recurlm.cli.main recipes {closed}'
+    done = subprocess.run(["sh", "-c", command], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_texts_of_any_language_can_be_printed_wherever_output_goes(recurlm_process, trained):

@@ -28,6 +28,7 @@ from recurlm.text.codec import Codec
 from recurlm.text.corpora import open_text
 from recurlm.text.places import DataPlaces
 from recurlm.text.sources import cut
+from recurlm.text.tables import read_table
 from recurlm.text.tokenization import Words
 from recurlm.text.vocabulary import Vocabulary
 
@@ -63,6 +64,35 @@ def _lines(content: bytes) -> list[str]:
     decoded = content.decode("utf-8-sig")
     lines = re.split("\r?\n", decoded)
     return lines[:-1] if decoded.endswith("\n") else lines
+
+
+TABLE_WORDS = (b'"', b'""', b",", b"\t", b",sentence", b"sentence", b"\r", b"\0", b'{"item": 1}', b'"sentence": ')
+
+
+def _table_seeds(kind: str) -> Callable[[], list[bytes]]:
+    return lambda: [TABLES[kind].encode(), (TABLES[kind] * 3).encode(), b"\xef\xbb\xbf" + TABLES[kind].encode()]
+
+
+TABLES = {
+    "csv": 'item,sentence\n1,"the ""cat"", it"\n\n2,caf\u00e9\n3,"two\nlines"\n',
+    "tsv": 'item\tsentence\n1\t"the\tcat"\n2\tcaf\u00e9\n',
+    "jsonl": '{"item": 1, "sentence": "the cat"}\n{"item": null, "sentence": "caf\u00e9"}\n',
+}
+
+
+def _check_table(kind: str) -> Callable[[bytes, Path], None]:
+    def check(content: bytes, folder: Path) -> None:
+        path = folder / f"items.{kind}"
+        path.write_bytes(content)
+        table = read_table(open_text(path, DataPlaces(cache_directory=folder / "cache")).lines(), kind, str(path))
+        numbers = []
+        for row in table.rows:
+            numbers.append(row.number)
+            assert tuple(row.cells) == table.columns, "other columns than the header's"
+        assert numbers == list(range(1, len(numbers) + 1)), "rows are not numbered in order"
+        assert numbers, "a table without rows"
+
+    return check
 
 
 ARPA_WORDS = (
@@ -290,6 +320,9 @@ LATTICE = Form(words=LATTICE_WORDS)
 READERS = (
     Reader("text", _text_seeds, _check_text_named("text.txt")),
     Reader("text-gz", _packed(_text_seeds), _check_text_named("text.txt.gz"), Form(packed=True, binary=True)),
+    Reader("table-csv", _table_seeds("csv"), _check_table("csv"), Form(words=TABLE_WORDS)),
+    Reader("table-tsv", _table_seeds("tsv"), _check_table("tsv"), Form(words=TABLE_WORDS)),
+    Reader("table-jsonl", _table_seeds("jsonl"), _check_table("jsonl"), Form(json_lines, TABLE_WORDS)),
     Reader("arpa", _arpa_seeds, _check_arpa_named("model.arpa"), Form(words=ARPA_WORDS)),
     Reader("arpa-gz", _packed(_arpa_seeds), _check_arpa_named("model.arpa.gz"), Form(words=ARPA_WORDS, packed=True)),
     Reader("kaldi", _kaldi_seeds, _list_reader("words_text", "kaldi")),

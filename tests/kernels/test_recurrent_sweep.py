@@ -141,6 +141,24 @@ def test_where_a_path_cannot_be_had_the_next_one_computes_the_same(monkeypatch, 
             torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize("path", ["tiles", "widened tiles", "onednn bf16", "onednn fp32", "torch fp32"])
+def test_every_path_has_its_library_on_a_processor(monkeypatch, path):
+    cell = drawn_cell("lstm", torch.float32)
+    sequence, state = drawn_input(torch.float32, cell)
+    called = []
+
+    def library(name):
+        return lambda weights, input, state: called.append((name, torch.backends.mkldnn.enabled)) or (input, state)
+
+    monkeypatch.setattr(recurrent_sweep, "lstm_path", lambda bf16: path)
+    monkeypatch.setattr(recurrent_sweep, "lstm_tiles", library("tiles"))
+    monkeypatch.setattr(recurrent_sweep, "_library_lstm", library("torch"))
+    before = torch.backends.mkldnn.enabled
+    recurrent_sweep.lstm(cell.weights, sequence, state)
+    assert called == [("tiles" if "tiles" in path else "torch", before and path != "torch fp32")]
+    assert torch.backends.mkldnn.enabled == before
+
+
 def test_columns_beyond_the_most_at_once_are_those_of_one_call(monkeypatch):
     cell = drawn_cell("lstm", torch.float32)
     sequence, state = drawn_input(torch.float32, cell)

@@ -441,9 +441,11 @@ def test_cells_of_a_recipe_and_their_shapes(options, kind, shapes):
 
 
 def test_what_a_state_holds():
-    assert [part.shape for part in QRNNCell(5, 3, 2).initial_state(4)] == [(4, 3), (4, 5)]
+    assert [part.shape for part in QRNNCell(5, 3).initial_state(4)] == [(4, 3), (4, 5)]
     assert [part.shape for part in QRNNCell(5, 3, 1).initial_state(4)] == [(4, 3)]
     assert [part.shape for part in MogrifierCell(5, 3).initial_state(4)] == [(4, 3), (4, 3)]
+    assert len(MogrifierCell(5, 3).rounds) == 5
+    assert [tuple(cell(5, 3).weight_ih.shape) for cell in (QRNNCell, MinGRUCell)] == [(9, 10), (6, 5)]
     assert [part.shape for part in MinGRUCell(5, 3).initial_state(4)] == [(4, 3)]
 
 

@@ -31,7 +31,7 @@ def test_the_weights_of_a_small_lstm_are_counted_as_by_hand() -> None:
 def test_training_keeps_weights_gradients_and_two_copies_for_adam_beside_one_step() -> None:
     values = recipe(model={"embedding_size": 3, "hidden_sizes": [4]}, batches={"kind": "stream", "batch_size": 2})
     # 10 tokens in 2 columns of 5 steps: 10 positions of 3 + 2 x 4 numbers
-    assert estimate_step_memory(values, 7, tokens=10) == 4 * 10 * 11
+    assert estimate_step_memory(values, tokens=10) == 4 * 10 * 11
     assert estimate_training_memory(values, 7, tokens=10) == 4 * (4 * 200 + 110)
 
 

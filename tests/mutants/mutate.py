@@ -50,8 +50,8 @@ class Mutant:
 def mutants(source: str) -> Iterator[Mutant]:
     """Every mutant of a source that some test could notice.
 
-    Types, imports, decorators, docstrings, and the words of messages stay as they are. So does what changes no right
-    program: the ``strict=True`` of zip, and how much is read or computed at once.
+    Types, protocols, imports, decorators, docstrings, and the words of messages stay as they are. So does what changes
+    no right program: the ``strict=True`` of zip, and how much is read or computed at once.
     """
     tree = ast.parse(source)
     spared = {id(node) for top in _spared(tree) for node in ast.walk(top)}
@@ -75,6 +75,8 @@ def _spared(tree: ast.Module) -> Iterator[ast.AST]:
                 yield annotation
             case ast.FunctionDef():
                 yield from [*node.decorator_list, *filter(None, [node.returns])]
+            case ast.ClassDef(bases=[ast.Name("Protocol")]):
+                yield node
             case ast.ClassDef():
                 yield from node.decorator_list
             case ast.Call(func=ast.Name("zip")):

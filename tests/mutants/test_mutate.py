@@ -57,6 +57,7 @@ def test_every_fault_of_a_kind_is_made(source: str, expected: list[tuple[str, st
         "def f(a: Literal[1]) -> Literal[2]:\n    return a",
         "@cache(1)\ndef f():\n    return a",
         "@dataclass(frozen=True)\nclass A:\n    b = c",
+        "class A(Protocol):\n    def f(self, b: int = 1) -> int: ...",
         "raise E(a + 1)",
         "assert a + 1",
         "a = f'{b + 1}'",

@@ -147,6 +147,12 @@ def test_a_search_tells_what_it_varies_and_how_far_its_trials_are(
     assert watcher.shown == [(0.5, "trial 007  epoch 1")]
 
 
+def test_a_search_has_twenty_trials_and_no_limit_unless_told_otherwise() -> None:
+    request = SearchRequest(TrainingRequest())
+    assert (request.trials, request.time) == (20, None)
+    assert (Trial(1, {}).seconds, Trial(1, {}).state) == (0.0, "unfinished")
+
+
 def test_a_space_of_few_values_is_tried_once(request_for: Callable[..., SearchRequest]) -> None:
     watcher = Listener()
     opened = open_search(request_for("search", vary=("batches.bptt=5|7",)))
@@ -271,6 +277,25 @@ def test_when_the_time_is_up_the_trial_in_progress_stops_and_no_other_begins(
     assert opened.study.trials[1].seconds == 80
     opened.run(3, FOREVER, Silent(), objective)
     assert states(opened) == ["complete"] * 3
+
+
+def test_the_seconds_of_a_trial_are_kept_after_each_epoch(opened: Search, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("recurlm.search.search.time", SimpleNamespace(monotonic=lambda: now))
+    kept: list[float] = []
+
+    def objective(trial: Trial, judge: AfterValidation, stop: StopRequest) -> Result:
+        nonlocal now
+        for epoch in (1, 2):
+            now += 40
+            judge(epoch, measured(20.0))
+            kept.append(json.loads(opened.study.path.read_text())["seconds"])
+        now += 5
+        return result(20.0)
+
+    found = opened.run(1, FOREVER, Silent(), objective)
+    assert kept == [40, 80]
+    assert found.best.seconds == 85
 
 
 def test_a_signal_stops_the_search_which_goes_on_later(

@@ -348,6 +348,17 @@ def test_a_run_has_one_process(open_trainer: OpenTrainer) -> None:
     open_trainer("run", resume=True)
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_new_run_never_starts_from_checkpoints_in_its_folder(open_trainer: OpenTrainer, resume: bool) -> None:
+    first = open_trainer("run")
+    first.fit(StopRequest())
+    for file in first.run.folder.path.glob("*.*"):
+        file.unlink()
+    with pytest.raises(InputError, match=r"checkpoints holds the checkpoints of a run whose config\.json is gone"):
+        open_trainer("run", resume=resume)
+    assert [path.name for path in first.run.folder.path.iterdir()] == ["checkpoints"]
+
+
 def test_the_configuration_says_whether_the_run_can_be_repeated(open_trainer: OpenTrainer) -> None:
     assert open_trainer("steps").run.folder.config()["repeatable"] is True
     assert open_trainer("clock", time_limit="500s", **UNTIL_TIME).run.folder.config()["repeatable"] is False

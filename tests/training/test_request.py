@@ -78,6 +78,14 @@ def test_at_most_three_keys_that_differ_are_named(tmp_path: Path, number: int, e
     assert second_line.endswith(f"recurlm train TEXT --from {tmp_path} --out NEW")
 
 
+def test_nothing_is_asked_for_unless_it_is_said() -> None:
+    request = TrainingRequest()
+    asked = {name for name, value in vars(request).items() if value}
+    assert asked == {"device", "places"}
+    assert request.device == "auto"
+    assert not request.names_a_run
+
+
 def test_keys_that_only_describe_a_recipe_may_differ(tmp_path: Path) -> None:
     _refuse_other_recipe(RunFolder(tmp_path), dict.fromkeys(("description", "source", "result", "corpus"), ("a", "b")))
 

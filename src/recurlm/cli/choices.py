@@ -75,6 +75,14 @@ class ScoreFormat(Choice):
     KALDI = "kaldi"
 
 
+class TableKind(Choice):
+    """A layout of a table to read."""
+
+    CSV = "csv"
+    TSV = "tsv"
+    JSONL = "jsonl"
+
+
 class LogBase(Choice):
     """The base of logarithms."""
 

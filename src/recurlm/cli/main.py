@@ -6,7 +6,7 @@ import os
 import sys
 import traceback
 import warnings
-from typing import Annotated, Any
+from typing import IO, Annotated, Any
 
 import typer
 
@@ -107,10 +107,18 @@ def main() -> None:
 
 
 def _prepare_streams() -> None:
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, _nowhere(mode))
     if isinstance(sys.stdout, io.TextIOWrapper):
         # UTF-8, as for every text that is read; bytes of file names that are not UTF-8 are written as they are
         sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     sys.stdout, sys.stderr = for_terminal(sys.stdout), for_terminal(sys.stderr)
+
+
+def _nowhere(mode: str) -> IO[Any]:
+    """Replaces a stream that the caller closed. Without it, the next file opened would get the stream's descriptor."""
+    return open(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8", closefd=False)
 
 
 def _report(error: Exception) -> int:

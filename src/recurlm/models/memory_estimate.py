@@ -69,10 +69,10 @@ def estimate_training_memory(recipe: Recipe, vocabulary_size: int, tokens: int) 
     momentum = getattr(recipe.optimizer, "momentum", 0) and recipe.optimizer.kind in ("sgd", "rmsprop")
     copies = 2 + OPTIMIZER_COPIES[recipe.optimizer.kind] + bool(momentum) + (recipe.average.kind != "none")
     weights = estimate_memory(recipe.model, vocabulary_size)
-    return copies * weights + estimate_step_memory(recipe, vocabulary_size, tokens)
+    return copies * weights + estimate_step_memory(recipe, tokens)
 
 
-def estimate_step_memory(recipe: Recipe, vocabulary_size: int, tokens: int) -> int:
+def estimate_step_memory(recipe: Recipe, tokens: int) -> int:
     """Memory that one step keeps for its gradient, in bytes: embeddings, and outputs and gates of each layer."""
     options = recipe.model
     numbers = options.embedding_size + 2 * sum(options.hidden_sizes)
@@ -88,7 +88,7 @@ def check_model_fits(options: ModelOptions, vocabulary_size: int, place: str) ->
 
 def check_training_fits(recipe: Recipe, vocabulary_size: int, tokens: int) -> None:
     """Raises InputError if training a model needs more memory than the machine has."""
-    step = estimate_step_memory(recipe, vocabulary_size, tokens)
+    step = estimate_step_memory(recipe, tokens)
     check_fits(step, "one training step", FEWER, error=InputError)
     states = NUMBER * recipe.validation.columns * 2 * sum(recipe.model.hidden_sizes)
     check_fits(states, "validation", "use fewer validation.columns", error=InputError)

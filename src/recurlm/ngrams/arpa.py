@@ -27,7 +27,7 @@ from recurlm.ngrams.model import SENTENCE_END, SENTENCE_START, Floats, NGramMode
 from recurlm.text.lines import decoded_lines, fields_of
 from recurlm.text.recorded import LearnedText
 from recurlm.text.vocabulary import EOS
-from recurlm.version import CODE_VERSION
+from recurlm.version import VERSION
 
 LOG_ZERO = -99.0
 LARGEST_WEIGHT = 99.0
@@ -178,7 +178,7 @@ def _write(model: NGramModel, file: BufferedRandom | BufferedWriter | gzip.GzipF
     listed = [~np.isnan(level.log_probabilities) for level in model.levels]
     head = [f"ngram {order}={marks.sum()}" for order, marks in enumerate(listed, 1)]
     if model.learned:
-        comment = {"recurlm": CODE_VERSION, "learned": [each.to_json() for each in model.learned]}
+        comment = {"recurlm": VERSION, "learned": [each.to_json() for each in model.learned]}
         file.write(f"{COMMENT}{json.dumps(comment)}\n\n".encode())
     file.write("\n".join(["\\data\\", *head, ""]).encode())
     ngrams = [""]

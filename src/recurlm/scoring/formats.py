@@ -20,6 +20,8 @@ class Writer:
     """
 
     needs_predictions = False
+    label = ""
+    """What a signature adds about the rows."""
 
     def __init__(self, log_base: str = "e") -> None:
         if log_base not in LOG_BASES:
@@ -29,6 +31,10 @@ class Writer:
     def scored_parts(self, lines: Iterable[str]) -> Iterator[str]:
         """The part of each line that is scored."""
         yield from lines
+
+    def place(self, number: int) -> str:
+        """Where the scored part of this number stands, for messages."""
+        return f"line {number}"
 
     def head(self) -> str:
         """The text before the first line, possibly empty."""

@@ -1,7 +1,7 @@
 """Log-probability of every token of every line; each line alone, or all lines as one document."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeVar, cast, get_args
 
@@ -104,7 +104,8 @@ class Scorer:
     """Scores lines in order and in constant memory; lines of similar length are computed together.
 
     start: the state before the first line, or with `reset` before every line · digest: that of the model · totals:
-    sums over everything scored so far. With `carry`, the attribute `state` is the state after the last line.
+    sums over everything scored so far · place: where the line of a number stands, in messages. With `carry`, the
+    attribute `state` is the state after the last line.
     """
 
     model: LanguageModel
@@ -113,6 +114,7 @@ class Scorer:
     start: State | None = None
     digest: str = ""
     totals: Totals = field(default_factory=Totals)
+    place: Callable[[int], str] = "line {}".format
 
     def __post_init__(self) -> None:
         if self.start is not None:
@@ -164,7 +166,7 @@ class Scorer:
                 return _Line(number, text, [*ids, EOS_ID], [*tokens, EOS], [*missing, False], 0)
             return self._conditional(number, text, self.options.after)
         except InputError as error:
-            raise InputError(f"line {number}: {error}") from error
+            raise InputError(f"{self.place(number)}: {error}") from error
 
     def _conditional(self, number: int, text: str, separator: str) -> _Line:
         """The line without the separator; of spaces on both sides of it one stays, and belongs to what follows."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from recurlm.errors import CorruptFileError
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.state import LayerStates
+from recurlm.runs.checkpoints import WEIGHTS_FILE
 from recurlm.runs.folder import RunFolder
 from recurlm.tensor_files import tensor_bytes, tensors
 from recurlm.training.averaging import WeightAverage
@@ -17,7 +18,6 @@ from recurlm.training.counters import Counters
 from recurlm.training.optimizers import optimizer_tensors, restore_optimizer
 from recurlm.training.step import DivergedError
 
-WEIGHTS_FILE = "weights.safetensors"
 OPTIMIZER_FILE = "optimizer.safetensors"
 STATE_FILE = "state.safetensors"
 AVERAGE_FILE = "average.safetensors"

@@ -2,7 +2,7 @@
 
 from recurlm.errors import InputError, UsageError
 from recurlm.runs.config import RunConfig
-from recurlm.runs.folder import RunFolder
+from recurlm.runs.folder import CONFIG_FILE, RunFolder
 from recurlm.training.request import TrainingRequest, default_folder, new_config
 from recurlm.training.resuming import resumed_config
 
@@ -30,8 +30,13 @@ def open_run(request: TrainingRequest) -> tuple[RunFolder, RunConfig]:
 
 
 def refuse_held(folder: RunFolder) -> None:
-    """Raises InputError if the folder of a new run holds another run."""
+    """Raises InputError if the folder of a new run holds another run, or the checkpoints of one."""
     if folder.holds_run():
         raise InputError(
             f"{folder.path} already holds a run; add --resume to go on with it, or name another folder with --out"
+        )
+    if folder.checkpoints.folders:
+        raise InputError(
+            f"{folder.checkpoints.path} holds the checkpoints of a run whose {CONFIG_FILE} is gone; remove them, or "
+            "name another folder with --out"
         )

@@ -203,7 +203,8 @@ def test_words_on_nodes_and_quoted_words(tmp_path):
     [
         ("base=10", "a=-2", 4.605170),
         ("base=0", "a=0.25", 1.386294),
-        ("acscale=2 prscale=3", "a=-2 r=-1", 3.5),
+        ("acscale=2 prscale=3", "a=-2 r=-4", 8.0),
+        ("acscale=0 prscale=3", "a=-2 r=-4", 2.0),
         ("", "a=-2.5e1", 25.0),
     ],
 )
@@ -254,6 +255,31 @@ def test_more_word_sequences_than_fit_are_refused(tmp_path, monkeypatch):
     assert len(read_nbest([path], count=100).lists[0].hypotheses) == 100
     with pytest.raises(InputError, match=r"1,000,000 word sequences would take at least 1\.\d GB of memory"):
         read_nbest([path], count=10**6)
+
+
+def test_word_sequences_are_refused_from_the_first_byte_that_is_missing(tmp_path, monkeypatch):
+    arcs = [f"S={place} E={place + 1} W={word}" for place in range(2) for word in "ab"]
+    path = lattice(tmp_path / "u.lat", arcs, 3)
+    needed = 150 * (1 + 2 + 3)  # at the three nodes, of which the last keeps three of four
+    monkeypatch.setattr("recurlm.capacity.machine_memory", lambda: needed)
+    assert len(read_nbest([path], count=3).lists[0].hypotheses) == 3
+    monkeypatch.setattr("recurlm.capacity.machine_memory", lambda: needed - 1)
+    with pytest.raises(InputError, match="ask for fewer with --nbest"):
+        read_nbest([path], count=3)
+
+
+def test_a_lattice_gives_a_hundred_word_sequences_unless_told_otherwise(tmp_path):
+    arcs = [f"S={place} E={place + 1} W={word}" for place in range(7) for word in "ab"]
+    assert len(read_nbest([lattice(tmp_path / "u.lat", arcs, 8)]).lists[0].hypotheses) == 100
+
+
+@pytest.mark.parametrize(("nodes", "cut"), [(10, False), (11, True)])
+def test_of_a_cycle_ten_nodes_are_named(tmp_path, nodes, cut):
+    arcs = [*(f"S={node} E={node + 1}" for node in range(nodes)), f"S={nodes - 1} E=1"]
+    with pytest.raises(InputError) as error:
+        read_nbest([lattice(tmp_path / "u.lat", arcs, nodes + 1)])
+    assert str(error.value).count(" → ") == 9 + cut
+    assert ("→ … of 11)" in str(error.value)) == cut
 
 
 def test_lattices_that_differ(tmp_path):
