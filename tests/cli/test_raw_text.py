@@ -1,6 +1,7 @@
 """Raw prose, from a text of one's own to scores and samples: every command cuts words as training did."""
 
 import json
+import math
 import random
 import re
 from collections.abc import Callable
@@ -86,6 +87,19 @@ def test_later_commands_cut_alike_and_say_so(recurlm, run, novel_file):
     assert compared.returncode == 0, compared.stderr
     assert "\tlord" in arpa.read_text()
     assert "lord," not in arpa.read_text()
+
+
+def test_punctuation_counts_with_the_word_that_a_reader_sees(recurlm, run, tmp_path):
+    items = tmp_path / "items.csv"
+    items.write_text('item,sentence\n1,"No, my lord!"\n')
+    done = recurlm("score", run, items, "--column", "sentence", "--json")
+    assert done.returncode == 0, done.stderr
+    words = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [each["word"] for each in words[:3]] == ["No,", "my", "lord!"]
+    scored = json.loads(recurlm("score", run, "-", "--json", stdin="No, my lord!\n").stdout)["tokens"]
+    assert words[0]["surprisal"] == pytest.approx(
+        -(scored[0]["logprob"] + scored[1]["logprob"]) / math.log(2), abs=1e-4
+    )
 
 
 def test_generated_text_reads_as_prose_and_streams_as_it_is(recurlm, run):
