@@ -19,6 +19,8 @@ GROUND_FLOOR = (
     "files",
     "tensor_files",
     "progress",
+    "markup",
+    "notebook",
 )
 """Each imports only those before it."""
 ROOMS = (

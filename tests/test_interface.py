@@ -12,6 +12,7 @@ from recurlm.evaluation.adaptation import Temperature
 from recurlm.generation.beam_search import BeamOptions
 from recurlm.generation.endings import Ending
 from recurlm.generation.sampling import SamplingOptions
+from recurlm.generation.text_generator import Generation
 from recurlm.interface import Model
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
@@ -31,9 +32,10 @@ def model(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Mo
     """A model whose samples are drawn step by step, or in the native library."""
     monkeypatch.setattr("recurlm.models.stepping.has_tiles", lambda: request.param)
     torch.manual_seed(0)
-    network = LanguageModel(ModelOptions(embedding_size=8, hidden_sizes=(9, 8)), len(WORDS))
+    options = ModelOptions(embedding_size=8, hidden_sizes=(9, 8))
+    network = LanguageModel(options, len(WORDS))
     initialise(network, UniformInitialisation(scale=0.8))
-    return Model(network.eval(), Codec(Words(), Vocabulary(WORDS)), Recipe())
+    return Model(network.eval(), Codec(Words(), Vocabulary(WORDS)), Recipe(model=options))
 
 
 def confirmed(model: Model, prompt: str, tokens: tuple[str, ...]) -> float:
@@ -317,3 +319,32 @@ def test_a_warning_about_a_text_points_at_the_call(tmp_path):
     with pytest.warns(RecurlmWarning, match="the model learned from text") as caught:
         recurlm.load(FIXTURES / "run").perplexity(tmp_path / "text.txt")
     assert [each.filename for each in caught] == [__file__]
+
+
+def test_a_model_says_what_it_is(model):
+    assert (
+        repr(model) == f"Model(network lstm 9 + 8, parameters {model.network.parameter_count():,}, vocabulary 9 words)"
+    )
+    assert model._repr_html_().count("<tr>") == 4
+    loaded = recurlm.load(FIXTURES / "run")
+    assert "learned from" in repr(loaded)
+
+
+def test_a_state_says_its_size_and_its_model(model):
+    state = model.read("the red")
+    # an LSTM keeps two vectors a layer: 2 x (9 + 8) numbers of 4 bytes
+    assert repr(state) == f"State(2 layers, 34 numbers in 136 bytes, last token 3, model sha256:{model.digest[:8]})"
+    assert f"sha256:{model.digest[:8]}" in state._repr_html_()
+
+
+def test_a_sample_says_how_it_was_drawn(model):
+    sample = model.generate("the", tokens=3, seed=1)
+    assert repr(sample) == (
+        f"Generation({sample.whole!r}: 3 tokens, as many as asked for, logprob {sample.logprob:.3f}, seed 1)"
+    )
+    assert sample._repr_html_().startswith('<div style="white-space:pre-wrap"><b>the</b>')
+    beam = model.beam_search("the", options=BeamOptions(4), tokens=2)[0]
+    assert f"score {beam.score:.3f}" in repr(beam)
+    odd = Generation("<the>", "x", ("x",), None, None, "<unk> \x1bx", "stop")
+    assert repr(odd) == "Generation('<unk> \\\\u001bx': 1 token, ended at a stop)"
+    assert "<b></b>&lt;unk&gt; \\u001bx</div>" in odd._repr_html_()

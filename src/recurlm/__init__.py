@@ -1,8 +1,11 @@
 """Train and use small recurrent language models.
 
 import recurlm
+run = recurlm.train("my.txt", out="runs/mine", time_limit="10m")
 model = recurlm.load("runs/ptb")
 model.perplexity("text.txt").value
+
+docs/python.md lists all public names.
 """
 
 from importlib import import_module
@@ -13,21 +16,50 @@ from recurlm.version import VERSION
 __version__ = VERSION
 
 if TYPE_CHECKING:
-    from recurlm.interface import Model, load
+    from recurlm.errors import RecurlmError, RecurlmWarning, StoppedError
+    from recurlm.generation.text_generator import Generation
+    from recurlm.interface import Model, Run, load, open_run, train
     from recurlm.models.memory import State
     from recurlm.scoring.scorer import ScoringOptions
+    from recurlm.scoring.scores import LineScore, Scores
     from recurlm.text.places import DataPlaces
 
-__all__ = ["DataPlaces", "Model", "ScoringOptions", "State", "__version__", "load"]
+__all__ = [
+    "DataPlaces",
+    "Generation",
+    "LineScore",
+    "Model",
+    "RecurlmError",
+    "RecurlmWarning",
+    "Run",
+    "Scores",
+    "ScoringOptions",
+    "State",
+    "StoppedError",
+    "__version__",
+    "load",
+    "open_run",
+    "train",
+]
 
 
 _MODULES = {
     "DataPlaces": "recurlm.text.places",
+    "Generation": "recurlm.generation.text_generator",
+    "LineScore": "recurlm.scoring.scores",
     "Model": "recurlm.interface",
+    "RecurlmError": "recurlm.errors",
+    "RecurlmWarning": "recurlm.errors",
+    "Run": "recurlm.interface",
+    "Scores": "recurlm.scoring.scores",
     "ScoringOptions": "recurlm.scoring.scorer",
     "State": "recurlm.models.memory",
+    "StoppedError": "recurlm.errors",
     "load": "recurlm.interface",
+    "open_run": "recurlm.interface",
+    "train": "recurlm.interface",
 }
+"""Where each public name lives; docs/python.md describes them."""
 
 
 def __getattr__(name: str) -> Any:
@@ -35,3 +67,8 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'recurlm' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """The public names, for completion."""
+    return sorted({*globals(), *__all__})

@@ -63,3 +63,12 @@ def test_nothing_more_is_written_to_a_terminal_that_has_hung_up(monkeypatch: pyt
             stream.write("to nobody")
             stream.flush()
         assert stop.requested
+
+
+def test_signals_that_are_not_named_keep_their_handlers() -> None:
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    with StopRequest([signal.SIGINT]) as stop:
+        assert signal.getsignal(signal.SIGTERM) is before[signal.SIGTERM]
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.requested
+    assert {number: signal.getsignal(number) for number in SIGNALS} == before

@@ -11,15 +11,18 @@ from recurlm.errors import InputError, UsageError
 from recurlm.generation.beam_search import BeamOptions, beam_search
 from recurlm.generation.endings import Ending, GrowingSample, GrowingText, collect
 from recurlm.generation.sampling import SamplingOptions, check_samples_fit, sample, summed_logprobs
+from recurlm.markup import markup
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.memory import State
+from recurlm.terminal import escaped
 from recurlm.text.codec import Codec
 from recurlm.text.vocabulary import EOS, EOS_ID, Vocabulary
+from recurlm.wording import counted
 
 _Options = TypeVar("_Options", SamplingOptions, BeamOptions)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Generation:
     """A continuation of a prompt: its text and tokens, and the whole text with the prompt.
 
@@ -39,6 +42,27 @@ class Generation:
 
     def __str__(self) -> str:
         return self.whole
+
+    def __repr__(self) -> str:
+        return f"Generation({escaped(self.whole)!r}: {self._description})"
+
+    def _repr_html_(self) -> str:
+        """The whole text, the prompt in bold, and below it how it was drawn."""
+        before, after = "", self.whole
+        if self.whole.startswith(self.prompt):
+            before, after = self.prompt, self.whole.removeprefix(self.prompt)
+        text = f"<b>{markup(before)}</b>{markup(after)}"
+        return f'<div style="white-space:pre-wrap">{text}</div><div><small>{markup(self._description)}</small></div>'
+
+    @property
+    def _description(self) -> str:
+        """How the text was drawn, and its log-probability in nats."""
+        ends = {"tokens": "as many as asked for", "eos": "ended with <eos>", "stop": "ended at a stop"}
+        parts = [f"{counted(len(self.tokens), 'token')}, {ends.get(self.end, self.end)}"]
+        parts += [] if self.logprob is None else [f"logprob {self.logprob:.3f}"]
+        parts += [] if self.seed is None else [f"seed {self.seed}"]
+        parts += [] if self.score is None else [f"score {self.score:.3f}"]
+        return ", ".join(parts)
 
     def to_json(self) -> dict[str, Any]:
         """The object that `generate --json` prints."""

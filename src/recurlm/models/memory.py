@@ -13,10 +13,13 @@ from torch import Tensor
 
 from recurlm.errors import CorruptFileError, InputError, RecurlmWarning
 from recurlm.files import read_bounded, write_whole
+from recurlm.markup import table
 from recurlm.models.language_model import LanguageModel, evaluating
 from recurlm.models.state import LayerStates, map_state
 from recurlm.tensor_files import finite_tensors, read_header, tensor_bytes
+from recurlm.terminal import escaped
 from recurlm.text.vocabulary import EOS_ID, Vocabulary
+from recurlm.wording import counted
 
 FORMAT = "recurlm state 2"
 _METADATA = {"recurlm state 1": {"format", "model", "last"}, FORMAT: {"format", "model", "last", "digest"}}
@@ -24,7 +27,7 @@ _METADATA = {"recurlm state 1": {"format", "model", "last"}, FORMAT: {"format", 
 STEPS_AT_ONCE = 512
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class State:
     """The memory of one model at one place of a text; its size does not depend on the length of the text.
 
@@ -47,6 +50,23 @@ class State:
 
     def __hash__(self) -> int:
         return hash((self.model, self.last))
+
+    def __repr__(self) -> str:
+        return f"State({', '.join(fact for _, fact in self._facts())})"
+
+    def _repr_html_(self) -> str:
+        return table([("state", ""), *self._facts()])
+
+    def _facts(self) -> list[tuple[str, str]]:
+        """The names and facts that Python and a notebook show."""
+        tensors = _tensors(self.layers).values()
+        numbers, size = sum(map(Tensor.numel, tensors)), sum(tensor.nbytes for tensor in tensors)
+        return [
+            ("layers", counted(len(self.layers), "layer")),
+            ("size", f"{counted(numbers, 'number')} in {counted(size, 'byte')}"),
+            ("last token", f"last token {self.last}"),
+            ("model", f"model sha256:{escaped(self.model[:8])}"),
+        ]
 
     def columns(self, count: int) -> LayerStates:
         """The layers' state repeated in `count` columns, tensors (count, H)."""

@@ -2,13 +2,18 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from recurlm.evaluation.perplexity import exponential, finite
+from recurlm.terminal import escaped
 from recurlm.text.tokenization import Tokenization
 from recurlm.text.vocabulary import EOS
+from recurlm.wording import counted
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 class Prediction(NamedTuple):
@@ -34,7 +39,7 @@ class TokenScore(NamedTuple):
     prediction: Prediction | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LineScore:
     """The scores of one line, numbered from 1; the sequences have an entry for each scored token, ``<eos>`` last.
 
@@ -50,6 +55,17 @@ class LineScore:
     given: int = 0
     pieces: Sequence[int] | None = None
     predictions: Sequence[Prediction | None] | None = None
+
+    def __repr__(self) -> str:
+        figures = "" if self.perplexity is None else f", perplexity {self.perplexity:.3f}"
+        tokens = counted(len(self.words), "token")
+        return f"LineScore({self.line}: {escaped(self.text)!r}, {tokens}, logprob {self.logprob:.4f}{figures})"
+
+    def _repr_html_(self) -> str:
+        """A heat map of surprisals."""
+        from recurlm.scoring.heat_map import heat_map
+
+        return heat_map([self])
 
     @property
     def tokens(self) -> tuple[TokenScore, ...]:
@@ -123,6 +139,47 @@ class LineScore:
             pieces=list(map(len, groups)),
             predictions=predictions and [None if index is None else predictions[index] for index in single],
         )
+
+
+class Scores(list[LineScore]):
+    """The scores of several lines: a list that sums them up, shows them as a heat map and makes a table of them."""
+
+    def __init__(self, lines: Iterable[LineScore] = (), tokenization: Tokenization | None = None) -> None:
+        """`tokenization` is that of the model; with it the heat map sums byte pairs to words."""
+        super().__init__(lines)
+        self.tokenization = tokenization
+
+    @property
+    def totals(self) -> "Totals":
+        """The sums over all lines."""
+        totals = Totals()
+        for line in self:
+            totals.add(line)
+        return totals
+
+    def to_pandas(self) -> "DataFrame":
+        """A pandas table with one row a token and the columns of `score --format tsv`.
+
+        logprob is in nats, surprisal and entropy are in bits; a missing value is NA. Entropy and rank need
+        `ScoringOptions(predictions=True)`. Raises UsageError with the install command where pandas is absent.
+        """
+        from recurlm.scoring.data_frame import data_frame
+
+        return data_frame(self)
+
+    def __repr__(self) -> str:
+        totals = self.totals
+        figures = f", perplexity {totals.perplexity:.3f}" if totals.tokens else ""
+        size = f"{counted(totals.lines, 'line')}, {counted(totals.tokens, 'token')}"
+        return f"Scores({size}, logprob {0.0 - totals.nats:.4f}{figures})"
+
+    def _repr_html_(self) -> str:
+        """A heat map of surprisals; byte pairs are summed to words."""
+        from recurlm.scoring.heat_map import heat_map
+
+        if self.tokenization is None or self.tokenization.unit != "bpe":
+            return heat_map(self)
+        return heat_map([line if line.pieces else line.by_words(self.tokenization) for line in self])
 
 
 @dataclass

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from collections.abc import Iterable
 from types import FrameType, TracebackType
 from typing import Any, Self, TextIO
 
@@ -17,15 +18,17 @@ def stopping_signals() -> list[int]:
 class StopRequest:
     """Inside, the first signal sets `requested` instead of ending the program; the second ends the program."""
 
-    def __init__(self) -> None:
+    def __init__(self, signals: Iterable[int] | None = None) -> None:
+        """`signals` are those that ask to stop; by default all of `stopping_signals`."""
         self.requested = False
+        self._signals = signals
         self._before: dict[int, Any] = {}
         self._terminals: list[TextIO] = []
 
     def __enter__(self) -> Self:
         # a terminal that has hung up no longer says that it is a terminal
         self._terminals = [stream for stream in (sys.stdout, sys.stderr) if stream is not None and stream.isatty()]
-        for number in stopping_signals():
+        for number in stopping_signals() if self._signals is None else self._signals:
             self._before[number] = signal.signal(number, self._handle)
         return self
 

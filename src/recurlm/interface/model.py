@@ -11,18 +11,21 @@ A method imports the room that does its job, so a program loads only what it use
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from functools import cached_property, wraps
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING
 
-from recurlm.errors import InputError, RecurlmWarning, UsageError
+from recurlm.errors import InputError
+from recurlm.interface.former_keywords import takes_former_keywords, warn
+from recurlm.markup import table
 from recurlm.models.memory import check_state, initial_state, model_digest, state_after
 from recurlm.runs.opening import open_model
+from recurlm.terminal import escaped
 from recurlm.text.corpora import open_part
 from recurlm.text.places import DataPlaces
+from recurlm.text.tokenization import PLURALS
 
 if TYPE_CHECKING:
     from recurlm.config import Recipe
@@ -39,49 +42,13 @@ if TYPE_CHECKING:
     from recurlm.rescoring.nbest import NBestList
     from recurlm.rescoring.rescorer import RescoredList
     from recurlm.scoring.scorer import Scorer, ScoringOptions
-    from recurlm.scoring.scores import LineScore
+    from recurlm.scoring.scores import LineScore, Scores
     from recurlm.text.codec import Codec, EncodedText
     from recurlm.text.recorded import RecordedCorpus
     from recurlm.text.sources import Text
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
 SEEN = "training"
 """What a signature says of a text that the model learned from."""
-FORMER_PLACES = ("data_directory", "cache_directory", "offline")
-"""Keywords that `places` has replaced."""
-
-
-def _takes_former_keywords(method: Callable[P, R]) -> Callable[P, R]:
-    """Lets scripts call a method with its former keywords, each with a RecurlmWarning that names the present one."""
-
-    @wraps(method)
-    def call(*given: P.args, **keywords: P.kwargs) -> R:
-        _replace_former(keywords)
-        return method(*given, **keywords)
-
-    return call
-
-
-def _replace_former(keywords: dict[str, Any]) -> None:
-    """Replace `text` by `source` and the three keywords of places by `places`."""
-    places = {name: keywords.pop(name) for name in FORMER_PLACES if name in keywords}
-    if places:
-        if keywords.get("places") is not None:
-            raise UsageError(f"places holds everything; drop {', '.join(places)}")
-        values = ", ".join(f"{name}=…" for name in places)
-        _warn(f"{', '.join(places)}: write places=recurlm.DataPlaces({values})", stacklevel=4)
-        keywords["places"] = replace(DataPlaces.from_environment(), **places)
-    if "text" in keywords:
-        if keywords.get("source") is not None:
-            raise UsageError("source and text name the same thing; drop text")
-        _warn("text: the keyword is now source", stacklevel=4)
-        keywords["source"] = keywords.pop("text")
-
-
-def _warn(message: str, *, stacklevel: int) -> None:
-    warnings.warn(message, RecurlmWarning, stacklevel=stacklevel)
 
 
 class Model:
@@ -96,7 +63,23 @@ class Model:
         """`corpus` is what the model learned from, where that is known."""
         self.network, self.codec, self.recipe, self.corpus = network, codec, recipe, corpus
 
-    @_takes_former_keywords
+    def __repr__(self) -> str:
+        return escaped(f"Model({', '.join(f'{name} {fact}' for name, fact in self._facts())})")
+
+    def _repr_html_(self) -> str:
+        return table([("model", ""), *self._facts()])
+
+    def _facts(self) -> list[tuple[str, str]]:
+        """The names and facts that Python and a notebook show."""
+        facts = [
+            ("network", self.recipe.model.layers_in_words),
+            ("parameters", f"{self.network.parameter_count():,}"),
+            ("vocabulary", f"{len(self.codec.vocabulary):,} {PLURALS[self.recipe.text.unit]}"),
+        ]
+        learned = self.corpus is not None and self.corpus.source
+        return [*facts, ("learned from", learned)] if learned else facts
+
+    @takes_former_keywords
     def perplexity(
         self,
         source: str | Path | None = None,
@@ -126,7 +109,7 @@ class Model:
         result = perplexity(self.network, self.codec.encode(text, rule), protocol, options, tick=tick)
         return result.seen_by(SEEN) if self.learned_from(text) else result
 
-    @_takes_former_keywords
+    @takes_former_keywords
     def adapt(
         self,
         source: str | Path | None,
@@ -174,7 +157,7 @@ class Model:
         """Whether the model learned from a text or from a part of it, which then gives a RecurlmWarning."""
         learned = self.corpus is not None and self.corpus.learned_from(text)
         if learned:
-            _warn(
+            warn(
                 f"the model learned from {text.name} or a part of it: figures on it say nothing about new text",
                 stacklevel=5,
             )
@@ -184,7 +167,7 @@ class Model:
         """Give a RecurlmWarning where a text is the one that the model learned from, but no longer as it was."""
         altered = None if self.corpus is None else self.corpus.altered(text, specification)
         if altered is not None:
-            _warn(altered, stacklevel=stacklevel)
+            warn(altered, stacklevel=stacklevel)
 
     def _encoded(self, split: str, places: DataPlaces | None) -> EncodedText:
         """A split of the corpus that the model learned from."""
@@ -223,9 +206,14 @@ class Model:
 
     def score(
         self, lines: Iterable[str], *, state: State | None = None, options: ScoringOptions | None = None
-    ) -> list[LineScore]:
-        """Log-probability of every token of every line, each line alone unless the options carry the state on."""
-        return list(self.score_lines(lines, state=state, options=options))
+    ) -> Scores:
+        """Log-probability of every token of every line, each line alone unless the options carry the state on.
+
+        The result is a list of `LineScore`; a notebook shows it as a heat map, and `to_pandas` makes a table of it.
+        """
+        from recurlm.scoring.scores import Scores
+
+        return Scores(self.score_lines(lines, state=state, options=options), self.codec.tokenization)
 
     def score_lines(
         self, lines: Iterable[str], *, state: State | None = None, options: ScoringOptions | None = None
