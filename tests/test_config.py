@@ -231,7 +231,14 @@ def test_tied_embeddings_need_equal_sizes():
 
 @pytest.mark.parametrize(
     "text",
-    [{"unit": "bpe"}, {"merges": 300}, {"unknown": False, "minimum_count": 2}, {"unknown": False, "maximum_size": 9}],
+    [
+        {"merges": 300},
+        {"unit": "character", "cut": "prose"},
+        {"cut": "spaces", "lowercase": True},
+        {"digits": "mask"},
+        {"unknown": False, "minimum_count": 2},
+        {"unknown": False, "maximum_size": 9},
+    ],
 )
 def test_text_options_that_contradict_each_other_are_refused(text):
     assert refusal({"text": text}).startswith("text: ")

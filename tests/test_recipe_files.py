@@ -1,9 +1,10 @@
 import pytest
 
-from recurlm.config import Recipe
+from recurlm.config import Recipe, TextOptions
 from recurlm.errors import InputError
 from recurlm.recipe_files import (
     apply_change,
+    apply_changes,
     load_recipe,
     parse_recipe,
     parse_recorded_recipe,
@@ -174,3 +175,16 @@ def test_a_recorded_recipe_with_another_value_of_the_removed_key_is_refused(valu
         InputError, match=r"^config\.json: model\.bidirectional: unknown key; a bidirectional layer reads"
     ):
         parse_recorded_recipe(recorded(value), "config.json")
+
+
+def test_another_unit_drops_the_keys_of_the_old_one_and_brings_its_usual_ones():
+    pieces = {"text": {"unit": "bpe", "merges": 300, "minimum_count": 2}}
+    apply_changes(pieces, ["text.unit=word"])
+    assert parse_recipe(pieces, "f").text == TextOptions(minimum_count=2)
+    prose = {"text": {"cut": "prose", "lowercase": True}}
+    apply_changes(prose, ["text.merges=500", "text.unit=bpe"])
+    assert parse_recipe(prose, "f").text == TextOptions(unit="bpe", merges=500)
+    assert TextOptions(unit="bpe").merges == 8000
+    same = {"text": {"cut": "prose", "lowercase": True}}
+    apply_changes(same, ["text.unit=word"])
+    assert parse_recipe(same, "f").text == TextOptions(cut="prose", lowercase=True)

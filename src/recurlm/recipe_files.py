@@ -19,7 +19,9 @@ from recurlm.files.suggestions import did_you_mean
 LARGEST_RECIPE = 1 << 20
 """Bytes of a recipe."""
 LONGEST_SHOWN_VALUE = 100
-VALUES_BEFORE: dict[str, Any] = {"validation": {"warm_up": 0}}
+KEYS_OF_A_UNIT = ("merges", "cut", "lowercase", "digits")
+"""Keys of `text` that belong to one unit."""
+VALUES_BEFORE: dict[str, Any] = {"validation": {"warm_up": 0}, "text": {"cut": "spaces"}}
 """Keys that version 0.1.0 did not have, with the values that repeat what it did."""
 REMOVED_KEYS = {
     "model.bidirectional": "a bidirectional layer reads the words it should predict, so its perplexity means nothing; "
@@ -120,8 +122,8 @@ def _flat(values: Mapping[str, Any], path: str = "") -> dict[str, Any]:
 
 def apply_changes(values: dict[str, Any], changes: Iterable[str]) -> None:
     """Apply several changes to plain recipe values; their order does not matter."""
-    # a new kind empties its section, so it must precede the keys of that section
-    for change in sorted(changes, key=lambda change: not changed_key(change).endswith(".kind")):
+    # a new kind or unit removes keys, so it must precede the keys of that section
+    for change in sorted(changes, key=lambda change: not changed_key(change).endswith((".kind", ".unit"))):
         apply_change(values, change)
 
 
@@ -133,8 +135,8 @@ def changed_key(change: str) -> str:
 def apply_change(values: dict[str, Any], change: str) -> None:
     """Apply one `section.key=value` to plain recipe values. The value is TOML; a bare word is a string.
 
-    A new `kind` empties its section, because other kinds have other keys. Raises InputError for a change that cannot
-    be read.
+    A new `kind` empties its section, because other kinds have other keys; a new `text.unit` removes the keys of the
+    old unit. Raises InputError for a change that cannot be read.
     """
     path, equals, raw = change.partition("=")
     keys = path.strip().split(".")
@@ -149,6 +151,9 @@ def apply_change(values: dict[str, Any], change: str) -> None:
     value = toml_value(raw.strip(), f"--set {_shortened(change)}")
     if keys[-1] == "kind" and section.get("kind") != value:
         section.clear()
+    if keys == ["text", "unit"] and section.get("unit", "word") != value:
+        for key in KEYS_OF_A_UNIT:
+            section.pop(key, None)
     section[keys[-1]] = value
 
 

@@ -6,6 +6,7 @@ from typer.testing import CliRunner
 from recurlm.cli import choices
 from recurlm.cli.main import app
 from recurlm.comparison import contenders
+from recurlm.config import TextOptions
 from recurlm.devices import DEVICES, PRECISIONS
 from recurlm.evaluation.adaptation import METHODS
 from recurlm.evaluation.protocols import PROTOCOLS
@@ -27,6 +28,7 @@ KNOWN = [
     (choices.LogBase, formats.LOG_BASES),
     (choices.Context, get_args(scorer.Context)),
     (choices.Unit, get_args(scorer.Unit)),
+    (choices.TextUnit, get_args(TextOptions.model_fields["unit"].annotation)),
     (choices.NBestFormat, reading.FORMATS),
     (choices.RescoredFormat, writing.WRITERS),
     (choices.NewWeights, INITS),

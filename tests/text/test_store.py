@@ -413,3 +413,14 @@ def test_a_text_that_holds_unk_keeps_its_rare_words(write_corpus, tmp_path):
     assert set(prepared.codec.vocabulary.tokens) == {"<eos>", "<unk>", "a", "once"}
     cut = prepare(write_corpus("a a b b\nonce a\n"), options, tmp_path / "cache")
     assert set(cut.codec.vocabulary.tokens) == {"<eos>", "<unk>", "a", "b"}
+
+
+def test_a_text_cut_at_spaces_is_prepared_once_however_the_recipe_asks_for_it(write_corpus, small_text, tmp_path):
+    corpus = write_corpus(small_text, "zebras!\n")
+    folders = []
+    for cut in ("auto", "spaces", "prose"):
+        prepared = prepare(corpus, TextOptions(cut=cut), tmp_path)
+        assert prepared["valid"].cut == ("prose" if cut == "prose" else "")
+        assert prepared["valid"].oov == (2 if cut == "prose" else 1)
+        folders.append(len(list((tmp_path / "prepared").iterdir())))
+    assert folders == [1, 1, 2]

@@ -105,6 +105,14 @@ class Unit(Choice):
     WORD = "word"
 
 
+class TextUnit(Choice):
+    """What one token of a text is."""
+
+    WORD = "word"
+    CHARACTER = "character"
+    BPE = "bpe"
+
+
 class NBestFormat(Choice):
     """A layout of n-best lists or lattices to read."""
 

@@ -87,9 +87,10 @@ def message(text: str) -> None:
     print(shown_name(text), file=sys.stderr, flush=True)
 
 
-def recipe_changes(changes: list[str] | None, epochs: int | None) -> tuple[str, ...]:
-    """The changes of --set and --epochs together."""
-    return (*(changes or ()), *(() if epochs is None else (f"training.epochs={epochs}",)))
+def recipe_changes(changes: list[str] | None, epochs: int | None, unit: str | None = None) -> tuple[str, ...]:
+    """The changes of --set, --epochs and --unit together."""
+    further = {"training.epochs": epochs, "text.unit": unit}
+    return (*(changes or ()), *(f"{key}={value}" for key, value in further.items() if value is not None))
 
 
 class Progress:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from recurlm.cli.choices import Device, Precision
+from recurlm.cli.choices import Device, Precision, TextUnit
 from recurlm.cli.console import (
     LARGEST_SEED,
     CacheDirectoryOption,
@@ -57,6 +57,13 @@ def train(
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the recipe, such as training.epochs=3."),
+    ] = None,
+    unit: Annotated[
+        TextUnit | None,
+        typer.Option(
+            "--unit",
+            help="What one token is; bpe are byte pairs, 8,000 unless --set text.merges=N. [default: the recipe's]",
+        ),
     ] = None,
     epochs: EpochsOption = None,
     seed: Annotated[
@@ -111,7 +118,7 @@ def train(
         text=text,
         recipe=recipe,
         start=start,
-        changes=recipe_changes(changes, epochs),
+        changes=recipe_changes(changes, epochs, unit),
         out=out,
         seed=seed,
         device=device,

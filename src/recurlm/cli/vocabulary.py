@@ -99,6 +99,7 @@ def _show(folder: "RunFolder", as_json: bool) -> None:
             "last": list(tokens[-SHOWN:]),
             "extended": extended,
         }
+        | ({"cut": codec.tokenization.cut} if codec.tokenization.cut else {})
     )
 
 
@@ -109,6 +110,8 @@ def _print_vocabulary(codec: "Codec", extended: dict[str, Any] | None) -> None:
     tokens = codec.vocabulary.tokens
     unknown = "<unk> for all others" if codec.vocabulary.unknown_id is not None else "others are refused"
     print(f"size   {len(tokens):,} {PLURALS[codec.tokenization.unit]}; {unknown}")
+    if codec.tokenization.cut:
+        print(f"cut    {codec.tokenization.cut}")
     print(f"first  {_listed(tokens[:SHOWN])}")
     print(f"last   {_listed(tokens[-SHOWN:])}")
     if extended is not None:

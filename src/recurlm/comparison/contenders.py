@@ -132,4 +132,4 @@ def _first_digits(path: Path) -> str:
 def _same_tokens(one: Tokenization, other: Tokenization) -> bool:
     if isinstance(one, BytePairs) and isinstance(other, BytePairs):
         return one.serialized == other.serialized
-    return one.unit == other.unit
+    return (one.unit, one.cut) == (other.unit, other.cut)

@@ -151,6 +151,8 @@ class Tally:
         if text.part is not None:
             fields["part"] = f"first:{text.part}"
         fields |= {"text": f"sha256:{text.digest[:8]}", "recurlm": CODE_VERSION}
+        if text.cut:
+            fields["cut"] = text.cut
         all_counted = eos_counted and text.part is None and not (text.rule.kind == "skip" and text.oov)
         known = None if text.missing is None else (self.known_nats, self.known_tokens)
         signature = signature_of(protocol, fields)

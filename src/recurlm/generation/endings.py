@@ -51,7 +51,7 @@ class GrowingText:
     def __init__(self, codec: Codec, before: Sequence[int] = ()) -> None:
         """`before`: ids whose text is complete and was already shown."""
         self.codec = codec
-        self._context, self._pending = list(before[-1:]), list[int]()
+        self._context, self._pending = codec.context(before), list[int]()
 
     def add(self, index: int) -> str:
         """Takes the next id; returns the text that is now complete and was not returned before."""
@@ -81,7 +81,7 @@ class GrowingText:
     def _taken(self, count: int) -> str:
         taken, self._pending = self._pending[:count], self._pending[count:]
         text = self._text(taken)
-        self._context = taken[-1:] or self._context
+        self._context = self.codec.context([*self._context, *taken])
         return text
 
 

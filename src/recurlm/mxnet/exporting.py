@@ -59,6 +59,10 @@ def export_model(run: RunFolder, prefix: str) -> ExportedModel:
     write_params(params, model_params(architecture, weights_of(model)))
     write_vocabulary(vocabulary, {word: number for number, word in enumerate(words)})
     notes = _notes(model.options, codec.tokenization.unit)
+    if codec.tokenization.cut:
+        notes.append(
+            "the vocabulary holds words of prose; cut texts at Unicode's word boundaries, as docs/texts.md says"
+        )
     return ExportedModel(symbol, params, vocabulary, model.parameter_count(), tuple(notes))
 
 

@@ -153,6 +153,8 @@ class Scorer:
         if text:
             fields["text"] = f"sha256:{text[:8]}"
         fields["recurlm"] = CODE_VERSION
+        if self.codec.tokenization.cut:
+            fields["cut"] = self.codec.tokenization.cut
         return signature_of("score", fields)
 
     def _encode(self, number: int, text: str) -> _Line:

@@ -1,7 +1,7 @@
 """Text <-> ids: a tokenization and a vocabulary that belong together."""
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recurlm.config import TextOptions
 from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError, InputError, RecurlmError
 from recurlm.files import read_bounded
+from recurlm.text.prose import Prose
 from recurlm.text.sources import Text
 from recurlm.text.tokenization import LINE_FEED, BytePairs, Characters, Tokenization, Words
 from recurlm.text.unknown import AS_UNK, UnknownRule
@@ -36,7 +38,8 @@ class EncodedText:
     `missing` holds their positions in ids, or None where the encoder did not keep them; `left_out` counts the tokens
     among them that have no place in ids because the vocabulary has no ``<unk>``. `rule` says what they count. `part`
     is None for a whole text, else the number of its first tokens that ids hold; `digest` and `characters` are those of
-    the whole text. `oov_is_bound` says that a part has at most `oov` unknown tokens.
+    the whole text. `oov_is_bound` says that a part has at most `oov` unknown tokens. `cut` is what signatures say
+    of how words were cut, empty for spaces.
     """
 
     ids: Ids
@@ -49,6 +52,7 @@ class EncodedText:
     rule: UnknownRule = AS_UNK
     part: int | None = None
     oov_is_bound: bool = False
+    cut: str = ""
 
     def first(self, tokens: int, unknown_id: int | None, *, whole_sentences: bool = False) -> "EncodedText":
         """The first tokens of the text; with `whole_sentences` only whole sentences, at least one."""
@@ -131,12 +135,21 @@ class Codec:
             np.concatenate(missing),
             encoder.left_out,
             rule,
+            cut=self.tokenization.cut,
         )
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text these ids spell; ``<eos>`` becomes a line feed."""
         tokens = self.vocabulary.tokens
         return self.tokenization.join([LINE_FEED if index == EOS_ID else tokens[index] for index in ids])
+
+    def context(self, ids: Sequence[int]) -> list[int]:
+        """The fewest ids after which a text is spelled as it is after all these ids."""
+        if not isinstance(self.tokenization, Prose):
+            return list(ids[-1:])
+        tokens = [LINE_FEED if index == EOS_ID else self.vocabulary.tokens[index] for index in ids]
+        known = {LINE_FEED: EOS_ID, **dict(zip(tokens, ids, strict=True))}
+        return [known[token] for token in self.tokenization.context(tokens)]
 
     def refusal(self, token: str, line: int | None = None) -> InputError:
         """The error for a written ``<eos>``, and for a token that a vocabulary without ``<unk>`` lacks."""
@@ -150,7 +163,8 @@ class Codec:
 
     def files(self) -> dict[str, str]:
         """Name and content of the files that a run folder keeps."""
-        files = {VOCABULARY_FILE: self.vocabulary.to_json(self.tokenization.unit)}
+        cut = self.tokenization.to_json() if isinstance(self.tokenization, Prose) else None
+        files = {VOCABULARY_FILE: self.vocabulary.to_json(self.tokenization.unit, cut)}
         if isinstance(self.tokenization, BytePairs):
             files[TOKENIZER_FILE] = self.tokenization.serialized
         return files
@@ -159,13 +173,14 @@ class Codec:
     def load(cls, folder: Path) -> "Codec":
         """Read back what `files` gave. Raises CorruptFileError naming the file."""
         path = folder / VOCABULARY_FILE
-        vocabulary, unit = Vocabulary.from_json(_read(path), str(path))
+        values = parse_json_object(_read(path), str(path))
+        vocabulary, unit = Vocabulary.from_values(values, str(path))
         if unit == "bpe":
             byte_pairs = _byte_pairs(folder / TOKENIZER_FILE)
             if vocabulary.tokens != (EOS, *byte_pairs.pieces):
                 raise CorruptFileError(f"{path}: its tokens are not the pieces of {TOKENIZER_FILE} beside it")
             return cls(byte_pairs, vocabulary)
-        return cls(Words() if unit == "word" else Characters(), vocabulary)
+        return cls(_words(values, path) if unit == "word" else Characters(), vocabulary)
 
 
 class Encoder:
@@ -253,6 +268,16 @@ def _read(path: Path) -> bytes:
     return read_bounded(path, error=CorruptFileError)
 
 
+def _words(values: Mapping[str, Any], path: Path) -> Words | Prose:
+    """How the words of a vocabulary are cut; a vocabulary that does not say is cut at spaces."""
+    if values.get("cut", "spaces") == "spaces":
+        return Words()
+    try:
+        return Prose.from_json(values)
+    except ValueError as error:
+        raise CorruptFileError(f"{path}: {error}") from error
+
+
 def _byte_pairs(path: Path) -> BytePairs:
     content = _read(path)
     _check_byte_level(parse_json_object(content, str(path)), path)
@@ -275,9 +300,14 @@ def _check_byte_level(values: dict[str, Any], path: Path) -> None:
         raise CorruptFileError(f"{path}: not a tokenizer of byte pairs as this program writes it")
 
 
-def train_tokenization(unit: str, merges: int | None, lines: Iterable[str]) -> Tokenization:
-    """The tokenization named `unit`; byte pairs are learned from the lines of the training text."""
-    if unit == "bpe":
-        assert merges is not None
-        return BytePairs.train(lines, merges)
-    return Words() if unit == "word" else Characters()
+def train_tokenization(options: TextOptions, lines: Iterable[str]) -> Tokenization:
+    """The tokenization of a recipe; byte pairs are learned from the lines of the training text.
+
+    `auto` cuts at spaces here: `train` chooses the cut of a user's own text before it prepares the text.
+    """
+    if options.unit == "bpe":
+        assert options.merges is not None
+        return BytePairs.train(lines, options.merges)
+    if options.unit == "character":
+        return Characters()
+    return Prose(options.lowercase, options.digits) if options.cut == "prose" else Words()

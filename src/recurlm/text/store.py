@@ -92,7 +92,9 @@ def prepare(
 def _key(corpus: Corpus, options: TextOptions, codec: Codec | None) -> str:
     texts = [(split, text.sha256) for split, text in _texts(corpus)]
     given = [] if codec is None else [codec.files()]
-    content = json.dumps([FORMAT, texts, options.model_dump(), *given], sort_keys=True)
+    # versions that knew only spaces had no such keys, and what they prepared still holds
+    at_spaces = set() if options.cut == "prose" else {"cut", "lowercase", "digits"}
+    content = json.dumps([FORMAT, texts, options.model_dump(exclude=at_spaces), *given], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
@@ -124,7 +126,7 @@ def _sync_files(folder: Path) -> None:
 def _write(corpus: Corpus, options: TextOptions, codec: Codec | None, folder: Path, report: Report) -> None:
     splits: dict[str, StoredSplit] = {}
     if codec is None:
-        tokenization = train_tokenization(options.unit, options.merges, corpus.train.lines())
+        tokenization = train_tokenization(options, corpus.train.lines())
         codec, splits["train"] = _write_training_text(corpus.train, tokenization, options, folder, report)
     for split, text in _texts(corpus):
         if split not in splits:
@@ -249,7 +251,7 @@ def _read(name: str, folder: Path) -> PreparedCorpus:
     for split, description in values["splits"].items():
         path = folder / f"{split}.ids"
         _verify_ids(path, values["dtype"], len(codec.vocabulary), _fingerprint(path))
-        splits[split] = EncodedText(np.memmap(path, values["dtype"], "r"), **description)
+        splits[split] = EncodedText(np.memmap(path, values["dtype"], "r"), **description, cut=codec.tokenization.cut)
     return PreparedCorpus(name, codec, splits)
 
 

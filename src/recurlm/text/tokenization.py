@@ -20,6 +20,10 @@ class Tokenization(Protocol):
 
     unit: str
 
+    @property
+    def cut(self) -> str:
+        """What signatures say of the cut; empty where tokens are cut in the only way that their unit has."""
+
     def split(self, block: str) -> Iterator[str]:
         """Tokens of a block of whole lines."""
 
@@ -31,6 +35,7 @@ class Words:
     """Splits at spaces and at nothing else, as the seed document does."""
 
     unit = "word"
+    cut = ""
 
     def split(self, block: str) -> Iterator[str]:
         return filter(None, block.replace(LINE_FEED, " \n ").split(" "))
@@ -43,6 +48,7 @@ class Characters:
     """One token for each Unicode code point."""
 
     unit = "character"
+    cut = ""
 
     def split(self, block: str) -> Iterator[str]:
         return iter(block)
@@ -55,6 +61,7 @@ class BytePairs:
     """Byte-level byte-pair encoding (Sennrich et al. 2016) through the `tokenizers` library."""
 
     unit = "bpe"
+    cut = ""
 
     def __init__(self, serialized: str, place: str = "tokenizer.json") -> None:
         """Read back the JSON in `serialized`. Raises CorruptFileError, naming `place`, for any other tokenizer."""
@@ -99,7 +106,7 @@ def _tokenizers() -> Any:
     try:
         import tokenizers
     except ImportError as error:
-        raise UsageError("byte pairs need the tokenizers library: pip install 'recurlm[bpe]'") from error
+        raise UsageError("byte pairs need the tokenizers library: pip install tokenizers") from error
     return tokenizers
 
 

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError, InputError
@@ -14,6 +14,8 @@ EOS = "<eos>"
 UNK = "<unk>"
 EOS_ID = 0
 FORMAT = "recurlm vocabulary 1"
+FORMAT_WITH_CUT = "recurlm vocabulary 2"
+"""The format of a vocabulary that records how words are cut; versions that know only spaces refuse it."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +78,12 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def to_json(self, unit: str) -> str:
-        """Readable JSON, one token a line."""
+    def to_json(self, unit: str, cut: Mapping[str, Any] | None = None) -> str:
+        """Readable JSON, one token a line; `cut` says how words are cut where that is not at spaces."""
         head = {
-            "format": FORMAT,
+            "format": FORMAT_WITH_CUT if cut else FORMAT,
             "unit": unit,
+            **(cut or {}),
             "eos": EOS,
             "unk": UNK if self.unknown_id is not None else None,
         }
@@ -91,8 +94,12 @@ class Vocabulary:
     @classmethod
     def from_json(cls, content: bytes | str, place: str) -> tuple["Vocabulary", str]:
         """The vocabulary and its unit ('word', 'character', 'bpe'). Raises CorruptFileError naming `place`."""
-        value = parse_json_object(content, place)
-        if value.get("format") != FORMAT:
+        return cls.from_values(parse_json_object(content, place), place)
+
+    @classmethod
+    def from_values(cls, value: Mapping[str, Any], place: str) -> tuple["Vocabulary", str]:
+        """The same, of parsed JSON."""
+        if value.get("format") not in (FORMAT, FORMAT_WITH_CUT):
             raise CorruptFileError(f'{place}: not a vocabulary of this program (no "format": {FORMAT!r})')
         tokens, unit = value.get("tokens"), value.get("unit")
         if (

@@ -9,13 +9,15 @@ from recurlm.models.outputs import sample_size
 from recurlm.progress import Watcher, duration, say_all
 from recurlm.text.tokenization import PLURALS
 from recurlm.text.unknown import many
+from recurlm.training.cut import Noticed
 from recurlm.training.prepared import PreparedRun
 from recurlm.wording import counted
 
 
-def introduce(run: PreparedRun, watcher: Watcher) -> None:
-    """Tells the user what is about to train."""
+def introduce(run: PreparedRun, watcher: Watcher, noticed: Noticed) -> None:
+    """Tells the user what is about to train, and what was noticed about its text."""
     say_all(watcher, _text_lines(run))
+    noticed.tell(watcher)
     _warn_of_unknown_words(run, watcher)
     say_all(watcher, (f"       {line}" for line in run.batches.report()))
     say_all(watcher, _model_lines(run))

@@ -110,7 +110,9 @@ def _refuse_other_options(folder: RunFolder, config: RunConfig, request: Trainin
 
 def _refuse_other_recipe(folder: RunFolder, differing: Mapping[str, tuple[Any, Any]]) -> None:
     """Raises InputError if a key that decides the run differs; `differing` has asked and recorded values by key."""
-    deciding = [key for key in differing if key not in DESCRIPTIVE_KEYS]
+    # the run recorded what auto chose for its text
+    chosen = {key for key, (asked, _) in differing.items() if (key, asked) == ("text.cut", "auto")}
+    deciding = [key for key in differing if key not in {*DESCRIPTIVE_KEYS, *chosen}]
     if not deciding:
         return
     shown = ", ".join(

@@ -22,6 +22,7 @@ from recurlm.text.corpora import is_read_once
 from recurlm.text.sources import Corpus
 from recurlm.text.store import PreparedCorpus
 from recurlm.training.clock import Clock, now
+from recurlm.training.cut import Noticed, with_cut
 from recurlm.training.introduction import introduce
 from recurlm.training.loop import AfterValidation, Trainer
 from recurlm.training.opening import open_run, refuse_held
@@ -44,7 +45,9 @@ def prepare_training(
     folder, config = open_run(request)
     begins = not folder.holds_run()
     texts = open_texts(request, folder, config)
-    corpus = prepare_texts(texts, config, given_codec(folder, config), request.places.cache, watcher)
+    codec = given_codec(folder, config)
+    config, noticed = with_cut(config, texts, codec) if begins else (config, Noticed())
+    corpus = prepare_texts(texts, config, codec, request.places.cache, watcher)
     run = _build(_with_kept_text(config, texts), corpus, folder)
     with ExitStack() as claim:
         claim.enter_context(folder.claimed())
@@ -52,7 +55,7 @@ def prepare_training(
             _write_config(run, texts)
         elif folder.recipe().training.epochs != config.recipe.training.epochs:
             record_epochs(folder, config.recipe.training.epochs)
-        introduce(run, watcher)
+        introduce(run, watcher, noticed)
         if not begins:
             _warn_of_changes(run, watcher)
         mirror = TensorBoard(folder.path / TENSORBOARD_FOLDER) if request.tensorboard else None
