@@ -9,7 +9,7 @@ from torch import Tensor
 
 from benchmarks._job import Job
 from recurlm.devices import keep_freed_memory, resolve_precision
-from recurlm.interface import Model
+from recurlm.interface.model import Model
 from recurlm.models.state import LayerStates
 from recurlm.rescoring.combination import Combination
 from recurlm.rescoring.nbest import Hypothesis, group

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._record import ROOT, write_record
-from recurlm.interface import load
+from recurlm.interface.model import load
 from recurlm.mxnet.exporting import export_model
 from recurlm.progress import Silent
 from recurlm.runs.folder import RunFolder

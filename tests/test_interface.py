@@ -13,7 +13,7 @@ from recurlm.generation.beam_search import BeamOptions
 from recurlm.generation.endings import Ending
 from recurlm.generation.sampling import SamplingOptions
 from recurlm.generation.text_generator import Generation
-from recurlm.interface import Model
+from recurlm.interface.model import Model
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.memory import State

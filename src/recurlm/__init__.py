@@ -18,7 +18,9 @@ __version__ = VERSION
 if TYPE_CHECKING:
     from recurlm.errors import RecurlmError, RecurlmWarning, StoppedError
     from recurlm.generation.text_generator import Generation
-    from recurlm.interface import Model, Run, load, open_run, train
+    from recurlm.interface.model import Model, load
+    from recurlm.interface.run import Run, open_run
+    from recurlm.interface.training import train
     from recurlm.models.memory import State
     from recurlm.scoring.scorer import ScoringOptions
     from recurlm.scoring.scores import LineScore, Scores
@@ -47,17 +49,17 @@ _MODULES = {
     "DataPlaces": "recurlm.text.places",
     "Generation": "recurlm.generation.text_generator",
     "LineScore": "recurlm.scoring.scores",
-    "Model": "recurlm.interface",
+    "Model": "recurlm.interface.model",
     "RecurlmError": "recurlm.errors",
     "RecurlmWarning": "recurlm.errors",
-    "Run": "recurlm.interface",
+    "Run": "recurlm.interface.run",
     "Scores": "recurlm.scoring.scores",
     "ScoringOptions": "recurlm.scoring.scorer",
     "State": "recurlm.models.memory",
     "StoppedError": "recurlm.errors",
-    "load": "recurlm.interface",
-    "open_run": "recurlm.interface",
-    "train": "recurlm.interface",
+    "load": "recurlm.interface.model",
+    "open_run": "recurlm.interface.run",
+    "train": "recurlm.interface.training",
 }
 """Where each public name lives; docs/python.md describes them."""
 

@@ -5,7 +5,7 @@ import pytest
 
 from recurlm.comparison.contenders import open_contenders
 from recurlm.errors import InputError, UsageError
-from recurlm.interface import load
+from recurlm.interface.model import load
 
 
 @pytest.fixture

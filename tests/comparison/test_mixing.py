@@ -6,7 +6,7 @@ import pytest
 from recurlm.comparison.contenders import open_contenders
 from recurlm.comparison.mixing import MixtureTexts, evaluate_mixture, mix
 from recurlm.errors import InputError, UsageError
-from recurlm.interface import load
+from recurlm.interface.model import load
 
 LINES = ["the cat sat", "the dog sat on the mat", "a owl sat", "", "on a mat the dog sat"]
 

@@ -7,7 +7,7 @@ import pytest
 from recurlm.comparison.contenders import open_contenders
 from recurlm.comparison.report import compare
 from recurlm.errors import InputError
-from recurlm.interface import load
+from recurlm.interface.model import load
 
 LINES = ["the cat sat", "the dog sat on the mat", "a owl sat", "", "on a mat the dog sat"] * 8
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from recurlm.errors import InputError
-from recurlm.interface import load
+from recurlm.interface.model import load
 from recurlm.models.language_model import LanguageModel
 from recurlm.mxnet.exporting import _notes, export_model
 from recurlm.mxnet.importing import import_model

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from recurlm.errors import CorruptFileError, InputError
 from recurlm.evaluation.token_losses import token_losses
-from recurlm.interface import Model, load
+from recurlm.interface.model import Model, load
 from recurlm.mxnet.architecture import (
     Architecture,
     Decoder,

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from recurlm.errors import InputError, StoppedError
-from recurlm.interface import load
+from recurlm.interface.model import load
 from recurlm.progress import Silent
 from recurlm.runs.folder import RunFolder
 from recurlm.text.places import DataPlaces

@@ -60,7 +60,7 @@ def adapt(
     from recurlm.devices import resolve_device
     from recurlm.errors import UsageError
     from recurlm.evaluation.adaptation import parse_adaptation
-    from recurlm.interface import load
+    from recurlm.interface.model import load
     from recurlm.text.places import DataPlaces
 
     if tuning_tokens is not None and tune is None:

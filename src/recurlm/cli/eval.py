@@ -99,7 +99,7 @@ def evaluate(
         else:
             _print_mixture(mixture)
         return
-    from recurlm.interface import load
+    from recurlm.interface.model import load
 
     result = load(run, device=where).perplexity(
         text, split=split, protocol=protocol, full_batches=full_batches, oov=oov, places=places

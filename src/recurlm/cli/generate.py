@@ -109,7 +109,7 @@ def generate(
     from recurlm.generation.beam_search import BeamOptions
     from recurlm.generation.endings import Ending
     from recurlm.generation.sampling import SamplingOptions
-    from recurlm.interface import load
+    from recurlm.interface.model import load
     from recurlm.models.memory import State
     from recurlm.text.vocabulary import UNK
 

@@ -96,7 +96,7 @@ def rescore(
     from recurlm.devices import keep_freed_memory, resolve_device
     from recurlm.errors import UsageError
     from recurlm.files import check_output
-    from recurlm.interface import load
+    from recurlm.interface.model import load
     from recurlm.rescoring.combination import combination_for
     from recurlm.rescoring.formats.reading import read_nbest
     from recurlm.rescoring.formats.text_lists import CostFiles, read_references

@@ -96,7 +96,7 @@ def score(
     Each line is scored alone unless --context carry; its end <eos> counts. With --column, FILE is a table of stimuli.
     """
     from recurlm.devices import keep_freed_memory, resolve_device, slower_than_fp32
-    from recurlm.interface import load
+    from recurlm.interface.model import load
     from recurlm.models.memory import State
     from recurlm.scoring.formats import open_writer
     from recurlm.scoring.scorer import scoring_options
