@@ -14,6 +14,7 @@ from recurlm.config import Recipe, Section, kind_names, sections
 from recurlm.documents import DEEPEST, parse_toml, toml_value, utf8_text
 from recurlm.errors import InputError
 from recurlm.files import read_bounded
+from recurlm.files.suggestions import did_you_mean
 
 LARGEST_RECIPE = 1 << 20
 """Bytes of a recipe."""
@@ -46,7 +47,8 @@ def recipe_text(name_or_path: str) -> tuple[str, str]:
     path = Path(name_or_path)
     if path.exists() and not path.is_dir():
         return utf8_text(read_bounded(path, LARGEST_RECIPE, pipes=True), str(path)), str(path)
-    hint = _nearest(name_or_path, recipe_names()) or "`recurlm recipes` lists the shipped ones"
+    hint = _nearest(name_or_path, recipe_names()) or did_you_mean(path, Path.is_file).removeprefix("; ")
+    hint = hint or "`recurlm recipes` lists the shipped ones"
     raise InputError(f"no recipe and no file named {name_or_path!r}; {hint}")
 
 

@@ -10,7 +10,7 @@ import filelock
 import pytest
 
 from recurlm.files import locks
-from recurlm.files.locks import locked
+from recurlm.files.locks import is_locked, locked
 
 HOLDS_UNTIL_IT_IS_TOLD = """
 import sys
@@ -95,3 +95,11 @@ def test_where_folders_cannot_be_opened_a_file_inside_is_locked(
         with locked(tmp_path), pytest.raises(BlockingIOError), locked(tmp_path, wait=False):
             pass
     assert [path.name for path in tmp_path.iterdir()] == [locks.LOCK_FILE]
+
+
+def test_a_held_folder_is_locked_and_asking_creates_nothing(tmp_path: Path) -> None:
+    assert not is_locked(tmp_path / "absent")
+    with locked(tmp_path):
+        assert is_locked(tmp_path)
+    assert not is_locked(tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -43,7 +43,7 @@ def test_resume_with_a_text_a_recipe_or_a_folder_begins(nowhere: Path, named: di
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        (("training.epochs=30",), ["training.epochs=2, not 30"]),
+        (("training.epochs=1",), ["training.epochs=2, not 1"]),
         (("training.epochs=2", "optimizer.learning_rate=0.5"), ["optimizer.learning_rate=0.01, not 0.5"]),
         (("model.tied=true", "optimizer.beta1=0.5"), ["model.tied=false, not true", "optimizer.beta1=0.9, not 0.5"]),
         (("training.clip_norm=0.25",), ["training.clip_norm=nothing, not 0.25"]),

@@ -141,3 +141,46 @@ def test_a_text_of_words_that_the_first_run_lacks_is_said_with_the_command_that_
     if is_said:
         assert f"recurlm vocabulary {first} --extend FILE --out NEW" in warnings[0]
         assert any("(28.6%) read as <unk>" in line for line in heard.lines)
+
+
+def rate_of(trainer: Trainer) -> tuple[float, str]:
+    return pytest.approx(trainer.run.recipe.optimizer.learning_rate), trainer.run.recipe.schedule.kind
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, (0.001, "constant")),
+        ({"changes": ("training.epochs=3",)}, (0.001, "constant")),
+        ({"changes": ("optimizer.beta1=0.8",)}, (0.001, "constant")),
+        ({"changes": ("optimizer.learning_rate=0.5",)}, (0.5, "constant")),
+        ({"changes": ("optimizer.kind=sgd",)}, (1.0, "constant")),
+        ({"changes": ("schedule.kind=cosine",)}, (0.001, "cosine")),
+        ({"changes": ("schedule.warmup=0.5",)}, (0.001, "one-cycle")),
+        ({"recipe": "zaremba-small"}, (1.0, "step")),
+    ],
+)
+def test_fine_tuning_takes_a_tenth_of_the_rate_and_no_schedule_unless_told_otherwise(
+    open_trainer: OpenTrainer, other_text: Path, tmp_path: Path, options: dict, expected: tuple[float, str]
+) -> None:
+    open_trainer("first", schedule={"kind": "one-cycle"}, training={"epochs": 1}).fit(StopRequest())
+    assert rate_of(start(tmp_path / "first", other_text, tmp_path / "second", **options)) == expected
+
+
+def test_a_run_that_was_fine_tuned_keeps_its_rate(first: Path, other_text: Path, tmp_path: Path) -> None:
+    start(first, other_text, tmp_path / "second", changes=("training.epochs=1",)).fit(StopRequest())
+    third = start(tmp_path / "second", other_text, tmp_path / "third")
+    assert rate_of(third) == (0.001, "constant")
+
+
+def test_fine_tuning_says_its_rate(first: Path, other_text: Path, tmp_path: Path) -> None:
+    heard = Heard()
+    request = TrainingRequest(
+        text=str(other_text),
+        start=first,
+        out=tmp_path / "new",
+        device="cpu",
+        places=DataPlaces(cache_directory=tmp_path / "c"),
+    )
+    prepare_training(request, heard)
+    assert f"       starts from {first}: learning rate 0.001, schedule constant" in heard.lines

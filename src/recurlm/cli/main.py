@@ -24,8 +24,10 @@ from recurlm.cli.ngram import ngram
 from recurlm.cli.plot import plot
 from recurlm.cli.recipes import recipes
 from recurlm.cli.rescore import rescore
+from recurlm.cli.runs import runs
 from recurlm.cli.score import score
 from recurlm.cli.search import search
+from recurlm.cli.show import show
 from recurlm.cli.threads import settle_threads
 from recurlm.cli.train import train
 from recurlm.cli.verify import verify
@@ -59,6 +61,8 @@ app.command("vocabulary")(vocabulary)
 app.command("ngram")(ngram)
 app.command("graph")(graph)
 app.command("plot")(plot)
+app.command("runs")(runs)
+app.command("show")(show)
 app.command("verify")(verify)
 app.command("corpora")(corpora)
 app.command("fetch")(fetch)

@@ -46,7 +46,8 @@ def train(
         typer.Option(
             "--from",
             metavar="RUN",
-            help="Start from the model, vocabulary and recipe of another run.",
+            help="Start from the model, vocabulary and recipe of another run, at a tenth of its learning rate without "
+            "a schedule; --set and --recipe choose another.",
             show_default=False,
         ),
     ] = None,
@@ -78,7 +79,10 @@ def train(
             "--precision", envvar="RECURLM_PRECISION", help="Type of matrix products. [default: the recipe's]"
         ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Resume the run in the folder.")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Resume the run in the folder; with more --epochs go on with a finished one."),
+    ] = False,
     time_limit: Annotated[
         str | None,
         typer.Option(

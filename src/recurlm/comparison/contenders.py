@@ -11,6 +11,7 @@ from recurlm.errors import InputError, UsageError
 from recurlm.evaluation.perplexity import STATES, Perplexity, perplexity_of
 from recurlm.evaluation.protocols import token_nats
 from recurlm.files import digest_of
+from recurlm.files.suggestions import did_you_mean
 from recurlm.models.language_model import LanguageModel
 from recurlm.ngrams.arpa import read_arpa
 from recurlm.ngrams.model import NGramModel
@@ -114,7 +115,7 @@ def open_contenders(paths: Sequence[Path], device: str = "cpu") -> list[Contende
 
 def _run(path: Path, device: str) -> Contender:
     if not path.exists():
-        raise InputError(f"{path}: no such run folder or ARPA file")
+        raise InputError(f"{path}: no such run folder or ARPA file{did_you_mean(path)}")
     model = open_model(path, device)
     return Contender(str(path), f"sha256:{model.digest[:8]}", model.codec, model.network, model.corpus)
 

@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from recurlm.files.suggestions import did_you_mean
+
 WRITING_FAILURES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 SYSTEM_FAILURES = {
     errno.ENOSPC: ("the disk is full", "free some room and run the command again"),
@@ -50,7 +52,7 @@ def why_not_opened(path: Path, failure: OSError | ValueError) -> str:
     """A message for a file that cannot be opened for reading."""
     number = failure.errno if isinstance(failure, OSError) else None
     if number == errno.ENOENT:
-        return f"no such file: {path}"
+        return f"no such file: {path}{did_you_mean(path)}"
     if number == errno.EISDIR:
         return f"{path} is a folder; a file is needed here"
     if number in (errno.EACCES, errno.EPERM):

@@ -31,6 +31,22 @@ def locked(place: Path, *, wait: bool = True) -> Iterator[None]:
         os.close(descriptor)
 
 
+def is_locked(place: Path) -> bool:
+    """Whether another process, or another caller, holds a file or folder; False where there is none.
+
+    Writes nothing. On a file system without locks nothing is ever held.
+    """
+    if not place.exists() or not (FOLDERS_HAVE_DESCRIPTORS or (place / LOCK_FILE).exists()):
+        return False
+    try:
+        with locked(place, wait=False):
+            return False
+    except BlockingIOError:
+        return True
+    except OSError:  # a folder that may not be read
+        return False
+
+
 def _opened(place: Path) -> int:
     if FOLDERS_HAVE_DESCRIPTORS or not place.is_dir():
         return os.open(place, os.O_RDONLY)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from recurlm.errors import CorruptFileError, InputError, RecurlmWarning
 from recurlm.files import read_bounded, write_whole
+from recurlm.files.suggestions import did_you_mean
 from recurlm.markup import table
 from recurlm.models.language_model import LanguageModel, evaluating
 from recurlm.models.state import LayerStates, map_state
@@ -85,7 +86,9 @@ class State:
         """
         path = Path(path)
         if not path.exists():
-            raise InputError(f"no such file: {path}; a state is written by --state-out or State.save")
+            raise InputError(
+                f"no such file: {path}{did_you_mean(path)}; a state is written by --state-out or State.save"
+            )
         content = read_bounded(path, error=CorruptFileError)
         metadata = read_header(content, path).metadata
         if metadata.keys() != _METADATA.get(metadata.get("format", "")):

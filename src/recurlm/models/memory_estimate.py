@@ -47,13 +47,24 @@ class _WithoutInitialValues(TorchFunctionMode):
 @lru_cache(8)
 def model_shapes(options: ModelOptions, vocabulary_size: int) -> Mapping[str, tuple[int, ...]]:
     """The shape of each tensor of `LanguageModel.weights`, without allocating any."""
+    weights = _unallocated(options, vocabulary_size).weights()
+    return MappingProxyType({name: tuple(tensor.shape) for name, tensor in weights.items()})
+
+
+def state_bytes(options: ModelOptions, vocabulary_size: int) -> int:
+    """Bytes of the tensors that a model carries from token to token, the whole memory of one text."""
+    state = _unallocated(options, vocabulary_size).initial_state(1)
+    return sum(tensor.numel() * tensor.element_size() for layer in state for tensor in layer)
+
+
+def _unallocated(options: ModelOptions, vocabulary_size: int) -> LanguageModel:
+    """A model whose tensors have shapes but no memory."""
     if isinstance(
         options.output, SampledOutput
     ):  # the weights are the same, and the tables of the sampler are not needed
         options = options.model_copy(update={"output": SoftmaxOutput()})
     with torch.device("meta"), _WithoutInitialValues():
-        model = LanguageModel(options, vocabulary_size)
-    return MappingProxyType({name: tuple(tensor.shape) for name, tensor in model.weights().items()})
+        return LanguageModel(options, vocabulary_size)
 
 
 def estimate_memory(options: ModelOptions, vocabulary_size: int) -> int:

@@ -14,6 +14,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError, InputError
 from recurlm.files import read_bounded
+from recurlm.files.suggestions import did_you_mean
 from recurlm.plots.figure import COLORS, INK, QUIET, PictureFormat, picture_style, render, save
 from recurlm.plots.layers import network_name
 from recurlm.runs.folder import METRICS_FILE, RunFolder
@@ -40,7 +41,8 @@ def read_metrics(run: Path) -> list[Metric]:
     """
     path = run / METRICS_FILE
     if not path.exists():
-        raise InputError(f"{path}: missing; name a run folder that `recurlm train --out` wrote")
+        hint = did_you_mean(run) or "; name a run folder that `recurlm train --out` wrote"
+        raise InputError(f"{path}: missing{hint}")
     lines = read_bounded(path, error=CorruptFileError).split(b"\n")
     metrics = []
     for number, line in enumerate(lines, start=1):

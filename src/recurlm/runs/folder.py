@@ -12,8 +12,9 @@ from recurlm.documents import json_text, parse_json_object
 from recurlm.errors import CorruptFileError, InputError
 from recurlm.files import digest_of, write_within
 from recurlm.files.limits import LARGEST_DOCUMENT
-from recurlm.files.locks import locked
+from recurlm.files.locks import is_locked, locked
 from recurlm.files.partial import remove_partial
+from recurlm.files.suggestions import did_you_mean
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.memory_estimate import check_model_fits, model_shapes
 from recurlm.recipe_files import parse_recorded_recipe
@@ -51,6 +52,11 @@ class RunFolder:
     def holds_run(self) -> bool:
         """Whether a run was started here."""
         return (self.path / CONFIG_FILE).is_file()
+
+    @property
+    def is_claimed(self) -> bool:
+        """Whether a process trains in the folder now."""
+        return is_locked(self.checkpoints.path)
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
@@ -111,6 +117,11 @@ class RunFolder:
             grown: Entries = {name: digest_of(self.path / name).removeprefix("sha256:") for name in names}
             self._write_manifest(self._entries() | grown)
 
+    def unseal(self, names: list[str]) -> None:
+        """Takes files that will grow again out of the manifest."""
+        with locked(self.path):
+            self._write_manifest({name: entry for name, entry in self._entries().items() if name not in names})
+
     def read(self, name: str, largest: int = LARGEST_DOCUMENT) -> bytes:
         """The content of a file, held to the manifest.
 
@@ -129,7 +140,8 @@ class RunFolder:
         missing.
         """
         if not self.holds_run():
-            raise InputError(f"{self.path}: not a run folder (no {CONFIG_FILE}); `recurlm train --out` writes one")
+            hint = did_you_mean(self.path, _holds_run) or "; `recurlm train --out` writes one"
+            raise InputError(f"{self.path}: not a run folder (no {CONFIG_FILE}){hint}")
         place = str(self.path / CONFIG_FILE)
         values = parse_json_object(self.read(CONFIG_FILE), place, file_names=True)
         check_types(values, place)
@@ -204,6 +216,10 @@ class RunFolder:
 
     def _write_manifest(self, entries: Entries) -> None:
         write_within(self.path, MANIFEST_FILE, manifest_bytes(entries))
+
+
+def _holds_run(path: Path) -> bool:
+    return RunFolder(path).holds_run()
 
 
 def free_folder(out: Path) -> RunFolder:

@@ -12,6 +12,7 @@ from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError, DownloadError, InputError, RecurlmError
 from recurlm.files import opened
 from recurlm.files.streams import raw_lines
+from recurlm.files.suggestions import did_you_mean
 from recurlm.runs.checkpoints import CHECKPOINTS_FOLDER, read_checkpoint
 from recurlm.runs.folder import CONFIG_FILE, METRICS_FILE, MODEL_FILE, RunFolder
 from recurlm.runs.manifest import MANIFEST_FILE
@@ -65,7 +66,8 @@ def verify(folder: RunFolder, places: DataPlaces | None = None) -> Verification:
     Raises InputError if the folder holds no run.
     """
     if not folder.path.is_dir() or not (folder.path / CONFIG_FILE).exists():
-        raise InputError(f"{folder.path}: not a run folder (no {CONFIG_FILE})")
+        hint = did_you_mean(folder.path, lambda path: RunFolder(path).holds_run())
+        raise InputError(f"{folder.path}: not a run folder (no {CONFIG_FILE}){hint}")
     places = replace(places or DataPlaces.from_environment(), offline=True)
     findings = [*_files(folder), *_checkpoints(folder), *_texts(folder, places), *_left_over(folder)]
     return Verification(folder.path, tuple(findings))

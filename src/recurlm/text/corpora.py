@@ -17,6 +17,7 @@ from recurlm.files import digest_of, opened, read_bounded, write_within
 from recurlm.files.limits import LARGEST_EXPANDED
 from recurlm.files.partial import keep, temporary_file
 from recurlm.files.streams import bounded, gunzipped, raw_lines
+from recurlm.files.suggestions import did_you_mean
 from recurlm.text.download import download, matches
 from recurlm.text.lines import STANDARD_INPUT, decoded_lines
 from recurlm.text.places import DATA_VARIABLE, DataPlaces
@@ -82,7 +83,8 @@ def open_source(specification: str, places: DataPlaces | None = None) -> Corpus:
         if path.is_dir():
             return _open_folder(path, places)
         if not path.exists():
-            raise InputError(f"no corpus and no file is named {specification!r}{_nearest(specification)}")
+            hint = _nearest(specification) or did_you_mean(specification)
+            raise InputError(f"no corpus and no file is named {specification!r}{hint}")
     text = open_text(specification, places)
     return Corpus(text.name, *cut(text))
 

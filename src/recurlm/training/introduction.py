@@ -54,6 +54,9 @@ def _run_lines(run: PreparedRun) -> Iterator[str]:
     limit = "" if config.time_limit is None else f", {duration(config.time_limit)} at most"
     length = counted(training.epochs, "epoch") if training.until == "epochs" else "as many epochs as fit"
     yield f"run    {run.folder.path}: {length}{limit}, {config.device}, {config.precision}, seed {config.seed}"
+    if config.start is not None:
+        rate, schedule = run.recipe.optimizer.learning_rate, run.recipe.schedule.kind
+        yield f"       starts from {config.start.run}: learning rate {rate:.3g}, schedule {schedule}"
     slower = slower_than_fp32(config.precision, torch.device(config.device))
     if slower is not None:
         yield f"       {slower}"

@@ -89,6 +89,8 @@ class Trainer:
         if resumed:
             self.watcher.say(f"going on after step {self.counters.step:,}")
         if self.clock.limit is None:
+            # a run that was finished goes on if it is resumed with more epochs
+            self.counters.finished = self.counters.finished and self._is_over
             say_all(self.watcher, validation_warnings(self.run.corpus, self.run.recipe))
             return
         saved = sum(tensor.numel() * tensor.element_size() for tensor in self.run.model.weights().values())
@@ -185,14 +187,20 @@ class Trainer:
     def _close_epoch(self) -> None:
         """Counts the epoch, reduces the learning rate on a plateau, and decides whether the run is over."""
         self.stepper.collect()
-        counters, training, schedule = self.counters, self.run.recipe.training, self.run.recipe.schedule
+        counters, schedule = self.counters, self.run.recipe.schedule
         if schedule.kind == "plateau" and counters.waited > schedule.patience:
             counters.reductions += 1
             counters.waited = 0
         counters.close_epoch()
         self.state.carried = None
-        out_of_patience = training.patience is not None and counters.validations_without_gain >= training.patience
-        counters.finished = out_of_patience or self.course.ends_after(counters.epoch)
+        counters.finished = self._is_over
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether the epochs that are done, the patience of the recipe, or the clock ends the run."""
+        counters, patience = self.counters, self.run.recipe.training.patience
+        out_of_patience = patience is not None and counters.validations_without_gain >= patience
+        return out_of_patience or self.course.ends_after(counters.epoch)
 
     def _finish(self, stop: StopRequest) -> Result:
         """Measures the model that was kept, on every held-out text, and logs the result."""

@@ -15,6 +15,7 @@ from recurlm.runs.folder import MODEL_FILE, RunFolder
 from recurlm.runs.manifest import digest
 from recurlm.text.corpora import PIPED_TEXT, is_read_once, named_corpora
 from recurlm.text.places import DataPlaces
+from recurlm.training.fine_tuning import fit_for_fine_tuning
 from recurlm.wording import shown_name
 
 
@@ -82,7 +83,8 @@ def _own_corpus(request: TrainingRequest, recipe: Recipe) -> str:
 def asked_recipe(request: TrainingRequest) -> Recipe:
     """The recipe with its changes.
 
-    A run to start from gives the whole recipe, or its sections `text` and `model` if another recipe is named.
+    A run to start from gives the whole recipe, with the learning rate of `fit_for_fine_tuning`, or its sections `text`
+    and `model` if another recipe is named.
     """
     if request.start is None:
         return load_recipe(_recipe_name(request), request.changes)
@@ -90,6 +92,8 @@ def asked_recipe(request: TrainingRequest) -> Recipe:
     if request.recipe is not None:
         own = {key: values[key] for key in ("text", "model")}
         values = load_recipe(request.recipe).model_dump(mode="json") | own
+    else:
+        fit_for_fine_tuning(values, RunFolder(request.start).config(), request.changes)
     apply_changes(values, request.changes)
     return parse_recipe(values, f"--from {request.start}")
 

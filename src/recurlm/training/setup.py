@@ -15,6 +15,7 @@ from recurlm.runs.computation import changed_computation, computing_threads
 from recurlm.runs.config import RunConfig, Start
 from recurlm.runs.folder import MODEL_FILE, RunFolder
 from recurlm.runs.manifest import digest
+from recurlm.runs.prolongation import record_epochs
 from recurlm.tensor_files import tensors
 from recurlm.text.batching import open_batches
 from recurlm.text.corpora import is_read_once
@@ -52,6 +53,8 @@ def prepare_training(
         claim.enter_context(folder.claimed())
         if begins:
             _write_config(run, texts)
+        elif folder.recipe().training.epochs != config.recipe.training.epochs:
+            record_epochs(folder, config.recipe.training.epochs)
         introduce(run, watcher, noticed)
         if not begins:
             _warn_of_changes(run, watcher)
