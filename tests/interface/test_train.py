@@ -52,6 +52,7 @@ def test_keywords_are_keys_of_the_recipe(train: Train) -> None:
             "model.dropout.output=0.0",
             "optimizer.learning_rate=0.01",
             "text.minimum_count=1",
+            "text.cut=spaces",
         ],
     )
     assert run.recipe == written
@@ -176,3 +177,8 @@ def test_every_keyword_is_on_the_page() -> None:
     for page in ("python.md", "python.zh.md"):
         text = (Path(__file__).parent.parent.parent / "docs" / page).read_text("utf-8")
         assert [name for name in recurlm.train.__kwdefaults__ if f"| `{name}` |" not in text] == []
+
+
+def test_the_unit_is_a_keyword(train: Train) -> None:
+    run = train("characters", unit="character", epochs=1)
+    assert run.recipe.text.unit == "character"

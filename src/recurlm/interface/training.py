@@ -29,6 +29,7 @@ def train(
     out: str | Path | None = None,
     recipe: str | Path | None = None,
     start: str | Path | None = None,
+    unit: str | None = None,
     epochs: int | None = None,
     seed: int | None = None,
     device: str = "auto",
@@ -52,6 +53,8 @@ def train(
     """
     from recurlm.training.request import TrainingRequest
 
+    if unit is not None:
+        changes["text__unit"] = unit
     if epochs is not None:
         changes["training__epochs"] = epochs
     request = TrainingRequest(
