@@ -17,7 +17,8 @@ text        /fruit/texts
             valid  100 tokens, 16 sentences, sha256:e1ca9e37
             test   125 tokens, 20 sentences, sha256:a30c07f8
 model       lstm 8 + 8, 1,278 parameters, vocabulary of 14
-recipe      default; 21 keys differ from the defaults of the schema
+recipe      default; 22 keys differ from the defaults of the schema
+            text.cut                 "spaces"  (default: "auto")
             text.minimum_count       2  (default: 1)
 """
 LATER = """\

@@ -20,7 +20,7 @@ NO_STEP = "it reads a computation that is not the step of an mx.rnn cell"
         ("fused", "deep_rnn", {}, {2: "swapaxes0"}, "must start from zeros"),
         ("fused", "scores", {}, {0: "swapaxes1"}, "mixes the time steps"),
         ("dropout", "a_t0_slice", {"axis": "0"}, {}, NO_STEP),
-        ("dropout", "dropout2", {}, {0: "a_t0_out"}, "another node has dropped"),
+        ("dropout", "dropout2", {}, {0: "a_t0_out"}, "applies dropout again"),
         ("dropout", "a_t0_i2h", {"no_bias": "True"}, {}, "without biases"),
         ("dropout", "_rminusscalar0", {"scalar": "2.0"}, {}, "does not subtract from one"),
         ("dropout", "a_t1_i2h", {}, {0: "a_begin_state_0"}, "not zeros"),
