@@ -94,6 +94,15 @@ def test_names_and_ids_are_mxnets(make_run: MakeRun, tmp_path: Path) -> None:
     assert words == {"\n": 0, "the": 1, "cat": 2, "<unk>": 3, "slept": 4}
 
 
+@pytest.mark.parametrize(("cell", "states"), [("lstm", 2), ("gru", 1), ("tanh", 1)])
+def test_a_layer_begins_with_the_states_of_its_cell(cell: str, states: int, make_run: MakeRun, tmp_path: Path) -> None:
+    exported = export_model(make_run(**MODELS[cell]), str(tmp_path / "model"))
+    nodes = json.loads(exported.symbol.read_text())["nodes"]
+    layers = [node for node in nodes if node["op"] == "RNN"]
+    # MXNet's RNN reads the input, the parameters, the hidden states, and of an LSTM the cell states
+    assert [len(node["inputs"]) for node in layers] == [2 + states] * len(MODELS[cell]["hidden_sizes"])
+
+
 def test_a_cell_that_mxnet_lacks_is_refused_before_anything_is_written(make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run(cell="sigmoid", embedding_size=3, hidden_sizes=[4])
     with pytest.raises(InputError, match="'sigmoid'"):

@@ -81,6 +81,8 @@ def test_half_precision_is_widened_or_kept(target: Path) -> None:
     assert kept["arg:brain"]["bfloat16"].tolist() == [0x3F80, 0xC0A0, 1]
     assert kept["arg:half"].dtype == np.float16
     assert widened(kept["arg:brain"]).tolist() == wide["arg:brain"].tolist()
+    assert widened(kept["arg:half"]).dtype == np.float32
+    assert widened(np.ones(2, np.float64)).dtype == np.float64
 
 
 def test_every_type_that_mxnet_itself_writes() -> None:
