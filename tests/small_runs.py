@@ -1,4 +1,4 @@
-"""Fixtures: a small corpus, a small recipe and the trainer of a small run."""
+"""Small runs: fixtures of a corpus, a recipe and a trainer; a watcher that remembers, and a request to stop."""
 
 import random
 from collections.abc import Callable
@@ -12,6 +12,33 @@ from recurlm.text.places import DataPlaces
 from recurlm.training.loop import Trainer
 from recurlm.training.request import TrainingRequest
 from recurlm.training.setup import prepare_training
+from recurlm.training.stopping import StopRequest
+
+
+class Listener(Silent):
+    """A watcher that remembers what was said, and what the live line showed."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.shown: list[tuple[float | None, str]] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    def tick(self, done: float | None, text: str) -> None:
+        self.shown.append((done, text))
+
+
+class StopAfter(StopRequest):
+    """Asks to stop at the look after `looks` looks; training looks after each step and each piece of a validation."""
+
+    def __init__(self, looks: int) -> None:
+        self.looks = looks
+
+    @property
+    def requested(self) -> bool:
+        self.looks -= 1
+        return self.looks < 0
 
 
 @pytest.fixture

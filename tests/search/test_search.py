@@ -21,6 +21,7 @@ from recurlm.training.result import Result
 from recurlm.training.setup import prepare_training
 from recurlm.training.step import DivergedError
 from recurlm.training.stopping import StopRequest
+from small_runs import Listener
 
 pytest.importorskip("optuna")
 
@@ -82,20 +83,6 @@ def test_a_known_optimum_is_found(opened: Search) -> None:
     recipe = load_recipe(str(found.recipe))
     assert recipe.optimizer.learning_rate == found.best.values[RATE]
     assert recipe.corpus == opened.request.text
-
-
-class Listener(Silent):
-    """Remembers what was said, and what the line showed."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-        self.shown: list[tuple[float | None, str]] = []
-
-    def say(self, text: str) -> None:
-        self.said.append(text)
-
-    def tick(self, done: float | None, text: str) -> None:
-        self.shown.append((done, text))
 
 
 def test_the_best_recipe_says_where_it_comes_from(opened: Search) -> None:

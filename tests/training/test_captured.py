@@ -34,6 +34,7 @@ from recurlm.training.loop import Trainer
 from recurlm.training.optimizers import build_optimizer, set_rate
 from recurlm.training.step import DivergedError, Learner, train_step
 from recurlm.training.stopping import StopRequest
+from small_runs import StopAfter
 
 OpenTrainer = Callable[..., Trainer]
 Optimizer = SGD | Adam | RMSProp
@@ -330,16 +331,6 @@ def test_a_run_of_captured_steps_is_the_run_of_plain_ones(
             assert ours["lr"] == theirs["lr"]
             assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-3)
             assert ours["perplexity"] == pytest.approx(theirs["perplexity"], rel=1e-3)
-
-
-class StopAfter(StopRequest):
-    def __init__(self, looks: int) -> None:
-        self.looks = looks
-
-    @property
-    def requested(self) -> bool:
-        self.looks -= 1
-        return self.looks < 0
 
 
 @SECTIONS

@@ -17,6 +17,7 @@ from recurlm.training.clock import Clock
 from recurlm.training.loop import AfterValidation, Trainer
 from recurlm.training.step import Learner, StepResult, train_step
 from recurlm.training.stopping import StopRequest
+from small_runs import StopAfter
 
 OpenTrainer = Callable[..., Trainer]
 
@@ -133,16 +134,6 @@ def test_the_result_is_that_of_the_model_that_was_kept(open_trainer: OpenTrainer
     folder = trainer.run.folder
     *_, final = map(json.loads, folder.read("metrics.jsonl").splitlines())  # held to its digest in the manifest
     assert final == {"event": "final", "step": trainer.counters.step} | result.to_json()
-
-
-class StopAfter(StopRequest):
-    def __init__(self, looks: int) -> None:
-        self.looks = looks
-
-    @property
-    def requested(self) -> bool:
-        self.looks -= 1
-        return self.looks < 0
 
 
 def test_a_run_that_goes_on_says_after_which_step(open_trainer: OpenTrainer, timed: Timed) -> None:

@@ -21,6 +21,7 @@ from recurlm.training.clock import Clock
 from recurlm.training.loop import Trainer
 from recurlm.training.step import Learner, StepResult, train_step
 from recurlm.training.stopping import StopRequest
+from small_runs import StopAfter
 
 OpenTrainer = Callable[..., Trainer]
 
@@ -236,16 +237,6 @@ def test_under_a_time_limit_the_time_left_is_what_the_limit_leaves(open_trainer:
     for entry in logged:
         assert entry["seconds_left"] == pytest.approx(1000 - 7 - 12 - entry["seconds"], abs=1e-3)
         assert entry["seconds"] == pytest.approx(watched.steps[entry["step"] - 1].end - 2)
-
-
-class StopAfter(StopRequest):
-    def __init__(self, looks: int) -> None:
-        self.looks = looks
-
-    @property
-    def requested(self) -> bool:
-        self.looks -= 1
-        return self.looks < 0
 
 
 def test_a_run_that_is_resumed_within_a_window_logs_what_an_undisturbed_run_logs(

@@ -20,24 +20,13 @@ from recurlm.training.request import TrainingRequest, new_config
 from recurlm.training.step import DivergedError, Learner, train_step
 from recurlm.training.stopping import StopRequest
 from recurlm.training.validation import Validator
+from small_runs import StopAfter
 
 OpenTrainer = Callable[..., Trainer]
 
 SENTENCES = {"kind": "sentences", "batch_size": 8, "buckets": "auto"}
 STREAM = {"kind": "stream"}
 DROPOUT = {"embedding": 0.1, "input": 0.2, "between": 0.2, "output": 0.2}
-
-
-class StopAfter(StopRequest):
-    """Asks to stop at the look after `looks` looks; training looks after each step and each piece of a validation."""
-
-    def __init__(self, looks: int) -> None:
-        self.looks = looks
-
-    @property
-    def requested(self) -> bool:
-        self.looks -= 1
-        return self.looks < 0
 
 
 def tiny_model() -> LanguageModel:

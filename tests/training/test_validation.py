@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recurlm.progress import Silent, duration
+from recurlm.progress import duration
 from recurlm.training.advice import unigram_perplexity, validation_warnings
 from recurlm.training.clock import Clock
 from recurlm.training.counters import Counters
@@ -14,22 +14,9 @@ from recurlm.training.loop import Trainer
 from recurlm.training.planning import plan_measuring
 from recurlm.training.stopping import StopRequest
 from recurlm.training.validation import Pace, Validator
+from small_runs import Listener
 
 OpenTrainer = Callable[..., Trainer]
-
-
-class Lines(Silent):
-    """A watcher that remembers what was said, and what the line showed."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-        self.shown: list[tuple[float | None, str]] = []
-
-    def say(self, text: str) -> None:
-        self.said.append(text)
-
-    def tick(self, done: float | None, text: str) -> None:
-        self.shown.append((done, text))
 
 
 def paced(validator: Validator, monkeypatch: pytest.MonkeyPatch, *, exact: float, columns: float) -> None:
@@ -138,7 +125,7 @@ def test_an_epoch_longer_than_the_limit_is_validated_and_its_model_kept(
     open_trainer: OpenTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = open_trainer("run", time_limit="1s", training={"epochs": 3})
-    trainer.watcher = lines = Lines()
+    trainer.watcher = lines = Listener()
     monkeypatch.setattr(Clock, "share", property(lambda clock: float(clock.counters.step >= 2)))
     monkeypatch.setattr(Clock, "is_up", property(lambda clock: clock.counters.step >= 2))
     result = trainer.fit(StopRequest())

@@ -131,7 +131,7 @@ def write_whole(target: Path, content: bytes) -> None:
 def write_within(folder: Path, name: str, content: bytes) -> None:
     """Writes a file of a folder that this program keeps, whole or not at all.
 
-    A link in its place is replaced and never followed: a received folder may contain a link that leads out of it.
+    A link of that name is replaced and never followed: a received folder may contain a link that leads out of it.
     """
     with temporary_file(folder, folder / name) as file:
         file.write(content)

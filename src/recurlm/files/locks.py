@@ -14,8 +14,8 @@ LOCK_FILE = ".lock"
 def locked(place: Path, *, wait: bool = True) -> Iterator[None]:
     """Holds a file or folder against every other process, and every other caller, that locks it.
 
-    Without `wait` raises BlockingIOError where it is held. On a file system without locks nobody is kept out. Windows
-    cannot open a folder: there the lock is on the file `.lock` inside it, which stays.
+    Without `wait` raises BlockingIOError if it is held. On a file system without locks it excludes no other process.
+    Windows cannot open a folder: there the lock is on the file `.lock` inside it, which stays.
     """
     from filelock import lock_descriptor  # `recurlm --help` does not need it
 

@@ -82,7 +82,7 @@ def check_banned(banned: Sequence[int], vocabulary_size: int) -> None:
 
 
 def check_samples_fit(count: int, tokens: int, vocabulary_size: int) -> None:
-    """Raises UsageError where so many samples side by side do not fit in memory."""
+    """Raises UsageError if the samples together do not fit in memory."""
     needed = count * (vocabulary_size * BYTES_A_LOGIT + tokens * BYTES_A_TOKEN)
     check_fits(needed, f"{count:,} samples of {tokens:,} tokens", "ask for less with --count or --tokens")
 

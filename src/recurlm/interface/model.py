@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from recurlm.generation.beam_search import BeamOptions
     from recurlm.generation.endings import Ending
     from recurlm.generation.sampling import SamplingOptions
-    from recurlm.generation.text_generator import Generation
+    from recurlm.generation.text_generator import Generation, TextGenerator
     from recurlm.models.language_model import LanguageModel
     from recurlm.models.memory import State
     from recurlm.rescoring.combination import Combination
@@ -296,10 +296,10 @@ class Model:
         a prompt with a token that the vocabulary lacks, and for a state of another model.
         """
         from recurlm.generation.endings import Ending
-        from recurlm.generation.text_generator import TextGenerator, sampling_options
+        from recurlm.generation.text_generator import sampling_options
 
         options = sampling_options(options, temperature, top_k, top_p)
-        generator = TextGenerator(self.network, self.codec, self._checked(state), allow_unk)
+        generator = self._generator(state, allow_unk)
         return generator.samples(
             prompt, options, ending or Ending(), count=count, tokens=tokens, seed=seed, logprobs=logprobs
         )
@@ -320,10 +320,15 @@ class Model:
         Each choice is a keyword, as in `generate`.
         """
         from recurlm.generation.endings import Ending
+
+        generator = self._generator(state, allow_unk)
+        return generator.stream(prompt, options, ending or Ending(), tokens=tokens, seed=seed)
+
+    def _generator(self, state: State | None, allow_unk: bool) -> TextGenerator:
+        """Continues texts from this state. Raises InputError for a state of another model."""
         from recurlm.generation.text_generator import TextGenerator
 
-        generator = TextGenerator(self.network, self.codec, self._checked(state), allow_unk)
-        return generator.stream(prompt, options, ending or Ending(), tokens=tokens, seed=seed)
+        return TextGenerator(self.network, self.codec, self._checked(state), allow_unk)
 
     def beam_search(
         self,
@@ -340,9 +345,7 @@ class Model:
         ``<unk>`` is among their tokens only with `allow_unk`. Raises UsageError where `count` is larger than the beam
         is wide, InputError for a state of another model.
         """
-        from recurlm.generation.text_generator import TextGenerator
-
-        generator = TextGenerator(self.network, self.codec, self._checked(state), allow_unk)
+        generator = self._generator(state, allow_unk)
         return generator.best(prompt, options, count=count, tokens=tokens)
 
     def state_after(self, generation: Generation, *, state: State | None = None) -> State:

@@ -48,7 +48,7 @@ def softmax_loss_plain(
 def masked_softmax_loss(
     logits: Tensor, bias: Tensor | None, target: Tensor, gradient: bool, real: Tensor
 ) -> tuple[Tensor, Tensor | None]:
-    """As `softmax_loss` where `real` (N,) is true; elsewhere losses and errors are zero, whatever the target.
+    """As `softmax_loss` where `real` (N,) is true; elsewhere losses and errors are zero for any target.
 
     It suits a GPU: few passes over the logits, and the host never waits for the device.
     """

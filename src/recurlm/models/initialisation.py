@@ -68,7 +68,7 @@ def _open_forget_gates(model: LanguageModel, bias: float) -> None:
 
 
 def _reset_gains(model: LanguageModel) -> None:
-    """Sets the gains of layer normalization to ones, whatever the recipe asks (Ba et al. 2016)."""
+    """Sets the gains of layer normalization to ones, under every recipe (Ba et al. 2016)."""
     for cell in model.stack.cells:
         if isinstance(cell, LayerNormLSTMCell):
             for gain in cell.gains:

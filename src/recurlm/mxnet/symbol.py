@@ -15,7 +15,7 @@ _MODES = {"lstm": "lstm", "gru": "gru", "tanh": "rnn_tanh", "relu": "rnn_relu"}
 
 
 def read_symbol(path: Path) -> Architecture:
-    """Reads the language model that a graph describes, whatever its unrolled length.
+    """Reads the language model that a graph describes, unrolled to any length.
 
     Raises InputError with a node's name and the reason where it cannot be imported, CorruptFileError where
     the file is damaged.

@@ -52,7 +52,7 @@ STYLE: dict[str, Any] = {
 
 @contextmanager
 def picture_style() -> Iterator[None]:
-    """Draws with this program's style inside, whatever the user's own settings are."""
+    """Draws with this program's style inside, not with the user's own settings."""
     installed = set(fontManager.get_font_names())
     families = ["DejaVu Sans", *(name for name in WIDE_SCRIPTS if name in installed)]
     with matplotlib.style.context(["default", {**STYLE, "font.family": families}]):

@@ -1,7 +1,7 @@
 """A heat map of surprisals as HTML: each token on a color that grows with its surprisal, its bits below it.
 
-The color is one hue of the palette of Okabe and Ito, laid transparently over whatever the page has, so that it reads on
-light and dark pages and without color vision; the number below a token says the same.
+The color is one transparent hue of the palette of Okabe and Ito over the page's own background. It reads on light and
+dark pages and without color vision; the number below a token says the same.
 """
 
 import math

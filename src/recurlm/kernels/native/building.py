@@ -276,7 +276,7 @@ def _compiled(folder: Path, command: Sequence[str]) -> bytes:
 
 
 def _write(target: Path, content: bytes) -> None:
-    """Writes a file that only this user can read and write, whatever the umask."""
+    """Writes a file that only this user can read and write, under any umask."""
     with temporary_file(target.parent) as file:
         os.chmod(file.name, 0o600)
         file.write(content)
