@@ -17,7 +17,7 @@ from recurlm.training.averaging import addition_is_due, open_average
 from recurlm.training.checkpointing import Checkpointer, TrainingState
 from recurlm.training.clock import Clock
 from recurlm.training.course import Course
-from recurlm.training.entries import EpochEntry, StepEntry, live_line
+from recurlm.training.entries import EpochEntry, StepEntry, beside_bar, live_line
 from recurlm.training.journal import Journal, Mirror
 from recurlm.training.optimizers import build_optimizer, set_rate
 from recurlm.training.planning import drop_exactness, plan_measuring, renew_estimate
@@ -207,7 +207,7 @@ class Trainer:
         folder, counters = self.run.folder, self.counters
         self.run.model.load_weights(tensors(folder.read(MODEL_FILE), folder.path))
         measured = {
-            split: self._measure(split, stop, f"final evaluation of {split}", exact=counters.exact)
+            split: self._measure(split, stop, f"evaluating {split}", exact=counters.exact)
             for split in self.validator.held_out
         }
         self.clock.lap()
@@ -220,7 +220,7 @@ class Trainer:
 
     def _measure(self, split: str, stop: StopRequest, doing: str, *, exact: bool = False) -> Perplexity:
         def done(part: float) -> None:
-            self.watcher.tick(self.course.share, f"{doing} {part:.0%}")
+            self.watcher.tick(self.course.share, beside_bar(self.course, f"{doing} {part:.0%}"))
             if stop.requested:
                 self._stop(save=False)
 
