@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from recurlm.config import TextOptions
+from recurlm.config import DocumentRule, TextOptions
 from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError, InputError, RecurlmWarning
 from recurlm.files import digest_of, read_bounded
@@ -79,22 +79,22 @@ def prepare(
     folder = cache / "prepared" / _key(corpus, options, codec)
     if folder.exists() or folder.is_symlink():
         try:
-            return _read(corpus.name, folder)
+            return _read(corpus.name, folder, options.document)
         except CorruptFileError as error:
             warnings.warn(f"{error}; preparing the text again", RecurlmWarning, stacklevel=2)
     with temporary_folder(folder.parent) as unfinished:
         _write(corpus, options, codec, unfinished, report or (lambda _: None))
         _sync_files(unfinished)
         _move_into_place(unfinished, folder)
-    return _read(corpus.name, folder)
+    return _read(corpus.name, folder, options.document)
 
 
 def _key(corpus: Corpus, options: TextOptions, codec: Codec | None) -> str:
     texts = [(split, text.sha256) for split, text in _texts(corpus)]
     given = [] if codec is None else [codec.files()]
-    # versions that knew only spaces had no such keys, and what they prepared still holds
+    # versions that knew only spaces had no such keys, and what they prepared still holds; documents change no id
     at_spaces = set() if options.cut == "prose" else {"cut", "lowercase", "digits"}
-    content = json.dumps([FORMAT, texts, options.model_dump(exclude=at_spaces), *given], sort_keys=True)
+    content = json.dumps([FORMAT, texts, options.model_dump(exclude={"document", *at_spaces}), *given], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
@@ -108,7 +108,7 @@ def _move_into_place(unfinished: Path, folder: Path) -> None:
     with locked(folder.parent):
         if folder.exists() or folder.is_symlink():
             with suppress(CorruptFileError):
-                _read("", folder)
+                _read("", folder, "file")
                 return
             discard(folder)
         os.replace(unfinished, folder)
@@ -238,8 +238,8 @@ def _provisional_ids(file: BinaryIO) -> Iterator[Array]:
         yield np.frombuffer(content, np.uint32)
 
 
-def _read(name: str, folder: Path) -> PreparedCorpus:
-    """The corpus of a folder. Raises CorruptFileError where a file is not as it was written.
+def _read(name: str, folder: Path, document: DocumentRule) -> PreparedCorpus:
+    """The corpus of a folder; `document` is the rule of its texts. Raises CorruptFileError where a file was altered.
 
     Files that this process has verified and that have not changed since are not read again.
     """
@@ -251,7 +251,8 @@ def _read(name: str, folder: Path) -> PreparedCorpus:
     for split, description in values["splits"].items():
         path = folder / f"{split}.ids"
         _verify_ids(path, values["dtype"], len(codec.vocabulary), _fingerprint(path))
-        splits[split] = EncodedText(np.memmap(path, values["dtype"], "r"), **description, cut=codec.tokenization.cut)
+        ids, cut = np.memmap(path, values["dtype"], "r"), codec.tokenization.cut
+        splits[split] = EncodedText(ids, **description, cut=cut, document=document)
     return PreparedCorpus(name, codec, splits)
 
 
