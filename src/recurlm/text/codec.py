@@ -161,14 +161,15 @@ class Codec:
         parts: list[NDArray[np.uint32]] = []
         missing: list[NDArray[np.int64]] = []
         length = 0
-        for ids, positions in encoder.marked_blocks(text):
-            parts.append(ids)
+        for block, positions in encoder.marked_blocks(text):
+            parts.append(block)
             missing.append(length + positions)
-            length += len(ids)
+            length += len(block)
         if not length:
             raise InputError(f"{text.name}: the text is empty")
+        ids = np.concatenate(parts)
         return EncodedText(
-            np.concatenate(parts),
+            ids,
             text.name,
             text.sha256,
             encoder.characters,
@@ -177,6 +178,7 @@ class Codec:
             encoder.left_out,
             rule,
             cut=self.tokenization.cut,
+            file_starts=file_starts(text, ids),
             document=document,
         )
 
@@ -292,6 +294,12 @@ def _check_characters(text: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         raise InputError(f"not UTF-8 at character {error.start + 1} of the text {shown_name(text)!r:.60}") from None
+
+
+def file_starts(text: Text, ids: Ids) -> Positions:
+    """The positions in the ids of a text at which its further files begin: each follows the ``<eos>`` of a line."""
+    lines = text.lines_before_starts()
+    return (np.flatnonzero(np.asarray(ids) == EOS_ID) + 1)[lines - 1] if len(lines) else lines
 
 
 def closed_blocks(text: Text) -> Iterator[str]:
