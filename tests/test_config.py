@@ -249,6 +249,13 @@ def test_full_batches_belong_to_the_mxnet_protocol():
     assert parse_recipe({"validation": {"full_batches": 50, "protocol": "mxnet"}}, "f").validation.full_batches == 50
 
 
+def test_sentences_have_no_documents_of_several_lines():
+    sentences = {"kind": "sentences"}
+    assert 'belongs to batches.kind = "stream"' in refusal({"text": {"document": "blank-line"}, "batches": sentences})
+    assert parse_recipe({"text": {"document": "line"}, "batches": sentences}, "f").text.document == "line"
+    assert parse_recipe({"text": {"document": "blank-line"}}, "f").batches.kind == "stream"
+
+
 @pytest.mark.parametrize("section", sorted(models_in(Recipe), key=lambda section: section.__name__))
 def test_every_field_has_a_description(section):
     assert section.__doc__

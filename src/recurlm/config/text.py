@@ -9,7 +9,7 @@ from recurlm.config.section import LARGEST_COUNT, Count, Section
 USUAL_MERGES = 8000
 
 DocumentRule = Literal["file", "blank-line", "line"]
-"""Where a document begins: at a file, also after blank lines, or at every line."""
+"""Where a document begins: at each file, also after blank lines, or at each line."""
 
 
 class TextOptions(Section):
@@ -40,6 +40,11 @@ class TextOptions(Section):
     )
     unknown: bool = Field(
         True, description="gives a vocabulary of words or characters an `<unk>` even if the training text has none"
+    )
+    document: DocumentRule = Field(
+        "file",
+        description="where a carried state starts again from zero: at each file, also after blank lines, or at each "
+        "line",
     )
     merges: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
         None, description='size of the byte-pair vocabulary, 8000 unless given; belongs to `unit = "bpe"`'

@@ -4,14 +4,19 @@ from collections.abc import Iterator
 
 import torch
 
+from recurlm.config import DocumentRule, Recipe
 from recurlm.devices import slower_than_fp32
 from recurlm.models.outputs import sample_size
 from recurlm.progress import Watcher, duration, say_all
+from recurlm.text.codec import EncodedText
 from recurlm.text.tokenization import PLURALS
 from recurlm.text.unknown import many
 from recurlm.training.cut import Noticed
 from recurlm.training.prepared import PreparedRun
 from recurlm.wording import counted
+
+BEGINNINGS: dict[DocumentRule, str] = {"file": "files", "blank-line": "blank lines", "line": "lines"}
+"""What separates the documents of a text."""
 
 
 def introduce(run: PreparedRun, watcher: Watcher, noticed: Noticed) -> None:
@@ -30,6 +35,16 @@ def _text_lines(run: PreparedRun) -> Iterator[str]:
     yield f"text   {run.corpus.name}: {size}, {len(vocabulary):,} different {PLURALS[run.recipe.text.unit]}"
     if train.oov:
         yield f"       {counted(train.oov, 'token')} ({train.oov / len(train.ids):.1%}) read as <unk>"
+    yield from _document_lines(train, run.recipe)
+
+
+def _document_lines(train: EncodedText, recipe: Recipe) -> Iterator[str]:
+    """Where the state restarts, unless the text is one file and one document, or every batch starts from zeros."""
+    rule, documents = train.document, 1 + len(train.further_documents)
+    if rule == "file" and (documents == 1 or recipe.batches.kind == "sentences"):
+        return
+    effect = "the state restarts at each" if documents > 1 else "the state is carried through all of it"
+    yield f"       documents: {documents:,} ({BEGINNINGS[rule]}); {effect}"
 
 
 def _warn_of_unknown_words(run: PreparedRun, watcher: Watcher) -> None:

@@ -6,7 +6,6 @@ from contextlib import nullcontext
 from recurlm.errors import StoppedError
 from recurlm.evaluation.perplexity import Perplexity
 from recurlm.models.outputs import sample_size
-from recurlm.models.state import restart
 from recurlm.progress import Watcher, say_all
 from recurlm.runs.computation import computation, computing_threads
 from recurlm.runs.folder import METRICS_FILE, MODEL_FILE
@@ -122,8 +121,6 @@ class Trainer:
         carried = self.state.carried
         if carried is None or not batch.carried:
             carried = self.run.model.initial_state(batch.columns)
-        if batch.restarted is not None:
-            carried = restart(carried, batch.restarted)
         set_rate(self.learner.optimizer, self.course.learning_rate * batch.rate)
         self.state.carried = self.stepper.step(batch, carried)
         self._average_weights()
