@@ -1,6 +1,8 @@
 """Runs five_stories.sh in a shell on made data, and holds each result, and the pages of docs/stories, to it."""
 
 import csv
+import gzip
+import hashlib
 import importlib.util
 import json
 import math
@@ -15,6 +17,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from recurlm.kernels.native import native_library
 
 HERE = Path(__file__).parent
 PAGES = HERE.parent.parent / "docs" / "stories"
@@ -60,9 +64,13 @@ class Told:
 
 
 @pytest.fixture(scope="module")
-def environment_of_a_reader(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict]:
-    """`recurlm` on the PATH, answered by a server that has loaded torch once."""
+def environment_of_a_reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """`recurlm` on the PATH, answered by a server that has loaded torch once; a cache of its own and no network."""
+    native_library()
     folder = tmp_path_factory.mktemp("bin")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RECURLM_") or "NATIVE" in name}
+    own = {"RECURLM_CACHE_DIR": str(folder / "cache"), "RECURLM_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    environment = kept | own | {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
     server = [sys.executable, str(HERE / "warm_command.py"), str(folder / "socket")]
     command = folder / "recurlm"
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S -E {server[1]} {server[2]} "$@"\n', "utf-8")
@@ -70,7 +78,7 @@ def environment_of_a_reader(environment: dict[str, str], tmp_path_factory: pytes
     with subprocess.Popen(server, env=environment, stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
         assert running.stdout.readline() == "ready\n"
-        yield environment | {"PATH": f"{folder}{os.pathsep}{environment['PATH']}"}
+        yield environment
         running.terminate()
 
 
@@ -162,6 +170,24 @@ def test_other_kinds_of_anomalies_rank_in_the_first_five_too(told: Told, environ
     means = [float(row["mean"]) for row in told.table("logs/scores.tsv")]
     ranks = {kind: rank(mean, means) for kind, mean in zip(made_data.ANOMALIES, found, strict=True)}
     assert max(ranks.values()) <= FIRST_FIVE, ranks
+
+
+def test_the_block_with_a_wrong_order_costs_most(told: Told):
+    received = "dfs.DataNode$DataXceiver:_Receiving_block_src:_dest:"
+    lives = {line.split()[0]: line.split()[1:] for line in told.lines("logs/later.txt")}
+    wrong = [name for name, events in lives.items() if len(events) > 4 and events[1:4] != [received] * 3]
+    costs = {name: float(cost) for name, cost in (line.split() for line in told.lines("logs/costs.txt"))}
+    assert wrong == [max(costs, key=costs.__getitem__)]
+
+
+def test_a_folder_becomes_one_model_that_is_tested_on_whole_files(told: Told):
+    corpus = json.loads((told.folder / "folder/runs/letters/config.json").read_text("utf-8"))["corpus"]
+    letters = sorted((told.folder / "folder" / "letters").iterdir())
+    assert [Path(file["path"]).name for file in corpus["files"]] == [path.name for path in letters]
+    texts = [gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes() for path in letters]
+    digests = {hashlib.sha256(b"".join(texts[place:])).hexdigest() for place in range(1, len(texts))}
+    assert corpus["splits"]["test"]["digest"] in digests
+    assert told.results("folder/runs/letters")["test"] < 5
 
 
 def is_well_formed(text: str) -> bool:
