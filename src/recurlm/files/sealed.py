@@ -22,7 +22,7 @@ Fingerprint = tuple[int, ...]
 
 
 def write_seal(path: Path, values: Mapping[str, Any]) -> None:
-    """Writes values, among them the digests of all files beside it, with their own digest."""
+    """Writes values and, as their `files`, the digests of all files beside it; and the digest of all that."""
     files = {each.name: digest_of(each) for each in sorted(path.parent.iterdir())}
     whole = {**values, "files": files}
     path.write_text(json.dumps({"store": whole, "sha256": _digest_of(whole)}, indent=2), encoding="utf-8")

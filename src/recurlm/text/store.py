@@ -118,6 +118,7 @@ def _write(corpus: Corpus, options: TextOptions, codec: Codec | None, folder: Pa
     values = {
         "format": FORMAT,
         "dtype": _dtype(codec.vocabulary).name,
+        "files": {},
         "splits": {split: asdict(stored) for split, stored in splits.items()},
     }
     write_seal(folder / STORE_FILE, values)
