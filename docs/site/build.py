@@ -1,0 +1,45 @@
+"""Builds the site of both languages into build/site without the network; a warning is an error.
+
+python docs/site/build.py
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from contents import CAPTIONS, LANDING, ROOT, twin
+
+BUILD = ROOT / "build"
+REDIRECT = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>recurlm</title>
+<meta http-equiv="refresh" content="0; url={english}">
+</head>
+<body><p><a href="{english}">English</a> · <a href="{chinese}">中文</a></p></body>
+</html>
+"""
+
+
+def build(language: str, site: Path) -> int:
+    """Builds the site of one language and returns Sphinx's exit code."""
+    options = ["--fail-on-warning", "--keep-going", "--nitpicky", "--quiet", "--tag", language]
+    places = ["--conf-dir", ROOT / "docs" / "site", "--doctree-dir", BUILD / "doctrees" / language]
+    command = [sys.executable, "-m", "sphinx", "--builder", "html", *options, *places, ROOT, site / language]
+    return subprocess.run(command, check=False).returncode
+
+
+def main() -> int:
+    """Builds every language, then the page that leads to them."""
+    site = Path(sys.argv[1]) if sys.argv[1:] else BUILD / "site"
+    if failed := max(build(language, site) for language in CAPTIONS):
+        return failed
+    english, chinese = (f"{language}/{twin(LANDING, language)}.html" for language in CAPTIONS)
+    (site / "index.html").write_text(REDIRECT.format(english=english, chinese=chinese), "utf-8")
+    print(f"site: {site / 'index.html'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""What stands where on the site: the pages of each language, in the order of the sidebar.
+
+A page is named by its path in the repository without its suffix, such as `docs/texts`. Its Chinese twin is
+`docs/texts.zh`. A folder is named by its `README`; the other pages of the folder follow it.
+"""
+
+import json
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+LANDING = "README"
+SUFFIXES = (".md", ".ipynb")
+SECTIONS = {
+    "tutorials": ("docs/walkthrough", "docs/first-hour", "docs/stories/README"),
+    "how-to": ("docs/how-to/README", "docs/surprisal", "docs/search", "docs/leaving-mxnet"),
+    "reference": (
+        "docs/commands",
+        "docs/recipe-keys",
+        "docs/python",
+        "docs/site/api",
+        "docs/run-folder",
+        "docs/limits",
+        "docs/notation",
+    ),
+    "explanation": (
+        "docs/texts",
+        "docs/protocols",
+        "docs/scoring",
+        "docs/comparing",
+        "docs/rescoring",
+        "docs/sampling",
+        "docs/adaptation",
+        "docs/cells",
+        "docs/parts",
+        "docs/performance",
+        "docs/tour",
+    ),
+    "project": (
+        "CHANGELOG",
+        "CONTRIBUTING",
+        "SECURITY",
+        "docs/decisions/README",
+        "docs/lab-notes",
+        "records/README",
+    ),
+}
+CAPTIONS = {
+    "en": {
+        "tutorials": "Tutorials",
+        "how-to": "How-to guides",
+        "reference": "Reference",
+        "explanation": "Explanation",
+        "project": "Project",
+    },
+    "zh": {"tutorials": "教程", "how-to": "操作指南", "reference": "参考", "explanation": "说明"},
+}
+"""The sections of each language. The project's own notes are in English only."""
+
+
+def twin(page: str, language: str) -> str:
+    """The page itself in this language, or the English page where there is no other."""
+    translated = f"{page}.{language}"
+    return translated if source(translated) else page
+
+
+def source(page: str) -> Path | None:
+    """The file of a page."""
+    files = (ROOT / f"{page}{suffix}" for suffix in SUFFIXES)
+    return next((file for file in files if file.is_file()), None)
+
+
+def pages(language: str) -> list[str]:
+    """Every page of the site in this language, the landing page first."""
+    return [twin(LANDING, language), *(page for caption in CAPTIONS[language] for page in section(caption, language))]
+
+
+def section(name: str, language: str) -> list[str]:
+    """The pages of a section, those of its folders included."""
+    found = []
+    for page in filter(source, SECTIONS[name]):
+        found += [twin(page, language), *folder(page, language)]
+    return found
+
+
+def folder(page: str, language: str) -> list[str]:
+    """The pages that stand in a folder beside its README; none for another page."""
+    path = Path(page)
+    if path.name != LANDING or page == LANDING:
+        return []
+    here = (ROOT / path.parent).glob("*.md")
+    below = (ROOT / path.parent).glob("*/README.md")
+    names = sorted(name_of(file) for file in (*here, *below) if not file.name.endswith(".zh.md"))
+    return [twin(name, language) for name in names if name != page]
+
+
+def name_of(file: Path) -> str:
+    """The name of the page in a file."""
+    return file.relative_to(ROOT).with_suffix("").as_posix()
+
+
+def language_of(page: str) -> str:
+    """The language whose site has a page; English where both have it."""
+    return next(language for language in CAPTIONS if page in pages(language))
+
+
+def title(page: str) -> str:
+    """The heading of a page."""
+    file = source(page)
+    assert file is not None, f"no page {page}"
+    text = file.read_text("utf-8")
+    if file.suffix == ".ipynb":
+        text = "".join(json.loads(text)["cells"][0]["source"])
+    return next(line.removeprefix("# ") for line in text.splitlines() if line.startswith("# "))

@@ -1,0 +1,110 @@
+"""A Sphinx extension: what the site adds to the Markdown pages that a code host shows.
+
+The pages themselves hold no directives. The extension gives each page its place in the sidebar, leads links to pages of
+the other language there, and shows the notebook.
+"""
+
+import json
+import posixpath
+import re
+from pathlib import Path
+from typing import Any
+
+from contents import CAPTIONS, LANDING, folder, language_of, pages, section, source, title, twin
+from docutils import nodes
+from myst_parser.parsers.sphinx_ import MystParser
+from sphinx import addnodes
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+
+NAMES = {"en": "English", "zh": "中文"}
+BEFORE_DOWNLOADS = 400
+
+
+class NotebookParser(MystParser):
+    """Reads a notebook as Markdown, its cells of code as blocks of Python."""
+
+    supported = ("notebook",)
+
+    def parse(self, inputstring: str, document: nodes.document) -> None:
+        """Adds the cells to the document."""
+        super().parse(markdown_of(inputstring), document)
+
+
+def markdown_of(notebook: str) -> str:
+    """The Markdown text of a notebook without outputs."""
+    cells = []
+    for cell in json.loads(notebook)["cells"]:
+        text = "".join(cell["source"])
+        cells.append(f"```python\n{text}\n```" if cell["cell_type"] == "code" else text)
+    return "\n\n".join(cells) + "\n"
+
+
+def add_places(app: Sphinx, page: str, text: list[str]) -> None:
+    """Appends to a page the list of the pages below it, which the sidebar shows."""
+    language = app.config.language[:2]
+    if page == app.config.root_doc:
+        listed = [(caption, _top(name, language)) for name, caption in CAPTIONS[language].items()]
+    else:
+        listed = [("", [(title(below), below) for below in folder(_english(page), language)])]
+    text[0] += "".join(_toctree(caption, entries) for caption, entries in listed if entries)
+
+
+def _top(name: str, language: str) -> list[tuple[str, str]]:
+    """Short titles and pages of a section, without the pages that stand below a folder's."""
+    inside = [page for page in section(name, language)]
+    below = {page for each in inside for page in folder(_english(each), language)}
+    return [(re.split("[:：]", title(page))[0], page) for page in inside if page not in below]
+
+
+def _english(page: str) -> str:
+    return page.removesuffix(".zh")
+
+
+def _toctree(caption: str, entries: list[tuple[str, str]]) -> str:
+    options = [":hidden:", *([f":caption: {caption}"] if caption else [])]
+    lines = [f"{heading} </{page}>" for heading, page in entries]
+    return "\n".join(["", "```{toctree}", *options, "", *lines, "```", ""])
+
+
+def lead_to_the_other_language(app: Sphinx, document: nodes.document) -> None:
+    """Turns links to pages that this site lacks into links to the site of the language that has them."""
+    here = app.env.docname
+    for link in list(document.findall(addnodes.pending_xref)):
+        page = link["reftarget"]
+        if link["refdomain"] != "doc" or page in app.env.found_docs:
+            continue
+        anchor = f"#{link['reftargetid']}" if link.get("reftargetid") else ""
+        address = _address(app.env, here, page) + anchor
+        link.replace_self(nodes.reference("", "", *link.children, refuri=address, internal=True))
+
+
+def _address(env: BuildEnvironment, here: str, page: str) -> str:
+    """Where a page of another language stands, as seen from a page of this one."""
+    return posixpath.relpath(f"{language_of(page)}/{page}.html", f"{env.config.language[:2]}/{Path(here).parent}")
+
+
+def add_languages(app: Sphinx, page: str, template: str, context: dict[str, Any], document: nodes.document) -> None:
+    """Gives the sidebar each language's name and the address of the page in it; none for the language itself."""
+    here = app.config.language[:2]
+    context["languages"] = [
+        (name, "" if language == here else _switched(page, here, language)) for language, name in NAMES.items()
+    ]
+
+
+def _switched(page: str, here: str, language: str) -> str:
+    """The address of a page's twin, or of the landing page where the other language has none."""
+    there = twin(_english(page), language) if source(page) else ""
+    if there not in pages(language):
+        there = twin(LANDING, language)
+    return posixpath.relpath(f"{language}/{there}.html", f"{here}/{Path(page).parent}")
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Connects the parts; Sphinx calls it."""
+    app.add_source_suffix(".ipynb", "notebook")
+    app.add_source_parser(NotebookParser)
+    app.connect("source-read", add_places)
+    app.connect("doctree-read", lead_to_the_other_language, priority=BEFORE_DOWNLOADS)
+    app.connect("html-page-context", add_languages)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
