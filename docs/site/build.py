@@ -1,6 +1,7 @@
-"""Builds the site of both languages into build/site without the network; a warning is an error.
+"""Builds the site of both languages without the network; a warning is an error.
 
-python docs/site/build.py
+python docs/site/build.py          into build/site
+python docs/site/build.py FOLDER   into another folder
 """
 
 import subprocess
@@ -9,7 +10,6 @@ from pathlib import Path
 
 from contents import CAPTIONS, LANDING, ROOT, twin
 
-BUILD = ROOT / "build"
 REDIRECT = """<!doctype html>
 <html lang="en">
 <head>
@@ -25,14 +25,14 @@ REDIRECT = """<!doctype html>
 def build(language: str, site: Path) -> int:
     """Builds the site of one language and returns Sphinx's exit code."""
     options = ["--fail-on-warning", "--keep-going", "--nitpicky", "--quiet", "--tag", language]
-    places = ["--conf-dir", ROOT / "docs" / "site", "--doctree-dir", BUILD / "doctrees" / language]
+    places = ["--conf-dir", ROOT / "docs" / "site", "--doctree-dir", site.parent / "doctrees" / language]
     command = [sys.executable, "-m", "sphinx", "--builder", "html", *options, *places, ROOT, site / language]
     return subprocess.run(command, check=False).returncode
 
 
 def main() -> int:
     """Builds every language, then the page that leads to them."""
-    site = Path(sys.argv[1]) if sys.argv[1:] else BUILD / "site"
+    site = Path(sys.argv[1]) if sys.argv[1:] else ROOT / "build" / "site"
     if failed := max(build(language, site) for language in CAPTIONS):
         return failed
     english, chinese = (f"{language}/{twin(LANDING, language)}.html" for language in CAPTIONS)

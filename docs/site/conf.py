@@ -15,7 +15,7 @@ here = "zh" if "zh" in tags else "en"  # Sphinx gives `tags`
 
 language = {"en": "en", "zh": "zh_CN"}[here]
 project, release = "recurlm", VERSION
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton", "site_pages"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton", "site_pages", "chinese_search"]
 root_doc = twin(LANDING, here)
 include_patterns = [str(source(page).relative_to(ROOT)) for page in pages(here)]
 exclude_patterns = [".*", "build", "runs", "src", "tests", "benchmarks", "**/__pycache__"]
@@ -24,7 +24,6 @@ templates_path = ["templates"]
 myst_heading_anchors = 4
 highlight_language = "text"
 default_role = "code"
-add_module_names = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
@@ -32,11 +31,6 @@ python_maximum_signature_line_length = 88
 nitpick_ignore_regex = [("py:.*", r".*")]
 
 html_search_language = here
-if here == "zh":
-    import jieba  # cuts Chinese words for the search
-
-    jieba.setLogLevel("WARNING")
-    jieba.dt.tmp_dir = str(ROOT / "build")  # its cache stays out of the folder that all users share
 
 html_theme = "furo"
 html_title = f"recurlm {release}"

@@ -5,6 +5,7 @@ A page is named by its path in the repository without its suffix, such as `docs/
 """
 
 import json
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,6 +58,20 @@ CAPTIONS = {
 """The sections of each language. The project's own notes are in English only."""
 
 
+FOLDED = ("docs/decisions/README", "records/README")
+"""Folders whose pages the sidebar shows below their README."""
+TITLES = {
+    "zh": {
+        "docs/first-hour": "笔记本：第一个小时（英文）",
+        "docs/commands": "命令（英文）",
+        "docs/recipe-keys": "配方键（英文）",
+        "docs/site/api": "Python API（英文）",
+        "docs/limits": "限制（英文）",
+    },
+}
+"""Names in the sidebar of pages that are not in its language."""
+
+
 def twin(page: str, language: str) -> str:
     """The page itself in this language, or the English page where there is no other."""
     translated = f"{page}.{language}"
@@ -83,14 +98,15 @@ def section(name: str, language: str) -> list[str]:
 
 
 def folder(page: str, language: str) -> list[str]:
-    """The pages that stand in a folder beside its README; none for another page."""
+    """The pages that stand in a folder beside its README, in the order of its links; none for another page."""
     path = Path(page)
     if path.name != LANDING or page == LANDING:
         return []
-    here = (ROOT / path.parent).glob("*.md")
-    below = (ROOT / path.parent).glob("*/README.md")
-    names = sorted(name_of(file) for file in (*here, *below) if not file.name.endswith(".zh.md"))
-    return [twin(name, language) for name in names if name != page]
+    readme = (ROOT / path.parent / "README.md").read_text("utf-8")
+    files = [*(ROOT / path.parent).glob("*.md"), *(ROOT / path.parent).glob("*/README.md")]
+    files = [file for file in files if not file.name.endswith(".zh.md") and name_of(file) != page]
+    files.sort(key=lambda file: (readme.find(f"({file.name})") % len(readme), file))
+    return [twin(name_of(file), language) for file in files]
 
 
 def name_of(file: Path) -> str:
@@ -101,6 +117,11 @@ def name_of(file: Path) -> str:
 def language_of(page: str) -> str:
     """The language whose site has a page; English where both have it."""
     return next(language for language in CAPTIONS if page in pages(language))
+
+
+def short_title(page: str, language: str) -> str:
+    """The name of a page in the sidebar: its heading up to a colon."""
+    return TITLES.get(language, {}).get(page) or re.split("[:：]", title(page))[0]
 
 
 def title(page: str) -> str:

@@ -6,11 +6,10 @@ the other language there, and shows the notebook.
 
 import json
 import posixpath
-import re
 from pathlib import Path
 from typing import Any
 
-from contents import CAPTIONS, LANDING, folder, language_of, pages, section, source, title, twin
+from contents import CAPTIONS, FOLDED, LANDING, folder, language_of, pages, section, short_title, source, title, twin
 from docutils import nodes
 from myst_parser.parsers.sphinx_ import MystParser
 from sphinx import addnodes
@@ -43,18 +42,22 @@ def markdown_of(notebook: str) -> str:
 def add_places(app: Sphinx, page: str, text: list[str]) -> None:
     """Appends to a page the list of the pages below it, which the sidebar shows."""
     language = app.config.language[:2]
-    if page == app.config.root_doc:
-        listed = [(caption, _top(name, language)) for name, caption in CAPTIONS[language].items()]
-    else:
-        listed = [("", [(title(below), below) for below in folder(_english(page), language)])]
-    text[0] += "".join(_toctree(caption, entries) for caption, entries in listed if entries)
+    text[0] += "".join(_toctree(*listed) for listed in _lists(page, language) if listed[1])
 
 
-def _top(name: str, language: str) -> list[tuple[str, str]]:
-    """Short titles and pages of a section, without the pages that stand below a folder's."""
-    inside = [page for page in section(name, language)]
-    below = {page for each in inside for page in folder(_english(each), language)}
-    return [(re.split("[:：]", title(page))[0], page) for page in inside if page not in below]
+def _lists(page: str, language: str) -> list[tuple[str, list[tuple[str, str]]]]:
+    """The lists below a page: each a caption with the titles and names of pages."""
+    if page == twin(LANDING, language):
+        return [(caption, _unfolded(name, language)) for name, caption in CAPTIONS[language].items()]
+    below = folder(page, language) if page in FOLDED else []
+    return [("", [(title(each), each) for each in below])]
+
+
+def _unfolded(name: str, language: str) -> list[tuple[str, str]]:
+    """Short titles and names of the pages of a section, without those that stand below another."""
+    inside = section(name, language)
+    below = {page for each in FOLDED if each in inside for page in folder(each, language)}
+    return [(short_title(page, language), page) for page in inside if page not in below]
 
 
 def _english(page: str) -> str:
