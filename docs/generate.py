@@ -121,8 +121,8 @@ def _default(value: dict[str, Any]) -> str:
     return f"`{json.dumps(value['default'])}`"
 
 
-COMMANDS = """This page shows the help of every command, for anyone who looks for an option. [The run folder](run-folder.md) explains
-the exit codes and the environment variables."""
+COMMANDS = """This page shows the help of every command, for anyone who looks for an option.
+[The run folder](run-folder.md) explains the exit codes and the environment variables."""
 
 
 def commands() -> str:

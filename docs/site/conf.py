@@ -2,17 +2,14 @@
 
 import sys
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from contents import LANDING, ROOT, pages, source, twin  # noqa: E402
+from contents import LANDING, ROOT, pages, source, twin
 
-from recurlm.version import VERSION  # noqa: E402
+from recurlm.version import VERSION
 
-tags: Any
-here = "zh" if "zh" in tags else "en"  # Sphinx gives `tags`
-
+here = "zh" if "zh" in tags else "en"  # noqa: F821 (Sphinx gives `tags`)
 language = {"en": "en", "zh": "zh_CN"}[here]
 project, release = "recurlm", VERSION
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton", "site_pages", "chinese_search"]
@@ -28,7 +25,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 python_maximum_signature_line_length = 88
-nitpick_ignore_regex = [("py:.*", r".*")]
+nitpick_ignore_regex = [("py:.*", ".*")]  # signatures name types of other projects, whose pages are elsewhere
 
 html_search_language = here
 
