@@ -1,6 +1,5 @@
 """The site of the documentation: its contents in any run, the whole build with --all."""
 
-import importlib.util
 import json
 import re
 import subprocess
@@ -9,13 +8,13 @@ from collections.abc import Iterator
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
-from types import ModuleType
 from urllib.parse import unquote
 
 import pytest
 
+from site_modules import FOLDER, site_module
+
 ROOT = Path(__file__).parent.parent
-FOLDER = ROOT / "docs" / "site"
 LANGUAGES = ("en", "zh")
 READER = {
     "en": re.compile(r"Read th|[Ff]or (?:any|read|learn|owners)"),
@@ -24,16 +23,7 @@ READER = {
 """How the first sentence of a page names its reader."""
 
 
-def module(name: str) -> ModuleType:
-    specification = importlib.util.spec_from_file_location(f"site_{name}", FOLDER / f"{name}.py")
-    assert specification is not None
-    assert specification.loader is not None
-    loaded = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(loaded)
-    return loaded
-
-
-contents = module("contents")
+contents = site_module("contents")
 SOURCES = {language: [contents.source(page) for page in contents.pages(language)] for language in LANGUAGES}
 
 
@@ -83,7 +73,7 @@ def test_a_page_begins_with_its_reader(page):
 
 def test_chinese_text_is_searched_by_pairs_of_characters():
     pytest.importorskip("sphinx")
-    terms = module("chinese_search").terms
+    terms = site_module("chinese").terms
     assert list(terms("困惑度是exp(loss)，见README。")) == ["困惑", "惑度", "度是", "exp", "loss", "见", "README"]
 
 
@@ -138,5 +128,7 @@ def test_the_site_builds_without_a_warning_and_loads_nothing_from_elsewhere(tmp_
     assert [address for page in pages for address in links(page).loaded if is_foreign(address)] == []
     sheets = [sheet.read_text("utf-8") for sheet in site.rglob("*.css")]
     assert not [text for text in sheets if re.search(r"(url\(|@import)\s*[\"']?(https?:)?//", text)]
+    assert "finished: 4 epochs" in (site / "en" / "docs" / "first-hour.html").read_text("utf-8")
+    assert "上一页" in (site / "zh" / "docs" / "texts.zh.html").read_text("utf-8")
     assert json.dumps("困惑") in (site / "zh" / "searchindex.js").read_text("utf-8")
     assert "EnglishStemmer;" in (site / "zh" / "_static" / "language_data.js").read_text("utf-8")

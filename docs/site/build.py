@@ -24,7 +24,7 @@ REDIRECT = """<!doctype html>
 
 def build(language: str, site: Path) -> int:
     """Builds the site of one language and returns Sphinx's exit code."""
-    options = ["--fail-on-warning", "--keep-going", "--nitpicky", "--quiet", "--tag", language]
+    options = ["--fresh-env", "--fail-on-warning", "--keep-going", "--nitpicky", "--quiet", "--tag", language]
     places = ["--conf-dir", ROOT / "docs" / "site", "--doctree-dir", site.parent / "doctrees" / language]
     command = [sys.executable, "-m", "sphinx", "--builder", "html", *options, *places, ROOT, site / language]
     return subprocess.run(command, check=False).returncode

@@ -12,7 +12,7 @@ from recurlm.version import VERSION
 here = "zh" if "zh" in tags else "en"  # noqa: F821 (Sphinx gives `tags`)
 language = {"en": "en", "zh": "zh_CN"}[here]
 project, release = "recurlm", VERSION
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton", "site_pages", "chinese_search"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton", "site_pages", "chinese"]
 root_doc = twin(LANDING, here)
 include_patterns = [str(source(page).relative_to(ROOT)) for page in pages(here)]
 exclude_patterns = [".*", "build", "runs", "src", "tests", "benchmarks", "**/__pycache__"]

@@ -4,14 +4,15 @@ The pages themselves hold no directives. The extension gives each page its place
 the other language there, and shows the notebook.
 """
 
-import json
 import posixpath
+import re
 from pathlib import Path
 from typing import Any
 
 from contents import CAPTIONS, FOLDED, LANDING, folder, language_of, pages, section, short_title, source, title, twin
 from docutils import nodes
 from myst_parser.parsers.sphinx_ import MystParser
+from notebook import markdown_with_outputs
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
@@ -21,22 +22,13 @@ BEFORE_DOWNLOADS = 400
 
 
 class NotebookParser(MystParser):
-    """Reads a notebook as Markdown, its cells of code as blocks of Python."""
+    """Reads a notebook as Markdown with the outputs of its cells."""
 
     supported = ("notebook",)
 
     def parse(self, inputstring: str, document: nodes.document) -> None:
-        """Adds the cells to the document."""
-        super().parse(markdown_of(inputstring), document)
-
-
-def markdown_of(notebook: str) -> str:
-    """The Markdown text of a notebook without outputs."""
-    cells = []
-    for cell in json.loads(notebook)["cells"]:
-        text = "".join(cell["source"])
-        cells.append(f"```python\n{text}\n```" if cell["cell_type"] == "code" else text)
-    return "\n\n".join(cells) + "\n"
+        """Adds the cells and their outputs to the document."""
+        super().parse(markdown_with_outputs(Path(document["source"])), document)
 
 
 def add_places(app: Sphinx, page: str, text: list[str]) -> None:
@@ -103,11 +95,25 @@ def _switched(page: str, here: str, language: str) -> str:
     return posixpath.relpath(f"{language}/{there}.html", f"{here}/{Path(page).parent}")
 
 
+def list_fields(app: Sphinx, kind: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    """Makes a list of a paragraph of a docstring that describes fields: `first: text · second: text`."""
+    paragraphs = "\n".join(lines).split("\n\n")
+    lines[:] = "\n\n".join(map(_as_list, paragraphs)).split("\n")
+
+
+def _as_list(paragraph: str) -> str:
+    fields = [re.fullmatch(r"(\w+): (.*)", field) for field in " ".join(paragraph.split()).split(" · ")]
+    if not all(fields):
+        return paragraph
+    return "\n".join(f"- `{field[1]}`: {field[2]}" for field in fields if field)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Connects the parts; Sphinx calls it."""
     app.add_source_suffix(".ipynb", "notebook")
     app.add_source_parser(NotebookParser)
     app.connect("source-read", add_places)
     app.connect("doctree-read", lead_to_the_other_language, priority=BEFORE_DOWNLOADS)
+    app.connect("autodoc-process-docstring", list_fields)
     app.connect("html-page-context", add_languages)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

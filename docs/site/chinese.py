@@ -1,14 +1,17 @@
-"""The search of the Chinese site: Chinese text by pairs of characters, all other words as in English.
+"""What the Chinese site needs beside Sphinx's own Chinese: a search, and the words of the theme.
 
-Pairs need no dictionary, and a query finds what it says wherever the words are cut. The page in the browser cuts the
-query by the same rule.
+The search cuts Chinese text into pairs of characters and all other text into words, as in English. Pairs need no
+dictionary, and a query finds what it says wherever the words are cut. The page in the browser cuts the query by the
+same rule.
 """
 
 import itertools
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from sphinx.application import Sphinx
+from sphinx.locale import _
 from sphinx.search.en import SearchEnglish
 
 HAN = "[\u4e00-\u9fff]"
@@ -21,6 +24,8 @@ function splitQuery(query) {
   );
 }
 """
+WORDS = {"Home": "首页", "Next": "下一页", "On this page": "本页内容", "Previous": "上一页"}
+"""What the theme says and has no Chinese for."""
 
 
 class ChineseSearch(SearchEnglish):
@@ -41,7 +46,14 @@ def terms(text: str) -> Iterator[str]:
         yield from map("".join, itertools.pairwise(han)) if len(han) > 1 else [run.group()]
 
 
+def add_words(app: Sphinx, page: str, template: str, context: dict[str, Any], document: Any) -> None:
+    """Gives the templates of a Chinese page the words of the theme."""
+    if app.config.language.startswith("zh"):
+        context["_"] = lambda text: WORDS.get(text) or _(text)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Registers the search; Sphinx calls it."""
+    """Connects the parts; Sphinx calls it."""
     app.add_search_language(ChineseSearch)
+    app.connect("html-page-context", add_words)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
