@@ -97,6 +97,12 @@ def test_relative_links_lead_somewhere(page):
     assert list(broken_links(page)) == []
 
 
+def test_every_decision_is_in_the_list():
+    folder = ROOT / "docs" / "decisions"
+    listed = LINK.findall((folder / "README.md").read_text("utf-8"))
+    assert listed == sorted(page.name for page in folder.glob("[0-9]*.md"))
+
+
 def test_both_readmes_hold_the_same_commands():
     english, chinese = (CODE.findall(text_of(readme)) for readme in READMES)
     assert english
