@@ -25,8 +25,8 @@ REDIRECT = """<!doctype html>
 def build(language: str, site: Path) -> int:
     """Builds the site of one language and returns Sphinx's exit code."""
     options = ["--fresh-env", "--fail-on-warning", "--keep-going", "--nitpicky", "--quiet", "--tag", language]
-    places = ["--conf-dir", ROOT / "docs" / "site", "--doctree-dir", site.parent / "doctrees" / language]
-    command = [sys.executable, "-m", "sphinx", "--builder", "html", *options, *places, ROOT, site / language]
+    places = ["--conf-dir", str(ROOT / "docs" / "site"), "--doctree-dir", str(site.parent / "doctrees" / language)]
+    command = [sys.executable, "-m", "sphinx", "--builder", "html", *options, *places, str(ROOT), str(site / language)]
     return subprocess.run(command, check=False).returncode
 
 

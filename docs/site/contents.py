@@ -56,8 +56,6 @@ CAPTIONS = {
     "zh": {"tutorials": "教程", "how-to": "操作指南", "reference": "参考", "explanation": "说明"},
 }
 """The sections of each language. The project's own notes are in English only."""
-
-
 FOLDED = ("docs/decisions/README", "records/README")
 """Folders whose pages the sidebar shows below their README."""
 TITLES = {
@@ -105,7 +103,8 @@ def folder(page: str, language: str) -> list[str]:
     readme = (ROOT / path.parent / "README.md").read_text("utf-8")
     files = [*(ROOT / path.parent).glob("*.md"), *(ROOT / path.parent).glob("*/README.md")]
     files = [file for file in files if not file.name.endswith(".zh.md") and name_of(file) != page]
-    files.sort(key=lambda file: (readme.find(f"({file.name})") % len(readme), file))
+    order = re.findall(r"\]\(([\w./-]+)\)", readme)
+    files.sort(key=lambda file: (order.index(file.name) if file.name in order else len(order), file))
     return [twin(name_of(file), language) for file in files]
 
 
@@ -114,9 +113,9 @@ def name_of(file: Path) -> str:
     return file.relative_to(ROOT).with_suffix("").as_posix()
 
 
-def language_of(page: str) -> str:
-    """The language whose site has a page; English where both have it."""
-    return next(language for language in CAPTIONS if page in pages(language))
+def language_of(page: str) -> str | None:
+    """The language whose site has a page, English where both have it; None where neither has it."""
+    return next((language for language in CAPTIONS if page in pages(language)), None)
 
 
 def short_title(page: str, language: str) -> str:

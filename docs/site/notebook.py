@@ -27,7 +27,7 @@ def markdown_with_outputs(notebook: Path) -> str:
 
 def _outputs(notebook: Path) -> list[tuple[str, str]]:
     """What each cell prints and shows, from a process in a folder of its own."""
-    command = [sys.executable, Path(__file__).resolve(), notebook.resolve()]
+    command = [sys.executable, str(Path(__file__).resolve()), str(notebook.resolve())]
     with tempfile.TemporaryDirectory() as place:
         folder = str(Path(place).resolve())
         variables = os.environ | {"RECURLM_CACHE_DIR": folder, "RECURLM_OFFLINE": "1", "OMP_NUM_THREADS": "1"}

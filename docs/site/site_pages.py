@@ -15,10 +15,10 @@ from myst_parser.parsers.sphinx_ import MystParser
 from notebook import markdown_with_outputs
 from sphinx import addnodes
 from sphinx.application import Sphinx
-from sphinx.environment import BuildEnvironment
 
 NAMES = {"en": "English", "zh": "中文"}
-BEFORE_DOWNLOADS = 400
+BEFORE_USUAL = 400
+"""The order of a handler that runs before those of Sphinx itself, at 500."""
 
 
 class NotebookParser(MystParser):
@@ -64,19 +64,19 @@ def _toctree(caption: str, entries: list[tuple[str, str]]) -> str:
 
 def lead_to_the_other_language(app: Sphinx, document: nodes.document) -> None:
     """Turns links to pages that this site lacks into links to the site of the language that has them."""
-    here = app.env.docname
+    here = app.config.language[:2]
     for link in list(document.findall(addnodes.pending_xref)):
         page = link["reftarget"]
-        if link["refdomain"] != "doc" or page in app.env.found_docs:
-            continue
-        anchor = f"#{link['reftargetid']}" if link.get("reftargetid") else ""
-        address = _address(app.env, here, page) + anchor
-        link.replace_self(nodes.reference("", "", *link.children, refuri=address, internal=True))
+        there = language_of(page) if link["refdomain"] == "doc" and page not in app.env.found_docs else None
+        if there is not None:
+            anchor = f"#{link['reftargetid']}" if link.get("reftargetid") else ""
+            address = _address(there, page, here, app.env.docname) + anchor
+            link.replace_self(nodes.reference("", "", *link.children, refuri=address, internal=True))
 
 
-def _address(env: BuildEnvironment, here: str, page: str) -> str:
-    """Where a page of another language stands, as seen from a page of this one."""
-    return posixpath.relpath(f"{language_of(page)}/{page}.html", f"{env.config.language[:2]}/{Path(here).parent}")
+def _address(there: str, page: str, here: str, document: str) -> str:
+    """The address of a page in a language, as seen from a document in this language."""
+    return posixpath.relpath(f"{there}/{page}.html", f"{here}/{Path(document).parent}")
 
 
 def add_languages(app: Sphinx, page: str, template: str, context: dict[str, Any], document: nodes.document) -> None:
@@ -92,7 +92,7 @@ def _switched(page: str, here: str, language: str) -> str:
     there = twin(_english(page), language) if source(page) else ""
     if there not in pages(language):
         there = twin(LANDING, language)
-    return posixpath.relpath(f"{language}/{there}.html", f"{here}/{Path(page).parent}")
+    return _address(language, there, here, page)
 
 
 def list_fields(app: Sphinx, kind: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
@@ -113,7 +113,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_source_suffix(".ipynb", "notebook")
     app.add_source_parser(NotebookParser)
     app.connect("source-read", add_places)
-    app.connect("doctree-read", lead_to_the_other_language, priority=BEFORE_DOWNLOADS)
+    app.connect("doctree-read", lead_to_the_other_language, priority=BEFORE_USUAL)
     app.connect("autodoc-process-docstring", list_fields)
     app.connect("html-page-context", add_languages)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
