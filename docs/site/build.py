@@ -6,6 +6,7 @@ python docs/site/build.py FOLDER   into another folder
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from contents import CAPTIONS, LANDING, ROOT, twin
@@ -22,19 +23,21 @@ REDIRECT = """<!doctype html>
 """
 
 
-def build(language: str, site: Path) -> int:
-    """Builds the site of one language and returns Sphinx's exit code."""
-    options = ["--fresh-env", "--fail-on-warning", "--keep-going", "--nitpicky", "--quiet", "--tag", language]
-    places = ["--conf-dir", str(ROOT / "docs" / "site"), "--doctree-dir", str(site.parent / "doctrees" / language)]
-    command = [sys.executable, "-m", "sphinx", "--builder", "html", *options, *places, str(ROOT), str(site / language)]
-    return subprocess.run(command, check=False).returncode
+def build(language: str, site: Path) -> bool:
+    """Builds the site of one language and returns whether that went without a warning."""
+    options = ["--fail-on-warning", "--keep-going", "--nitpicky", "--quiet", "--tag", language]
+    with tempfile.TemporaryDirectory() as doctrees:
+        places = ["--conf-dir", str(ROOT / "docs" / "site"), "--doctree-dir", doctrees]
+        command = [sys.executable, "-m", "sphinx", *options, *places, str(ROOT), str(site / language)]
+        return not subprocess.run(command, check=False).returncode
 
 
 def main() -> int:
     """Builds every language, then the page that leads to them."""
     site = Path(sys.argv[1]) if sys.argv[1:] else ROOT / "build" / "site"
-    if failed := max(build(language, site) for language in CAPTIONS):
-        return failed
+    built = [build(language, site) for language in CAPTIONS]
+    if not all(built):
+        return 1
     english, chinese = (f"{language}/{twin(LANDING, language)}.html" for language in CAPTIONS)
     (site / "index.html").write_text(REDIRECT.format(english=english, chinese=chinese), "utf-8")
     print(f"site: {site / 'index.html'}")
