@@ -64,7 +64,6 @@ TITLES = {
         "docs/commands": "命令（英文）",
         "docs/recipe-keys": "配方键（英文）",
         "docs/site/api": "Python API（英文）",
-        "docs/limits": "上限（英文）",
     },
 }
 """Names in the sidebar of pages that are not in its language."""
