@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from recurlm.config import TextOptions
 from recurlm.errors import InputError, RecurlmWarning
-from recurlm.text import store as store_module
+from recurlm.files import sealed as sealed_module
 from recurlm.text.sources import Corpus, Text
 from recurlm.text.store import prepare
 
@@ -396,8 +396,8 @@ def test_each_file_is_hashed_once_in_a_process(write_corpus, tmp_path, monkeypat
     corpus = write_corpus("a b c\n" * 20)
     prepare(corpus, TextOptions(), tmp_path)
     hashed = []
-    digest_of = store_module.digest_of
-    monkeypatch.setattr(store_module, "digest_of", lambda path: hashed.append(path.name) or digest_of(path))
+    digest_of = sealed_module.digest_of
+    monkeypatch.setattr(sealed_module, "digest_of", lambda path: hashed.append(path.name) or digest_of(path))
     prepare(corpus, TextOptions(), tmp_path)
     assert hashed == []
     (path,) = tmp_path.rglob("train.ids")

@@ -87,6 +87,11 @@ def message(text: str) -> None:
     print(shown_name(text), file=sys.stderr, flush=True)
 
 
+def one_or_several(texts: list[str] | None) -> str | tuple[str, ...] | None:
+    """The texts of a command as a request names them."""
+    return tuple(texts) if texts and len(texts) > 1 else texts[0] if texts else None
+
+
 def recipe_changes(changes: list[str] | None, epochs: int | None, unit: str | None = None) -> tuple[str, ...]:
     """The changes of --set, --epochs and --unit together."""
     further = {"training.epochs": epochs, "text.unit": unit}

@@ -17,19 +17,24 @@ from recurlm.cli.console import (
     OfflineOption,
     QuietOption,
     message,
+    one_or_several,
     print_json,
     recipe_changes,
 )
 
 
 def search(
-    text: Annotated[
-        str | None,
+    texts: Annotated[
+        list[str] | None,
         typer.Argument(
-            metavar="[TEXT]",
-            help="Corpus name, text file or folder, as for train. [default: the recipe's corpus]",
+            metavar="[TEXT...]",
+            help="Corpus name, text files, pattern or folder, as for train. [default: the recipe's corpus]",
             show_default=False,
         ),
+    ] = None,
+    field: Annotated[
+        str | None,
+        typer.Option("--field", metavar="NAME", help="The text in the records of .jsonl and .parquet files."),
     ] = None,
     recipe: Annotated[
         str | None,
@@ -102,7 +107,8 @@ def search(
 
     keep_freed_memory()
     training = TrainingRequest(
-        text=text,
+        text=one_or_several(texts),
+        field=field,
         recipe=recipe,
         changes=recipe_changes(changes, epochs),
         out=out,

@@ -16,6 +16,7 @@ from recurlm.cli.console import (
     OfflineOption,
     QuietOption,
     message,
+    one_or_several,
     print_json,
     recipe_changes,
 )
@@ -23,14 +24,18 @@ from recurlm.cli.process import process_began
 
 
 def train(
-    text: Annotated[
-        str | None,
+    texts: Annotated[
+        list[str] | None,
         typer.Argument(
-            metavar="[TEXT]",
-            help="Corpus name, text file (.gz too), folder with train/valid/test files, or - for standard input. "
-            "[default: the embedded corpus]",
+            metavar="[TEXT...]",
+            help="Corpus name, text files (.gz too), a pattern such as 'texts/*.txt', a folder of text files or with "
+            "train/valid/test files, or - for standard input. [default: the embedded corpus]",
             show_default=False,
         ),
+    ] = None,
+    field: Annotated[
+        str | None,
+        typer.Option("--field", metavar="NAME", help="The text in the records of .jsonl and .parquet files."),
     ] = None,
     recipe: Annotated[
         str | None,
@@ -115,7 +120,8 @@ def train(
 
     keep_freed_memory()
     request = TrainingRequest(
-        text=text,
+        text=one_or_several(texts),
+        field=field,
         recipe=recipe,
         start=start,
         changes=recipe_changes(changes, epochs, unit),

@@ -8,6 +8,9 @@ from recurlm.config.section import LARGEST_COUNT, Count, Section
 
 USUAL_MERGES = 8000
 
+DocumentRule = Literal["file", "blank-line", "line"]
+"""Where a document begins: at a file, also after blank lines, or at every line."""
+
 
 class TextOptions(Section):
     """How the text is split into tokens, and which tokens get an id."""
