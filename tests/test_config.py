@@ -235,13 +235,18 @@ def test_tied_embeddings_need_equal_sizes():
         {"merges": 300},
         {"unit": "character", "cut": "prose"},
         {"cut": "spaces", "lowercase": True},
-        {"digits": "mask"},
+        {"unit": "character", "digits": "mask"},
         {"unknown": False, "minimum_count": 2},
         {"unknown": False, "maximum_size": 9},
     ],
 )
 def test_text_options_that_contradict_each_other_are_refused(text):
     assert refusal({"text": text}).startswith("text: ")
+
+
+@pytest.mark.parametrize("options", [{"digits": "mask"}, {"lowercase": True}, {"cut": "auto", "lowercase": True}])
+def test_options_of_prose_choose_prose(options):
+    assert parse_recipe({"text": options}, "f").text.cut == "prose"
 
 
 def test_full_batches_belong_to_the_mxnet_protocol():

@@ -227,15 +227,15 @@ def test_the_live_line_has_the_figures_since_the_last_logged_step(open_trainer: 
         )
 
 
-def test_under_a_time_limit_the_time_left_is_what_the_limit_leaves(open_trainer: OpenTrainer, watched: Watched) -> None:
+def test_the_time_left_is_what_a_limit_leaves_that_ends_the_run(open_trainer: OpenTrainer, watched: Watched) -> None:
     """10 s passed before the modules were loaded, so closing takes 7 s; 2 s more pass before training starts."""
-    trainer = watched.trainer(open_trainer("run", **SECTIONS), limit=1000.0)
+    trainer = watched.trainer(open_trainer("run", **SECTIONS), limit=40.0)
     watched.now += 2
     trainer.fit(StopRequest())
     logged = entries(trainer.run.folder.path, "step")
     assert logged
     for entry in logged:
-        assert entry["seconds_left"] == pytest.approx(1000 - 7 - 12 - entry["seconds"], abs=1e-3)
+        assert entry["seconds_left"] == pytest.approx(40 - 7 - 12 - entry["seconds"], abs=1e-3)
         assert entry["seconds"] == pytest.approx(watched.steps[entry["step"] - 1].end - 2)
 
 

@@ -57,6 +57,9 @@ def _run_lines(run: PreparedRun) -> Iterator[str]:
     if config.start is not None:
         rate, schedule = run.recipe.optimizer.learning_rate, run.recipe.schedule.kind
         yield f"       starts from {config.start.run}: learning rate {rate:.3g}, schedule {schedule}"
+    if run.recipe.batches.kind == "sentences" and run.recipe.validation.protocol == "stream":
+        yield "       trains each line from a zero state, but validates with the state carried from line to line;"
+        yield "       --set validation.protocol=sentence validates as it trains"
     slower = slower_than_fp32(config.precision, torch.device(config.device))
     if slower is not None:
         yield f"       {slower}"
