@@ -47,6 +47,7 @@ def test_every_page_of_the_repository_has_a_place_on_the_site():
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_page_has_one_place_in_its_language(language):
     assert len(set(SOURCES[language])) == len(SOURCES[language])
+    assert None not in SOURCES[language]
     assert all((".zh." in page.name) <= (language == "zh") for page in SOURCES[language])
 
 

@@ -89,7 +89,7 @@ def pages(language: str) -> list[str]:
 def section(name: str, language: str) -> list[str]:
     """The pages of a section, those of its folders included."""
     found = []
-    for page in filter(source, SECTIONS[name]):
+    for page in SECTIONS[name]:
         found += [twin(page, language), *folder(page, language)]
     return found
 
