@@ -54,10 +54,7 @@ SEEN = "training"
 
 
 class Model:
-    """A trained recurrent language model with its vocabulary.
-
-    Methods have more than six parameters where each is a keyword that most calls leave out.
-    """
+    """A trained recurrent language model with its vocabulary."""
 
     def __init__(
         self, network: LanguageModel, codec: Codec, recipe: Recipe, corpus: RecordedCorpus | None = None
