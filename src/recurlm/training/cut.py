@@ -76,7 +76,7 @@ def _noticed(traits: Traits, recipe: Recipe) -> tuple[str, ...]:
 
 def _wrapped_lines(traits: Traits) -> Iterator[str]:
     if traits.is_wrapped:
-        yield f"paragraphs are broken into lines of about {traits.filled:.0f} characters, and each line end counts as <eos>"
+        yield f"paragraphs are broken into lines of about {traits.filled:.0f} characters; each line end counts as <eos>"
         yield f"one line a paragraph: {JOIN_PARAGRAPHS} FILE > joined.txt"
 
 
