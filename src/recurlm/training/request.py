@@ -33,7 +33,6 @@ class TrainingRequest:
     """
 
     text: str | tuple[str, ...] | None = None
-    field: str | None = None
     recipe: str | None = None
     start: Path | None = None
     changes: tuple[str, ...] = ()
@@ -47,6 +46,7 @@ class TrainingRequest:
     places: DataPlaces = dataclasses.field(default_factory=DataPlaces.from_environment)
     without_test: bool = False
     began: float | None = None
+    field: str | None = None
 
     @property
     def names_a_run(self) -> bool:
