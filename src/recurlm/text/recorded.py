@@ -141,15 +141,16 @@ class RecordedCorpus:
 
     def altered(self, text: Text, specification: str = "") -> str | None:
         """A warning where a text comes from the source of the run and the source has changed since."""
-        recorded = self._recorded_digest(specification)
+        given = specification or str(text.path)
+        recorded = self._recorded_digest(given)
         if recorded is None:
-            altered = self._is_altered_source(specification, text)
+            altered = self._is_altered_source(given, text)
         else:
-            altered = digest_of(Path(specification)) != f"sha256:{recorded}"
+            altered = digest_of(Path(given)) != f"sha256:{recorded}"
         if not altered:
             return None
         return (
-            f"{specification or text.path} is no longer the text that {self.place} learned from: figures on it may be "
+            f"{given} is no longer the text that {self.place} learned from: figures on it may be "
             "of lines that the model has learned"
         )
 

@@ -227,7 +227,7 @@ def cut(text: Text, shares: tuple[int, int, int] = (90, 5, 5), *, place: str | N
     wanted = [start + text.size * share // sum(shares) for share in (shares[0], shares[0] + shares[1])]
     first, second = _between_documents(text, wanted) if cuts_documents(text) else _at_lines(text, wanted)
     if not start < first < second < stop:
-        raise InputError(_too_few_lines(text, place or str(text.path)))
+        raise InputError(_too_few_lines(text, place))
     return (
         text.part(f"{text.name}/train", start, first),
         text.part(f"{text.name}/valid", first, second),
@@ -255,16 +255,16 @@ def _at_lines(text: Text, wanted: list[int]) -> tuple[int, int]:
     return first, second
 
 
-def _too_few_lines(text: Text, named: str) -> str:
+def _too_few_lines(text: Text, place: str | None) -> str:
     count = sum(1 for _ in text.lines())
-    if count > 1:
+    if count > 1 or place is not None:
         return (
-            f"{named} is too small to be cut in three (number of lines: {count})\n"
+            f"{place or text.path} is too small to be cut in three (number of lines: {count})\n"
             "give a longer text, or a folder with the files train.txt, valid.txt and test.txt"
         )
     return (
-        f"{named} has one line, and a text is cut in three at ends of lines (number of lines: 1)\n"
-        f"break it into lines, such as: fold -s -w 1000 {Path(named).name} > lines.txt; or give a folder with the "
+        f"{text.path} has one line, and a text is cut in three at ends of lines (number of lines: 1)\n"
+        f"break it into lines, such as: fold -s -w 1000 {text.path.name} > lines.txt; or give a folder with the "
         "files train.txt, valid.txt and test.txt"
     )
 
