@@ -415,6 +415,15 @@ def test_a_text_that_holds_unk_keeps_its_rare_words(write_corpus, tmp_path):
     assert set(cut.codec.vocabulary.tokens) == {"<eos>", "<unk>", "a", "b"}
 
 
+def test_a_rule_of_documents_belongs_to_the_texts_and_prepares_nothing_again(write_corpus, small_text, tmp_path):
+    corpus = write_corpus("a b\n\nc\n", "a\n\nb\n")
+    for rule, starts in (("file", []), ("blank-line", [4]), ("line", [3, 4])):
+        prepared = prepare(corpus, TextOptions(document=rule), tmp_path)
+        assert prepared["train"].further_documents.tolist() == starts
+        assert prepared["valid"].document == rule
+    assert len(list((tmp_path / "prepared").iterdir())) == 1
+
+
 def test_a_text_cut_at_spaces_is_prepared_once_however_the_recipe_asks_for_it(write_corpus, small_text, tmp_path):
     corpus = write_corpus(small_text, "zebras!\n")
     folders = []

@@ -13,6 +13,7 @@ from recurlm.cli.console import (
     DataDirectoryOption,
     DeviceOption,
     EpochsOption,
+    FieldOption,
     JsonOption,
     OfflineOption,
     QuietOption,
@@ -27,15 +28,12 @@ def search(
     texts: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[TEXT...]",
+            metavar="TEXT",
             help="Corpus name, text files, pattern or folder, as for train. [default: the recipe's corpus]",
             show_default=False,
         ),
     ] = None,
-    field: Annotated[
-        str | None,
-        typer.Option("--field", metavar="NAME", help="The text in the records of .jsonl and .parquet files."),
-    ] = None,
+    field: FieldOption = None,
     recipe: Annotated[
         str | None,
         typer.Option(

@@ -41,7 +41,7 @@ class EncodedText:
     is None for a whole text, else the number of its first tokens that ids hold; `digest` and `characters` are those of
     the whole text. `oov_is_bound` says that a part has at most `oov` unknown tokens. `cut` is what signatures say
     of how words were cut, empty for spaces. `file_starts` are the positions in ids, in rising order, at which a further
-    file begins; the token before each is an ``<eos>``.
+    file begins; the token before each is an ``<eos>``. `document` says where a carried state starts again from zero.
     """
 
     ids: Ids
@@ -56,6 +56,7 @@ class EncodedText:
     oov_is_bound: bool = False
     cut: str = ""
     file_starts: Positions = field(default_factory=lambda: np.zeros(0, np.int64))
+    document: DocumentRule = "file"
 
     def first(self, tokens: int, unknown_id: int | None, *, whole_sentences: bool = False) -> "EncodedText":
         """The first tokens of the text; with `whole_sentences` only whole sentences, at least one."""
@@ -76,6 +77,19 @@ class EncodedText:
     def ends(self) -> Positions:
         """Position just after each sentence's ``<eos>``."""
         return np.flatnonzero(np.asarray(self.ids) == EOS_ID) + 1
+
+    @cached_property
+    def further_documents(self) -> Positions:
+        """The positions at which a further document begins by the text's own rule."""
+        return self.document_starts(self.document)
+
+    def begin_documents(self, positions: Positions) -> NDArray[np.bool_] | None:
+        """Which of these positions begin a document, the first one included; None if the text is one document."""
+        further = self.further_documents
+        if not len(further):
+            return None
+        nearest = further[np.minimum(np.searchsorted(further, positions), len(further) - 1)]
+        return np.asarray((positions == 0) | (positions == nearest))
 
     def document_starts(self, rule: DocumentRule) -> Positions:
         """The positions in ids, in rising order, at which a further document begins; the first document begins at 0.
@@ -141,7 +155,7 @@ class Codec:
             unknown += itertools.compress(tokens, missing)
         return ids[:-1], unknown
 
-    def encode(self, text: Text, rule: UnknownRule = AS_UNK) -> EncodedText:
+    def encode(self, text: Text, rule: UnknownRule = AS_UNK, document: DocumentRule = "file") -> EncodedText:
         """A whole text as ids, in memory. Raises InputError with line and word as `line` does."""
         encoder = Encoder(self, rule)
         parts: list[NDArray[np.uint32]] = []
@@ -165,6 +179,7 @@ class Codec:
             rule,
             cut=self.tokenization.cut,
             file_starts=file_starts(text, ids),
+            document=document,
         )
 
     def decode(self, ids: Iterable[int]) -> str:

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from recurlm.config import TextOptions
+from recurlm.config import DocumentRule, TextOptions
 from recurlm.errors import CorruptFileError, InputError, RecurlmWarning
 from recurlm.files.partial import remove_abandoned, temporary_folder
 from recurlm.files.sealed import Fingerprint, fingerprint, move_into_place, read_seal, write_seal
@@ -75,21 +75,21 @@ def prepare(
     folder = cache / "prepared" / _key(corpus, options, codec)
     if folder.exists() or folder.is_symlink():
         try:
-            return _read(corpus.name, folder)
+            return _read(corpus.name, folder, options.document)
         except CorruptFileError as error:
             warnings.warn(f"{error}; preparing the text again", RecurlmWarning, stacklevel=2)
     with temporary_folder(folder.parent) as unfinished:
         _write(corpus, options, codec, unfinished, report or (lambda _: None))
-        move_into_place(unfinished, folder, lambda: _read(corpus.name, folder))
-    return _read(corpus.name, folder)
+        move_into_place(unfinished, folder, lambda: _read(corpus.name, folder, options.document))
+    return _read(corpus.name, folder, options.document)
 
 
 def _key(corpus: Corpus, options: TextOptions, codec: Codec | None) -> str:
     texts = [(split, text.sha256, *_starts_digest(text)) for split, text in _texts(corpus)]
     given = [] if codec is None else [codec.files()]
-    # versions that knew only spaces had no such keys, and what they prepared still holds
+    # versions that knew only spaces had no such keys, and what they prepared still holds; documents change no id
     at_spaces = set() if options.cut == "prose" else {"cut", "lowercase", "digits"}
-    content = json.dumps([FORMAT, texts, options.model_dump(exclude=at_spaces), *given], sort_keys=True)
+    content = json.dumps([FORMAT, texts, options.model_dump(exclude={"document", *at_spaces}), *given], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
@@ -214,8 +214,8 @@ def _provisional_ids(file: BinaryIO) -> Iterator[Array]:
         yield np.frombuffer(content, np.uint32)
 
 
-def _read(name: str, folder: Path) -> PreparedCorpus:
-    """The corpus of a folder. Raises CorruptFileError where a file is not as it was written.
+def _read(name: str, folder: Path, document: DocumentRule) -> PreparedCorpus:
+    """The corpus of a folder; `document` is the rule of its texts. Raises CorruptFileError where a file was altered.
 
     Files that this process has verified and that have not changed since are not read again.
     """
@@ -228,7 +228,9 @@ def _read(name: str, folder: Path) -> PreparedCorpus:
         ids = np.memmap(path, values["dtype"], "r")
         starts = folder / f"{split}.starts"
         found = np.fromfile(starts, np.int64) if starts.name in values["files"] else np.zeros(0, np.int64)
-        splits[split] = EncodedText(ids, **description, cut=codec.tokenization.cut, file_starts=found)
+        splits[split] = EncodedText(
+            ids, **description, cut=codec.tokenization.cut, document=document, file_starts=found
+        )
     return PreparedCorpus(name, codec, splits)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from recurlm.config import Recipe
 from recurlm.errors import InputError
 from recurlm.progress import Watcher
 from recurlm.runs.config import RunConfig
@@ -42,9 +43,9 @@ def with_cut(config: RunConfig, texts: Corpus, codec: Codec | None) -> tuple[Run
         return _changed(config, cut="spaces") if is_open else config, Noticed()
     traits = traits_of(texts.train)
     if not is_open:
-        return config, Noticed(tuple(_blank_lines(traits)))
+        return config, Noticed(tuple(_blank_lines(traits, config.recipe)))
     settled = _changed(config, cut="prose" if traits.kind == "raw" else "spaces")
-    return settled, Noticed((*_raw_lines(traits), *_blank_lines(traits)), _warning(traits))
+    return settled, Noticed((*_raw_lines(traits), *_blank_lines(traits, config.recipe)), _warning(traits))
 
 
 def _with_cut_of(config: RunConfig, tokenization: Tokenization) -> RunConfig:
@@ -73,9 +74,11 @@ def _raw_lines(traits: Traits) -> Iterator[str]:
         yield f"raw text ({measured}): cut as prose, punctuation apart; --set text.cut=spaces cuts at spaces"
 
 
-def _blank_lines(traits: Traits) -> Iterator[str]:
+def _blank_lines(traits: Traits, recipe: Recipe) -> Iterator[str]:
     if traits.has_paragraphs:
-        yield f"blank lines: {traits.blank / traits.lines:.0%} of the lines; each counts as one <eos>"
+        carries = recipe.text.document == "file" and recipe.batches.kind == "stream"
+        hint = "; --set text.document=blank-line restarts the state after them" if carries else ""
+        yield f"blank lines: {traits.blank / traits.lines:.0%} of the lines; each counts as one <eos>{hint}"
 
 
 def _warning(traits: Traits) -> str | None:

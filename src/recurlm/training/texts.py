@@ -36,7 +36,7 @@ def prepare_texts(
     def report(characters: int) -> None:
         nonlocal done
         done += characters
-        watcher.tick(min(done / size, 1.0), f"preparing {texts.name}: {done / 1e6:,.0f} million characters")
+        watcher.tick(min(done / size, 1.0), f"preparing {texts.name}  {done / 1e6:,.1f} million characters")
 
     corpus = prepare(texts, config.recipe.text, cache, report, codec)
     split = config.recipe.validation.split
