@@ -16,7 +16,10 @@ from recurlm.plots.run_log import RunLog
 from recurlm.plots.training import training_figure
 from recurlm.plots.unrolled import unrolled_picture
 
-SIGNATURE = "stream|tokens=173|eos=counted|state=carried|oov=0|columns=16|warm-up=10|text=sha256:656858ac|recurlm=0.2.0+g3a5e5f74"
+SIGNATURE = (
+    "stream|tokens=173|eos=counted|state=carried|oov=0|columns=16|warm-up=10|text=sha256:656858ac|"
+    "recurlm=0.2.0+g3a5e5f74"
+)
 LONG = "_".join(["a_name"] * 12)[:80]
 
 
