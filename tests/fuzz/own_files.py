@@ -24,11 +24,12 @@ from recurlm.errors import CorruptFileError, RecurlmError, RecurlmWarning
 from recurlm.files import sealed
 from recurlm.models.language_model import LanguageModel
 from recurlm.mxnet.importing import import_model
-from recurlm.plots.training import RunLog, read_metrics
+from recurlm.plots.run_log import RunLog
 from recurlm.recipe_files import load_recipe, recipe_text, recipe_toml
 from recurlm.runs.checkpoints import read_checkpoint
 from recurlm.runs.computation import changed_computation
 from recurlm.runs.folder import RunFolder
+from recurlm.runs.metrics import read_metrics
 from recurlm.runs.verification import verify
 from recurlm.search.description import SEARCH_FILE, resumed_recipe
 from recurlm.search.search_space import parse_variation
