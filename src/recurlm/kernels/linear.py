@@ -1,6 +1,7 @@
-"""A linear layer with weights packed once for many products of few rows, and draws from its logits.
+"""A linear layer with weights packed once for many products of few rows, and draws and totals from its logits.
 
-These need the native library. The plain references are `torch.nn.functional.linear` and `draw_plain`.
+These need the native library. The plain references are `torch.nn.functional.linear`, `draw_plain` and
+`log_totals_plain`.
 """
 
 from collections.abc import Sequence
@@ -51,6 +52,18 @@ def draw_native(logits: Tensor, temperature: float | Tensor, shares: Tensor) -> 
     drawn = torch.empty(len(logits), dtype=torch.int64)
     call("recurlm_draw", [logits, _sharpness(temperature, len(logits)), shares, drawn], list(logits.shape))
     return drawn
+
+
+def log_totals_plain(logits: Tensor) -> Tensor:
+    """The logarithm of the sum of e^logit (B,) of each row of logits (B, V), in float64."""
+    return torch.cat([row.double().logsumexp(-1) for row in logits.split(1)])
+
+
+def log_totals_native(logits: Tensor) -> Tensor:
+    """`log_totals_plain` in the native library, for float32 logits."""
+    totals = torch.empty(len(logits), dtype=torch.float64)
+    call("recurlm_log_totals", [logits, totals], list(logits.shape))
+    return totals
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ class PackedLSTM:
         self.bias = (bias_ih + bias_hh).float()
         self.inputs, self.units = weight_ih.shape[1], weight_hh.shape[1]
         self.most = len(hidden)
-        self.input = with_slack(self.most, self.inputs)
+        self.input = with_slack(self.most, self.inputs).zero_()  # a tile reads into the row after the last one
         self.hidden = with_slack(2 * self.most, self.units).zero_()  # state before the step and after it
         self.cell = torch.empty(2 * self.most, self.units)
         self.load(hidden, cell)

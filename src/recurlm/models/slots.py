@@ -9,7 +9,14 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from recurlm.kernels.linear import PackedModel, draw_native, draw_plain, generate
+from recurlm.kernels.linear import (
+    PackedModel,
+    draw_native,
+    draw_plain,
+    generate,
+    log_totals_native,
+    log_totals_plain,
+)
 from recurlm.kernels.native import with_slack
 from recurlm.models.language_model import LanguageModel, evaluating
 from recurlm.models.state import LayerStates, map_state
@@ -35,6 +42,9 @@ class Slots(Protocol):
 
     def draw(self, logits: Tensor, temperatures: Tensor, shares: Tensor) -> Tensor:
         """Ids (N,), drawn as `draw_plain` draws; overwrites the logits."""
+
+    def log_totals(self, logits: Tensor) -> Tensor:
+        """The logarithms (N,) of the sums of e^logit: what a logit lacks to be a log-probability; float64."""
 
     def burst(
         self, slots: Sequence[int], tokens: Sequence[int], temperatures: Tensor, shares: Tensor, banned: Sequence[int]
@@ -87,6 +97,9 @@ class PlainSlots:
 
     def draw(self, logits: Tensor, temperatures: Tensor, shares: Tensor) -> Tensor:
         return draw_plain(logits, temperatures, shares)
+
+    def log_totals(self, logits: Tensor) -> Tensor:
+        return log_totals_plain(logits)
 
     def burst(
         self, slots: Sequence[int], tokens: Sequence[int], temperatures: Tensor, shares: Tensor, banned: Sequence[int]
@@ -141,6 +154,9 @@ class TileSlots:
 
     def draw(self, logits: Tensor, temperatures: Tensor, shares: Tensor) -> Tensor:
         return draw_native(logits, temperatures, shares)
+
+    def log_totals(self, logits: Tensor) -> Tensor:
+        return log_totals_native(logits)
 
     def burst(
         self, slots: Sequence[int], tokens: Sequence[int], temperatures: Tensor, shares: Tensor, banned: Sequence[int]

@@ -9,6 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -166,23 +167,32 @@ class Engine:
             self._draw([jobs[row] for row in drawing], self._slots.logits(outputs[drawing]))
 
     def _draw(self, jobs: Sequence[RunningJob], logits: Tensor) -> None:
-        told = [_told(job, row) for job, row in zip(jobs, logits, strict=True)]
-        ids = [0] * len(jobs)
-        plain = [row for row, job in enumerate(jobs) if job.draws_plainly]
-        for row, job in enumerate(jobs):
-            if not job.draws_plainly:
-                ids[row] = job.draw(logits[row : row + 1])
-        if plain:
-            drawn = self._draw_plainly([jobs[row] for row in plain], logits[plain])
-            for row, index in zip(plain, drawn, strict=True):
-                ids[row] = index
-        for job, index, logprobs in zip(jobs, ids, told, strict=True):
-            job.take([_with_logprobs(index, logprobs, job.job.alternatives)])
+        asked = [row for row, job in enumerate(jobs) if job.job.alternatives is not None]
+        known = Logprobs(logits[asked], self._slots.log_totals(logits[asked])) if asked else None
+        ids = self._drawn(jobs, logits)
+        draws = [Draw(index) for index in ids]
+        for place, row in enumerate(asked):
+            assert known is not None
+            draws[row] = known.told(place, ids[row], jobs[row].job.alternatives or 0)
+        for job, draw in zip(jobs, draws, strict=True):
+            job.take([draw])
         self.counts.drawn += len(jobs)
 
-    def _draw_plainly(self, jobs: Sequence[RunningJob], logits: Tensor) -> list[int]:
-        for row, job in zip(logits, jobs, strict=True):
-            row[list(job.job.options.banned)] = -torch.inf
+    def _drawn(self, jobs: Sequence[RunningJob], logits: Tensor) -> list[int]:
+        """Draws an id for each row of logits, which are overwritten."""
+        plain = [row for row, job in enumerate(jobs) if job.draws_plainly]
+        if len(plain) == len(jobs):
+            return self._plainly_drawn(jobs, logits)
+        ids = [0 if job.draws_plainly else job.draw(logits[row : row + 1]) for row, job in enumerate(jobs)]
+        if plain:
+            drawn = self._plainly_drawn([jobs[row] for row in plain], logits[plain])
+            for row, index in zip(plain, drawn, strict=True):
+                ids[row] = index
+        return ids
+
+    def _plainly_drawn(self, jobs: Sequence[RunningJob], logits: Tensor) -> list[int]:
+        for banned, row in _rows_by_banned(jobs).items():
+            logits[torch.tensor(row)[:, None], torch.tensor(banned, dtype=torch.int64)] = -torch.inf
         shares = torch.tensor([job.shares(1)[0] for job in jobs], dtype=torch.float64)
         ids: list[int] = self._slots.draw(logits, _temperatures(jobs), shares).tolist()
         return ids
@@ -214,14 +224,23 @@ def _temperatures(jobs: Sequence[RunningJob]) -> Tensor:
     return torch.tensor([job.job.options.temperature for job in jobs], dtype=torch.float64)
 
 
-def _told(job: RunningJob, logits: Tensor) -> Tensor | None:
-    """The log-probabilities (V,) where the job asks for them; computed before a draw changes the logits."""
-    return None if job.job.alternatives is None else logits.double().log_softmax(-1)
+def _rows_by_banned(jobs: Sequence[RunningJob]) -> dict[tuple[int, ...], list[int]]:
+    """The rows that ban the same tokens."""
+    rows: dict[tuple[int, ...], list[int]] = {}
+    for row, job in enumerate(jobs):
+        rows.setdefault(job.job.options.banned, []).append(row)
+    return rows
 
 
-def _with_logprobs(index: int, logprobs: Tensor | None, alternatives: int | None) -> Draw:
-    if logprobs is None:
-        return Draw(index)
-    best = logprobs.topk(min(alternatives or 0, len(logprobs)))
-    pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-    return Draw(index, float(logprobs[index]), tuple(pairs))
+class Logprobs(NamedTuple):
+    """Natural log-probabilities of some rows: logits (N, V) less their log-totals (N,)."""
+
+    logits: Tensor
+    totals: Tensor
+
+    def told(self, row: int, index: int, alternatives: int) -> Draw:
+        """A drawn token with its log-probability and those of the likeliest tokens."""
+        logits, total = self.logits[row], float(self.totals[row])
+        best = logits.topk(min(alternatives, len(logits)))
+        pairs = [(each, logit - total) for each, logit in zip(best.indices.tolist(), best.values.tolist(), strict=True)]
+        return Draw(index, float(logits[index]) - total, tuple(pairs))

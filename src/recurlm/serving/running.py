@@ -20,6 +20,7 @@ class RunningJob:
     def __init__(self, job: Job, listener: Listener, codec: Codec, vocabulary_size: int) -> None:
         self.job, self.listener = job, listener
         self.cancelled = False
+        self.draws_plainly = job.options.is_plain  # temperature and banned tokens alone change the probabilities
         self.pending = deque([job.start.last, *job.ids])
         self.sample = GrowingSample(codec, job.ending)
         self.drawn = 0
@@ -50,11 +51,6 @@ class RunningJob:
         return self.draws_plainly and not self.keeps_states and self.job.alternatives is None and not self.only_reads
 
     @property
-    def draws_plainly(self) -> bool:
-        """Whether temperature and banned tokens alone change the probabilities."""
-        return self.job.options.is_plain
-
-    @property
     def left(self) -> int:
         """Number of tokens that may still be drawn."""
         return self.job.tokens - len(self.sample.ids)
@@ -75,11 +71,11 @@ class RunningJob:
     def take(self, draws: list[Draw]) -> None:
         """Takes drawn tokens, up to the one that ends the text, and tells the listener."""
         taken = []
-        for draw in draws:
-            if self.sample.has_ended or not self.left:
-                break
+        for draw in draws[: self.left]:
             self.sample.add(draw.id)
             taken.append(draw)
+            if self.sample.has_ended:
+                break
         self.drawn += len(taken)
         self.pending = deque([draws[len(taken) - 1].id])
         self.listener.drew(taken)

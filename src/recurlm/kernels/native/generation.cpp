@@ -82,6 +82,15 @@ extern "C" void recurlm_draw(float* logits, const float* sharpness, const double
     });
 }
 
+// The logarithm of the sum of e^logit for each row of logits (rows, columns).
+extern "C" void recurlm_log_totals(const float* logits, double* totals, int64_t rows, int64_t columns, int64_t threads) {
+    using namespace recurlm;
+    in_threads(std::min(threads, rows), [&](const Thread& thread) {
+        for (int64_t row = thread.first(rows); row < thread.last(rows); ++row)
+            totals[row] = log_total(logits + row * columns, columns);
+    });
+}
+
 // Draws `steps` words for each of `batch` texts. `pointers` hold, for each layer, packed weights (2), bias, hidden and cell;
 // `sizes` hold its inputs and units. Hidden and cell are (2 batch, units); the second half is the state, before and
 // after the call. The first layer reads `input`; every other layer reads the layer below.
