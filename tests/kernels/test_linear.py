@@ -53,8 +53,8 @@ def test_each_row_may_have_a_temperature_of_its_own(draw):
     shares = torch.rand(50, dtype=torch.float64, generator=generator)
     temperatures = torch.tensor([0.5, 1.7], dtype=torch.float64).repeat(25)
     drawn = draw(logits.clone(), temperatures, shares)
-    assert drawn[::2].tolist() == draw(logits[::2].clone(), 0.5, shares[::2]).tolist()
-    assert drawn[1::2].tolist() == draw(logits[1::2].clone(), 1.7, shares[1::2]).tolist()
+    assert drawn[::2].tolist() == draw(logits[::2].clone(), 0.5, shares[::2].contiguous()).tolist()
+    assert drawn[1::2].tolist() == draw(logits[1::2].clone(), 1.7, shares[1::2].contiguous()).tolist()
 
 
 @pytest.mark.parametrize("log_totals", [log_totals_plain, pytest.param(log_totals_native, marks=needs_tiles)])

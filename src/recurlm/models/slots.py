@@ -108,7 +108,9 @@ class PlainSlots:
         ids = torch.tensor(tokens)
         for share in shares:
             logits = self.logits(self.read(slots, ids.tolist()))
-            ids = self.draw(logits.index_fill(-1, torch.tensor(banned, dtype=torch.int64), -torch.inf), temperatures, share)
+            ids = self.draw(
+                logits.index_fill(-1, torch.tensor(banned, dtype=torch.int64), -torch.inf), temperatures, share
+            )
             drawn.append(ids)
         return torch.stack(drawn)
 
