@@ -12,7 +12,7 @@ from recurlm.config import ModelOptions
 from recurlm.generation.endings import Ending
 from recurlm.generation.sampling import SamplingOptions
 from recurlm.models.language_model import LanguageModel
-from recurlm.models.memory import State, initial_state, model_digest
+from recurlm.models.memory import initial_state, model_digest
 from recurlm.serving.engine import BusyError, ClosedError, Engine
 from recurlm.serving.jobs import Draw, Job, Outcome
 from recurlm.text.codec import Codec

@@ -56,7 +56,7 @@ def draw_native(logits: Tensor, temperature: float | Tensor, shares: Tensor) -> 
 
 def log_totals_plain(logits: Tensor) -> Tensor:
     """The logarithm of the sum of e^logit (B,) of each row of logits (B, V), in float64."""
-    return torch.cat([row.double().logsumexp(-1) for row in logits.split(1)])
+    return torch.stack([row.double().logsumexp(-1) for row in logits])
 
 
 def log_totals_native(logits: Tensor) -> Tensor:

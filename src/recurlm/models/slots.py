@@ -93,7 +93,8 @@ class PlainSlots:
     def logits(self, outputs: Tensor) -> Tensor:
         padded = outputs.new_zeros(self.count, outputs.shape[1])
         padded[: len(outputs)] = outputs
-        return self.model.decoder(padded)[: len(outputs)].float().cpu()
+        logits: Tensor = self.model.decoder(padded)
+        return logits[: len(outputs)].float().cpu()
 
     def draw(self, logits: Tensor, temperatures: Tensor, shares: Tensor) -> Tensor:
         return draw_plain(logits, temperatures, shares)
