@@ -11,10 +11,10 @@ from recurlm.serving.metrics import Metrics
 from recurlm.serving.middleware import KeyMiddleware, RecordMiddleware
 from recurlm.serving.models import ServedModel
 from recurlm.serving.options import ServerOptions
-from recurlm.serving.routes import completions, models, status
+from recurlm.serving.routes import completions, models, scores, status, tokens
 from recurlm.version import CODE_VERSION
 
-ROUTERS = (status.router, models.router, completions.router)
+ROUTERS = (status.router, models.router, completions.router, tokens.router, scores.router)
 DESCRIPTION = "Recurrent language models: texts, scores and states. Every path but /health needs the server's key."
 
 

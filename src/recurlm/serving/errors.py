@@ -8,6 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from recurlm.documents import json_text
 from recurlm.errors import InputError, RecurlmError, UsageError
 from recurlm.serving.engine import BusyError, ClosedError
 
@@ -58,11 +59,21 @@ def as_request_error(error: RecurlmError) -> RequestError:
     return RequestError(500, BROKEN)
 
 
+def json_answer(value: Any) -> str:
+    """A value as JSON. Raises RequestError where it holds a number that JSON lacks, such as a sum that overflowed."""
+    try:
+        return json_text(value)
+    except ValueError:
+        raise RequestError(400, "a result is beyond the range of numbers; give smaller scores and scales") from None
+
+
 def add_error_handlers(app: FastAPI) -> None:
     """Makes every error of the application answer in one form."""
 
     @app.exception_handler(HTTPException)
-    async def refused(_: Request, error: HTTPException) -> JSONResponse:
+    async def refused(request: Request, error: HTTPException) -> JSONResponse:
+        if not isinstance(error, RequestError):
+            error = RequestError(error.status_code, _about_path(request, error.status_code), headers=error.headers)
         return error_response(error)
 
     @app.exception_handler(RecurlmError)
@@ -76,6 +87,12 @@ def add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         return error_response(_as_refusal(error.errors()[0]))
+
+
+def _about_path(request: Request, status: int) -> str:
+    """What is wrong where no route takes the request."""
+    wrong = "takes no requests by this method" if status == 405 else "is no path of this server"
+    return f"{request.method} {request.url.path}: {wrong}; GET /openapi.json lists the paths"
 
 
 def _as_refusal(found: Mapping[str, Any]) -> RequestError:

@@ -16,6 +16,8 @@ from recurlm.serving.requests import CLIENT_GONE
 
 OPEN = {"/health"}
 """The paths that need no key."""
+METHODS = {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"}
+"""The methods that figures tell apart; a client may send any word."""
 log = logging.getLogger("recurlm.serving")
 
 
@@ -75,7 +77,8 @@ class RecordMiddleware:
 
     def _record(self, scope: Scope, status: int, seconds: float, notes: Mapping[str, object]) -> None:
         route = getattr(scope.get("route"), "path", "unknown")
-        self._metrics.requests.labels(route, scope["method"], str(status)).inc()
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        self._metrics.requests.labels(route, method, str(status)).inc()
         self._metrics.request_seconds.labels(route).observe(seconds)
         log.info(
             "request",
