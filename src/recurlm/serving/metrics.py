@@ -1,5 +1,6 @@
 """Figures of a server, for Prometheus."""
 
+import time
 from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -48,6 +49,25 @@ class Metrics:
     def text(self) -> bytes:
         """The figures in Prometheus' text form."""
         return generate_latest(self._registry)
+
+
+class TokenTimes:
+    """Measures the streams of one request: time to the first token of each, and time between its tokens."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics, self._began = metrics, time.monotonic()
+        self._last: dict[int, float] = {}
+
+    def drew(self, stream: int, tokens: int) -> None:
+        """So many tokens of a stream arrived together."""
+        if not tokens:
+            return
+        now = time.monotonic()
+        if stream in self._last:
+            self._metrics.token_seconds.observe((now - self._last[stream]) / tokens)
+        else:
+            self._metrics.first_token_seconds.observe(now - self._began)
+        self._last[stream] = now
 
 
 class _Engines(Collector):

@@ -14,6 +14,7 @@ from recurlm.serving.context import Context, Served
 from recurlm.serving.delivery import Jobs
 from recurlm.serving.jobs import Draw, Outcome
 from recurlm.serving.logprobs import LogprobsWriter
+from recurlm.serving.metrics import TokenTimes
 from recurlm.serving.middleware import note
 from recurlm.serving.models import ServedModel
 from recurlm.serving.requests import BoundedRoute, awaited
@@ -52,6 +53,7 @@ class Answer:
     def __init__(self, served: ServedModel, asked: Plan, context: Context) -> None:
         self._served, self._plan, self._context = served, asked, context
         self._codec = served.model.codec
+        self._times = TokenTimes(context.metrics)
         self._head = {
             "id": f"cmpl-{secrets.token_hex(12)}",
             "object": "text_completion",
@@ -129,6 +131,7 @@ class Answer:
             for prompt in map(self._plan.prompt, range(len(self._plan.jobs)))
         ]
         async for number, (draws, outcome) in jobs.news():
+            self._times.drew(number, len(draws))
             texts, logprobs = writers[number]
             pieces, rest, reason = list(texts.add(draws)), "", None
             if outcome is not None:
