@@ -3,6 +3,7 @@
 import hmac
 import json
 import logging
+import re
 import secrets
 import time
 from collections.abc import Mapping
@@ -16,13 +17,18 @@ from recurlm.serving.requests import CLIENT_GONE
 
 OPEN = {"/health"}
 """The paths that need no key."""
+LOCAL_HOST = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]*)?", re.IGNORECASE)
 METHODS = {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"}
 """The methods that figures tell apart; a client may send any word."""
 log = logging.getLogger("recurlm.serving")
 
 
 class KeyMiddleware:
-    """Refuses every request without the key, except for the paths in `OPEN`."""
+    """Refuses every request without the key, except for the paths in `OPEN`.
+
+    Where there is no key, it refuses requests to another name than this machine's own: a page of the web whose name
+    leads to 127.0.0.1 (DNS rebinding) could otherwise read answers.
+    """
 
     def __init__(self, app: ASGIApp, key: str | None) -> None:
         self._app = app
@@ -33,13 +39,20 @@ class KeyMiddleware:
         if scope["type"] == "lifespan" or scope.get("path") in OPEN or self._is_allowed(scope):
             await self._app(scope, receive, send)
             return
+        await error_response(self._refusal())(scope, receive, send)
+
+    def _refusal(self) -> RequestError:
+        if self._expected is None:
+            message = (
+                "a server without a key serves requests to localhost or 127.0.0.1 alone; start it with --api-key KEY"
+            )
+            return RequestError(403, message, code="unknown_host")
         message = "wrong or missing key; send the header Authorization: Bearer KEY"
-        refusal = RequestError(401, message, code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
-        await error_response(refusal)(scope, receive, send)
+        return RequestError(401, message, code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
 
     def _is_allowed(self, scope: Scope) -> bool:
         if self._expected is None:
-            return True
+            return LOCAL_HOST.fullmatch(Headers(scope=scope).get("host", "")) is not None
         given = Headers(scope=scope).get("authorization", "").encode("latin-1")
         return hmac.compare_digest(given, self._expected)
 
