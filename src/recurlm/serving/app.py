@@ -11,17 +11,27 @@ from recurlm.serving.metrics import Metrics
 from recurlm.serving.middleware import KeyMiddleware, RecordMiddleware
 from recurlm.serving.models import ServedModel
 from recurlm.serving.options import ServerOptions
-from recurlm.serving.routes import completions, models, scores, status, tokens
+from recurlm.serving.routes import completions, models, scores, sessions, stateless, status, tokens
+from recurlm.serving.sessions.sessions import Sessions
 from recurlm.version import CODE_VERSION
 
-ROUTERS = (status.router, models.router, completions.router, tokens.router, scores.router)
+ROUTERS = (
+    status.router,
+    models.router,
+    completions.router,
+    tokens.router,
+    scores.router,
+    sessions.router,
+    stateless.router,
+)
 DESCRIPTION = "Recurrent language models: texts, scores and states. Every path but /health needs the server's key."
 
 
 def create_app(served: Mapping[str, ServedModel], options: ServerOptions) -> FastAPI:
     """The application that serves these models; its caller closes them."""
     app = FastAPI(title="recurlm", version=CODE_VERSION, description=DESCRIPTION, docs_url=None, redoc_url=None)
-    context = Context(served, options, Metrics(served))
+    held = Sessions(served, options.sessions, options.session_limits, options.state_secret)
+    context = Context(served, options, Metrics(served, held.store), held)
     app.state.context = context
     for router in ROUTERS:
         app.include_router(router)

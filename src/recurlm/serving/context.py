@@ -13,6 +13,7 @@ from recurlm.serving.errors import RequestError
 from recurlm.serving.metrics import Metrics
 from recurlm.serving.models import ServedModel
 from recurlm.serving.options import ServerOptions
+from recurlm.serving.sessions.sessions import Sessions
 
 
 @dataclass
@@ -22,6 +23,7 @@ class Context:
     models: Mapping[str, ServedModel]
     options: ServerOptions
     metrics: Metrics
+    sessions: Sessions
 
     @cached_property
     def delivery(self) -> Delivery:

@@ -11,11 +11,24 @@ from starlette.exceptions import HTTPException
 from recurlm.documents import json_text
 from recurlm.errors import InputError, RecurlmError, UsageError
 from recurlm.serving.engine import BusyError, ClosedError
+from recurlm.serving.sessions.errors import (
+    DamagedSessionError,
+    SessionConflictError,
+    SessionMissingError,
+    SessionsFullError,
+)
 
 RETRY_SECONDS = 1
 """What `Retry-After` says where the queue is full."""
 KINDS = {401: "authentication_error", 429: "rate_limit_error", 500: "server_error", 503: "server_error"}
 """OpenAI's `type` of each status; every other status is an invalid_request_error."""
+SESSION_ERRORS: dict[type[RecurlmError], tuple[int, str]] = {
+    SessionMissingError: (404, "session_not_found"),
+    SessionConflictError: (409, "conflict"),
+    SessionsFullError: (429, "too_many_sessions"),
+    DamagedSessionError: (500, "session_damaged"),
+}
+"""Status and code of each."""
 BROKEN = "the server failed; its log says more"
 
 
@@ -56,6 +69,9 @@ def as_request_error(error: RecurlmError) -> RequestError:
         return RequestError(503, str(error), code="stopping", headers={"Retry-After": str(RETRY_SECONDS)})
     if isinstance(error, InputError | UsageError):
         return RequestError(400, str(error))
+    if (found := next((kind for kind in SESSION_ERRORS if isinstance(error, kind)), None)) is not None:
+        status, code = SESSION_ERRORS[found]
+        return RequestError(status, str(error), code=code)
     return RequestError(500, BROKEN)
 
 
@@ -99,11 +115,11 @@ def _as_refusal(found: Mapping[str, Any]) -> RequestError:
     """What the first problem of a body or of the address is, in plain words."""
     place = [str(part) for part in found["loc"][1:]]
     name = ".".join(place) or None
-    if not place:
+    if not place and found["type"] != "value_error":
         return RequestError(400, "the body must be a JSON object, sent with the header content-type: application/json")
     if found["type"] == "extra_forbidden":
         return RequestError(400, f"{name}: no such field; GET /openapi.json lists the fields", param=name)
     if found["type"] == "missing":
         return RequestError(400, f"{name}: missing", param=name)
     text = str(found["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    return RequestError(400, f"{name}: {text}", param=name)
+    return RequestError(400, text if name is None else f"{name}: {text}", param=name)

@@ -3,13 +3,14 @@
 import time
 from collections.abc import Iterable, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from recurlm.serving.models import ServedModel
+from recurlm.serving.sessions.store import SessionStore
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 TOKEN_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
@@ -18,9 +19,11 @@ TOKEN_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.0
 class Metrics:
     """Counts requests and times; asks the engines for their own counts whenever somebody reads the figures."""
 
-    def __init__(self, models: Mapping[str, ServedModel]) -> None:
+    def __init__(self, models: Mapping[str, ServedModel], sessions: SessionStore) -> None:
         self._registry = CollectorRegistry()
         self._registry.register(_Engines(models))
+        count = Gauge("recurlm_sessions", "Sessions in the database.", registry=self._registry)
+        count.set_function(lambda: sessions.count)
         ProcessCollector(registry=self._registry)
         self.requests = Counter(
             "recurlm_requests", "Requests answered.", ("route", "method", "status"), registry=self._registry

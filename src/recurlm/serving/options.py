@@ -1,6 +1,9 @@
 """What a server is told when it starts: its key and its limits."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
+
+from recurlm.serving.sessions.store import Limits
 
 
 @dataclass(frozen=True)
@@ -13,7 +16,9 @@ class ServerOptions:
     stop_characters: stop texts, and characters of each · lines, line_tokens: scored by one request · hypotheses:
     rescored by one request · queue: requests that may wait for scores of one model · seconds: from the request to the
     end of its answer · closing_seconds: what running requests get when the server stops · log_texts: whether the log
-    shows prompts.
+    shows prompts · sessions: the database; None keeps sessions in memory · session_limits: their number, and when one
+    expires · session_tokens: of one session · session_draws: by one request to a session · state_secret: what signs
+    states that clients hold; None takes that of the database.
     """
 
     key: str | None = field(default=None, repr=False)
@@ -31,3 +36,8 @@ class ServerOptions:
     seconds: float = 300.0
     closing_seconds: float = 30.0
     log_texts: bool = False
+    sessions: Path | None = None
+    session_limits: Limits = field(default_factory=Limits)
+    session_tokens: int = 1 << 20
+    session_draws: int = 4096
+    state_secret: str | None = field(default=None, repr=False)

@@ -2,26 +2,37 @@
 
 from typing import Any
 
+from recurlm.models.memory import State, initial_state
 from recurlm.rescoring.combination import Combination, combination_for
 from recurlm.rescoring.nbest import Hypothesis, NBestFile, NBestList
-from recurlm.serving.bodies.scores import HypothesisBody, RescoreRequest
+from recurlm.rescoring.rescorer import rescore_after
+from recurlm.serving.bodies.scores import HypothesisBody, NBestRequest
 from recurlm.serving.completion import check_most
 from recurlm.serving.errors import RequestError
 from recurlm.serving.models import ServedModel
 from recurlm.serving.options import ServerOptions
 from recurlm.text.lines import words_of
+from recurlm.text.unknown import UnknownRule
 
 SCORES = ("acoustic", "language", "graph")
 
 
-def rescored(body: RescoreRequest, served: ServedModel, options: ServerOptions) -> dict[str, Any]:
-    """The hypotheses with their scores, best first, and the options. Raises RequestError and UsageError."""
+def rescored(
+    body: NBestRequest, served: ServedModel, options: ServerOptions, state: State | None = None
+) -> dict[str, Any]:
+    """The hypotheses after a state, or as whole texts, with their scores, best first, and the options.
+
+    Raises RequestError and UsageError.
+    """
     file = nbest_file(body.hypotheses)
     combination = _combination(file, body)
     codec = served.model.codec
     tokens = sum(1 + sum(1 for _ in codec.tokenization.split(each.text)) for each in file.hypotheses)
     check_most(tokens, options.line_tokens, "hypotheses", "tokens")
-    (result,) = served.model.rescore(file.lists, combination, oov=body.oov)
+    model, (nbest,) = served.model, file.lists
+    start = state or initial_state(model.network, model.digest)
+    rule = UnknownRule.parse(body.oov)
+    result = rescore_after(model.network, codec, nbest, combination, start, rule=rule)
     ranked = [each.to_json(rank) for rank, each in enumerate(result.ranked, 1)]
     for each in ranked:
         del each["utterance"]
@@ -46,7 +57,7 @@ def _hypothesis(number: int, given: HypothesisBody) -> Hypothesis:
     return Hypothesis("", number + 1, " ".join(words_of(given.text)), acoustic, language, graph, place)
 
 
-def _combination(file: NBestFile, body: RescoreRequest) -> Combination:
+def _combination(file: NBestFile, body: NBestRequest) -> Combination:
     return combination_for(
         file,
         weight=body.weight,

@@ -16,6 +16,7 @@ from recurlm.serving.app import create_app
 from recurlm.serving.middleware import JSONFormatter, log
 from recurlm.serving.models import ServedModel
 from recurlm.serving.options import ServerOptions
+from recurlm.serving.sessions.sessions import Sessions
 
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 CLOSING_ENGINE_SECONDS = 5.0
@@ -73,6 +74,7 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=max(1, round(options.closing_seconds)),
             )
         )
+        self._sessions: Sessions = app.state.context.sessions
         self.stopped_by: int | None = None
         self.cut_off = 0
 
@@ -83,9 +85,10 @@ class Server(uvicorn.Server):
         log.info("stopping", extra={"fields": {"signal": signal.Signals(sig).name, "at_once": self.force_exit}})
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Waits for running requests, and counts those that did not end in time."""
+        """Waits for running requests, counts those that did not end in time, and closes the sessions."""
         await super().shutdown(sockets)
         self.cut_off = len(self.server_state.tasks)
+        self._sessions.close()
 
     @property
     def exit_code(self) -> int:

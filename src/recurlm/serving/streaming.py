@@ -12,7 +12,7 @@ from recurlm.documents import json_text
 from recurlm.errors import RecurlmError
 from recurlm.serving.context import Context
 from recurlm.serving.delivery import Jobs
-from recurlm.serving.errors import BROKEN, error_body
+from recurlm.serving.errors import BROKEN, as_request_error, error_body
 from recurlm.serving.middleware import log
 
 DONE = b"data: [DONE]\n\n"
@@ -54,7 +54,8 @@ class EventStream(StreamingResponse):
         except TimeoutError:
             yield event(error_body(408, f"not done after {seconds:g} seconds; ask for less", code="timeout"))
         except RecurlmError as error:
-            yield event(error_body(500, str(error)))
+            told = as_request_error(error)
+            yield event(error_body(told.status_code, str(told.detail), param=told.param, code=told.code))
         except Exception:
             log.exception("failed")
             yield event(error_body(500, BROKEN))

@@ -28,7 +28,7 @@ def test_a_minus_zero_stays_one() -> None:
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 7, b"\0\0\0\0\2\4" + b"\0" * 19, b"\0\0\0\0\3\3" + b"\0" * 18])
 def test_other_content_is_refused(content: bytes) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"bytes|shorter|longer"):
         unpack_state(content, LIKE, "")
 
 

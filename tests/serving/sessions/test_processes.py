@@ -75,7 +75,7 @@ def test_two_processes_change_one_session_in_turn(tmp_path: Path) -> None:
         process.communicate(timeout=SECONDS)
         assert process.returncode == 0
     assert store.get(session.id).tokens == 80
-    found, place = store.place(session.id, writer.LIKE)
+    _, place = store.place(session.id, writer.LIKE)
     assert place.state == writer.state((3,) * 80)
     database.close()
 

@@ -230,7 +230,7 @@ def test_a_flipped_bit_is_noticed(bench: Bench, tmp_path: Path, table: str) -> N
 def test_another_file_is_refused(served: ServedModel, tmp_path: Path, clock: Clock, content: bytes) -> None:
     path = tmp_path / "letter.txt"
     path.write_bytes(content)
-    with pytest.raises(Exception, match="letter.txt: .*name another file"):
+    with pytest.raises(Exception, match=r"letter\.txt: .*name another file"):
         Bench(served, path, clock)
     assert path.read_bytes() == content
 

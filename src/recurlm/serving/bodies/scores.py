@@ -81,16 +81,21 @@ class HypothesisBody(RequestBody):
     graph: float | None = None
 
 
-class RescoreRequest(RequestBody):
+class NBestRequest(RequestBody):
     """One n-best list, with the options of `recurlm rescore`."""
 
-    model: str | None = None
     hypotheses: list[HypothesisBody] = Field(min_length=1)
     weight: float | None = Field(None, ge=0, le=1, description="Of this model against the old one.")
     acoustic_scale: float | None = Field(None, ge=0)
     lm_scale: float | None = Field(None, ge=0)
     length_bonus: float | None = None
     oov: str = Field("unk", description=OOV)
+
+
+class RescoreRequest(NBestRequest):
+    """An n-best list of its own, without a text before it."""
+
+    model: str | None = None
 
 
 class RescoredHypothesisBody(AnswerBody):

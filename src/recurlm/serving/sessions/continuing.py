@@ -1,4 +1,4 @@
-"""What a model does after a state: reads, draws, scores and rescores. States come from the engine, scores in float32.
+"""What a model reads and draws after a state, as pieces that a session appends. States come from the engine.
 
 A state does not depend, to the bit, on how the text before it was cut into requests.
 """
@@ -7,9 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from recurlm.models.memory import State, initial_state
-from recurlm.rescoring.combination import Combination
-from recurlm.rescoring.nbest import NBestList
-from recurlm.rescoring.rescorer import RescoredList, hypothesis_ids, rescore_after
+from recurlm.rescoring.rescorer import hypothesis_ids
 from recurlm.serving.delivery import Delivery, Jobs
 from recurlm.serving.jobs import Job, Outcome
 from recurlm.serving.models import ServedModel
@@ -37,7 +35,7 @@ async def read(start: Start, ids: Sequence[int], delivery: Delivery, limits: Lim
     state, end = start.state, start.tokens + len(ids)
     for first, stop in cuts(start.tokens, len(ids), limits.interval):
         part = tuple(ids[first - start.tokens : stop - start.tokens])
-        kept = max(min(stop - first, stop - (end - limits.kept)), 1)
+        kept = _kept(first, stop, end, limits)
         states = (await _outcome(start.served, Job(state, part, kept=kept - 1), delivery)).states
         pieces.append(Piece(part, states))
         state = states[-1]
@@ -57,10 +55,16 @@ def drawn_pieces(outcome: Outcome, tokens: int, limits: Limits) -> list[Piece]:
     """The pieces that a session of so many tokens appends after a job that kept the states of all its draws."""
     count = len(outcome.ids)
     states = outcome.states[len(outcome.states) - count :]
-    return [
-        Piece(outcome.ids[first - tokens : stop - tokens], states[first - tokens : stop - tokens])
-        for first, stop in cuts(tokens, count, limits.interval)
-    ]
+    pieces = []
+    for first, stop in cuts(tokens, count, limits.interval):
+        kept = _kept(first, stop, tokens + count, limits)
+        pieces.append(Piece(outcome.ids[first - tokens : stop - tokens], states[stop - tokens - kept : stop - tokens]))
+    return pieces
+
+
+def _kept(first: int, stop: int, end: int, limits: Limits) -> int:
+    """How many states of the places from `first` to `stop` a session of `end` tokens keeps, at least the last one."""
+    return max(min(stop - first, stop - (end - limits.kept)), 1)
 
 
 def cuts(tokens: int, count: int, interval: int) -> Iterator[tuple[int, int]]:
@@ -70,12 +74,6 @@ def cuts(tokens: int, count: int, interval: int) -> Iterator[tuple[int, int]]:
         stop = min(end, (first // interval + 1) * interval)
         yield first, stop
         first = stop
-
-
-def rescored(start: Start, nbest: NBestList, combination: Combination, oov: str) -> RescoredList:
-    """An n-best list after a state, as `recurlm rescore --carry` scores it; to be called in the scoring thread."""
-    model = start.served.model
-    return rescore_after(model.network, model.codec, nbest, combination, start.state, rule=UnknownRule.parse(oov))
 
 
 def sentence_ids(served: ServedModel, text: str, oov: str) -> list[int]:
