@@ -153,3 +153,40 @@ def wait_for_a_job(server: Process) -> None:
         if 'recurlm_running_jobs{model="run"} 0.0' not in figures:
             return
     raise AssertionError("no job began")
+
+
+def test_a_confirmed_session_survives_a_server_that_is_killed(environment, tmp_path) -> None:
+    path = str(tmp_path / "sessions.db")
+    with serving(environment, "--sessions", path) as server:
+        made = sessions(server, "POST", "", {"text": "the red fruit"})
+        read = sessions(server, "POST", f"/{made['session']}/read", {"text": "is a cherry"})
+        server.process.kill()
+    with serving(environment, "--sessions", path) as server:
+        found = sessions(server, "GET", f"/{made['session']}")
+        assert (found["state"], found["tokens"]) == (read["state"], 6)
+
+
+def sessions(server: Process, method: str, path: str, fields: dict[str, Any] | None = None) -> Any:
+    connection = server.connection()
+    body = None if fields is None else json.dumps(fields)
+    connection.request(method, f"/sessions{path}", body, {"content-type": "application/json"})
+    with connection.getresponse() as answer:
+        assert answer.status == 200
+        return json.loads(answer.read())
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        (("--sessions", "missing/sessions.db"), "missing/sessions.db: cannot hold sessions: No such file or directory"),
+        (("--sessions", "letter.txt"), "letter.txt: not a database of sessions: file is not a database"),
+        (("--session-idle", "soon"), "--session-idle soon: write it as 90s, 10m, 1.5h or 1h30m"),
+    ],
+)
+def test_sessions_that_cannot_be_kept_are_refused(recurlm, tmp_path, option, words) -> None:
+    (tmp_path / "letter.txt").write_text("Dear reader,\n" * 1000)
+    name, value = option
+    given = tmp_path / value if name == "--sessions" else value
+    done = recurlm("serve", RUN, "--port", "0", name, given)
+    assert done.returncode in (2, 4)
+    assert words in done.stderr

@@ -40,9 +40,32 @@ def serve(
         typer.Option("--name", help="Name for requests, one for each RUN. [default: the folders' names]"),
     ] = None,
     device: DeviceOption = Device.AUTO,
+    sessions: Annotated[
+        Path | None,
+        typer.Option(
+            "--sessions",
+            metavar="FILE",
+            help="Keep sessions in this file; servers may share it. [default: in memory, lost with the server]",
+        ),
+    ] = None,
+    session_limit: Annotated[
+        int, typer.Option("--session-limit", min=1, max=MOST_AT_ONCE, help="Sessions that there may be.")
+    ] = 100_000,
+    session_idle: Annotated[
+        str, typer.Option("--session-idle", help="Time without a request after which a session is removed.")
+    ] = "168h",
+    state_secret: Annotated[
+        str | None,
+        typer.Option(
+            "--state-secret",
+            envvar="RECURLM_STATE_SECRET",
+            help="Signs states that clients hold; the same for all servers that take them. "
+            "[default: that of the file of sessions]",
+        ),
+    ] = None,
     log_texts: Annotated[bool, typer.Option("--log-texts", help="Log the texts of requests too.")] = False,
 ) -> None:
-    """Serve runs over HTTP: texts, scores and n-best lists.
+    """Serve runs over HTTP: texts, scores, n-best lists and sessions.
 
     Works with OpenAI's client: POST /v1/completions. Logs one JSON object a line on stderr. Ctrl-C lets running
     requests finish. Needs the extra `serve`.
@@ -58,11 +81,21 @@ def serve(
     from recurlm.serving.options import ServerOptions
     from recurlm.serving.server import check_address, open_socket
     from recurlm.serving.server import serve as serve_forever
+    from recurlm.serving.sessions.store import Limits
+    from recurlm.training.request import parse_duration
 
     check_address(host, api_key)
     keep_freed_memory()
     device_name = resolve_device(device).type
-    options = ServerOptions(key=api_key, queue=queue, log_texts=log_texts)
+    limits = Limits(session_limit, parse_duration(session_idle, "--session-idle"))
+    options = ServerOptions(
+        key=api_key,
+        queue=queue,
+        log_texts=log_texts,
+        sessions=sessions,
+        session_limits=limits,
+        state_secret=state_secret,
+    )
     with open_socket(host, port) as listening:
         models = serve_runs(runs, name or (), slots=slots, queue=queue, device=device_name)
         raise typer.Exit(serve_forever(models, options, listening))

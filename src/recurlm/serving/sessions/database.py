@@ -23,6 +23,9 @@ VERSION = 1
 BUSY_SECONDS = 10.0
 SECRET_BYTES = 32
 MEMORY = ":memory:"
+PAGE_BYTES = 1 << 14
+"""Room for several states of a usual model, so that little of a page stays empty."""
+CACHE_KILOBYTES = 32 << 10
 
 SCHEMA = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -127,7 +130,10 @@ class Database:
             raise CorruptFileError(f"{self._name}: not a database of sessions: {error}; name another file") from error
 
     def _set_up(self) -> None:
+        self.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+        self.execute(f"PRAGMA cache_size = -{CACHE_KILOBYTES}")
         self._use_write_ahead_log()
+        # what was committed outlives a killed process; a power cut may undo the last changes, but never half of one
         self.execute("PRAGMA synchronous = NORMAL")
         with self.writing():
             (application,) = self.execute("PRAGMA application_id").fetchone()
