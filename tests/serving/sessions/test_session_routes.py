@@ -42,7 +42,10 @@ def ok(answer: Answer) -> Any:
 
 
 def create(server: Server, **fields: Any) -> Any:
-    return ok(server.post("/sessions", **fields))
+    """A new session, as GET describes it."""
+    made = ok(server.post("/sessions", **fields))
+    assert made.pop("unknown") == []
+    return made
 
 
 def file_of(server: Server, session: str) -> bytes:
@@ -106,6 +109,7 @@ def test_the_exported_state_is_near_the_one_that_the_library_reads(server: Serve
 def test_unknown_words_are_told(server: Server) -> None:
     session = create(server)["session"]
     assert ok(server.post(f"/sessions/{session}/read", text="the purple fruit"))["unknown"] == ["purple"]
+    assert ok(server.post("/sessions", text="blue\nor green"))["unknown"] == ["blue", "or"]
 
 
 def test_a_file_comes_in_where_it_went_out(server: Server) -> None:

@@ -119,6 +119,12 @@ class SessionBody(AnswerBody):
     used: int
 
 
+class NewSession(SessionBody):
+    """A session, and the words of its text that count as `<unk>`."""
+
+    unknown: list[str]
+
+
 class Standing(AnswerBody):
     """Where a text stands after a request.
 

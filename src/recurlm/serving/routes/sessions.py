@@ -14,6 +14,7 @@ from recurlm.serving.bodies.sessions import (
     ForkRequest,
     GenerateAnswer,
     GenerateRequest,
+    NewSession,
     ReadAnswer,
     ReadRequest,
     RescoreAfterAnswer,
@@ -38,22 +39,23 @@ Id = Annotated[str, Path(description="Id of a session.")]
 At = Annotated[str | None, Query(description="Id of the state that the session must be in.")]
 BINARY: dict[str, Any] = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
 EVENTS = {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
+ANY_STATE = ForkRequest()
 FILE = "application/octet-stream"
 
 
-@router.post("", response_model=SessionBody, responses=errors(CHANGES))
-async def create(body: CreateRequest, request: Request, context: Served) -> SessionBody:
+@router.post("", responses=errors(CHANGES))
+async def create(body: CreateRequest, request: Request, context: Served) -> NewSession:
     """Makes a session from nothing, from a text, from the file of a state, or from another session."""
     if body.parent is not None:
         if body.model_dump(exclude={"parent"}, exclude_none=True):
             raise RequestError(400, "parent: a fork is in the state of its parent; leave out the rest", param="parent")
-        return _body(await context.sessions.fork(body.parent), context)
+        return _new(await context.sessions.fork(body.parent), context, [])
     start = _first(body, context)
     ids, unknown = given_ids(body, start.served, context)
     check_length(start, len(ids), context)
     note(request.scope, model=start.served.name, read_tokens=len(ids), unknown=len(unknown))
     work = context.sessions.create(start, ids, context.delivery)
-    return _body(await awaited(request, work, context.options.seconds), context)
+    return _new(await awaited(request, work, context.options.seconds), context, unknown)
 
 
 @router.get("/{session}", responses=errors(FINDS))
@@ -99,9 +101,9 @@ async def choose(session: Id, body: ChooseRequest, request: Request, context: Se
 
 
 @router.post("/{session}/fork", responses=errors(CHANGES))
-async def fork(session: Id, context: Served, body: ForkRequest | None = None) -> SessionBody:
+async def fork(session: Id, context: Served, body: ForkRequest = ANY_STATE) -> SessionBody:
     """Makes a session in the same state; both go on apart."""
-    return _body(await context.sessions.fork(session, None if body is None else body.state), context)
+    return _body(await context.sessions.fork(session, body.state), context)
 
 
 @router.post("/{session}/rollback", responses=errors(CHANGES))
@@ -159,3 +161,7 @@ def _body(session: Session, context: Context) -> SessionBody:
         created=int(session.created),
         used=int(session.used),
     )
+
+
+def _new(session: Session, context: Context, unknown: list[str]) -> NewSession:
+    return NewSession(**_body(session, context).model_dump(), unknown=unknown)
