@@ -342,6 +342,16 @@ def test_hypotheses_after_half_a_sentence_go_on_from_its_last_word(server: Serve
     assert answer["hypotheses"][0]["text"] == "cherry"
 
 
+def test_a_list_whose_totals_overflow_is_refused_and_nothing_is_read(server: Server) -> None:
+    made = create(server, text=TEXT)
+    hypotheses = [{"text": "the", "acoustic": -1e308}]
+    path = f"/sessions/{made['session']}"
+    answer = server.post(f"{path}/rescore", hypotheses=hypotheses, acoustic_scale=10, choose_best=True)
+    assert answer.status == 400
+    assert "beyond the range of numbers" in answer.error["message"]
+    assert ok(server.get(path)) == made
+
+
 def test_a_client_that_holds_the_state_gets_what_a_session_gives(server: Server) -> None:
     session = create(server)["session"]
     state: str | None = None

@@ -66,7 +66,7 @@ class DrawingRequest(RequestBody):
     top_k: int | None = Field(None, ge=1, description="Not OpenAI's: draw from the k likeliest tokens.")
     min_p: float | None = Field(None, gt=0, le=1, description="Not OpenAI's: least share of the likeliest's chance.")
     typical: float | None = Field(None, gt=0, le=1, description="Not OpenAI's: tokens of expected surprisal.")
-    repetition_penalty: float | None = Field(None, gt=0, description="Not OpenAI's: above 1 repeats less.")
+    repetition_penalty: float | None = Field(None, ge=0.001, le=1000, description="Not OpenAI's: above 1 repeats less.")
     ban: list[str] | None = Field(None, description="Not OpenAI's: tokens that are never drawn.")
     allow_unk: bool | None = Field(None, description="Not OpenAI's: also draw `<unk>`.")
     until_eos: bool | None = Field(None, description="Not OpenAI's: end with the sentence.")

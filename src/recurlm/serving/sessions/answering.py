@@ -6,7 +6,6 @@ from typing import Any
 
 from fastapi import Request, Response
 
-from recurlm.documents import json_text
 from recurlm.scoring.scorer import ScoringOptions
 from recurlm.serving.bodies.sessions import (
     ChooseRequest,
@@ -19,7 +18,7 @@ from recurlm.serving.bodies.sessions import (
 from recurlm.serving.completion import SEEDS, USUAL_TOKENS, check_most, ending_of, sampling_of
 from recurlm.serving.context import Context
 from recurlm.serving.delivery import Jobs
-from recurlm.serving.errors import RequestError
+from recurlm.serving.errors import RequestError, json_answer
 from recurlm.serving.jobs import Draw, Job, Outcome
 from recurlm.serving.metrics import TokenTimes
 from recurlm.serving.middleware import note
@@ -83,6 +82,7 @@ class Answers:
             ranking = await in_scoring_thread(
                 self._served, options.queue, lambda _: rescored(body, self._served, options, self._start.state)
             )
+            json_answer(ranking)  # what cannot be told is refused before anything is committed
             told = {**ranking, "chosen": None}
             if not body.choose_best:
                 return told | self._holder.unchanged()
@@ -106,7 +106,7 @@ class Answers:
 
     async def _response(self, work: Coroutine[Any, Any, Told]) -> Response:
         told = await awaited(self._request, work, self._context.options.seconds)
-        return Response(json_text(told), media_type="application/json")
+        return Response(json_answer(told), media_type="application/json")
 
     def _scored(self, ids: Sequence[int], likeliest: int) -> list[Told]:
         asked = ScoringOptions(predictions=likeliest > 0, alternatives=likeliest)
