@@ -86,3 +86,55 @@ def test_python_takes_a_list(folder, tmp_path):
         model={"hidden_sizes": [8], "embedding_size": 8},
     )
     assert len(config(run.path)["corpus"]["files"]) == 25
+
+
+def test_python_takes_what_a_folder_yields_and_refuses_an_empty_list(folder, tmp_path):
+    import recurlm
+    from recurlm.errors import UsageError
+
+    small = {"hidden_sizes": [8], "embedding_size": 8}
+    run = recurlm.train(folder.glob("f*.txt"), out=tmp_path / "run", epochs=1, quiet=True, model=small)
+    assert len(config(run.path)["corpus"]["files"]) == 25
+    with pytest.raises(UsageError, match="no text is given"):
+        recurlm.train([], out=tmp_path / "other")
+
+
+def test_a_list_longer_than_a_path_may_be_is_recorded_by_its_first_name(recurlm, tmp_path):
+    folder = tmp_path / ("long" * 20)
+    folder.mkdir()
+    for number in range(60):
+        (folder / f"f{number:02}.txt").write_text("the dogs see a cat\n" * 2)
+    names = sorted(map(str, folder.iterdir()))
+    assert len(" ".join(names)) > 4096  # the longest path of a system
+    run = tmp_path / "run"
+    trained = recurlm("train", *names, *QUICK, "--out", str(run))
+    assert trained.returncode == 0, trained.stderr
+    assert config(run)["corpus"]["source"].startswith(f"{names[0]} and 59 more, sha256:")
+    assert [each["path"] for each in config(run)["corpus"]["files"]] == names
+    assert recurlm("train", *reversed(names), "--resume", "--out", str(run)).returncode == 0
+    other = recurlm("train", *names[:-1], "--resume", "--out", str(run))
+    assert other.returncode == 3
+    assert "and 58 more" in other.stderr
+
+
+def test_a_run_begins_with_another_on_its_files(recurlm, folder, tmp_path):
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    assert recurlm("train", str(folder), *QUICK, "--out", str(first)).returncode == 0
+    assert recurlm("train", "--from", str(first), "--epochs", "1", "--out", str(second)).returncode == 0
+    assert config(second)["corpus"]["files"] == config(first)["corpus"]["files"]
+    names = [str(folder / f"f{number:02}.txt") for number in (4, 3, 2, 1, 0)]
+    more = recurlm("train", *names, "--from", str(first), "--epochs", "1", "--out", str(third))
+    assert more.returncode == 0, more.stderr
+    assert [each["path"] for each in config(third)["corpus"]["files"]] == names[::-1]
+
+
+def test_the_command_that_follows_a_search_names_the_texts_again(recurlm, folder, tmp_path):
+    names = [str(path) for path in sorted(folder.iterdir())[:3]]
+    vary = ("--vary", "optimizer.learning_rate=0.1|0.2", "--trials", "1")
+    found = recurlm("search", *names, *QUICK, *vary, "--out", str(tmp_path / "found"))
+    assert found.returncode == 0, found.stderr
+    assert f"recurlm train {' '.join(names)} --recipe" in found.stdout + found.stderr
+    posts = tmp_path / "posts.jsonl"
+    posts.write_text('{"text": "the dogs see a cat"}\n' * 60)
+    found = recurlm("search", str(posts), "--field", "text", *QUICK, *vary, "--out", str(tmp_path / "other"))
+    assert "recurlm train --field text --recipe" in found.stdout + found.stderr

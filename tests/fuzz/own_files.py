@@ -364,7 +364,7 @@ def _store_reader(name: str) -> Callable[[bytes, Path], None]:
         place = once(lambda place: _write_all(files, place), folder / "prepared" / key)
         (place / name).write_bytes(content)
         try:
-            prepared = _read("texts", place)
+            prepared = _read("texts", place, "file")
         except CorruptFileError:
             if zlib.crc32(content) % 16:  # all of them are prepared again in the same way
                 raise
@@ -388,7 +388,7 @@ def _check_store_made_to_fit(content: bytes, folder: Path) -> None:
         values = json.loads(content)
         content = json.dumps({"store": values, "sha256": sealed._digest_of(values)}).encode()
     (place / "store.json").write_bytes(content)
-    prepared = _read("texts", place)
+    prepared = _read("texts", place, "file")
     _check_tokens(prepared.codec.vocabulary.tokens)
     for text in prepared.splits.values():
         assert len(text.ends) <= len(text.ids)

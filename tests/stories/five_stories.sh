@@ -12,6 +12,7 @@ recurlm generate runs/novel --prompt "“Where is" --tokens 60 --temperature 0.5
 tail -n 34 paragraphs.txt > end.txt
 recurlm score runs/novel end.txt --format lines > scores.tsv
 sort -n -k 5 scores.tsv | cut -f 1,5,7 | head -n 3
+recurlm score runs/novel end.txt --format html > end.html
 cd ..
 
 # --- stimuli

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from recurlm.text.corpora import open_source, open_text
 from recurlm.text.members import joint_name, member_files
 from recurlm.text.places import DataPlaces
 from recurlm.text.recorded import RecordedCorpus, describe
-from recurlm.text.sources import Corpus
+from recurlm.text.sources import Corpus, cut
 from recurlm.text.store import prepare
 
 
@@ -159,7 +160,7 @@ def test_a_broken_record_is_named_with_its_line(folder, places, line, reason):
 
 def test_records_need_a_field_and_texts_have_none(folder, places):
     (folder / "records.jsonl").write_text('{"text": "a b"}\n')
-    with pytest.raises(UsageError, match=r"records\.jsonl holds records: say which .* such as --field text"):
+    with pytest.raises(UsageError, match=r"such as --field text\nthe fields of .*records\.jsonl, line 1: 'text'"):
         open_source(str(folder), places)
     (name,) = write(folder, a="a b\n" * 40)
     with pytest.raises(UsageError, match=r"--field text belongs to \.jsonl and \.parquet files"):
@@ -206,6 +207,111 @@ def test_a_joined_text_that_was_altered_in_the_cache_is_joined_again(folder, pla
     right = content(corpus)
     corpus.train.path.write_bytes(right.replace(b"a", b"z"))
     assert content(open_source(str(folder), places)) == right
+
+
+def test_names_that_are_not_utf8_are_files_like_others(folder, places):
+    name = os.fsdecode(os.fsencode(folder) + b"/caf\xe9.txt")
+    Path(name).write_bytes(b"a b\n" * 40)
+    corpus = open_source([f"{folder}/*.txt"], places)
+    assert corpus.files[0].path == name
+    assert open_source([f"{folder}/*.txt"], places) == corpus
+
+
+def test_a_file_without_a_line_is_left_out_packed_or_marked_too(folder, places):
+    write(folder, a="a b\n" * 40, b="\ufeff")
+    (folder / "c.txt.gz").write_bytes(gzip.compress(b""))
+    corpus = open_source(str(folder), places)
+    assert [Path(member.path).name for member in corpus.files if member.is_empty] == ["b.txt", "c.txt.gz"]
+    assert content(corpus) == b"a b\n" * 40
+
+
+def test_the_ending_of_a_link_says_what_its_file_holds(folder, places, tmp_path):
+    blob = tmp_path / "5d41402abc"
+    blob.write_text('{"text": "a b"}\n' * 40)
+    (folder / "posts.jsonl").symlink_to(blob)
+    corpus = open_source(str(folder), places, field="text")
+    assert content(corpus) == b"a b\n" * 40
+    assert corpus.files[0].path == str(folder / "posts.jsonl")
+
+
+@pytest.mark.parametrize("given", ["{}", "{}/*.txt"])
+def test_links_to_nothing_and_pipes_are_not_left_out_in_silence(folder, places, given):
+    write(folder, a="a b\n" * 40)
+    (folder / "b.txt").symlink_to(folder / "gone")
+    with pytest.raises(InputError, match=r"b\.txt is a link to a file that is not there"):
+        open_source([given.format(folder)], places)
+    (folder / "b.txt").unlink()
+    os.mkfifo(folder / "b.txt")
+    with pytest.raises(InputError, match=r"b\.txt: a pipe or device is a text of its own"):
+        open_source([given.format(folder)], places)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train.jsonl", "validation.jsonl", "test.jsonl"),
+        ("train-00000-of-00002.parquet", "test-00000-of-00001.parquet"),
+        ("wiki.train.jsonl.gz", "wiki.dev.jsonl.gz"),
+    ],
+)
+def test_the_parts_of_a_data_set_are_not_mixed(folder, names):
+    for name in names:
+        (folder / name).write_bytes(b"x")
+    with pytest.raises(InputError, match=r"holds the parts of a data set .*\n.* recurlm train '.*/train\*'"):
+        member_files([str(folder)])
+    assert len(member_files([f"{folder}/*train*"])) == 1
+
+
+def test_a_folder_of_train_valid_and_test_files_is_not_joined_to_other_files(folder, places, tmp_path):
+    write(folder, train="a\n", valid="b\n", test="c\n")
+    (tmp_path / "more.txt").write_text("d\n")
+    with pytest.raises(InputError, match="holds the parts of a data set"):
+        open_source([str(folder), str(tmp_path / "more.txt")], places)
+
+
+def test_files_about_tests_and_trains_are_texts_like_others(folder):
+    write(folder, **{"how-to-train-a-dog": "a\n", "test-of-time": "b\n", "dev": "c\n"})
+    assert len(member_files([str(folder)])) == 3
+
+
+def test_endings_are_read_without_regard_to_case(folder, places):
+    (folder / "POSTS.JSONL.GZ").write_bytes(gzip.compress(b'{"text": "a b"}\n' * 40))
+    assert content(open_source(str(folder), places, field="text")) == b"a b\n" * 40
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = pytest.importorskip("pyarrow").table({"text": ["c d"] * 40})
+    parquet.write_table(table, folder / "ROWS.PARQUET")
+    assert content(open_source(str(folder), places, field="text")) == b"a b\n" * 40 + b"c d\n" * 40
+
+
+def test_half_a_surrogate_pair_in_a_record_is_refused(folder, places):
+    (folder / "posts.jsonl").write_text('{"text": "a \\ud800"}\n')
+    with pytest.raises(InputError, match=r"posts\.jsonl, line 1: half of a surrogate pair"):
+        open_source(str(folder), places, field="text")
+
+
+def test_damaged_parquet_is_named(folder, places):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = folder / "rows.parquet"
+    table = pytest.importorskip("pyarrow").table({"text": [f"the dog {number}" for number in range(300)]})
+    parquet.write_table(table, path, write_page_checksum=True)
+    whole = path.read_bytes()
+    footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    damaged = [
+        b"",
+        whole[: len(whole) // 2],
+        whole[:footer] + bytes(byte ^ 0x11 for byte in whole[footer:-8]) + whole[-8:],
+        whole[:100] + bytes(byte ^ 0x5A for byte in whole[100:200]) + whole[200:],
+    ]
+    for content in damaged:
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"rows\.parquet: not a parquet file, or a damaged one: ."):
+            open_source(str(folder), places, field="text")
+
+
+def test_too_small_a_text_is_named_as_given_rather_than_by_its_file_in_the_cache(folder, places):
+    (folder / "posts.jsonl").write_text('{"text": "a b"}\n')
+    with pytest.raises(InputError, match=r"^posts is too small to be cut in three \(number of lines: 1\)"):
+        open_source(str(folder / "posts.jsonl"), places, field="text")
 
 
 @pytest.mark.parametrize(
@@ -259,6 +365,23 @@ class TestRecorded:
         assert learned[:15] == [True] * 15
         assert not learned[-1]
         assert recorded.altered(open_text(names[0]), names[0]) is None
+
+    def test_a_folder_that_changed_is_noticed_and_a_new_file_in_it_is_not(self, folder, places):
+        write(folder, a="a b\n" * 20, b="c d\n" * 20)
+        recorded = self.recorded(open_source(str(folder), places), str(folder))
+        assert recorded.altered(open_source(str(folder), places).test, str(folder)) is None
+        (new,) = write(folder, c="e f\n" * 20)
+        assert "no longer the text that run learned from" in str(
+            recorded.altered(open_source(str(folder), places).test, str(folder))
+        )
+        assert recorded.altered(open_text(new), new) is None
+
+    def test_a_run_on_the_lines_of_a_file_of_records_stays_readable(self, folder, places):
+        path = folder / "posts.jsonl"
+        path.write_text('{"text": "a b"}\n' * 40)
+        text = open_text(path)
+        corpus = Corpus("posts", *cut(text))
+        assert self.recorded(corpus, str(path)).open(places) == corpus
 
 
 def test_starts_are_counted_in_lines(folder, places):

@@ -33,7 +33,7 @@ def read_seal(path: Path, format: str) -> dict[str, Any]:
 
     Files that this process has verified and that have not changed since are not read again.
     """
-    content = parse_json_object(read_bounded(path, error=CorruptFileError), str(path))
+    content = parse_json_object(read_bounded(path, error=CorruptFileError), str(path), file_names=True)
     values = content.get("store")
     if not isinstance(values, dict) or content.get("sha256") != _digest_of(values) or values.get("format") != format:
         raise CorruptFileError(f"{path}: altered since the text was prepared")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import signal
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def train(
-    source: str | Path | Sequence[str | Path] | None = None,
+    source: str | Path | Iterable[str | Path] | None = None,
     /,
     *,
     field: str | None = None,
@@ -81,11 +81,14 @@ def train(
         watcher.close()
 
 
-def _given(source: str | Path | Sequence[str | Path] | None) -> str | tuple[str, ...] | None:
+def _given(source: str | Path | Iterable[str | Path] | None) -> str | tuple[str, ...] | None:
     """The text as a request names it."""
     if source is None or isinstance(source, str | Path):
         return None if source is None else str(source)
-    return tuple(map(str, source)) if len(source) != 1 else str(source[0])
+    texts = tuple(map(str, source))
+    if not texts:
+        raise UsageError("no text is given; leave the list out to train on the text of the recipe")
+    return texts if len(texts) > 1 else texts[0]
 
 
 def _trained(request: TrainingRequest, watcher: Watcher) -> Path:

@@ -15,7 +15,7 @@ from recurlm.wording import counted
 HUE = (230, 159, 0)
 STRONGEST = 0.4
 """The opacity of the color at the most surprising tokens; text stays readable on it."""
-MOST_BITS = 16.0
+MOST_BITS = 12.0
 """Bits from which on the color is the strongest; the same in every heat map, so that two can be compared."""
 MOST_TOKENS = 2000
 """Tokens shown at most."""

@@ -191,7 +191,11 @@ class Search:
                 f"\nthe last one: {failed[-1].note}" if failed else "; go on with --resume, more --time or --trials"
             )
             raise RecurlmError(f"{self.folder}: no trial is complete{reason}")
-        return Findings(self.folder / BEST_FILE, best, tuple(self.study.trials), self.study.seed)
+        return Findings(self.folder / BEST_FILE, best, tuple(self.study.trials), self.study.seed, self._given_texts())
+
+    def _given_texts(self) -> tuple[str, ...]:
+        texts, field = self.request.text, self.request.field
+        return (*(texts if isinstance(texts, tuple) else ()), *([] if field is None else ["--field", field]))
 
 
 class TrialWatcher(Silent):

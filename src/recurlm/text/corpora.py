@@ -20,7 +20,7 @@ from recurlm.files.streams import bounded, gunzipped, raw_lines
 from recurlm.files.suggestions import did_you_mean
 from recurlm.text.download import download, matches
 from recurlm.text.lines import STANDARD_INPUT, decoded_lines
-from recurlm.text.members import check_field, is_pattern, is_table, joint_name, member_files
+from recurlm.text.members import is_pattern, is_table, joint_name, member_files, refuse_field
 from recurlm.text.places import DATA_VARIABLE, DataPlaces
 from recurlm.text.python_docs import python_docs
 from recurlm.text.sources import BLOCK_BYTES, Corpus, Text, cut, whole_text
@@ -85,8 +85,8 @@ def open_source(
         raise UsageError(f"{named[0]} is a corpus by name; train on it alone, or give files (./{named[0]})")
     if len(asked) > 1 or _is_joined(asked[0]):
         return open_files(member_files(asked), joint_name(asked), field, places)
-    check_field([], field)
-    return _open_one(asked[0], places)
+    refuse_field(field)
+    return open_single(asked[0], places)
 
 
 def open_files(paths: Sequence[Path], name: str, field: str | None, places: DataPlaces) -> Corpus:
@@ -95,7 +95,7 @@ def open_files(paths: Sequence[Path], name: str, field: str | None, places: Data
 
     joined = join(paths, name, field, places, lambda path: open_text(path, places))
     documents = len(joined.text.starts) + 1
-    return Corpus(name, *cut(joined.text), files=joined.members, documents=documents, field=field)
+    return Corpus(name, *cut(joined.text, place=name), files=joined.members, documents=documents, field=field)
 
 
 def _is_joined(specification: str) -> bool:
@@ -106,7 +106,8 @@ def _is_joined(specification: str) -> bool:
     return is_pattern(specification) or (is_table(path) and path.is_file()) or (path.is_dir() and not split_files(path))
 
 
-def _open_one(specification: str, places: DataPlaces) -> Corpus:
+def open_single(specification: str, places: DataPlaces) -> Corpus:
+    """The corpus of one specification, none of whose files are joined. Raises as `open_source`."""
     if specification in named_corpora():
         return _open_named(named_corpora()[specification], places)
     if Path(specification).is_dir():

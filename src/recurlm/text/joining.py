@@ -18,9 +18,9 @@ from recurlm.files import digest_of, opened
 from recurlm.files.partial import temporary_folder
 from recurlm.files.sealed import move_into_place, read_seal, write_seal
 from recurlm.files.streams import gunzipped, raw_lines
-from recurlm.text.members import check_field, is_table
+from recurlm.text.members import is_parquet, is_table, refuse_field
 from recurlm.text.places import DataPlaces
-from recurlm.text.sources import Member, Text
+from recurlm.text.sources import EmptyTextError, Member, Text
 from recurlm.wording import counted, shown_name
 
 FORMAT = "recurlm joined text 1"
@@ -29,6 +29,8 @@ RECORDS_AT_ONCE = 1024
 
 Opener = Callable[[Path], Text]
 """Opens a file of text, unpacked where it is packed."""
+Record = tuple[str, dict[str, Any]]
+"""Where a record is, and its values by the names of their fields."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,8 @@ def join(paths: Sequence[Path], name: str, field: str | None, places: DataPlaces
 
     Raises InputError for a file that cannot be read, UsageError for a table without `field`.
     """
-    check_field(paths, field)
-    digests = [digest_of(path).removeprefix("sha256:") for path in paths]
+    _check_field(paths, field)
+    digests = [digest_of(path, error=InputError).removeprefix("sha256:") for path in paths]
     named = [[str(path), digest] for path, digest in zip(paths, digests, strict=True)]
     key = hashlib.sha256(json.dumps([FORMAT, named, field]).encode()).hexdigest()[:32]
     folder = places.cache / "joined" / key
@@ -88,10 +90,11 @@ def _write(folder: Path, files: Iterator[tuple[Path, str]], field: str | None, o
 
 
 def _text_of(path: Path, open_text: Opener) -> Text | None:
-    """The text of a file; None for an empty one."""
-    if not path.stat().st_size:
+    """The text of a file; None for one that is empty, or empty once it is unpacked."""
+    try:
+        return open_text(path)
+    except EmptyTextError:
         return None
-    return open_text(path)
 
 
 def _write_document(pieces: Iterator[str], joined: BinaryIO, starts: BinaryIO) -> None:
@@ -107,46 +110,70 @@ def _write_document(pieces: Iterator[str], joined: BinaryIO, starts: BinaryIO) -
         starts.write(np.int64(begun).tobytes())
 
 
+def _check_field(paths: Sequence[Path], field: str | None) -> None:
+    """Raises UsageError where files hold records and no field says which value is the text, or the reverse."""
+    tables = [path for path in paths if is_table(path)]
+    if tables and field is None:
+        raise UsageError(
+            f"{tables[0]} holds records: say which of their fields is the text, such as --field text"
+            f"{_fields_of(tables[0])}"
+        )
+    if not tables:
+        refuse_field(field)
+
+
+def _fields_of(path: Path) -> str:
+    """The fields of the first record of a file, for a message."""
+    first = next(_parquet_rows(path) if is_parquet(path) else _json_objects(path), None)
+    return "" if first is None else f"\nthe fields of {first[0]}: {_listed(first[1])}"
+
+
 def _records(path: Path, field: str) -> Iterator[str]:
-    return _parquet_records(path, field) if path.suffix == ".parquet" else _json_records(path, field)
+    """The texts of the records of a file."""
+    records = _parquet_rows(path, field) if is_parquet(path) else _json_objects(path)
+    for place, record in records:
+        yield _value(record, field, place)
 
 
-def _json_records(path: Path, field: str) -> Iterator[str]:
-    """The texts of the objects of a file, one a line; blank lines are passed over."""
-    name = shown_name(str(path))
+def _json_objects(path: Path) -> Iterator[Record]:
+    """The objects of a file, one a line; blank lines are passed over."""
+    name = shown_name(path)
     with opened(path) as file:
-        content = gunzipped(file, name) if path.suffix == ".gz" else file
+        content = gunzipped(file, name) if path.suffix.lower() == ".gz" else file
         for number, line in enumerate(raw_lines(content, name), 1):
             if line.strip():
                 place = f"{name}, line {number}"
-                yield _value(parse_json_object(line, place, error=InputError), field, place)
+                yield place, parse_json_object(line, place, error=InputError)
 
 
-def _parquet_records(path: Path, field: str) -> Iterator[str]:
-    """The texts of the rows of a file, read in batches."""
+def _parquet_rows(path: Path, field: str | None = None) -> Iterator[Record]:
+    """The rows of a file, read in batches: the column `field` alone, or no value where there is no such column."""
+    name = shown_name(path)
     try:
         import pyarrow
         from pyarrow import parquet
     except ImportError as error:
-        raise UsageError(f"{path}: parquet needs the pyarrow library: pip install 'recurlm[parquet]'") from error
+        raise UsageError(f"{name}: parquet needs the pyarrow library: pip install 'recurlm[parquet]'") from error
     try:
-        table = parquet.ParquetFile(path)
-        columns = table.schema_arrow.names
-        number = 0
-        for batch in table.iter_batches(RECORDS_AT_ONCE, columns=[field] if field in columns else columns[:1]):
-            for value in batch.to_pylist():
-                number += 1
-                row = value if field in columns else dict.fromkeys(columns)
-                yield _value(row, field, f"{path}, row {number}")
-    except pyarrow.ArrowException as error:
-        raise InputError(f"{path}: not a parquet file, or a damaged one: {error}") from error
+        with parquet.ParquetFile(path, page_checksum_verification=True) as table:
+            columns = table.schema_arrow.names
+            number = 0
+            for batch in table.iter_batches(RECORDS_AT_ONCE, columns=[field] if field in columns else columns[:1]):
+                for value in batch.to_pylist():
+                    number += 1
+                    yield f"{name}, row {number}", value if field in columns else dict.fromkeys(columns)
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{name}: not a parquet file, or a damaged one: {str(error).strip()}") from error
+
+
+def _listed(record: dict[str, Any]) -> str:
+    return ", ".join(map(repr, record)) or "none"
 
 
 def _value(record: dict[str, Any], field: str, place: str) -> str:
     value = record.get(field)
     if field not in record:
-        fields = ", ".join(map(repr, record)) or "none"
-        raise InputError(f"{place}: has no field {field!r}; its fields are: {fields}")
+        raise InputError(f"{place}: has no field {field!r}; its fields are: {_listed(record)}")
     if not isinstance(value, str):
         raise InputError(f"{place}: its field {field!r} is no text but {json.dumps(value, default=str):.40}")
     return value.replace("\r\n", "\n")

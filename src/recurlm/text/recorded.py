@@ -11,7 +11,7 @@ from typing import Any
 
 from recurlm.errors import CorruptFileError, InputError
 from recurlm.files import digest_of
-from recurlm.text.corpora import named_corpora, open_files, open_source, open_text, split_files
+from recurlm.text.corpora import named_corpora, open_files, open_single, open_text, split_files
 from recurlm.text.places import DataPlaces
 from recurlm.text.sources import Corpus, Text, cut
 
@@ -144,23 +144,27 @@ class RecordedCorpus:
 
     def altered(self, text: Text, specification: str = "") -> str | None:
         """A warning where a text comes from the source of the run and the source has changed since."""
-        if not (
-            self._is_altered_file(Path(specification)) if self.files else self._is_altered_source(specification, text)
-        ):
+        given = specification or str(text.path)
+        recorded = self._recorded_digest(given)
+        if recorded is None:
+            altered = self._is_altered_source(given, text)
+        else:
+            altered = digest_of(Path(given)) != f"sha256:{recorded}"
+        if not altered:
             return None
         return (
-            f"{specification or text.path} is no longer the text that {self.place} learned from: figures on it may be "
+            f"{given} is no longer the text that {self.place} learned from: figures on it may be "
             "of lines that the model has learned"
         )
 
-    def _is_altered_file(self, path: Path) -> bool:
-        """Whether this is one of several files and no longer as it was."""
-        recorded = {record["path"]: record["digest"] for record in self.files}
-        digest = recorded.get(str(path.resolve()))
-        return digest is not None and digest_of(path) != f"sha256:{digest}"
+    def _recorded_digest(self, path: str) -> str | None:
+        """The digest of one of several files; None for a path that is none of them."""
+        digests: dict[str, str] = {record["path"]: record["digest"] for record in self.files}
+        return digests.get(os.path.abspath(path)) or digests.get(os.path.realpath(path))
 
     def _is_altered_source(self, specification: str, text: Text) -> bool:
-        places = (Path(specification), text.path, text.path.parent)
+        beside = () if self.files else (text.path, text.path.parent)
+        places = (Path(specification), *beside)
         return any(map(self._is_source, places)) and self._differs(text)
 
     def _differs(self, text: Text) -> bool:
@@ -185,11 +189,12 @@ class RecordedCorpus:
     def _opened(self, places: DataPlaces | None) -> Corpus:
         if not self.source:
             raise InputError("name a text: this model does not say which corpus it learned from")
+        places = places or DataPlaces.from_environment()
         if self.files:
-            return self._opened_files(places or DataPlaces.from_environment())
+            return self._opened_files(places)
         if self.source not in named_corpora():
             self._check_files(Path(self.source), places)
-        return open_source(self.source, places)
+        return open_single(self.source, places)
 
     def _opened_files(self, places: DataPlaces) -> Corpus:
         """The files that were joined; each must be a regular file of its size and digest."""

@@ -193,14 +193,18 @@ class Corpus:
         return text
 
 
+class EmptyTextError(InputError):
+    """A text has no line."""
+
+
 def whole_text(path: Path, name: str | None = None) -> Text:
-    """The whole file as one text. Raises InputError if it cannot be read or is empty."""
+    """The whole file as one text. Raises InputError if it cannot be read, EmptyTextError if it is empty."""
     text = Text(name or path.name, path)
     with opened(path) as file:
         head = file.read(_HEAD_BYTES)
     _check_encoding(path, head)
     if head in (b"", BYTE_ORDER_MARK):
-        raise InputError(f"{path} is empty; a text with at least one line is needed")
+        raise EmptyTextError(f"{path} is empty; a text with at least one line is needed")
     return text
 
 
@@ -213,17 +217,17 @@ def _check_encoding(path: Path, head: bytes) -> None:
         raise InputError(f"{path} is not UTF-8 text: {advice}")
 
 
-def cut(text: Text, shares: tuple[int, int, int] = (90, 5, 5)) -> tuple[Text, Text, Text]:
+def cut(text: Text, shares: tuple[int, int, int] = (90, 5, 5), *, place: str | None = None) -> tuple[Text, Text, Text]:
     """Cut a text in order into train, valid and test, about these shares of its bytes.
 
     A text of `FEW_DOCUMENTS` or more is cut between documents, other texts at ends of lines: a boundary that falls
-    inside one moves to its end. Raises InputError if a part would get no line.
+    inside one moves to its end. Raises InputError, naming `place` or else the file, if a part would get no line.
     """
     start, stop = text.start, text.start + text.size
     wanted = [start + text.size * share // sum(shares) for share in (shares[0], shares[0] + shares[1])]
     first, second = _between_documents(text, wanted) if cuts_documents(text) else _at_lines(text, wanted)
     if not start < first < second < stop:
-        raise InputError(_too_few_lines(text))
+        raise InputError(_too_few_lines(text, place))
     return (
         text.part(f"{text.name}/train", start, first),
         text.part(f"{text.name}/valid", first, second),
@@ -251,17 +255,17 @@ def _at_lines(text: Text, wanted: list[int]) -> tuple[int, int]:
     return first, second
 
 
-def _too_few_lines(text: Text) -> str:
-    count, named = sum(1 for _ in text.lines()), text.name if len(text.starts) else text.path
-    if count > 1:
+def _too_few_lines(text: Text, place: str | None) -> str:
+    count = sum(1 for _ in text.lines())
+    if count > 1 or place is not None:
         return (
-            f"{named} is too small to be cut in three (number of lines: {count})\n"
+            f"{place or text.path} is too small to be cut in three (number of lines: {count})\n"
             "give a longer text, or a folder with the files train.txt, valid.txt and test.txt"
         )
     return (
-        f"{named} has one line, and a text is cut in three at ends of lines (number of lines: 1)\n"
-        f"break it into lines, such as: fold -s -w 1000 {text.path.name} > lines.txt; or give a folder with the files "
-        "train.txt, valid.txt and test.txt"
+        f"{text.path} has one line, and a text is cut in three at ends of lines (number of lines: 1)\n"
+        f"break it into lines, such as: fold -s -w 1000 {text.path.name} > lines.txt; or give a folder with the "
+        "files train.txt, valid.txt and test.txt"
     )
 
 

@@ -14,6 +14,8 @@ from recurlm.text.prose import Prose
 from recurlm.text.sources import Corpus
 from recurlm.text.tokenization import PLURALS, Tokenization
 
+JOIN_PARAGRAPHS = r"""awk 'BEGIN { RS = "" } { gsub(/\n/, " "); print }'"""
+
 
 @dataclass(frozen=True)
 class Noticed:
@@ -45,7 +47,7 @@ def with_cut(config: RunConfig, texts: Corpus, codec: Codec | None) -> tuple[Run
     if not is_open:
         return config, Noticed(tuple(_blank_lines(traits, config.recipe)))
     settled = _changed(config, cut="prose" if traits.kind == "raw" else "spaces")
-    return settled, Noticed((*_raw_lines(traits), *_blank_lines(traits, config.recipe)), _warning(traits))
+    return settled, Noticed(_noticed(traits, config.recipe), _warning(traits))
 
 
 def _with_cut_of(config: RunConfig, tokenization: Tokenization) -> RunConfig:
@@ -66,6 +68,16 @@ def _with_cut_of(config: RunConfig, tokenization: Tokenization) -> RunConfig:
 def _changed(config: RunConfig, **values: object) -> RunConfig:
     text = config.recipe.text.model_copy(update=values)
     return replace(config, recipe=config.recipe.model_copy(update={"text": text}))
+
+
+def _noticed(traits: Traits, recipe: Recipe) -> tuple[str, ...]:
+    return (*_raw_lines(traits), *_wrapped_lines(traits), *_blank_lines(traits, recipe))
+
+
+def _wrapped_lines(traits: Traits) -> Iterator[str]:
+    if traits.is_wrapped:
+        yield f"paragraphs are broken into lines of about {traits.filled:.0f} characters; each line end counts as <eos>"
+        yield f"one line a paragraph: {JOIN_PARAGRAPHS} FILE > joined.txt"
 
 
 def _raw_lines(traits: Traits) -> Iterator[str]:

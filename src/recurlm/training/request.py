@@ -1,6 +1,8 @@
 """What the user asks for, and the configuration of the new run that meets it."""
 
 import dataclasses
+import hashlib
+import os
 import re
 import shlex
 from dataclasses import dataclass
@@ -21,6 +23,9 @@ from recurlm.text.places import DataPlaces
 from recurlm.training.fine_tuning import fit_for_fine_tuning
 from recurlm.wording import shown_name
 
+LONGEST_LIST_NAME = 500
+"""Characters of a list of texts that a run records as it was typed; config.json lists the files themselves."""
+
 
 @dataclass(frozen=True)
 class TrainingRequest:
@@ -33,7 +38,6 @@ class TrainingRequest:
     """
 
     text: str | tuple[str, ...] | None = None
-    field: str | None = None
     recipe: str | None = None
     start: Path | None = None
     changes: tuple[str, ...] = ()
@@ -47,6 +51,7 @@ class TrainingRequest:
     places: DataPlaces = dataclasses.field(default_factory=DataPlaces.from_environment)
     without_test: bool = False
     began: float | None = None
+    field: str | None = None
 
     @property
     def names_a_run(self) -> bool:
@@ -111,13 +116,21 @@ def start_of(path: Path) -> Start:
 def source_name(text: str | tuple[str, ...]) -> str:
     """The name under which a run records its text: a file or folder by its whole path, everything else as it is.
 
-    Several texts are recorded as one would type them, sorted.
+    Several texts are recorded as one would type them, sorted; of a long list only the first, with a digest of all.
     """
     if not isinstance(text, str):
-        return source_name(text[0]) if len(text) == 1 else shlex.join(sorted(map(source_name, text)))
+        return source_name(text[0]) if len(text) == 1 else _list_name(sorted(map(source_name, text)))
     if text in named_corpora() or is_read_once(text):
         return text
     return str(Path(text).resolve())
+
+
+def _list_name(names: list[str]) -> str:
+    typed = shlex.join(names)
+    if len(typed) <= LONGEST_LIST_NAME:
+        return typed
+    digest = hashlib.sha256(os.fsencode(typed)).hexdigest()
+    return f"{shlex.quote(names[0])} and {len(names) - 1:,} more, sha256:{digest[:8]}"
 
 
 def _recipe_name(request: TrainingRequest) -> str:
