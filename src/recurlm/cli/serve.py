@@ -65,7 +65,7 @@ def serve(
     ] = None,
     log_texts: Annotated[bool, typer.Option("--log-texts", help="Log the texts of requests too.")] = False,
 ) -> None:
-    """Serve runs over HTTP: texts, scores, n-best lists and sessions.
+    """Serve runs over HTTP: texts, scores and sessions.
 
     Works with OpenAI's client: POST /v1/completions. Logs one JSON object a line on stderr. Ctrl-C lets running
     requests finish. Needs the extra `serve`.
