@@ -61,8 +61,10 @@ def test_the_last_states_and_those_at_the_intervals_are_kept_and_no_others(bench
     assert bench.rows("states") == 8  # the start is not stored
 
 
-def test_a_text_read_at_once_keeps_the_same_states(bench: Bench) -> None:
-    session = bench.create(IDS[:19])
+@pytest.mark.parametrize("first", [0, 2, 4, 19])
+def test_a_text_read_in_large_pieces_keeps_the_same_states(bench: Bench, first: int) -> None:
+    session = bench.create(IDS[:first])
+    bench.read(session.id, IDS[first:19])
     kept = [tokens for tokens in range(20) if bench.store.rollback(bench.fork(session.id).id, tokens) is not None]
     assert kept == [0, 4, 8, 12, 15, 16, 17, 18, 19]
 
