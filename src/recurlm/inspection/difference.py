@@ -126,9 +126,9 @@ def _distances(
 
 def _apart(state: Tensor, columns: int) -> Tensor:
     """Distances (B,) of the first half of the columns of a state (2 B, H) from the second, by their mean length."""
-    lengths = state.double().norm(dim=-1)
+    lengths: Tensor = torch.linalg.vector_norm(state.double(), dim=-1)
     mean = (lengths[:columns] + lengths[columns:]) / 2
-    apart: Tensor = (state[:columns] - state[columns:]).double().norm(dim=-1)
+    apart: Tensor = torch.linalg.vector_norm((state[:columns] - state[columns:]).double(), dim=-1)
     return apart / mean.clamp(min=1e-12)
 
 
