@@ -42,7 +42,7 @@ def test_a_span_at_the_beginning_is_held_against_the_empty_memory():
 
 @pytest.mark.parametrize(("start", "stop"), [(-1, 2), (3, 3), (2, 11)])
 def test_a_span_outside_of_the_text_is_refused(start, stop):
-    with pytest.raises(InputError, match="the text has the tokens 0 to 9"):
+    with pytest.raises(InputError, match="the text has the tokens 1 to 10"):
         units_that_hold(make_trace([HIGH]), start, stop)
 
 

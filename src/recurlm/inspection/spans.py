@@ -45,9 +45,10 @@ def units_that_hold(trace: Trace, start: int, stop: int, *, part: str = "cell", 
     text, and where no layer has the part.
     """
     if not 0 <= start < stop <= len(trace.ids):
-        raise InputError(f"span {start} to {stop}: the text has the tokens 0 to {len(trace.ids) - 1}")
+        raise InputError(f"span {start + 1} to {stop}: the text has the tokens 1 to {len(trace.ids)}")
     found: list[Holding] = []
-    for number, values in _layers_with(trace, part):
+    for number, layer in trace.layers_with(part):
+        values = layer.values[part]
         for sign in (1, -1):
             found += _holding(number, sign, sign * values, start, stop)
     return sorted(found, key=lambda holding: -holding.margin)[:count]
@@ -55,7 +56,7 @@ def units_that_hold(trace: Trace, start: int, stop: int, *, part: str = "cell", 
 
 def other_places(trace: Trace, units: Sequence[Holding], *, part: str = "cell", count: int = 20) -> list[Place]:
     """The places where most of these units lie beyond their thresholds, most units and longest spans first."""
-    layers = dict(_layers_with(trace, part))
+    layers = {number: layer.values[part] for number, layer in trace.layers_with(part)}
     if not units:
         return []
     held = np.stack([_is_beyond(layers[each.layer], each) for each in units])
@@ -63,14 +64,6 @@ def other_places(trace: Trace, units: Sequence[Holding], *, part: str = "cell", 
     runs = _runs(number * 2 > len(units))
     places = [Place(start, stop, int(number[start:stop].min())) for start, stop in runs]
     return sorted(places, key=lambda place: (-place.units, place.start - place.stop, place.start))[:count]
-
-
-def _layers_with(trace: Trace, part: str) -> list[tuple[int, Values]]:
-    layers = [(number, layer.values[part]) for number, layer in enumerate(trace.layers, 1) if part in layer.values]
-    if not layers:
-        parts = dict.fromkeys(name for layer in trace.layers for name in layer.values)
-        raise InputError(f"the model has no {part}; it has {', '.join(parts)}")
-    return layers
 
 
 def _holding(layer: int, sign: int, values: Values, start: int, stop: int) -> list[Holding]:

@@ -51,6 +51,19 @@ class Trace:
     guesses: tuple[tuple[tuple[int, float], ...], ...]
     layers: tuple[LayerTrace, ...]
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the states and gates that some layer has, states first."""
+        names = dict.fromkeys(name for layer in self.layers for name in layer.values)
+        return tuple(sorted(names, key=("cell", "hidden", *names).index))
+
+    def layers_with(self, part: str) -> list[tuple[int, LayerTrace]]:
+        """The layers that have a part, with their numbers from 1. Raises InputError where none has it."""
+        layers = [(number, layer) for number, layer in enumerate(self.layers, 1) if part in layer.values]
+        if not layers:
+            raise InputError(f"the model has no {part}; it has {', '.join(self.parts)}")
+        return layers
+
 
 @torch.no_grad()
 def trace(model: LanguageModel, ids: Sequence[int], *, guesses: int = 3) -> Trace:
