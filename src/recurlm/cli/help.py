@@ -29,7 +29,7 @@ COMMAND_GROUPS = (
         "Use a model", ("generate", "rescore", "serve"), 'recurlm generate runs/mine --prompt "the" --tokens 40'
     ),
     CommandGroup("Exchange models with other programs", ("import-mxnet", "export-mxnet")),
-    CommandGroup("Inspect runs and this machine", ("runs", "show", "plot", "graph", "verify", "doctor")),
+    CommandGroup("Inspect runs and this machine", ("runs", "show", "inspect", "plot", "graph", "verify", "doctor")),
 )
 
 
