@@ -121,11 +121,15 @@ def _default(value: dict[str, Any]) -> str:
     return f"`{json.dumps(value['default'])}`"
 
 
+COMMANDS = """This page shows the help of every command, for anyone who looks for an option.
+[The run folder](run-folder.md) explains the exit codes and the environment variables."""
+
+
 def commands() -> str:
     """The output of `recurlm --help` and of each command's `--help`, at a fixed width."""
     group: Any = typer.main.get_command(app)
     context = _context(group, "recurlm", None)
-    lines = [NOTICE, "", "# Commands", "", "Exit codes and environment variables: [run-folder.md](run-folder.md)."]
+    lines = [NOTICE, "", "# Commands", "", COMMANDS]
     lines += ["", "## `recurlm`", "", *_block(group.get_help(context))]
     for name, command in group.commands.items():
         text = command.get_help(_context(command, name, context))

@@ -235,7 +235,7 @@ def test_tied_embeddings_need_equal_sizes():
         {"merges": 300},
         {"unit": "character", "cut": "prose"},
         {"cut": "spaces", "lowercase": True},
-        {"digits": "mask"},
+        {"unit": "character", "digits": "mask"},
         {"unknown": False, "minimum_count": 2},
         {"unknown": False, "maximum_size": 9},
     ],
@@ -244,9 +244,21 @@ def test_text_options_that_contradict_each_other_are_refused(text):
     assert refusal({"text": text}).startswith("text: ")
 
 
+@pytest.mark.parametrize("options", [{"digits": "mask"}, {"lowercase": True}, {"cut": "auto", "lowercase": True}])
+def test_options_of_prose_choose_prose(options):
+    assert parse_recipe({"text": options}, "f").text.cut == "prose"
+
+
 def test_full_batches_belong_to_the_mxnet_protocol():
     assert "validation.full_batches belongs" in refusal({"validation": {"full_batches": 50}})
     assert parse_recipe({"validation": {"full_batches": 50, "protocol": "mxnet"}}, "f").validation.full_batches == 50
+
+
+def test_sentences_have_no_documents_of_several_lines():
+    sentences = {"kind": "sentences"}
+    assert 'belongs to batches.kind = "stream"' in refusal({"text": {"document": "blank-line"}, "batches": sentences})
+    assert parse_recipe({"text": {"document": "line"}, "batches": sentences}, "f").text.document == "line"
+    assert parse_recipe({"text": {"document": "blank-line"}}, "f").batches.kind == "stream"
 
 
 @pytest.mark.parametrize("section", sorted(models_in(Recipe), key=lambda section: section.__name__))

@@ -97,16 +97,50 @@ def test_relative_links_lead_somewhere(page):
     assert list(broken_links(page)) == []
 
 
+def test_every_decision_is_in_the_list():
+    folder = ROOT / "docs" / "decisions"
+    listed = LINK.findall((folder / "README.md").read_text("utf-8"))
+    assert listed == sorted(page.name for page in folder.glob("[0-9]*.md"))
+
+
 def test_both_readmes_hold_the_same_commands():
     english, chinese = (CODE.findall(text_of(readme)) for readme in READMES)
     assert english
     assert english == chinese
 
 
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if page.name.endswith(".zh.md")], ids=lambda page: str(page.relative_to(ROOT))
-)
+TWINS = [page for page in PAGES if page.name.endswith(".zh.md")]
+SHELL = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def english_twin(page: Path) -> Path:
+    return page.with_name(page.name.replace(".zh.md", ".md"))
+
+
+@pytest.mark.parametrize("page", TWINS, ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_chinese_page_and_its_english_twin_name_each_other(page):
-    twin = page.with_name(page.name.replace(".zh.md", ".md"))
+    twin = english_twin(page)
     assert f"]({page.name})" in twin.read_text("utf-8")
     assert f"]({twin.name})" in page.read_text("utf-8")
+
+
+@pytest.mark.parametrize("page", TWINS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_twins_show_the_same_commands(page):
+    chinese, english = ([commands_of(block) for block in blocks(twin)] for twin in (page, english_twin(page)))
+    assert chinese == english
+
+
+def blocks(page: Path) -> list[str]:
+    return SHELL.findall(page.read_text("utf-8"))
+
+
+def commands_of(block: str) -> str:
+    """The lines of a block without comments, which each page writes in its language."""
+    return re.sub(r"\s+# .*", "", block)
+
+
+@pytest.mark.parametrize("page", TWINS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_chinese_page_leads_to_chinese_pages(page):
+    targets = [page.parent / link.partition("#")[0] for link in LINK.findall(page.read_text("utf-8"))]
+    english = [path for path in targets if path.suffix == ".md" and not path.name.endswith(".zh.md")]
+    assert [path for path in english if path != english_twin(page) and path.with_suffix(".zh.md").is_file()] == []

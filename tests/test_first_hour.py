@@ -1,6 +1,5 @@
-"""Runs the cells of docs/first-hour.ipynb in order, and shows what a notebook would show."""
+"""Runs the cells of docs/first-hour.ipynb in order, and looks at what a notebook would show."""
 
-import ast
 import json
 import re
 from pathlib import Path
@@ -8,24 +7,11 @@ from typing import Any
 
 import pytest
 
+from site_modules import site_module
+
 NOTEBOOK = Path(__file__).parent.parent / "docs" / "first-hour.ipynb"
+notebook = site_module("notebook")
 CELLS = json.loads(NOTEBOOK.read_text("utf-8"))["cells"]
-
-
-def run_cell(source: str, namespace: dict[str, Any]) -> Any:
-    """Runs a cell and returns the value of its last line if that is an expression, as Jupyter does."""
-    tree = ast.parse(source)
-    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
-    exec(compile(tree, "cell", "exec"), namespace)
-    return None if last is None else eval(compile(ast.Expression(last.value), "cell", "eval"), namespace)
-
-
-def shown(value: Any) -> str:
-    """What a notebook shows of a value: HTML or SVG if it has one of them."""
-    for name in ("_repr_html_", "_repr_svg_"):
-        if hasattr(value, name):
-            return getattr(value, name)()
-    return "" if value is None else repr(value)
 
 
 def test_every_cell_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -33,8 +19,8 @@ def test_every_cell_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     monkeypatch.setenv("RECURLM_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("RECURLM_OFFLINE", "1")
     namespace: dict[str, Any] = {"__name__": "__main__"}
-    sources = ["".join(cell["source"]) for cell in CELLS if cell["cell_type"] == "code"]
-    outputs = "\n".join([shown(run_cell(source, namespace)) for source in sources])
+    sources = notebook.code_cells(NOTEBOOK)
+    outputs = "\n".join([notebook.html_of(notebook.run_cell(source, namespace)) for source in sources])
     for expected in ("finished: 4 epochs", "<svg", "surprisal in bits", "entropy", "<b>the blue</b> plum is ripe"):
         assert expected in outputs
     assert "<b></b>lime is ripe" in outputs

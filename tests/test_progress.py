@@ -4,7 +4,15 @@ import os
 
 import pytest
 
-from recurlm.progress import PlainLines, WarningsOnly, duration, hours_minutes_seconds, open_watcher, perhaps_hung_up
+from recurlm.progress import (
+    PlainLines,
+    WarningsOnly,
+    duration,
+    fitted,
+    hours_minutes_seconds,
+    open_watcher,
+    perhaps_hung_up,
+)
 
 
 def test_a_terminal_that_hung_up_is_no_error_and_a_full_disk_is() -> None:
@@ -39,3 +47,24 @@ def test_seconds_in_hours_and_minutes(seconds: float | None, shown: str) -> None
 )
 def test_seconds_as_a_time_limit_has_them(seconds: float, shown: str) -> None:
     assert duration(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [
+        (40, "0:48 left  epoch 3/20  perplexity 84.2"),
+        (37, "0:48 left  epoch 3/20"),
+        (21, "0:48 left  epoch 3/20"),
+        (20, "0:48 left"),
+        (9, "0:48 left"),
+        (8, "0:48 le…"),
+        (0, "…"),
+    ],
+)
+def test_a_narrow_line_keeps_its_first_parts(width: int, shown: str) -> None:
+    assert fitted("0:48 left  epoch 3/20  perplexity 84.2", width) == shown
+
+
+def test_wide_characters_take_two_columns() -> None:
+    assert fitted("语料  模型", 10) == "语料  模型"
+    assert fitted("语料  模型", 9) == "语料"

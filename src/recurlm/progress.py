@@ -11,6 +11,12 @@ from typing import Protocol
 from recurlm.terminal import escaped, unescaped
 
 LARGEST_SHOWN = 0.99
+BETWEEN_PARTS = "  "
+"""Stands between the parts of a text beside a progress bar, the most important part first."""
+WIDE_TERMINAL = 80
+WIDE_BAR, NARROW_BAR = 24, 12
+BESIDE_BAR = 8
+"""Columns that the percentage and the spaces between take."""
 
 
 class Watcher(Protocol):
@@ -26,7 +32,10 @@ class Watcher(Protocol):
         """Receives a line about a logged step of training."""
 
     def tick(self, done: float | None, text: str) -> None:
-        """Receives, often, the fraction of the work that is done (None: unknown) and a short text."""
+        """Receives, often, the fraction of the work that is done (None: unknown) and a short text.
+
+        `BETWEEN_PARTS` separates the parts of the text, the most important one first.
+        """
 
     def close(self) -> None:
         """Receives the end of the work, whether it succeeded or failed."""
@@ -79,14 +88,18 @@ def perhaps_hung_up() -> Iterator[None]:
 
 
 class LiveLine(Silent):
-    """Redraws one line at the bottom of the terminal; other lines scroll above it."""
+    """Redraws one line at the bottom of the terminal; other lines scroll above it.
+
+    A narrow terminal shows a shorter bar and as many parts of the text as fit.
+    """
 
     def __init__(self) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
+        self._bar = BarColumn(bar_width=WIDE_BAR)
         self._progress = Progress(
-            BarColumn(bar_width=24),
+            self._bar,
             TaskProgressColumn(),
             TextColumn("{task.description}", markup=False),
             console=Console(file=unescaped(sys.stderr)),
@@ -105,11 +118,28 @@ class LiveLine(Silent):
             if done is not None:
                 # the line never shows 100 % while work continues
                 self._progress.update(self._task, completed=min(done, LARGEST_SHOWN), total=1.0)
-            self._progress.update(self._task, description=escaped(text))
+            width = self._progress.console.width
+            self._bar.bar_width = WIDE_BAR if width >= WIDE_TERMINAL else NARROW_BAR
+            shown = fitted(escaped(text), width - self._bar.bar_width - BESIDE_BAR)
+            self._progress.update(self._task, description=shown)
 
     def close(self) -> None:
         with perhaps_hung_up():
             self._progress.stop()
+
+
+def fitted(text: str, width: int) -> str:
+    """The first parts of a text that fit into a number of columns; the first part is cut where it alone does not."""
+    from rich.cells import cell_len, set_cell_size
+
+    first, *rest = text.split(BETWEEN_PARTS)
+    shown = first if cell_len(first) <= width else set_cell_size(first, max(width, 1) - 1) + "…"
+    for part in rest:
+        longer = f"{shown}{BETWEEN_PARTS}{part}"
+        if cell_len(longer) > width:
+            break
+        shown = longer
+    return shown
 
 
 def open_watcher(*, quiet: bool = False) -> Watcher:

@@ -23,7 +23,7 @@ KNOWN = [
     (choices.Protocol, PROTOCOLS),
     (choices.ComparableProtocol, contenders.COMPARABLE_PROTOCOLS),
     (choices.Method, METHODS),
-    (choices.ScoreFormat, formats.WRITERS),
+    (choices.ScoreFormat, (*formats.WRITERS, "html")),
     (choices.TableKind, TABLE_KINDS),
     (choices.LogBase, formats.LOG_BASES),
     (choices.Context, get_args(scorer.Context)),

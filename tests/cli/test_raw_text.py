@@ -50,7 +50,8 @@ def test_train_says_what_it_does_about_raw_text(run, novel_file):
     assert found is not None
     assert int(found[1]) == pytest.approx(100 * attached, abs=1)
     assert "): cut as prose, punctuation apart; --set text.cut=spaces cuts at spaces" in said
-    assert "blank lines: 17% of the lines; each counts as one <eos>" in said
+    hint = "; --set text.document=blank-line restarts the state after them"
+    assert f"blank lines: 17% of the lines; each counts as one <eos>{hint}" in said
 
 
 def test_the_lord_is_one_word(run):

@@ -123,6 +123,68 @@ def test_word_errors_and_tuning(recurlm: Command, trained: Path, made: Path, exp
     )
 
 
+def other_case(source: Path, copy: Path) -> Path:
+    """The lines with all words behind the id in upper case."""
+    lines = (line.partition(" ") for line in source.read_text("utf-8").splitlines())
+    copy.write_text("".join(f"{name} {words.upper()}\n" for name, _, words in lines), "utf-8")
+    return copy
+
+
+def warnings_of(done: subprocess.CompletedProcess[str]) -> list[str]:
+    assert done.returncode == 0, done.stderr
+    return [line.removeprefix("warning: ") for line in done.stderr.splitlines() if line.startswith("warning: ")]
+
+
+def test_a_first_try_is_told_what_is_wrong_once_and_before_the_figures(
+    recurlm: Command, trained: Path, made: Path, tmp_path: Path
+) -> None:
+    guesses = "--weight 0.5, --lm-scale 1 and --length-bonus 0 are guesses"
+    plain = recurlm("rescore", trained, made / "kaldi", "--references", made / "references.txt")
+    assert warnings_of(plain) == [guesses]
+    assert plain.stderr.startswith("warning: ")
+    assert warnings_of(recurlm("rescore", trained, made / "kaldi", *OPTIONS)) == []
+
+    shouted = other_case(made / "references.txt", tmp_path / "REFERENCES.txt")
+    done = recurlm("rescore", trained, made / "kaldi", "--references", shouted)
+    about_case, *others = warnings_of(done)
+    assert "word errors are differences of case alone, such as" in about_case
+    rate = next(line for line in plain.stderr.splitlines() if line.startswith("# word error rate")).split()[4]
+    assert f"without them the word error rate is {rate} %" in about_case
+    assert "write the references in lower case" in done.stderr
+    assert others == [guesses]
+    assert done.stdout == plain.stdout
+
+
+def test_lists_in_another_case_than_the_model_are_told(
+    recurlm: Command, trained: Path, made: Path, tmp_path: Path
+) -> None:
+    shouted = other_case(made / "mikolov.txt", tmp_path / "lists.txt")
+    words = sum(len(each.text.split()) for members in made_lists.nbest()[0].values() for each in members)
+    done = recurlm("rescore", trained, shouted, "--references", made / "references.txt", "--json")
+    found = json.loads(done.stdout)["warnings"]
+    assert found[0].startswith(
+        f"{words:,} of {words:,} words of the hypotheses (100.0%) are unknown only by their case"
+    )
+    assert [each.splitlines()[0] for each in found] == warnings_of(done)
+    assert "write the hypotheses in lower case" in found[0]
+
+
+def test_tuning_that_ends_at_the_edge_is_told(recurlm: Command, trained: Path, made: Path) -> None:
+    references = ["--references", made / "references.txt"]
+    done = recurlm("rescore", trained, made / "kaldi", *references, "--tune", "--json")
+    result = json.loads(done.stdout)
+    options = result["tuned"]["options"].split()
+    edges = {f"--{edge['name'].replace('_', '-')}": edge["value"] for edge in result["tuned"]["edges"]}
+    assert edges, "these lists tune to an edge"
+    assert edges.items() <= dict(zip(options[::2], map(float, options[1::2]), strict=True)).items()
+    warned = " ".join(result["warnings"])
+    assert all(f"{name} {value:g}" in warned for name, value in edges.items())
+    assert "guess" not in warned
+    # the options that were printed, given back, are the middle of the next grid
+    again = json.loads(recurlm("rescore", trained, made / "kaldi", *references, *options, "--tune", "--json").stdout)
+    assert not {edge["name"] for edge in again["tuned"]["edges"]} & {"lm_scale", "length_bonus"}
+
+
 def test_carry_is_not_the_same(recurlm: Command, trained: Path, made: Path) -> None:
     alone, carried = (
         [

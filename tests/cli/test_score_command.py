@@ -181,3 +181,28 @@ def test_a_state_of_another_model_is_bad_input(recurlm: Command, trained: Path, 
         done = recurlm(command, trained, "--state-in", tmp_path / "state", stdin="it is\n")
         assert done.returncode == 3
         assert "belongs to the model sha256:00000000" in done.stderr
+
+
+def test_a_page_shows_every_line_with_its_bits_and_the_signature(recurlm: Command, trained: Path, text: Path) -> None:
+    done = recurlm("score", trained, text, "--format", "html")
+    assert done.returncode == 0, done.stderr
+    page = done.stdout
+    assert page.startswith("<!doctype html>")
+    assert page.rstrip().endswith("</html>")
+    assert not re.search(r"(?:src|href)=|url\(|<script", page)
+    rows = [json.loads(line) for line in recurlm("score", trained, text, "--json").stdout.splitlines()]
+    bits = [-token["logprob"] / math.log(2) for row in rows for token in row["tokens"]]
+    shown = [float(figure) for figure in re.findall(r"<br><small>(-?[\d.]+)</small>", page)]
+    assert shown == pytest.approx(bits, abs=0.051)
+    signature = done.stderr.splitlines()[-1].removeprefix("# ")
+    assert signature in page
+    assert "rank" in page
+    assert recurlm("score", trained, text, "--format", "html", "--log-base", "10").returncode == 2
+
+
+def test_a_page_escapes_what_it_shows(recurlm: Command, trained: Path, tmp_path: Path) -> None:
+    path = tmp_path / "<b>.txt"
+    path.write_text("<script>alert(1)</script> the\n")
+    page = recurlm("score", trained, path, "--format", "html").stdout
+    assert "<script" not in page
+    assert "&lt;b&gt;.txt" in page

@@ -281,3 +281,18 @@ def test_a_run_that_goes_on_without_its_library_says_that_it_is_not_bit_for_bit(
     assert "continues, but not bit for bit like an uninterrupted run: compiled library none (was " in done.stderr
     events = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [event["kernels"]["library"] for event in events if event["event"] == "resume"] == ["none"]
+
+
+def test_train_says_where_validation_carries_a_state_that_training_does_not(
+    recurlm: Command, text_folder: Path, tmp_path: Path
+) -> None:
+    changes = ("batches.kind=sentences", "model.embedding_size=16", "model.hidden_sizes=[16]", "training.epochs=1")
+    options = [part for change in changes for part in ("--set", change)]
+    carried = recurlm("train", text_folder, "--out", tmp_path / "carried", *options)
+    assert carried.returncode == 0, carried.stderr
+    assert "--set validation.protocol=sentence validates as it trains" in carried.stderr
+    alike = recurlm(
+        "train", text_folder, "--out", tmp_path / "alike", *options, "--set", "validation.protocol=sentence"
+    )
+    assert alike.returncode == 0, alike.stderr
+    assert "validates" not in alike.stderr

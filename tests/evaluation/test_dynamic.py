@@ -100,7 +100,7 @@ def test_a_short_training_text_has_a_whole_segment_in_each_column(model, encoded
     shapes: list[tuple[int, ...]] = []
     hidden = LanguageModel.hidden
     monkeypatch.setattr(
-        LanguageModel, "hidden", lambda self, ids, state: (shapes.append(tuple(ids.shape)), hidden(self, ids, state))[1]
+        LanguageModel, "hidden", lambda self, ids, *rest: (shapes.append(tuple(ids.shape)), hidden(self, ids, *rest))[1]
     )
     root_mean_squares(model, encoded([sentence]), 3)
     assert {width for _, width in shapes} == {columns}

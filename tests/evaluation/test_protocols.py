@@ -93,8 +93,8 @@ def test_warm_columns_come_near_the_exact_stream(model, sentences, encoded):
 class Trap(LanguageModel):
     """Falls into a state that it never leaves where it reads any token but ``<eos>`` after zeros."""
 
-    def hidden(self, tokens, state):
-        hidden, after = super().hidden(tokens, state)
+    def hidden(self, tokens, state, restarts=None):
+        hidden, after = super().hidden(tokens, state, restarts)
         fresh = torch.stack([layer.abs().sum(1) == 0 for layer in state[0]]).all(0)
         trapped = (fresh & (tokens[0] != 0)) | (state[0][0][:, 0] > 50)
         after[0][0][trapped, 0] = 100.0

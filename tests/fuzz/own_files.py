@@ -21,6 +21,7 @@ from fuzz.mutate import Form, json_document, json_lines, safetensors_file
 from fuzz.reader import Reader, once
 from recurlm.config import TextOptions
 from recurlm.errors import CorruptFileError, RecurlmError, RecurlmWarning
+from recurlm.files import sealed
 from recurlm.models.language_model import LanguageModel
 from recurlm.mxnet.importing import import_model
 from recurlm.plots.training import RunLog, read_metrics
@@ -36,7 +37,7 @@ from recurlm.tensor_files import tensors
 from recurlm.text.codec import Codec
 from recurlm.text.corpora import open_source
 from recurlm.text.sources import Corpus
-from recurlm.text.store import _digest_of, _read, prepare
+from recurlm.text.store import _read, prepare
 from recurlm.text.tokenization import BytePairs
 from recurlm.text.vocabulary import EOS, Vocabulary
 from recurlm.training.checkpointing import restore_random_state, state_from_tensors
@@ -329,7 +330,7 @@ def _store_reader(name: str) -> Callable[[bytes, Path], None]:
         place = once(lambda place: _write_all(files, place), folder / "prepared" / key)
         (place / name).write_bytes(content)
         try:
-            prepared = _read("texts", place)
+            prepared = _read("texts", place, "file")
         except CorruptFileError:
             if zlib.crc32(content) % 16:  # all of them are prepared again in the same way
                 raise
@@ -351,9 +352,9 @@ def _check_store_made_to_fit(content: bytes, folder: Path) -> None:
     place = once(lambda place: _write_all(files, place), folder / "prepared" / key)
     with contextlib.suppress(ValueError, RecursionError):
         values = json.loads(content)
-        content = json.dumps({"store": values, "sha256": _digest_of(values)}).encode()
+        content = json.dumps({"store": values, "sha256": sealed._digest_of(values)}).encode()
     (place / "store.json").write_bytes(content)
-    prepared = _read("texts", place)
+    prepared = _read("texts", place, "file")
     _check_tokens(prepared.codec.vocabulary.tokens)
     for text in prepared.splits.values():
         assert len(text.ends) <= len(text.ids)

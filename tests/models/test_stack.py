@@ -1,5 +1,7 @@
 import itertools
+from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -216,3 +218,52 @@ def test_dropout_between_layers_leaves_the_skipping_outputs_whole():
     sequence = torch.randn(6, 2, 5, dtype=torch.float64)
     state = stack.initial_state(2)
     torch.testing.assert_close(stack(sequence, state)[0], stack.cells[0].sweep(sequence, state[0])[0])
+
+
+def one_by_one(stack: RecurrentStack, sequence: Tensor, state, restarts: np.ndarray):
+    """The reference: one step after another, with the states of columns multiplied by zero before they restart."""
+    outputs = []
+    for input_n, restarting in zip(sequence, torch.from_numpy(restarts), strict=True):
+        state = map_state(lambda part, kept=~restarting: part * kept[:, None], state)
+        output, state = stack.step(input_n, state)
+        outputs.append(output)
+    return torch.stack(outputs), state
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("kind", [*sorted(CELLS), MIXED])
+def test_columns_restart_from_zeros_in_the_middle_of_a_batch(kind, fast):
+    stack = drawn_stack(kind, (4, 4, 6, 6), residual=(True, False, True))
+    stack.fast = fast
+    state = drawn_state(stack, 3)
+    sequence = torch.randn(8, 3, 4, dtype=torch.float64, requires_grad=True)
+    restarts = np.zeros((8, 3), np.bool_)
+    restarts[[0, 2, 3, 3, 7], [1, 0, 0, 2, 1]] = True
+    leaves = [sequence, *stack.parameters()]
+    results = []
+    for run in (stack, partial(one_by_one, stack)):
+        values = everything(*run(sequence, state, restarts))
+        results.append([*values, *gradients(values, leaves)])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru", "tanh"])
+def test_a_restart_nowhere_changes_no_bit_and_restarts_share_the_masks_of_a_batch(kind):
+    torch.manual_seed(2)
+    rates = Dropout(between=0.5, state=0.4, recurrent_weights=0.4)
+    stack = RecurrentStack(ModelOptions(cell=kind, embedding_size=5, hidden_sizes=(4, 6), dropout=rates)).double()
+    for parameter in stack.parameters():
+        nn.init.uniform_(parameter, -0.7, 0.7)
+    sequence, state = torch.randn(6, 2, 5, dtype=torch.float64), drawn_state(stack, 2)
+    nowhere, once = np.zeros((2, 6, 2), np.bool_)
+    once[3] = True
+
+    def outputs(*given) -> Tensor:
+        torch.manual_seed(5)
+        return stack.train()(*given)[0]
+
+    assert torch.equal(outputs(sequence, state, nowhere), outputs(sequence, state))
+    restarted = outputs(sequence, state, once)
+    torch.testing.assert_close(restarted[:3], outputs(sequence[:3], state))
+    torch.testing.assert_close(restarted[3:], outputs(sequence[3:], stack.initial_state(2)))

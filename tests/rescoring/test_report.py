@@ -1,6 +1,9 @@
+import pytest
+
+from recurlm.errors import InputError
 from recurlm.rescoring.combination import Combination
 from recurlm.rescoring.nbest import Hypothesis, NBestFile, group
-from recurlm.rescoring.report import report, unknown_tokens, unused_references
+from recurlm.rescoring.report import check_references, report, unknown_tokens, unused_references
 from recurlm.rescoring.rescorer import RescoredHypothesis, RescoredList
 
 HYPOTHESES = [Hypothesis("u", 1, "a b x", 10.0, 1.0), Hypothesis("u", 2, "a b", 10.0, 9.0), Hypothesis("v", 1, "d")]
@@ -65,3 +68,32 @@ def test_a_hypothesis_in_json_has_log_probabilities_where_its_list_has_costs():
         "oov": 2,
     }
     assert "acoustic" not in RESCORED[1].scored[0].to_json(rank=1)
+
+
+def lists_of(*utterances: str, format: str = "kaldi") -> NBestFile:
+    made = [Hypothesis(name, 1, "a", place=f"list, line {at}") for at, name in enumerate(utterances, 1)]
+    return NBestFile(group(made), format, "list")
+
+
+@pytest.mark.parametrize(
+    ("utterances", "references", "said"),
+    [
+        (["u", "v", "w"], ["u", "x"],
+         "list, line 2: no reference for the utterance 'v', nor for 1 more, of 3 utterances; add them to the file of "
+         "references, or leave their lists out"),
+        (["u", "v"], ["v"], "list, line 1: no reference for the utterance 'u', of 2 utterances; add"),
+        (["u", "v"], ["U", "V"],
+         "list, line 1: no reference for the utterance 'u', nor for any other; the references begin with 'U'\n"
+         "a line of references is `utt words`"),
+        (["call", "talk"], ["call-01", "talk-01"],
+         "the references begin with 'call-01'\neach hypothesis seems to begin with the id of its utterance, "
+         "without a number: use --format mikolov"),
+        (["call-1", "talk-1"], ["call", "talk"], "the references begin with 'call'\nthe ids of the hypotheses seem to "
+         "end with their numbers: use --format kaldi"),
+    ],
+)  # fmt: skip
+def test_ids_that_do_not_match_are_shown(utterances, references, said):
+    with pytest.raises(InputError) as refusal:
+        check_references(lists_of(*utterances), dict.fromkeys(references, ()))
+    assert said in str(refusal.value)
+    check_references(lists_of(*utterances), dict.fromkeys([*utterances, *references], ()))

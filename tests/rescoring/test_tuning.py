@@ -6,7 +6,17 @@ from recurlm.errors import InputError
 from recurlm.rescoring.combination import Combination
 from recurlm.rescoring.nbest import Hypothesis, NBestFile, group
 from recurlm.rescoring.rescorer import RescoredHypothesis, RescoredList
-from recurlm.rescoring.tuning import BONUSES, SCALE_FACTORS, WEIGHTS, TunedCombination, _grid, tune_combination
+from recurlm.rescoring.tuning import (
+    BONUSES,
+    SCALE_FACTORS,
+    WEIGHTS,
+    Edge,
+    TunedCombination,
+    _edges,
+    _grid,
+    tune_combination,
+)
+from recurlm.rescoring.word_errors import WordErrors
 
 
 def file(*costs: float | None) -> NBestFile:
@@ -52,14 +62,18 @@ def test_a_length_bonus_is_a_multiple_of_the_lm_scale_and_printed_in_six_digits(
 
 
 def test_what_was_found_is_told_as_no_test():
-    found = TunedCombination(Combination(0.25, length_bonus=1.0), 3, 8, 117)
+    found = TunedCombination(
+        Combination(0.25, length_bonus=1.0), 3, 8, 117, WordErrors(5, 1, 1, 20), (Edge("length_bonus", 1.0, "highest"),)
+    )
     assert "tuned on these references, 117 combinations: 8 errors before, 3 now" in str(found)
     assert found.to_json() == {
         **found.combination.to_json(),
         "options": "--weight 0.25 --acoustic-scale 1 --lm-scale 1 --length-bonus 1",
         "errors": 3,
         "errors_before": 8,
+        "errors_of_first_pass": 7,
         "tried": 117,
+        "edges": [{"name": "length_bonus", "value": 1.0, "side": "highest"}],
     }
 
 
@@ -85,3 +99,20 @@ def test_lists_of_different_lengths_are_tuned_together():
 def test_nothing_cannot_be_tuned_on():
     with pytest.raises(InputError, match="list: no list to tune on"):
         tune_combination([], NBestFile((), "kaldi", "list"), {}, Combination())
+
+
+def test_edges_are_the_ends_of_the_values_tried_beside_the_best_lm_scale():
+    grid = _grid(file(3.0, 4.0), Combination(0.5, 1.0, 2.0, 1.0))
+    # the bonus ranges from 1 - 2 * lm scale to 1 + 2 * lm scale
+    best = Combination(1.0, 1.0, 4.0, -7.0)
+    assert list(_edges(best, grid)) == [Edge("weight", 1.0, "highest"), Edge("length_bonus", -7.0, "lowest")]
+    assert list(_edges(Combination(0.05, 1.0, 0.5, 2.0), grid)) == [
+        Edge("lm_scale", 0.5, "lowest"),
+        Edge("length_bonus", 2.0, "highest"),
+    ]
+    assert list(_edges(Combination(0.5, 1.0, 2.0, 1.0), grid)) == []
+    assert Edge("lm_scale", 0.5, "lowest").option == "--lm-scale 0.5"
+
+
+def test_what_is_not_tuned_has_no_edge():
+    assert list(_edges(Combination(1.0), _grid(file(), Combination(1.0)))) == []

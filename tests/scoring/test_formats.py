@@ -115,7 +115,7 @@ def test_srilms_layout():
         "1 sentences, 2 words, 1 OOVs\n"
         "0 zeroprobs, logprob= -0.90309 ppl= 2.82843 ppl1= 8\n\n"
     )
-    foot = writer.foot(totals, "x.txt")
+    foot = writer.foot(totals, "x.txt", "")
     assert foot.startswith("file x.txt: 2 sentences, 4 words, 1 OOVs\n0 zeroprobs, logprob= -2.10721 ppl= ")
     # 2^-7 over 3 words that count and 2 ends
     assert float(re.search(r"ppl= (\S+)", foot)[1]) == pytest.approx(2 ** (7 / 5), rel=1e-5)

@@ -1,3 +1,4 @@
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,7 @@ def test_the_measures_of_a_text_worked_out_by_hand(tmp_path: Path) -> None:
     assert traits.unspaced == pytest.approx(2 / 19)
     assert traits.distinct == 1
     assert traits.length == pytest.approx((3 + 4 + 3 + 6 + 2 + 1 + 5) / 7)
+    assert (traits.longest, traits.filled, traits.broken) == (19, 14.5, 0.0)
     assert traits.has_paragraphs
 
 
@@ -51,3 +53,22 @@ def test_only_the_first_megabyte_is_measured(tmp_path: Path) -> None:
     traits = traits_of(whole_text(path))
     assert traits.kind == "tokenized"
     assert traits.words == pytest.approx(3 * (1 << 20) / 12, abs=3)
+
+
+PARAGRAPH = "It was a dark evening when the captain turned away from the road to the mill, and nobody knew why. "
+
+
+@pytest.mark.parametrize(
+    ("text", "wrapped"),
+    [
+        ("\n".join(textwrap.wrap(PARAGRAPH * 12, 70)) + "\n\n", True),
+        ((PARAGRAPH * 3).strip() + "\n\n", False),
+        ("Shall I compare thee to a summer's day?\nThou art more lovely, and more temperate:\n", False),
+        ("the cat sat on the mat and looked at the dog which was lying there\n", False),
+    ],
+    ids=["wrapped", "one line a paragraph", "verse", "sentences without punctuation"],
+)
+def test_paragraphs_that_are_broken_into_lines_are_noticed(text: str, wrapped: bool, tmp_path: Path) -> None:
+    path = tmp_path / "made.txt"
+    path.write_text(text * 20)
+    assert traits_of(whole_text(path)).is_wrapped == wrapped

@@ -112,7 +112,7 @@ class TestSources:
 def test_another_file_of_another_size_is_not_read(file, monkeypatch):
     corpus = recorded(file)
     other = RecordedCorpus("the run", "/etc/passwd", corpus.splits, corpus.whole, corpus.learned)
-    monkeypatch.setattr("recurlm.text.recorded.open_source", None)
+    monkeypatch.setattr("recurlm.text.recorded.open_single", None)
     with pytest.raises(CorruptFileError, match="is no longer the text"):
         other.part("test")
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from recurlm.config import TextOptions
 from recurlm.errors import InputError, RecurlmWarning
-from recurlm.text import store as store_module
+from recurlm.files import sealed as sealed_module
 from recurlm.text.sources import Corpus, Text
 from recurlm.text.store import prepare
 
@@ -396,8 +396,8 @@ def test_each_file_is_hashed_once_in_a_process(write_corpus, tmp_path, monkeypat
     corpus = write_corpus("a b c\n" * 20)
     prepare(corpus, TextOptions(), tmp_path)
     hashed = []
-    digest_of = store_module.digest_of
-    monkeypatch.setattr(store_module, "digest_of", lambda path: hashed.append(path.name) or digest_of(path))
+    digest_of = sealed_module.digest_of
+    monkeypatch.setattr(sealed_module, "digest_of", lambda path: hashed.append(path.name) or digest_of(path))
     prepare(corpus, TextOptions(), tmp_path)
     assert hashed == []
     (path,) = tmp_path.rglob("train.ids")
@@ -413,6 +413,15 @@ def test_a_text_that_holds_unk_keeps_its_rare_words(write_corpus, tmp_path):
     assert set(prepared.codec.vocabulary.tokens) == {"<eos>", "<unk>", "a", "once"}
     cut = prepare(write_corpus("a a b b\nonce a\n"), options, tmp_path / "cache")
     assert set(cut.codec.vocabulary.tokens) == {"<eos>", "<unk>", "a", "b"}
+
+
+def test_a_rule_of_documents_belongs_to_the_texts_and_prepares_nothing_again(write_corpus, small_text, tmp_path):
+    corpus = write_corpus("a b\n\nc\n", "a\n\nb\n")
+    for rule, starts in (("file", []), ("blank-line", [4]), ("line", [3, 4])):
+        prepared = prepare(corpus, TextOptions(document=rule), tmp_path)
+        assert prepared["train"].further_documents.tolist() == starts
+        assert prepared["valid"].document == rule
+    assert len(list((tmp_path / "prepared").iterdir())) == 1
 
 
 def test_a_text_cut_at_spaces_is_prepared_once_however_the_recipe_asks_for_it(write_corpus, small_text, tmp_path):

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -164,6 +165,22 @@ def test_captured_steps_are_the_plain_steps(options: Optimizer, loss: str, clip_
         torch.testing.assert_close(tensor, twin.weights()[name], rtol=1e-9, atol=1e-9)
     # (4, 3) and (6, 3) come five times; the two that come once are never captured
     assert (recorder.runs, recorder.captures, recorder.repeats) == (2 * WARM_UP_STEPS + 2, 2, len(SHAPES) - 6)
+
+
+def test_batches_with_restarts_inside_are_never_captured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every second batch restarts a column inside, every other one only in its first row."""
+    drawn = drawn_batches()
+    for number, batch in enumerate(drawn):
+        restarts = np.zeros(tuple(batch.input.shape), np.bool_)
+        restarts[0, 0] = True
+        restarts[1, 1] = number % 2 == 0
+        drawn[number] = replace(batch, restarts=restarts)
+    monkeypatch.setitem(globals(), "drawn_batches", lambda device="cpu": drawn)
+    model, twin, recorder = tiny_model(), tiny_model(), Again()
+    assert_same(captured(model, SGD(), Training(), recorder), plain(twin, SGD(), Training()), 1e-9)
+    plainly = sum(batch.restarts[1:].any() for batch in drawn if batch.restarts is not None)
+    assert recorder.repeats > 0
+    assert recorder.runs >= plainly == 6
 
 
 def test_no_more_graphs_are_made_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,6 +65,8 @@ def test_the_time_left_is_that_of_the_limit_or_that_of_the_steps() -> None:
     assert free.seconds_left == pytest.approx(90)
     limited = course(100.0)
     assert limited.seconds_left == 100
+    limited.counters.step, limited.counters.seconds = 30, 30.0
+    assert limited.seconds_left == pytest.approx(10)
     limited.counters.seconds = 101.0
     assert limited.seconds_left == 0
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -81,16 +82,20 @@ def test_training_learns_an_easy_language(open_trainer: OpenTrainer) -> None:
 
 
 def test_restarted_columns_begin_from_zeros_and_the_others_go_on(open_trainer: OpenTrainer) -> None:
-    trainer = open_trainer("run")
+    zeroed = torch.tensor([True, False, False, True])
     before = tuple(tuple(torch.randn(4, 16) for _ in range(2)) for _ in range(1))
-    seen = []
-    trainer.stepper.step = lambda batch, state: seen.append(state) or state  # type: ignore[method-assign]
-    trainer.state.carried = before
-    batch = next(iter(trainer.run.batches.batches(0)))
-    trainer._step(replace(batch, carried=True, restarted=torch.tensor([True, False, False, True])))
-    for part, whole in zip(seen[0][0], before[0], strict=True):
-        assert not part[[0, 3]].any()
-        assert torch.equal(part[1:3], whole[1:3])
+    by_hand = tuple(tuple(part * ~zeroed[:, None] for part in layer) for layer in before)
+    after = []
+    for name, carried in (("one", before), ("other", by_hand)):
+        trainer = open_trainer(name)
+        trainer.state.carried = carried
+        batch = next(iter(trainer.run.batches.batches(0)))
+        restarts = np.zeros(batch.input.shape, np.bool_)
+        restarts[0] = zeroed
+        trainer._step(replace(batch, carried=True, restarts=restarts if name == "one" else None))
+        after.append(trainer.state.carried)
+    for one, other in zip(after[0][0], after[1][0], strict=True):
+        assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize("looks", [1, 7, 23])
@@ -115,6 +120,11 @@ def test_restarted_columns_begin_from_zeros_and_the_others_go_on(open_trainer: O
         },
         {"model": {"cell": ["qrnn", "mogrifier"], "embedding_size": 16, "hidden_sizes": [12, 12], "skip": True}},
         {"validation": {"every": 2}},
+        {
+            "text": {"document": "line"},
+            "model": {"embedding_size": 16, "hidden_sizes": [16], "dropout": {"between": 0.3, "state": 0.2}},
+            "batches": {"batch_size": 4, "bptt": 10, "partial_shuffle": True, "random_lengths": True} | STREAM,
+        },
     ],
     ids=[
         "dropout",
@@ -128,6 +138,7 @@ def test_restarted_columns_begin_from_zeros_and_the_others_go_on(open_trainer: O
         "gru and one cycle",
         "qrnn and mogrifier",
         "one validation for two epochs",
+        "a document in each line",
     ],
 )
 def test_a_stopped_run_goes_on_to_the_same_bits(open_trainer: OpenTrainer, sections: dict, looks: int) -> None:

@@ -1,5 +1,6 @@
 """Activation and temporal activation penalties, by hand and through both kinds of step."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -28,6 +29,17 @@ def test_the_penalties_by_hand():
 def test_one_time_step_does_not_change():
     one = torch.ones(1, 2, 3)
     assert float(output_penalty(one, one, BOTH)) == pytest.approx(2.0)
+
+
+def test_outputs_may_change_freely_where_a_document_begins():
+    raw = torch.tensor([[[1.0], [5.0]], [[3.0], [2.0]], [[3.0], [-1.0]]])
+    slowness = Training(slowness_penalty=1.0)
+    restarts = np.array([[True, False], [True, False], [False, True]])
+    # the first column changes by 2 (left out) and 0, the second by -3 and -3 (left out)
+    assert float(output_penalty(raw, raw, slowness, restarts)) == pytest.approx((0 + 9) / 2)
+    assert float(output_penalty(raw, raw, slowness, np.ones((3, 2), np.bool_))) == 0.0
+    only_first = np.array([[True, True], [False, False], [False, False]])
+    assert torch.equal(output_penalty(raw, raw, slowness, only_first), output_penalty(raw, raw, slowness))
 
 
 def tiny_model(dropout: float = 0.5) -> LanguageModel:

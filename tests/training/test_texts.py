@@ -41,9 +41,9 @@ def test_preparing_tells_what_share_of_the_training_text_is_done(
     path = tmp_path / "train.txt"
     path.write_bytes(b"x" * 2_000_000)
     assert prepared(monkeypatch, path, [500_000, 500_000, 2_000_000], {"valid"}) == [
-        (0.25, "preparing fruit: 0 million characters"),
-        (0.5, "preparing fruit: 1 million characters"),
-        (1.0, "preparing fruit: 3 million characters"),
+        (0.25, "preparing fruit  0.5 million characters"),
+        (0.5, "preparing fruit  1.0 million characters"),
+        (1.0, "preparing fruit  3.0 million characters"),
     ]
     path.write_bytes(b"")
     assert prepared(monkeypatch, path, [5], {"valid"})[0][0] == 1.0

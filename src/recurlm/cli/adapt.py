@@ -53,9 +53,10 @@ def adapt(
     offline: OfflineOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure perplexity with adaptation at test time, beside the static one.
+    """Measure perplexity with adaptation at test time.
 
-    Both figures follow the protocol stream; each has its own column and signature. The run does not change.
+    The static figure stands beside the adapted one. Both follow the protocol stream; each has its own column and
+    signature. The run does not change.
     """
     from recurlm.devices import resolve_device
     from recurlm.errors import UsageError

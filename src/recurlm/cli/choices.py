@@ -73,6 +73,7 @@ class ScoreFormat(Choice):
     SRILM = "srilm"
     SENTENCE = "sentence"
     KALDI = "kaldi"
+    HTML = "html"
 
 
 class TableKind(Choice):

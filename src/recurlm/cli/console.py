@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 PROGRESS_SECONDS = 0.5
 
+RECIPE, TEXTS, MACHINE, OUTPUT = "Model and training", "Texts and cache", "Machine", "Output"
+"""Groups of options on the help page of a command that has many."""
+
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, as `train` writes it.")]
 MeasuredTextArgument = Annotated[
     str | None,
@@ -39,19 +42,51 @@ MOST_TOKENS = 100_000_000
 """These limits only keep nonsense out; a smaller number that does not fit in memory is refused with its size."""
 
 EpochsOption = Annotated[
-    int | None, typer.Option("--epochs", min=1, max=MOST_AT_ONCE, help="Short for --set training.epochs=N.")
+    int | None,
+    typer.Option(
+        "--epochs",
+        metavar="N",
+        min=1,
+        max=MOST_AT_ONCE,
+        help="Short for --set training.epochs=N.",
+        rich_help_panel=RECIPE,
+    ),
 ]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+FieldOption = Annotated[
+    str | None,
+    typer.Option(
+        "--field",
+        metavar="NAME",
+        help="The text in the records of .jsonl and .parquet files.",
+        rich_help_panel=TEXTS,
+    ),
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.", rich_help_panel=OUTPUT)]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.", rich_help_panel=OUTPUT)]
 DataDirectoryOption = Annotated[
     Path | None,
-    typer.Option("--data-dir", envvar="RECURLM_DATA_DIR", help="Folder searched for corpora before the network."),
+    typer.Option(
+        "--data-dir",
+        metavar="FOLDER",
+        envvar="RECURLM_DATA_DIR",
+        help="Folder searched for corpora before the network.",
+        rich_help_panel=TEXTS,
+    ),
 ]
 CacheDirectoryOption = Annotated[
     Path | None,
-    typer.Option("--cache-dir", envvar="RECURLM_CACHE_DIR", help="Folder for downloads and prepared texts."),
+    typer.Option(
+        "--cache-dir",
+        metavar="FOLDER",
+        envvar="RECURLM_CACHE_DIR",
+        help="Folder for downloads and prepared texts.",
+        rich_help_panel=TEXTS,
+    ),
 ]
-OfflineOption = Annotated[bool, typer.Option("--offline", envvar="RECURLM_OFFLINE", help="Never use the network.")]
+OfflineOption = Annotated[
+    bool,
+    typer.Option("--offline", envvar="RECURLM_OFFLINE", help="Never use the network.", rich_help_panel=TEXTS),
+]
 UnknownOption = Annotated[
     str,
     typer.Option(
@@ -68,7 +103,10 @@ StateInOption = Annotated[
 StateOutOption = Annotated[
     Path | None, typer.Option("--state-out", metavar="FILE", help="Write the state after the text to this file.")
 ]
-DeviceOption = Annotated[Device, typer.Option("--device", envvar="RECURLM_DEVICE", help="Where to compute.")]
+DeviceOption = Annotated[
+    Device,
+    typer.Option("--device", envvar="RECURLM_DEVICE", help="Where to compute.", rich_help_panel=MACHINE),
+]
 
 
 def print_json(value: dict[str, Any] | list[Any]) -> None:
@@ -85,6 +123,11 @@ def readable(token: str) -> str:
 def message(text: str) -> None:
     """One plain line on stderr."""
     print(shown_name(text), file=sys.stderr, flush=True)
+
+
+def one_or_several(texts: list[str] | None) -> str | tuple[str, ...] | None:
+    """The texts of a command as a request names them."""
+    return tuple(texts) if texts and len(texts) > 1 else texts[0] if texts else None
 
 
 def recipe_changes(changes: list[str] | None, epochs: int | None, unit: str | None = None) -> tuple[str, ...]:

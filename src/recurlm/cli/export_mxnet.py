@@ -12,7 +12,10 @@ def export_mxnet(
     prefix: Annotated[str, typer.Argument(metavar="PREFIX", help="Prefix of the output files.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Write PREFIX-symbol.json, PREFIX-0000.params and PREFIX-vocabulary.json for MXNet 1.x."""
+    """Write a model as files that MXNet 1.x loads.
+
+    The files are PREFIX-symbol.json, PREFIX-0000.params and PREFIX-vocabulary.json.
+    """
     from recurlm.mxnet.exporting import export_model
     from recurlm.runs.folder import RunFolder
 

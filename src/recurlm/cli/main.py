@@ -19,6 +19,7 @@ from recurlm.cli.export_mxnet import export_mxnet
 from recurlm.cli.fetch import fetch
 from recurlm.cli.generate import generate
 from recurlm.cli.graph import graph
+from recurlm.cli.help import GroupedCommands, GroupedOptions, examples
 from recurlm.cli.import_mxnet import import_mxnet
 from recurlm.cli.ngram import ngram
 from recurlm.cli.plot import plot
@@ -30,7 +31,7 @@ from recurlm.cli.search import search
 from recurlm.cli.serve import serve
 from recurlm.cli.show import show
 from recurlm.cli.threads import settle_threads
-from recurlm.cli.train import train
+from recurlm.cli.train import TRAIN_EXAMPLES, train
 from recurlm.cli.verify import verify
 from recurlm.cli.vocabulary import vocabulary
 from recurlm.errors import RecurlmError, RecurlmWarning
@@ -43,6 +44,7 @@ settle_threads()  # before a command loads torch
 
 app = typer.Typer(
     name="recurlm",
+    cls=GroupedCommands,
     help="Train small recurrent language models from your text, in minutes on a laptop.",
     epilog="Start with: recurlm train     Then: recurlm generate runs/python-docs-demo",
     no_args_is_help=True,
@@ -50,7 +52,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("train")(train)
+app.command("train", cls=GroupedOptions, epilog=examples(TRAIN_EXAMPLES))(train)
 app.command("search")(search)
 app.command("eval")(evaluate)
 app.command("adapt")(adapt)

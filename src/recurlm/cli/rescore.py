@@ -1,6 +1,6 @@
 """`recurlm rescore`: n-best lists and lattices of a speech recogniser in a new order."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -102,7 +102,8 @@ def rescore(
     from recurlm.rescoring.formats.text_lists import CostFiles, read_references
     from recurlm.rescoring.formats.writing import check_utterances, writer
     from recurlm.rescoring.nbest import GivenScales
-    from recurlm.rescoring.report import report, unknown_tokens
+    from recurlm.rescoring.remarks import Given, remarks
+    from recurlm.rescoring.report import report
     from recurlm.rescoring.rescorer import recombined
     from recurlm.rescoring.tuning import tune_combination
     from recurlm.text.unknown import UnknownRule
@@ -116,13 +117,9 @@ def rescore(
         check_output(out, [*nbest, acoustic_costs, language_costs, graph_costs, references])
     rule, lines = UnknownRule.parse(oov), writer(output_format)
     said = None if references is None else read_references(references)
-    file = read_nbest(
-        nbest,
-        format,
-        CostFiles(acoustic_costs, language_costs, graph_costs),
-        count=paths,
-        scales=GivenScales(acoustic_scale, lm_scale, length_bonus),
-    )
+    scales = GivenScales(acoustic_scale, lm_scale, length_bonus)
+    costs = CostFiles(acoustic_costs, language_costs, graph_costs)
+    file = read_nbest(nbest, format, costs, count=paths, scales=scales)
     if out is not None or not (as_json or tune):
         check_utterances(file.lists, output_format)
     combination = combination_for(
@@ -136,9 +133,11 @@ def rescore(
         tuning = tune_combination(rescored, file, said, combination)
         rescored, combination = recombined(rescored, tuning.combination), tuning.combination
     result = report(rescored, file, combination, said, carry=carry, rule=rule)
-    if (warning := rule.warning(*unknown_tokens(rescored))) is not None:
-        message(warning)
-    _print_report(result, tuning, as_json)
+    given = Given(weight, scales, rule, said, ranks=carry or output_format is not RescoredFormat.SCORES)
+    noticed = remarks(result, rescored, model.codec, given, tuning)
+    for remark in noticed:
+        message(f"warning: {remark}")
+    _print_report(result, tuning, noticed, as_json)
     if tuning is not None:
         message(f"# {tuning}")
         if not as_json:
@@ -158,9 +157,10 @@ def _write(lines: Iterator[str], out: Path | None) -> None:
         print(line)
 
 
-def _print_report(report: "Report", tuning: "TunedCombination | None", as_json: bool) -> None:
+def _print_report(report: "Report", tuning: "TunedCombination | None", noticed: Sequence[str], as_json: bool) -> None:
     if as_json:
-        print_json(report.to_json() | {"tuned": None if tuning is None else tuning.to_json()})
+        tuned = None if tuning is None else tuning.to_json()
+        print_json(report.to_json() | {"tuned": tuned, "warnings": list(noticed)})
         return
     for line in report.lines():
         message(f"# {line}")

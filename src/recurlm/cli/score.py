@@ -1,7 +1,7 @@
 """`recurlm score`: the log-probability of every token of every line, or of every word of a table of stimuli."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,8 +58,8 @@ def score(
         typer.Option(
             "--format",
             help="text; jsonl: an object a line; tsv: a row a token, for R and pandas; lines: a row a line, with mean "
-            "and perplexity; srilm: as its -debug 2; sentence: one total a line; kaldi: utterance id and cost. "
-            "[default: text]",
+            "and perplexity; srilm: as its -debug 2; sentence: one total a line; kaldi: utterance id and cost; "
+            "html: a heat map for a browser. [default: text]",
             show_default=False,
         ),
     ] = None,
@@ -130,10 +130,14 @@ def score(
         model.warn_if_altered(text, file)
     digest = "" if text is None else text.sha256
     seen = text is not None and model.learned_from(text)
-    _write(scorer, writer, lines, None if text is None else text.size, file)
+
+    def signature() -> str:
+        return scorer.signature(digest) + ("|seen=training" if seen else "") + writer.label
+
+    _write(scorer, writer, lines, None if text is None else text.size, file, signature)
     if state_out is not None:
         scorer.state.save(state_out)
-    _report(scorer, scorer.signature(digest) + ("|seen=training" if seen else "") + writer.label)
+    _report(scorer, signature())
 
 
 def _stimuli(
@@ -188,7 +192,14 @@ def _check_state_out(state_out: Path | None, file: str, context: Context) -> Non
         raise UsageError("--state-out belongs to --context carry; otherwise every line has a state of its own")
 
 
-def _write(scorer: "Scorer", writer: "Writer", lines: Iterator[str], size: int | None, name: str) -> None:
+def _write(
+    scorer: "Scorer",
+    writer: "Writer",
+    lines: Iterator[str],
+    size: int | None,
+    name: str,
+    signature: Callable[[], str],
+) -> None:
     """The scores of lines on stdout, with progress on stderr; `size` is that of the text in bytes, if known."""
     from recurlm.progress import open_watcher
 
@@ -199,7 +210,7 @@ def _write(scorer: "Scorer", writer: "Writer", lines: Iterator[str], size: int |
         for line in scorer.lines(writer.scored_parts(progress.watch(lines))):
             sys.stdout.write(writer.line(line))
             progress.done(len(line.words))
-        sys.stdout.write(writer.foot(scorer.totals, name))
+        sys.stdout.write(writer.foot(scorer.totals, name, signature()))
         sys.stdout.flush()
     finally:
         watcher.close()

@@ -13,24 +13,27 @@ from recurlm.cli.console import (
     DataDirectoryOption,
     DeviceOption,
     EpochsOption,
+    FieldOption,
     JsonOption,
     OfflineOption,
     QuietOption,
     message,
+    one_or_several,
     print_json,
     recipe_changes,
 )
 
 
 def search(
-    text: Annotated[
-        str | None,
+    texts: Annotated[
+        list[str] | None,
         typer.Argument(
-            metavar="[TEXT]",
-            help="Corpus name, text file or folder, as for train. [default: the recipe's corpus]",
+            metavar="TEXT",
+            help="Corpus name, text files, pattern or folder, as for train. [default: the recipe's corpus]",
             show_default=False,
         ),
     ] = None,
+    field: FieldOption = None,
     recipe: Annotated[
         str | None,
         typer.Option(
@@ -102,7 +105,8 @@ def search(
 
     keep_freed_memory()
     training = TrainingRequest(
-        text=text,
+        text=one_or_several(texts),
+        field=field,
         recipe=recipe,
         changes=recipe_changes(changes, epochs),
         out=out,

@@ -36,7 +36,8 @@ def show(run: RunArgument, as_json: JsonOption = False) -> None:
 
 def _sections(summary: "RunSummary") -> "Iterator[tuple[str, list[str]]]":
     yield "run", [f"{summary.run}: {summary.state}", *_conditions(summary)]
-    yield "text", [summary.source or "not recorded", *_texts(summary)]
+    files = [counted(summary.files, "file")] if summary.files else []
+    yield "text", [summary.source or "not recorded", *files, *_texts(summary)]
     yield "model", [_model(summary)]
     if summary.start is not None:
         yield "from", [summary.start]

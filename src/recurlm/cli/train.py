@@ -8,39 +8,111 @@ import typer
 from recurlm.cli.choices import Device, Precision, TextUnit
 from recurlm.cli.console import (
     LARGEST_SEED,
+    MACHINE,
+    OUTPUT,
+    RECIPE,
     CacheDirectoryOption,
     DataDirectoryOption,
     DeviceOption,
     EpochsOption,
+    FieldOption,
     JsonOption,
     OfflineOption,
     QuietOption,
     message,
+    one_or_several,
     print_json,
     recipe_changes,
 )
 from recurlm.cli.process import process_began
 
+FIRST, ONWARD = "Most used", "Go on with a run"
+TRAIN_EXAMPLES = (
+    ("recurlm train my-text.txt --time-limit 10m --out runs/mine", "ten minutes on your own text"),
+    ("recurlm train molecules.smi --unit character --time-limit 10m", "text without spaces: SMILES, Chinese"),
+    ("recurlm train --resume --out runs/mine", "go on after Ctrl-C"),
+)
+
 
 def train(
-    text: Annotated[
-        str | None,
+    texts: Annotated[
+        list[str] | None,
         typer.Argument(
-            metavar="[TEXT]",
-            help="Corpus name, text file (.gz too), folder with train/valid/test files, or - for standard input. "
-            "[default: the embedded corpus]",
+            metavar="TEXT",
+            help="Corpus name, text files (.gz too), a pattern such as 'texts/*.txt', a folder of text files or with "
+            "train/valid/test files, or - for standard input. [default: the embedded corpus]",
             show_default=False,
+        ),
+    ] = None,
+    unit: Annotated[
+        TextUnit | None,
+        typer.Option(
+            "--unit",
+            help="What one token is. Characters suit text without spaces, such as Chinese or SMILES; bpe are byte "
+            "pairs, 8,000 unless --set text.merges=N. [default: the recipe's]",
+            rich_help_panel=FIRST,
+        ),
+    ] = None,
+    time_limit: Annotated[
+        str | None,
+        typer.Option(
+            "--time-limit",
+            metavar="TIME",
+            help="Time limit of the whole process, such as 90s, 10m or 1h30m. [default: none]",
+            rich_help_panel=FIRST,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="RUN",
+            help="Run folder. [default: runs/CORPUS-RECIPE]",
+            show_default=False,
+            rich_help_panel=FIRST,
         ),
     ] = None,
     recipe: Annotated[
         str | None,
         typer.Option(
             "--recipe",
+            metavar="NAME|FILE",
             envvar="RECURLM_RECIPE",
             help="A shipped recipe (`recurlm recipes`) or a TOML file. [default: default; demo without TEXT]",
             show_default=False,
+            rich_help_panel=RECIPE,
         ),
     ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change one key of the recipe, such as training.epochs=3; repeatable.",
+            rich_help_panel=RECIPE,
+        ),
+    ] = None,
+    epochs: EpochsOption = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            "--seed",
+            metavar="N",
+            min=0,
+            max=LARGEST_SEED,
+            envvar="RECURLM_SEED",
+            help="Seed of everything random. [default: 1]",
+            rich_help_panel=RECIPE,
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Resume the run in the folder; with more --epochs go on with a finished one.",
+            rich_help_panel=ONWARD,
+        ),
+    ] = False,
     start: Annotated[
         Path | None,
         typer.Option(
@@ -49,54 +121,31 @@ def train(
             help="Start from the model, vocabulary and recipe of another run, at a tenth of its learning rate without "
             "a schedule; --set and --recipe choose another.",
             show_default=False,
+            rich_help_panel=ONWARD,
         ),
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Run folder. [default: runs/CORPUS-RECIPE]", show_default=False)
-    ] = None,
-    changes: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the recipe, such as training.epochs=3."),
-    ] = None,
-    unit: Annotated[
-        TextUnit | None,
-        typer.Option(
-            "--unit",
-            help="What one token is; bpe are byte pairs, 8,000 unless --set text.merges=N. [default: the recipe's]",
-        ),
-    ] = None,
-    epochs: EpochsOption = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            "--seed", min=0, max=LARGEST_SEED, envvar="RECURLM_SEED", help="Seed of everything random. [default: 1]"
-        ),
-    ] = None,
+    field: FieldOption = None,
+    data_directory: DataDirectoryOption = None,
+    cache_directory: CacheDirectoryOption = None,
+    offline: OfflineOption = False,
     device: DeviceOption = Device.AUTO,
     precision: Annotated[
         Precision | None,
         typer.Option(
-            "--precision", envvar="RECURLM_PRECISION", help="Type of matrix products. [default: the recipe's]"
-        ),
-    ] = None,
-    resume: Annotated[
-        bool,
-        typer.Option("--resume", help="Resume the run in the folder; with more --epochs go on with a finished one."),
-    ] = False,
-    time_limit: Annotated[
-        str | None,
-        typer.Option(
-            "--time-limit",
-            metavar="TIME",
-            help="Time limit of the whole process, such as 90s, 10m or 1h30m.",
+            "--precision",
+            envvar="RECURLM_PRECISION",
+            help="Type of matrix products. [default: the recipe's]",
+            rich_help_panel=MACHINE,
         ),
     ] = None,
     tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Also write RUN/tensorboard; needs the extra `tensorboard`.")
+        bool,
+        typer.Option(
+            "--tensorboard",
+            help="Also write RUN/tensorboard; needs the extra `tensorboard`.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = False,
-    data_directory: DataDirectoryOption = None,
-    cache_directory: CacheDirectoryOption = None,
-    offline: OfflineOption = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -115,7 +164,8 @@ def train(
 
     keep_freed_memory()
     request = TrainingRequest(
-        text=text,
+        text=one_or_several(texts),
+        field=field,
         recipe=recipe,
         start=start,
         changes=recipe_changes(changes, epochs, unit),

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from recurlm.config import DocumentRule
 from recurlm.errors import InputError, UsageError
-from recurlm.evaluation.perplexity import STATES, Perplexity, perplexity_of
+from recurlm.evaluation.perplexity import Perplexity, perplexity_of, state_of
 from recurlm.evaluation.protocols import token_nats
 from recurlm.files import digest_of
 from recurlm.files.suggestions import did_you_mean
@@ -40,7 +41,8 @@ class Contender:
     """A model that takes part, from a run folder or an ARPA file.
 
     digest: ``sha256:`` and the first eight hex digits of a run's model digest, as `score` prints it, or ``arpa:`` and
-    those of the file's SHA-256 · corpus: what a run learned from; None for ARPA files.
+    those of the file's SHA-256 · corpus: what a run learned from; None for ARPA files · document: where the state of a
+    run restarts.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Contender:
     codec: Codec
     model: LanguageModel | NGramModel
     corpus: RecordedCorpus | None = None
+    document: DocumentRule = "file"
 
     def learned_from(self, text: Text) -> bool:
         """Whether the model is recorded as having learned from a text or a part of it."""
@@ -66,18 +69,18 @@ class Contender:
             nats, extra = self.model.token_nats(encoded.ids), {"order": self.model.order}
         else:
             nats, extra = token_nats(self.model, encoded, protocol), {}
-        result = perplexity_of(encoded, nats, protocol, state=self.state(protocol), model=self.digest, **extra)
+        result = perplexity_of(encoded, nats, protocol, state=self.state(protocol, encoded), model=self.digest, **extra)
         if self.learned_from(text):
             result = result.seen_by(self.digest)
         return Measurement(self.name, encoded, nats, result)
 
-    def state(self, protocol: str) -> str:
-        """What signatures say about the state between sentences."""
-        return "<s>" if isinstance(self.model, NGramModel) else STATES[protocol]
+    def state(self, protocol: str, text: EncodedText) -> str:
+        """What signatures say about the state between the sentences of a text."""
+        return "<s>" if isinstance(self.model, NGramModel) else state_of(protocol, text)
 
     def _encoded(self, text: Text) -> EncodedText:
         try:
-            return self.codec.encode(text)
+            return self.codec.encode(text, document=self.document)
         except InputError as error:
             if isinstance(self.model, NGramModel) and self.codec.vocabulary.unknown_id is None:
                 raise InputError(f"{error}\n{self.name} lacks it; `recurlm ngram --vocabulary RUN` adds it") from error
@@ -117,7 +120,9 @@ def _run(path: Path, device: str) -> Contender:
     if not path.exists():
         raise InputError(f"{path}: no such run folder or ARPA file{did_you_mean(path)}")
     model = open_model(path, device)
-    return Contender(str(path), f"sha256:{model.digest[:8]}", model.codec, model.network, model.corpus)
+    return Contender(
+        str(path), f"sha256:{model.digest[:8]}", model.codec, model.network, model.corpus, model.recipe.text.document
+    )
 
 
 def _arpa(path: Path, tokenization: Tokenization) -> Contender:

@@ -1,6 +1,6 @@
 """Mixtures of models by linear interpolation, with given weights or weights fitted on held-out text."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,7 @@ def mix(
         measurements[0].text,
         mixed_nats(np.stack([each.nats for each in measurements]), weights),
         protocol,
-        state="+".join(dict.fromkeys(contender.state(protocol) for contender in contenders)),
+        state="+".join(dict.fromkeys(_states(contenders, measurements, protocol))),
         models=",".join(contender.digest for contender in contenders),
         weights=",".join(f"{weight:.4f}" for weight in weights),
         chosen="given" if held_out is None else _chosen(contenders, held_out),
@@ -78,6 +78,11 @@ def mix(
     if seen:
         result = result.seen_by(",".join(seen))
     return Mixture(measurements, weights, held_out, result, warnings)
+
+
+def _states(contenders: Sequence[Contender], measurements: Sequence[Measurement], protocol: str) -> Iterator[str]:
+    for contender, measurement in zip(contenders, measurements, strict=True):
+        yield contender.state(protocol, measurement.text)
 
 
 def _fitted(contenders: Sequence[Contender], text: Text, held_out: Text, protocol: str) -> tuple[float, ...]:

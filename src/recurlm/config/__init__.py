@@ -30,7 +30,7 @@ from recurlm.config.schedule import (
     StepSchedule,
 )
 from recurlm.config.section import Section, kind_names, sections
-from recurlm.config.text import TextOptions
+from recurlm.config.text import DocumentRule, TextOptions
 from recurlm.config.training import Training, Validation
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "CellKind",
     "ConstantSchedule",
     "CosineSchedule",
+    "DocumentRule",
     "Dropout",
     "ExponentialAverage",
     "Initialisation",

@@ -35,3 +35,12 @@ class Recipe(Section):
         if self.validation.full_batches is not None and self.validation.protocol != "mxnet":
             raise ValueError('validation.full_batches belongs to validation.protocol = "mxnet"')
         return self
+
+    @model_validator(mode="after")
+    def _documents_fit(self) -> "Recipe":
+        if self.text.document == "blank-line" and self.batches.kind == "sentences":
+            raise ValueError(
+                'text.document = "blank-line" belongs to batches.kind = "stream"; sentences start every line from a '
+                'zero state, as text.document = "line" says'
+            )
+        return self

@@ -8,6 +8,9 @@ from recurlm.config.section import LARGEST_COUNT, Count, Section
 
 USUAL_MERGES = 8000
 
+DocumentRule = Literal["file", "blank-line", "line"]
+"""Where a document begins: at each file, also after blank lines, or at each line."""
+
 
 class TextOptions(Section):
     """How the text is split into tokens, and which tokens get an id."""
@@ -18,9 +21,9 @@ class TextOptions(Section):
         description="how words are cut: at spaces alone; as prose, at the word boundaries of Unicode (UAX 29), with "
         "punctuation apart; auto: at spaces in a named corpus and in tokenized text, as prose in raw text",
     )
-    lowercase: bool = Field(False, description='words in lower case; belongs to `cut = "prose"`')
+    lowercase: bool = Field(False, description='words in lower case; chooses `cut = "prose"`')
     digits: Literal["keep", "mask"] = Field(
-        "keep", description='`mask` writes every digit as 0; belongs to `cut = "prose"`'
+        "keep", description='`mask` writes every digit as 0; chooses `cut = "prose"`'
     )
     order: Literal["frequency", "appearance"] = Field(
         "frequency",
@@ -38,6 +41,11 @@ class TextOptions(Section):
     unknown: bool = Field(
         True, description="gives a vocabulary of words or characters an `<unk>` even if the training text has none"
     )
+    document: DocumentRule = Field(
+        "file",
+        description="where a carried state starts again from zero: at each file, also after blank lines, or at each "
+        "line",
+    )
     merges: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
         None, description='size of the byte-pair vocabulary, 8000 unless given; belongs to `unit = "bpe"`'
     )
@@ -49,6 +57,14 @@ class TextOptions(Section):
             return {**values, "merges": USUAL_MERGES}
         return values
 
+    @model_validator(mode="before")
+    @classmethod
+    def _prose_implied(cls, values: Any) -> Any:
+        """Options of prose choose prose where the cut is left open."""
+        if isinstance(values, dict) and _asks_for_prose(values):
+            return {**values, "cut": "prose"}
+        return values
+
     @model_validator(mode="after")
     def _consistent(self) -> "TextOptions":
         if self.unit != "bpe" and self.merges is not None:
@@ -56,7 +72,12 @@ class TextOptions(Section):
         if self.unit != "word" and self.cut == "prose":
             raise ValueError('cut = "prose" belongs to unit = "word"')
         if self.cut != "prose" and (self.lowercase or self.digits == "mask"):
-            raise ValueError('lowercase and digits = "mask" belong to cut = "prose"')
+            raise ValueError('lowercase and digits = "mask" belong to words with cut = "prose"')
         if not self.unknown and (self.minimum_count > 1 or self.maximum_size is not None):
             raise ValueError("minimum_count and maximum_size turn rare tokens into <unk>, so unknown must be true")
         return self
+
+
+def _asks_for_prose(values: dict[str, Any]) -> bool:
+    open_cut = values.get("unit", "word") == "word" and values.get("cut", "auto") == "auto"
+    return open_cut and (values.get("lowercase") is True or values.get("digits") == "mask")

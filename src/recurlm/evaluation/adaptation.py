@@ -204,7 +204,7 @@ def tune_adaptation(
     grid = GRIDS[type(options)]
     if not grid:
         raise UsageError(f"{method_name(options)} has nothing to tune; leave out --tune")
-    part = dataclasses.replace(chosen_by.text, ids=chosen_by.text.ids[: chosen_by.tokens])
+    part = chosen_by.text.first(chosen_by.tokens, None)
     trials = []
     for values in itertools.product(*grid.values()):
         trial = dataclasses.replace(options, **dict(zip(grid, values, strict=True)))  # type: ignore[arg-type]
@@ -223,7 +223,7 @@ def gathered_roots(
     model: LanguageModel, training: EncodedText, options: DynamicRMS, *, tick: Tick | None = None
 ) -> Roots:
     """What dynamic-rms needs from the training text: gradient sizes over its first `options.gathered` tokens."""
-    part = dataclasses.replace(training, ids=training.ids[: options.gathered])
+    part = training.first(options.gathered, None)
     return root_mean_squares(model, part, options.segment, tick=tick)
 
 
@@ -251,7 +251,7 @@ def _tempered_losses(model: LanguageModel, text: EncodedText, options: Temperatu
     state = model.initial_state(1)
     with evaluating(model):
         for batch in _stream_batches(model, text, STREAM_CHUNK):
-            logits, state = model(batch.input, state)
+            logits, state = model(batch.input, state, batch.restarts)
             logprobs = (logits / options.temperature).log_softmax(-1)
             yield -logprobs.gather(-1, batch.target[..., None]).flatten().double().cpu()
 
@@ -265,7 +265,7 @@ def _dropout_losses(
         for batch in _stream_batches(model, text, options.segment):
             drawn = []
             for number, state in enumerate(states):
-                hidden, states[number] = model.hidden(batch.input, state)
+                hidden, states[number] = model.hidden(batch.input, state, batch.restarts)
                 drawn.append(losses_of(model, hidden, batch.target).flatten().cpu())
             yield math.log(options.passes) - (-torch.stack(drawn)).logsumexp(0)
 

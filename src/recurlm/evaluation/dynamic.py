@@ -122,7 +122,7 @@ def _gradients(model: LanguageModel, batch: Batch, state: LayerStates) -> tuple[
     """Losses (T B,) of a batch, the gradient of their mean for each parameter, and the state after the batch."""
     batch = batch.to(model.device)
     with torch.enable_grad():
-        hidden, state = model.hidden(batch.input, state)
+        hidden, state = model.hidden(batch.input, state, batch.restarts)
         total, losses = model.decoder.losses(hidden, batch.target)
         mean = total / (batch.target != IGNORED).sum()
         gradients = torch.autograd.grad(mean, list(model.parameters()))

@@ -45,7 +45,7 @@ def cache_losses(
     with evaluating(model):
         for batch in plain_stream(text, chunk).batches(0):
             batch = batch.to(model.device)
-            hidden, state = model.hidden(batch.input, state)
+            hidden, state = model.hidden(batch.input, state, batch.restarts)
             queries, targets = hidden[:, 0], batch.target[:, 0]
             keys, values = torch.cat([*old_keys, queries]), torch.cat([*old_values, targets])
             own = -model.decoder.log_probabilities(queries).gather(1, targets[:, None])[:, 0].double()

@@ -16,7 +16,7 @@ from recurlm.text.codec import EncodedText
 from recurlm.version import CODE_VERSION
 
 STATES = {"stream": "carried", "sentence": "zero", "mxnet": "zero"}
-"""For each protocol, what happens to the state at the end of a sentence."""
+"""For each protocol, what happens to the state at the end of a sentence inside a document."""
 
 Tick = Callable[[int], None]
 """Receives the number of tokens done since the last call; it may raise an exception to stop the work."""
@@ -84,6 +84,12 @@ class Perplexity:
         }
 
 
+def state_of(protocol: str, text: EncodedText) -> str:
+    """What signatures say of the state at the end of a sentence, and by which rule further documents restart it."""
+    restarts = protocol == "stream" and len(text.further_documents)
+    return f"{STATES[protocol]}(document={text.document})" if restarts else STATES[protocol]
+
+
 def signature_of(measured: str, fields: Mapping[str, object]) -> str:
     """The signature that is printed beside a figure: first what was measured, then what was counted."""
     return "|".join([measured, *(f"{name}={value}" for name, value in fields.items())])
@@ -144,7 +150,7 @@ class Tally:
         fields: dict[str, object] = {
             "tokens": tokens,
             "eos": "counted" if eos_counted else "not-counted",
-            "state": state or STATES[protocol],
+            "state": state or state_of(protocol, text),
             "oov": f"at-most:{oov}" if text.oov_is_bound else oov,
         }
         fields |= extra

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from recurlm.devices import autocast
 from recurlm.models.language_model import LanguageModel, evaluating
-from recurlm.models.state import LayerStates, restart
+from recurlm.models.state import LayerStates, Restarts, restart
 from recurlm.text.batching import IGNORED, length_groups, padded_rows, plain_stream, sentence_batch
 from recurlm.text.codec import EncodedText
 from recurlm.text.vocabulary import EOS_ID
@@ -26,16 +26,21 @@ PositionedLosses = tuple[NDArray[np.int64], NDArray[np.float64]]
 
 @torch.no_grad()
 def token_losses(
-    model: LanguageModel, input: Tensor, target: Tensor, state: LayerStates, precision: str = "fp32"
+    model: LanguageModel,
+    input: Tensor,
+    target: Tensor,
+    state: LayerStates,
+    precision: str = "fp32",
+    restarts: Restarts | None = None,
 ) -> tuple[Tensor, LayerStates]:
     """-ln p of each target, without dropout, and the state after the last step.
 
     input and target are (T, B). The losses are (T, B), float64 on the CPU, and zero where the target is ignored.
-    precision: fp32 or bf16, the type of matrix products.
+    precision: fp32 or bf16, the type of matrix products · restarts: where a column's state is zero before the input.
     """
     device = model.device
     with evaluating(model), autocast(precision, device):
-        hidden, state = model.hidden(input.to(device), state)
+        hidden, state = model.hidden(input.to(device), state, restarts)
         losses = losses_of(model, hidden.flatten(0, 1), target.to(device).flatten())
     return losses.cpu().view(input.shape), state
 
@@ -56,13 +61,14 @@ def stream_losses(
 ) -> Iterator[PositionedLosses]:
     """Losses of a text that is cut into `columns` streams, `chunk` time steps at once.
 
-    Each column but the first starts with the state after `warm_up` tokens before it.
+    The state restarts where a document of the text begins. Each column but the first starts with the state after
+    `warm_up` tokens before it.
     """
     streams = plain_stream(text, chunk, columns)
     state = _warm_state(model, text, columns, warm_up)
     first = 0
     for batch in streams.batches(0):
-        losses, state = token_losses(model, batch.input, batch.target, state)
+        losses, state = token_losses(model, batch.input, batch.target, state, restarts=batch.restarts)
         steps = first + np.arange(len(batch.input))
         positions = steps[:, None] + streams.rows * np.arange(columns)
         counted = batch.counted.numpy()
@@ -84,9 +90,11 @@ def _warm_state(model: LanguageModel, text: EncodedText, columns: int, warm_up: 
     starts = np.arange(columns) * column_rows(text, columns)
     positions = np.clip(starts + np.arange(-1 - warm_up, -1)[:, None], 0, len(text.ids) - 1)
     input_ = np.concatenate([np.full((1, columns), EOS_ID), text.ids[positions].astype(np.int64)])
+    predicted = starts + np.arange(-1 - warm_up, 0)[:, None]
+    restarts = text.begin_documents(predicted)
     with evaluating(model), autocast("fp32", model.device):
-        _, state = model.hidden(torch.from_numpy(input_).to(model.device), state)
-    return restart(state, torch.from_numpy(starts == 0))
+        _, state = model.hidden(torch.from_numpy(input_).to(model.device), state, restarts)
+    return restart(state, starts == 0)
 
 
 def sentence_losses(

@@ -66,9 +66,9 @@ def _read_up_to(file: BufferedReader, most: int) -> bytes:
     return content
 
 
-def digest_of(path: Path, algorithm: str = "sha256") -> str:
-    """`algorithm:hex` of a file's bytes. Raises CorruptFileError where it is missing or not a regular file."""
-    with opened(path, error=CorruptFileError) as file:
+def digest_of(path: Path, algorithm: str = "sha256", *, error: type[RecurlmError] = CorruptFileError) -> str:
+    """`algorithm:hex` of a file's bytes. Raises `error` where it is missing or not a regular file."""
+    with opened(path, error=error) as file:
         return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
 
 

@@ -26,6 +26,7 @@ from recurlm.terminal import escaped
 from recurlm.text.corpora import open_part
 from recurlm.text.places import DataPlaces
 from recurlm.text.tokenization import PLURALS
+from recurlm.text.unknown import AS_UNK
 
 if TYPE_CHECKING:
     from recurlm.config import Recipe
@@ -46,16 +47,14 @@ if TYPE_CHECKING:
     from recurlm.text.codec import Codec, EncodedText
     from recurlm.text.recorded import RecordedCorpus
     from recurlm.text.sources import Text
+    from recurlm.text.unknown import UnknownRule
 
 SEEN = "training"
 """What a signature says of a text that the model learned from."""
 
 
 class Model:
-    """A trained recurrent language model with its vocabulary.
-
-    Methods have more than six parameters where each is a keyword that most calls leave out.
-    """
+    """A trained recurrent language model with its vocabulary."""
 
     def __init__(
         self, network: LanguageModel, codec: Codec, recipe: Recipe, corpus: RecordedCorpus | None = None
@@ -106,7 +105,7 @@ class Model:
         rule = UnknownRule.parse(oov)
         text = self._open(source, split, places)
         options = ProtocolOptions(buckets=given_buckets(self.recipe.batches), full_batches=full_batches)
-        result = perplexity(self.network, self.codec.encode(text, rule), protocol, options, tick=tick)
+        result = perplexity(self.network, self._encode(text, rule), protocol, options, tick=tick)
         return result.seen_by(SEEN) if self.learned_from(text) else result
 
     @takes_former_keywords
@@ -139,7 +138,7 @@ class Model:
             tuning = tune(self.network, chosen_by, options, roots=roots, tick=tick)
             options = tuning.best
         text = self._open(source, split, places)
-        result = measure(self.network, self.codec.encode(text), options, roots=roots, tuning=tuning, tick=tick)
+        result = measure(self.network, self._encode(text), options, roots=roots, tuning=tuning, tick=tick)
         if self.learned_from(text):
             return replace(result, static=result.static.seen_by(SEEN), adapted=result.adapted.seen_by(SEEN))
         return result
@@ -171,7 +170,10 @@ class Model:
 
     def _encoded(self, split: str, places: DataPlaces | None) -> EncodedText:
         """A split of the corpus that the model learned from."""
-        return self.codec.encode(self._open(None, split, places))
+        return self._encode(self._open(None, split, places))
+
+    def _encode(self, text: Text, rule: UnknownRule = AS_UNK) -> EncodedText:
+        return self.codec.encode(text, rule, self.recipe.text.document)
 
     def _open(self, source: str | Path | None, split: str | None, places: DataPlaces | None) -> Text:
         if source is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
 
 def train(
-    source: str | Path | None = None,
+    source: str | Path | Iterable[str | Path] | None = None,
     /,
     *,
+    field: str | None = None,
     out: str | Path | None = None,
     recipe: str | Path | None = None,
     start: str | Path | None = None,
@@ -44,7 +45,8 @@ def train(
     """Trains a model on a text and returns its run.
 
     The parameters are the options of `recurlm train`; more than six, because most calls leave most of them out.
-    `source` is a file, a folder, or the name of a corpus. `start` is the run to start from (`--from`). `time_limit` is
+    `source` is a file, a folder, a pattern such as ``texts/*.txt``, a list of files, or the name of a corpus; `field`
+    names the text in files of records (.jsonl, .parquet). `start` is the run to start from (`--from`). `time_limit` is
     in seconds, or written as 90s, 10m or 1h30m. All other keywords change keys of the recipe: `training__epochs=3`,
     or a section as a dictionary, `training={"epochs": 3}`. `quiet` shows warnings only.
 
@@ -58,7 +60,8 @@ def train(
     if epochs is not None:
         changes["training__epochs"] = epochs
     request = TrainingRequest(
-        text=None if source is None else str(source),
+        text=_given(source),
+        field=field,
         recipe=None if recipe is None else str(recipe),
         start=None if start is None else Path(start),
         changes=tuple(_changes(changes)),
@@ -76,6 +79,16 @@ def train(
         return Run(_trained(request, watcher))
     finally:
         watcher.close()
+
+
+def _given(source: str | Path | Iterable[str | Path] | None) -> str | tuple[str, ...] | None:
+    """The text as a request names it."""
+    if source is None or isinstance(source, str | Path):
+        return None if source is None else str(source)
+    texts = tuple(map(str, source))
+    if not texts:
+        raise UsageError("no text is given; leave the list out to train on the text of the recipe")
+    return texts if len(texts) > 1 else texts[0]
 
 
 def _trained(request: TrainingRequest, watcher: Watcher) -> Path:

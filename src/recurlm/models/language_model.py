@@ -1,7 +1,8 @@
 """The language model: embed, remember, predict; (tokens, state) -> (logits, state).
 
 tokens (T, B) -> embedding (T, B, E) -> recurrent stack (T, B, H) -> decoder (T, B, V).
-The logits at step n predict the token at step n + 1, given tokens 1 to n and the state before them. The decoder is one
+The logits at step n predict the token at step n + 1, given tokens 1 to n and the state before them. Where `restarts`
+(T, B) is true, a column's state is zero before the token of this step is read. The decoder is one
 of the output layers in `outputs.py`; some of them give log-probabilities as logits.
 """
 
@@ -15,7 +16,7 @@ from recurlm.config import ModelOptions
 from recurlm.models.dropout import SequenceDropout, drop_word_types
 from recurlm.models.outputs import output_layer
 from recurlm.models.stack import RecurrentStack
-from recurlm.models.state import LayerStates
+from recurlm.models.state import LayerStates, Restarts
 
 
 class LanguageModel(nn.Module):
@@ -33,26 +34,34 @@ class LanguageModel(nn.Module):
         if options.tied:
             self.decoder.weight = self.embedding.weight
 
-    def forward(self, tokens: Tensor, state: LayerStates) -> tuple[Tensor, LayerStates]:
+    def forward(
+        self, tokens: Tensor, state: LayerStates, restarts: Restarts | None = None
+    ) -> tuple[Tensor, LayerStates]:
         """Takes tokens (T, B) and the state before them; returns logits (T, B, V) and the state after them."""
-        hidden, state = self.hidden(tokens, state)
+        hidden, state = self.hidden(tokens, state, restarts)
         return self.decoder(hidden), state
 
-    def hidden(self, tokens: Tensor, state: LayerStates) -> tuple[Tensor, LayerStates]:
+    def hidden(
+        self, tokens: Tensor, state: LayerStates, restarts: Restarts | None = None
+    ) -> tuple[Tensor, LayerStates]:
         """The last layer's outputs (T, B, H), ready for the decoder, and the state after them."""
-        return self.recur(self.embedding(tokens), tokens, state)
+        return self.recur(self.embedding(tokens), tokens, state, restarts)
 
-    def recur(self, embedded: Tensor, tokens: Tensor, state: LayerStates) -> tuple[Tensor, LayerStates]:
+    def recur(
+        self, embedded: Tensor, tokens: Tensor, state: LayerStates, restarts: Restarts | None = None
+    ) -> tuple[Tensor, LayerStates]:
         """As `hidden`, from embeddings (T, B, E) of the tokens that the caller has looked up."""
-        _, output, state = self.outputs(embedded, tokens, state)
+        _, output, state = self.outputs(embedded, tokens, state, restarts)
         return output, state
 
-    def outputs(self, embedded: Tensor, tokens: Tensor, state: LayerStates) -> tuple[Tensor, Tensor, LayerStates]:
+    def outputs(
+        self, embedded: Tensor, tokens: Tensor, state: LayerStates, restarts: Restarts | None = None
+    ) -> tuple[Tensor, Tensor, LayerStates]:
         """The last layer's outputs (T, B, H) before and after dropout, and the state after them."""
         probability = self.options.dropout.embedding
         if self.training and probability:
             embedded = drop_word_types(embedded, tokens, self.vocabulary_size, probability)
-        output, state = self.stack(self.input_dropout(embedded), state)
+        output, state = self.stack(self.input_dropout(embedded), state, restarts)
         return output, self.output_dropout(output), state
 
     def step(self, tokens: Tensor, state: LayerStates) -> tuple[Tensor, LayerStates]:

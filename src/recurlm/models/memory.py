@@ -33,8 +33,9 @@ class State:
     """The memory of one model at one place of a text; its size does not depend on the length of the text.
 
     layers: the tensors (1, H) that each layer passes on, after all tokens but the last · last: id of the last token,
-    which the model reads next · model: digest of the model that the state belongs to. A state never changes, so any
-    number of texts may continue from it.
+    which the model reads next · model: digest of the model that the state belongs to.
+
+    A state never changes, so any number of texts may continue from it.
     """
 
     layers: LayerStates

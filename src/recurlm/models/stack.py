@@ -1,6 +1,7 @@
 """A stack of recurrent layers, unrolled over time with shared parameters."""
 
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -10,16 +11,16 @@ from recurlm.kernels.recurrent_sweep import step_by_step
 from recurlm.models.cell import Cell, RecurrentCell
 from recurlm.models.cells import build_cells
 from recurlm.models.dropout import SequenceDropout
-from recurlm.models.state import LayerState, LayerStates
+from recurlm.models.state import LayerState, LayerStates, Restarts, sweep_restarting
 
 
 class RecurrentStack(nn.Module):
     """L cells; the outputs of one layer are the inputs of the next.
 
-    Takes input (T, B, E) and the state of L layers; returns outputs (T, B, H of the last layer) and the state after
-    step T. A residual layer adds its input to its output; with `skip` the outputs are the sums of all layers' outputs.
-    With `fast = False` every cell is computed step by step from its equations. So is a cell that has no sweep for
-    dropout of the state, while training with such dropout.
+    Takes input (T, B, E), the state of L layers, and where columns restart from zeros; returns outputs (T, B, H of the
+    last layer) and the state after step T. A residual layer adds its input to its output; with `skip` the outputs are
+    the sums of all layers' outputs. With `fast = False` every cell is computed step by step from its equations. So is a
+    cell that has no sweep for dropout of the state, while training with such dropout.
     """
 
     def __init__(self, options: ModelOptions) -> None:
@@ -33,19 +34,23 @@ class RecurrentStack(nn.Module):
         self.dropout = options.dropout
         self.fast = True
 
-    def forward(self, input: Tensor, state: LayerStates) -> tuple[Tensor, LayerStates]:
+    def forward(
+        self, input: Tensor, state: LayerStates, restarts: Restarts | None = None
+    ) -> tuple[Tensor, LayerStates]:
         after, outputs = [], []
         output = input
         for number, (layer, layer_state) in enumerate(zip(self.cells, state, strict=True)):
             below = output if number == 0 else self.between[number - 1](output)
-            output, last = self._sweep(layer, below, layer_state)
+            output, last = self._sweep(layer, below, layer_state, restarts)
             if self.residuals[number]:
                 output = output + below
             after.append(last)
             outputs.append(output)
         return self._top(outputs), tuple(after)
 
-    def _sweep(self, layer: Cell, input: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
+    def _sweep(
+        self, layer: Cell, input: Tensor, state: LayerState, restarts: Restarts | None
+    ) -> tuple[Tensor, LayerState]:
         fast, rates = self.fast, self.dropout
         dropping: AbstractContextManager[None] = nullcontext()
         if isinstance(layer, RecurrentCell):
@@ -53,7 +58,7 @@ class RecurrentStack(nn.Module):
             fast = fast and (layer.sweeps_masked_state or not masked)
             dropping = layer.dropping(input.shape[1], recurrent_weights=rates.recurrent_weights, state=rates.state)
         with dropping:
-            return layer.sweep(input, state) if fast else step_by_step(layer, input, state)
+            return sweep_restarting(layer.sweep if fast else partial(step_by_step, layer), input, state, restarts)
 
     def step(self, input: Tensor, state: LayerStates) -> tuple[Tensor, LayerStates]:
         """Computes one time step without dropout: input (B, E); returns the output (B, H) and the new state."""

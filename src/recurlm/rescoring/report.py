@@ -6,6 +6,8 @@ from typing import Any
 
 from recurlm.errors import InputError
 from recurlm.rescoring.combination import Combination, old_combination
+from recurlm.rescoring.formats.lines import shortened
+from recurlm.rescoring.formats.text_lists import NUMBERED
 from recurlm.rescoring.nbest import Hypothesis, NBestFile, NBestList
 from recurlm.rescoring.rescorer import RescoredList
 from recurlm.rescoring.word_errors import WordErrors, word_errors
@@ -42,15 +44,20 @@ def error_report(
 ) -> ErrorReport:
     """Counts word errors over all lists. Raises InputError for an utterance without a reference."""
     check_references(file, references)
-    old = old_combination(file, combination)
-    new_errors, old_errors, oracle = WordErrors(), WordErrors(), WordErrors()
+    new_errors, oracle = WordErrors(), WordErrors()
     for each, before in zip(rescored, file.lists, strict=True):
         reference = references[each.utterance]
         new_errors += word_errors(reference, each.best.hypothesis.words)
-        old_errors += word_errors(reference, _old_best(before, old).words)
         errors = (word_errors(reference, hypothesis.words) for hypothesis in before.hypotheses)
         oracle += min(errors, key=lambda each: each.total)
-    return ErrorReport(new_errors, old_errors, oracle)
+    return ErrorReport(new_errors, first_pass_errors(file, references, combination), oracle)
+
+
+def first_pass_errors(file: NBestFile, references: References, combination: Combination) -> WordErrors:
+    """Word errors of the recognizer's own best hypotheses, under these scales and without the recurrent model."""
+    old = old_combination(file, combination)
+    errors = (word_errors(references[each.utterance], _old_best(each, old).words) for each in file.lists)
+    return sum(errors, start=WordErrors())
 
 
 def _old_best(each: NBestList, combination: Combination | None) -> Hypothesis:
@@ -60,13 +67,31 @@ def _old_best(each: NBestList, combination: Combination | None) -> Hypothesis:
 
 
 def check_references(file: NBestFile, references: References) -> None:
-    """Raises InputError for an utterance without a reference."""
-    for each in file.lists:
-        if each.utterance not in references:
-            raise InputError(
-                f"{each.hypotheses[0].place}: no reference for the utterance {each.utterance!r}; "
-                "add it to the file of references, or leave its list out"
-            )
+    """Raises InputError for utterances without a reference, with what the ids of both files look like."""
+    lacking = [each for each in file.lists if each.utterance not in references]
+    if not lacking:
+        return
+    first = lacking[0]
+    said = f"{first.hypotheses[0].place}: no reference for the utterance {shortened(first.utterance)!r}"
+    if len(lacking) < len(file.lists):
+        more = f", nor for {len(lacking) - 1:,} more" if len(lacking) > 1 else ""
+        raise InputError(
+            f"{said}{more}, of {len(file.lists):,} utterances; "
+            "add them to the file of references, or leave their lists out"
+        )
+    begun = shortened(next(iter(references), ""))
+    raise InputError(f"{said}, nor for any other; the references begin with {begun!r}\n{_about_ids(first, references)}")
+
+
+def _about_ids(each: NBestList, references: References) -> str:
+    """What to do where no utterance has a reference."""
+    matches = map(NUMBERED.fullmatch, references)
+    if any(found is not None and found[1] == each.utterance for found in matches):
+        return "each hypothesis seems to begin with the id of its utterance, without a number: use --format mikolov"
+    numbered = NUMBERED.fullmatch(each.utterance)
+    if numbered is not None and numbered[1] in references:
+        return "the ids of the hypotheses seem to end with their numbers: use --format kaldi"
+    return "a line of references is `utt words`, and its id is written as in the lists, upper and lower case too"
 
 
 def unused_references(file: NBestFile, references: References) -> int:

@@ -1,9 +1,9 @@
 """Chooses rescoring options by word errors on a development list."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from recurlm.errors import InputError
 from recurlm.rescoring.combination import Combination
 from recurlm.rescoring.nbest import NBestFile
-from recurlm.rescoring.report import References, check_references
+from recurlm.rescoring.report import References, check_references, first_pass_errors
 from recurlm.rescoring.rescorer import RescoredList
-from recurlm.rescoring.word_errors import word_errors
+from recurlm.rescoring.word_errors import WordErrors, word_errors
 
 WEIGHTS = tuple(step / 20 for step in range(21))
 SCALE_FACTORS = (1.0, 0.71, 1.41, 0.5, 2.0, 0.35, 2.8, 0.25, 4.0, 5.7, 8.0, 11.0, 16.0)
@@ -25,13 +25,37 @@ Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
+class Edge:
+    """A tuned option with the lowest or the highest value that was tried for it, so better ones may lie beyond."""
+
+    name: str
+    value: float
+    side: Literal["lowest", "highest"]
+
+    @property
+    def option(self) -> str:
+        """The option of the command line with its value."""
+        return f"--{self.name.replace('_', '-')} {self.value:.10g}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Part of the object that `rescore --tune --json` prints."""
+        return {"name": self.name, "value": self.value, "side": self.side}
+
+
+@dataclass(frozen=True)
 class TunedCombination:
-    """The options with the fewest word errors on the development list, and the number of combinations tried."""
+    """The options with the fewest word errors on the development list, and the number of combinations tried.
+
+    first_pass: the recognizer's own errors, under the scales that were given · edges: the options that ended at the
+    edge of the values tried.
+    """
 
     combination: Combination
     errors: int
     errors_before: int
     tried: int
+    first_pass: WordErrors
+    edges: tuple[Edge, ...] = ()
 
     def __str__(self) -> str:
         return (
@@ -46,7 +70,9 @@ class TunedCombination:
             "options": self.combination.options(),
             "errors": self.errors,
             "errors_before": self.errors_before,
+            "errors_of_first_pass": self.first_pass.total,
             "tried": self.tried,
+            "edges": [edge.to_json() for edge in self.edges],
         }
 
 
@@ -66,7 +92,27 @@ def tune_combination(
     candidates = _grid(file, start)
     errors = [table.errors(candidate) for candidate in candidates]
     best = errors.index(min(errors))
-    return TunedCombination(candidates[best], errors[best], errors[0], len(candidates))
+    return TunedCombination(
+        candidates[best],
+        errors[best],
+        errors[0],
+        len(candidates),
+        first_pass_errors(file, references, start),
+        tuple(_edges(candidates[best], candidates)),
+    )
+
+
+def _edges(best: Combination, candidates: Sequence[Combination]) -> Iterator[Edge]:
+    """The options of the best candidate that have the lowest or the highest value tried.
+
+    The values of the length bonus depend on the lm scale, so only those beside the best lm scale count.
+    """
+    for name in ("weight", "lm_scale", "length_bonus"):
+        alike = (each for each in candidates if name != "length_bonus" or each.lm_scale == best.lm_scale)
+        values = {getattr(each, name) for each in alike}
+        value = getattr(best, name)
+        if len(values) > 1 and value in (min(values), max(values)):
+            yield Edge(name, value, "lowest" if value == min(values) else "highest")
 
 
 def _grid(file: NBestFile, start: Combination) -> list[Combination]:

@@ -46,15 +46,17 @@ class Sizes:
 class RunSummary:
     """One run.
 
-    source: the text, as `train` took it · texts: what config.json records of each split · start: the run that it began
-    with, if any · changed: the keys of the recipe that differ from the defaults · results: perplexity and signature of
-    each held-out text · last: the last logged step or validation · conditions: seed, device and the like ·
-    longer_epochs: twice the epochs of a finished run that can go on beyond them, else None.
+    source: the text, as `train` took it · files: number of files that were read together, 0 for a single text · texts:
+    what config.json records of each split · start: the run that it began with, if any · changed: the keys of the recipe
+    that differ from the defaults · results: perplexity and signature of each held-out text · last: the last logged step
+    or validation · conditions: seed, device and the like · longer_epochs: twice the epochs of a finished run that can
+    go on beyond them, else None.
     """
 
     run: str
     state: State
     source: str
+    files: int
     texts: Mapping[str, Mapping[str, Any]]
     vocabulary: int
     start: str | None
@@ -105,6 +107,7 @@ def summarize(folder: RunFolder) -> RunSummary:
         run=str(folder.path),
         state=state_of(folder, config, last),
         source=corpus.source,
+        files=len(corpus.files),
         texts={name: dict(record) for name, record in corpus.splits.items()},
         vocabulary=vocabulary,
         start=None if start is None else start["run"],

@@ -48,7 +48,7 @@ class Writer:
         )
         return f"{line.logprob * self.scale:.4f}\t{tokens}{average}\n"
 
-    def foot(self, totals: Totals, name: str) -> str:
+    def foot(self, totals: Totals, name: str, signature: str) -> str:
         """The text after the last line, possibly empty; `name` is that of the scored text."""
         return ""
 
@@ -146,7 +146,7 @@ class SRILM(Writer):
         counts = self._counts(sentences, words, oovs, zeros, line.logprob)
         return f"{line.text}\n{''.join(rows)}{counts}\n"
 
-    def foot(self, totals: Totals, name: str) -> str:
+    def foot(self, totals: Totals, name: str, signature: str) -> str:
         return f"file {name}: " + self._counts(self.sentences, self.words, self.oovs, self.zeros, -totals.nats)
 
     def _probability(self, token: TokenScore) -> str:
@@ -204,8 +204,14 @@ WRITERS: dict[str, type[Writer]] = {
 
 def open_writer(name: str, log_base: str | None) -> Writer:
     """The writer of a format. Raises UsageError for an unknown format, or a base that the format does not have."""
+    if name == "html":
+        if log_base is not None:
+            raise UsageError("--log-base: a page shows bits; leave it out")
+        from recurlm.scoring.page import Page
+
+        return Page()
     if name not in WRITERS:
-        raise UsageError(f"no format {name!r}; there are {', '.join(WRITERS)}")
+        raise UsageError(f"no format {name!r}; there are {', '.join((*WRITERS, 'html'))}")
     if log_base is None:
         return WRITERS[name]()
     return WRITERS[name](log_base)

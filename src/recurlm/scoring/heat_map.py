@@ -15,7 +15,7 @@ from recurlm.wording import counted
 HUE = (230, 159, 0)
 STRONGEST = 0.4
 """The opacity of the color at the most surprising tokens; text stays readable on it."""
-MOST_BITS = 16.0
+MOST_BITS = 12.0
 """Bits from which on the color is the strongest; the same in every heat map, so that two can be compared."""
 MOST_TOKENS = 2000
 """Tokens shown at most."""
@@ -32,7 +32,7 @@ def heat_map(lines: Sequence[LineScore]) -> str:
         if shown and tokens > MOST_TOKENS:
             break
         shown += 1
-    parts = [_legend(any(any(line.missing) for line in lines[:shown])), *map(_line, lines[:shown])]
+    parts = [legend(any(any(line.missing) for line in lines[:shown])), *map(line_markup, lines[:shown])]
     if shown < len(lines):
         parts.append(f"<div>… and {counted(len(lines) - shown, 'more line')}</div>")
     return f"<div>{''.join(parts)}</div>"
@@ -47,14 +47,16 @@ def _color(bits: float) -> str:
     return f"rgba({HUE[0]},{HUE[1]},{HUE[2]},{opacity(bits):.3f})"
 
 
-def _legend(unknown: bool) -> str:
+def legend(unknown: bool) -> str:
+    """What the colors mean; `unknown` also says how unknown tokens are marked."""
     gradient = f"linear-gradient(to right,{_color(0)},{_color(MOST_BITS)})"
     bar = f'<span style="display:inline-block;width:8em;height:0.8em;background:{gradient}"></span>'
     note = "; dotted: not in the vocabulary" if unknown else ""
     return f"<div><small>surprisal in bits: 0 {bar} {MOST_BITS:g} and more{note}</small></div>"
 
 
-def _line(line: LineScore) -> str:
+def line_markup(line: LineScore) -> str:
+    """One line: its tokens, at most `MOST_TOKENS`, and its perplexity."""
     end = "" if line.perplexity is None else f" <small>perplexity {line.perplexity:.2f}</small>"
     tokens = line.tokens[:MOST_TOKENS]
     more = f" … and {counted(len(line.words) - len(tokens), 'more token')}" if len(line.words) > len(tokens) else ""

@@ -23,7 +23,7 @@ def text_digests(config: RunConfig, request: TrainingRequest) -> dict[str, str]:
         raise InputError(
             "the recipe validates on the test text, which no choice may rest on; add --set validation.split=valid"
         )
-    corpus = open_source(config.source, request.places)
+    corpus = open_source(request.text or config.source, request.places, field=request.field)
     if corpus.valid is None:
         raise InputError(f"{corpus.name}: has no valid text to choose by; put valid.txt beside the training text")
     return {"train": corpus.train.sha256, "valid": corpus.valid.sha256}

@@ -2,22 +2,28 @@
 
 import json
 import math
+import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from recurlm.progress import hours_minutes_seconds
 from recurlm.search.study import Trial
+from recurlm.wording import shown_name
 
 
 @dataclass(frozen=True)
 class Findings:
-    """The trials of a search; the file `recipe` holds the recipe of the best one."""
+    """The trials of a search; the file `recipe` holds the recipe of the best one.
+
+    texts: what a command gives beside the recipe, because a recipe names one text and no field.
+    """
 
     recipe: Path
     best: Trial
     trials: tuple[Trial, ...]
     seed: int
+    texts: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The object that `search --json` prints."""
@@ -47,9 +53,10 @@ class Findings:
     def summary(self) -> str:
         """The best trial, and the command that comes next."""
         seed = "" if self.seed == 1 else f" --seed {self.seed}"
+        texts = "".join(f" {shlex.quote(shown_name(text))}" for text in self.texts)
         return (
             f"best   trial {self.best.name}: valid perplexity {self.best.perplexity:.2f}  [{self.best.signature}]\n"
-            f"next   recurlm train --recipe {self.recipe}{seed}"
+            f"next   recurlm train{texts} --recipe {self.recipe}{seed}"
         )
 
 

@@ -169,9 +169,10 @@ class Search:
 
     def _best_recipe(self, trial: Trial) -> Recipe:
         result = f"valid perplexity {trial.perplexity:.6g} ({trial.signature})"
-        return self._recipe_of(trial).model_copy(
-            update={"result": result, "corpus": shown_name(self.request.text or "")}
-        )
+        text = self.request.text
+        # a recipe names one text; several are given on the command line again
+        corpus = shown_name(text) if isinstance(text, str) else self.recipe.corpus
+        return self._recipe_of(trial).model_copy(update={"result": result, "corpus": corpus})
 
     def _told(self, trial: Trial) -> str:
         values = "  ".join(f"{key}={shown_value(value)}" for key, value in trial.values.items())
@@ -190,7 +191,11 @@ class Search:
                 f"\nthe last one: {failed[-1].note}" if failed else "; go on with --resume, more --time or --trials"
             )
             raise RecurlmError(f"{self.folder}: no trial is complete{reason}")
-        return Findings(self.folder / BEST_FILE, best, tuple(self.study.trials), self.study.seed)
+        return Findings(self.folder / BEST_FILE, best, tuple(self.study.trials), self.study.seed, self._given_texts())
+
+    def _given_texts(self) -> tuple[str, ...]:
+        texts, field = self.request.text, self.request.field
+        return (*(texts if isinstance(texts, tuple) else ()), *([] if field is None else ["--field", field]))
 
 
 class TrialWatcher(Silent):
@@ -224,7 +229,7 @@ def open_search(request: SearchRequest) -> Search:
     _check_trials(training, config)
     space = parse_space(request.vary, config.recipe)
     _check_changes(training, space)
-    folder = training.out or default_folder(config).with_name(f"{default_folder(config).name}-search")
+    folder = training.out or Path(f"{default_folder(config, training.text)}-search")
     description = describe(config, space, text_digests(config, training))
     recipe = config.recipe
     if (folder / SEARCH_FILE).is_file():
@@ -234,7 +239,7 @@ def open_search(request: SearchRequest) -> Search:
     write_within(folder, SEARCH_FILE, json_text(description, indent=2).encode())
     trial_request = replace(
         training,
-        text=config.source,
+        text=training.text if isinstance(training.text, tuple) else config.source,
         changes=(),
         seed=config.seed,
         device=config.device,

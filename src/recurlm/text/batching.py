@@ -25,7 +25,7 @@ LARGEST_BUCKET_SEARCH = 256
 SHORTEST_RANDOM_LENGTH = 5
 MOST_DRAWN_LENGTHS = 5_000_000
 """How many batches draw their random lengths to learn how many steps a run has: a few seconds of work."""
-ROTATIONS, RESTARTS = 1, 2
+ROTATIONS, RESETS = 1, 2
 """Numbers of the random streams of an epoch; that of the lengths has none."""
 
 
@@ -36,7 +36,8 @@ class Batch:
     input: (T, B) ids · target: (T, B) ids, `IGNORED` at positions without a loss ·
     counted: (T, B), positions that perplexity counts · sentences: number of sentences that end in the batch ·
     carried: whether the batch starts from the state after the batch before · rate: factor for the learning rate ·
-    restarted: (B,), on the host, columns that start from zeros although the batch is carried; None means no column.
+    restarts: (T, B), on the host, where a column's state is zero before the input is read, whatever was carried; None
+    means nowhere.
     """
 
     input: Tensor
@@ -45,7 +46,7 @@ class Batch:
     sentences: int
     carried: bool
     rate: float = 1.0
-    restarted: Tensor | None = None
+    restarts: NDArray[np.bool_] | None = None
 
     @property
     def columns(self) -> int:
@@ -84,7 +85,9 @@ class Streams:
     """The text as `batch_size` contiguous columns, cut into pieces of `bptt` steps.
 
     Every token is predicted exactly once, from the token before it in the text; ``<eos>`` precedes the first token.
-    The last column is shorter when the text does not divide evenly; the loss ignores its missing positions.
+    The last column is shorter when the text does not divide evenly; the loss ignores its missing positions. Where a
+    document of the text begins, the state restarts: it is zero before the ``<eos>`` that precedes the document's first
+    token is read.
 
     A partial shuffle (Press 2019) rotates each column: c_r+1 ... c_n c_1 ... c_r. Each epoch draws another r, so it
     cuts the text at other places and combines other parts of the columns in a batch.
@@ -92,7 +95,7 @@ class Streams:
 
     def __init__(self, text: EncodedText, options: StreamBatches, seed: int) -> None:
         self.options, self.seed = options, seed
-        self.ids = text.ids
+        self.text, self.ids = text, text.ids
         self.rows = -(-len(text.ids) // options.batch_size)
         starts = np.arange(options.batch_size) * self.rows
         self.column_lengths = np.clip(len(text.ids) - starts, 0, self.rows)
@@ -113,11 +116,12 @@ class Streams:
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         lengths, rotations = self._lengths(epoch), self._rotations(epoch)
-        restarts = self._restarts(epoch, len(lengths))
+        resets = self._resets(epoch, len(lengths))
         first = sum(lengths[:start])
         for index, length in enumerate(lengths[start:], start):
-            restarted = torch.from_numpy(restarts[index]) if restarts[index].any() else None
-            yield replace(self._batch(first, length, rotations), carried=index > 0, restarted=restarted)
+            batch = self._batch(first, length, rotations)
+            restarts = _with_resets(batch.restarts, resets[index], length)
+            yield replace(batch, carried=index > 0, restarts=restarts)
             first += length
 
     def report(self) -> list[str]:
@@ -144,9 +148,9 @@ class Streams:
             return np.zeros(len(self.column_lengths), np.int64)
         return np.random.default_rng([self.seed, epoch, ROTATIONS]).integers(np.maximum(self.column_lengths, 1))
 
-    def _restarts(self, epoch: int, batches: int) -> NDArray[np.bool_]:
-        """(batches, B): where a column's state starts from zeros."""
-        generator = np.random.default_rng([self.seed, epoch, RESTARTS])
+    def _resets(self, epoch: int, batches: int) -> NDArray[np.bool_]:
+        """(batches, B): where a column's state starts from zeros by chance."""
+        generator = np.random.default_rng([self.seed, epoch, RESETS])
         return generator.random((batches, len(self.column_lengths))) < self.options.reset_probability
 
     def _batch(self, first: int, length: int, rotations: NDArray[np.int64]) -> Batch:
@@ -160,7 +164,22 @@ class Streams:
         rate = length / self.options.bptt if self.options.random_lengths else 1.0
         targets = torch.from_numpy(target)
         sentences = int((target == EOS_ID).sum())
-        return Batch(torch.from_numpy(input_), targets, targets != IGNORED, sentences, carried=True, rate=rate)
+        begins = self.text.begin_documents(positions)
+        restarts = None if begins is None or not (begins & inside).any() else begins & inside
+        return Batch(
+            torch.from_numpy(input_), targets, targets != IGNORED, sentences, carried=True, rate=rate, restarts=restarts
+        )
+
+
+def _with_resets(
+    restarts: NDArray[np.bool_] | None, resets: NDArray[np.bool_], length: int
+) -> NDArray[np.bool_] | None:
+    """Restarts (T, B) of a batch of `length` rows, where the columns of `resets` (B,) restart in the first row too."""
+    if not resets.any():
+        return restarts
+    merged = np.zeros((length, len(resets)), np.bool_) if restarts is None else restarts
+    merged[0] |= resets
+    return merged
 
 
 def plain_stream(text: EncodedText, length: int, columns: int = 1) -> Streams:

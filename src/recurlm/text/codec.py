@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recurlm.config import TextOptions
+from recurlm.config import DocumentRule, TextOptions
 from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError, InputError, RecurlmError
 from recurlm.files import read_bounded
@@ -19,7 +19,7 @@ from recurlm.text.sources import Text
 from recurlm.text.tokenization import LINE_FEED, BytePairs, Characters, Tokenization, Words
 from recurlm.text.unknown import AS_UNK, UnknownRule
 from recurlm.text.vocabulary import EOS, EOS_ID, Vocabulary
-from recurlm.wording import shown_name
+from recurlm.wording import counted, shown_name
 
 VOCABULARY_FILE = "vocabulary.json"
 TOKENIZER_FILE = "tokenizer.json"
@@ -27,6 +27,7 @@ LEFT_OUT = -1
 """In place of an id: the model does not read this token."""
 
 Ids = NDArray[np.unsignedinteger]
+Positions = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class EncodedText:
     among them that have no place in ids because the vocabulary has no ``<unk>``. `rule` says what they count. `part`
     is None for a whole text, else the number of its first tokens that ids hold; `digest` and `characters` are those of
     the whole text. `oov_is_bound` says that a part has at most `oov` unknown tokens. `cut` is what signatures say
-    of how words were cut, empty for spaces.
+    of how words were cut, empty for spaces. `file_starts` are the positions in ids, in rising order, at which a further
+    file begins; the token before each is an ``<eos>``. `document` says where a carried state starts again from zero.
     """
 
     ids: Ids
@@ -53,6 +55,8 @@ class EncodedText:
     part: int | None = None
     oov_is_bound: bool = False
     cut: str = ""
+    file_starts: Positions = field(default_factory=lambda: np.zeros(0, np.int64))
+    document: DocumentRule = "file"
 
     def first(self, tokens: int, unknown_id: int | None, *, whole_sentences: bool = False) -> "EncodedText":
         """The first tokens of the text; with `whole_sentences` only whole sentences, at least one."""
@@ -60,18 +64,55 @@ class EncodedText:
             fitting = self.ends[self.ends <= tokens]
             tokens = int(fitting[-1] if len(fitting) else self.ends[0])
         ids = self.ids[:tokens]
+        part = replace(self, ids=ids, file_starts=self.file_starts[self.file_starts < tokens], part=tokens)
         if self.missing is not None:
             missing = self.missing[self.missing < tokens]
-            return replace(self, ids=ids, missing=missing, oov=len(missing), part=tokens)
+            return replace(part, missing=missing, oov=len(missing))
         written = 0 if unknown_id is None else int((np.asarray(self.ids) == unknown_id).sum())
         here = 0 if unknown_id is None else int((np.asarray(ids) == unknown_id).sum())
         # an <unk> that the text itself holds cannot be told from one that replaces an unknown token
-        return replace(self, ids=ids, oov=min(here, self.oov), part=tokens, oov_is_bound=0 < self.oov < written)
+        return replace(part, oov=min(here, self.oov), oov_is_bound=0 < self.oov < written)
 
     @cached_property
-    def ends(self) -> NDArray[np.int64]:
+    def ends(self) -> Positions:
         """Position just after each sentence's ``<eos>``."""
         return np.flatnonzero(np.asarray(self.ids) == EOS_ID) + 1
+
+    @cached_property
+    def further_documents(self) -> Positions:
+        """The positions at which a further document begins by the text's own rule."""
+        return self.document_starts(self.document)
+
+    def begin_documents(self, positions: Positions) -> NDArray[np.bool_] | None:
+        """Which of these positions begin a document, the first one included; None if the text is one document."""
+        further = self.further_documents
+        if not len(further):
+            return None
+        nearest = further[np.minimum(np.searchsorted(further, positions), len(further) - 1)]
+        return np.asarray((positions == 0) | (positions == nearest))
+
+    def document_starts(self, rule: DocumentRule) -> Positions:
+        """The positions in ids, in rising order, at which a further document begins; the first document begins at 0.
+
+        A file begins a document under every rule. So does, under `line`, every line, and under `blank-line` the first
+        token after one or more blank lines, which are lines without a token.
+        """
+        if rule == "file":
+            return self.file_starts
+        if rule == "line":
+            return self.ends[self.ends < len(self.ids)]
+        return np.union1d(self.file_starts, self._after_blank_lines())
+
+    def _after_blank_lines(self) -> Positions:
+        if self.left_out:
+            raise InputError(
+                f"{self.name}: {counted(self.left_out, 'unknown token')} left out because the vocabulary has no <unk>, "
+                'so text.document = "blank-line" cannot tell which lines are blank\n'
+                "`recurlm vocabulary RUN --extend FILE --out NEW` adds words; --protocol sentence needs no documents"
+            )
+        ends_line = np.concatenate([[True, True], np.asarray(self.ids) == EOS_ID])
+        after_blank = np.flatnonzero(ends_line[:-2] & ends_line[1:-1] & ~ends_line[2:])
+        return after_blank[after_blank > 0]
 
 
 @dataclass(frozen=True)
@@ -114,20 +155,21 @@ class Codec:
             unknown += itertools.compress(tokens, missing)
         return ids[:-1], unknown
 
-    def encode(self, text: Text, rule: UnknownRule = AS_UNK) -> EncodedText:
+    def encode(self, text: Text, rule: UnknownRule = AS_UNK, document: DocumentRule = "file") -> EncodedText:
         """A whole text as ids, in memory. Raises InputError with line and word as `line` does."""
         encoder = Encoder(self, rule)
         parts: list[NDArray[np.uint32]] = []
         missing: list[NDArray[np.int64]] = []
         length = 0
-        for ids, positions in encoder.marked_blocks(text):
-            parts.append(ids)
+        for block, positions in encoder.marked_blocks(text):
+            parts.append(block)
             missing.append(length + positions)
-            length += len(ids)
+            length += len(block)
         if not length:
             raise InputError(f"{text.name}: the text is empty")
+        ids = np.concatenate(parts)
         return EncodedText(
-            np.concatenate(parts),
+            ids,
             text.name,
             text.sha256,
             encoder.characters,
@@ -136,6 +178,8 @@ class Codec:
             encoder.left_out,
             rule,
             cut=self.tokenization.cut,
+            file_starts=file_starts(text, ids),
+            document=document,
         )
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -250,6 +294,12 @@ def _check_characters(text: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         raise InputError(f"not UTF-8 at character {error.start + 1} of the text {shown_name(text)!r:.60}") from None
+
+
+def file_starts(text: Text, ids: Ids) -> Positions:
+    """The positions in the ids of a text at which its further files begin: each follows the ``<eos>`` of a line."""
+    lines = text.lines_before_starts()
+    return (np.flatnonzero(np.asarray(ids) == EOS_ID) + 1)[lines - 1] if len(lines) else lines
 
 
 def closed_blocks(text: Text) -> Iterator[str]:

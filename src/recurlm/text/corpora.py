@@ -4,7 +4,7 @@ import difflib
 import hashlib
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from recurlm.documents import parse_toml
-from recurlm.errors import CorruptFileError, InputError
+from recurlm.errors import CorruptFileError, InputError, UsageError
 from recurlm.files import digest_of, opened, read_bounded, write_within
 from recurlm.files.limits import LARGEST_EXPANDED
 from recurlm.files.partial import keep, temporary_file
@@ -20,6 +20,7 @@ from recurlm.files.streams import bounded, gunzipped, raw_lines
 from recurlm.files.suggestions import did_you_mean
 from recurlm.text.download import download, matches
 from recurlm.text.lines import STANDARD_INPUT, decoded_lines
+from recurlm.text.members import is_pattern, is_table, joint_name, member_files, refuse_field
 from recurlm.text.places import DATA_VARIABLE, DataPlaces
 from recurlm.text.python_docs import python_docs
 from recurlm.text.sources import BLOCK_BYTES, Corpus, Text, cut, whole_text
@@ -68,23 +69,52 @@ def named_corpus(name: str) -> NamedCorpus:
         raise InputError(f"no corpus is named {name!r}{_nearest(name)}; see: recurlm corpora") from None
 
 
-def open_source(specification: str, places: DataPlaces | None = None) -> Corpus:
-    """The corpus that a name, ``-`` (standard input), a folder, or a file (``.gz`` too) stands for.
+def open_source(
+    specification: str | Sequence[str], places: DataPlaces | None = None, *, field: str | None = None
+) -> Corpus:
+    """The corpus that a name, ``-`` (standard input), files (``.gz`` too), a folder, or a pattern stands for.
 
-    The name of a corpus wins over a file or folder of the same name: write ``./ptb`` for the folder. A folder
-    needs a training file; `cut` divides a single text. Without `places` the environment says where to look.
-    Raises InputError, CorruptFileError (a file whose digest is wrong) or DownloadError.
+    The name of a corpus wins over a file or folder of the same name: write ``./ptb`` for the folder. A folder holds a
+    training file, or files that are read together as several files are; `cut` divides a text that is not divided yet.
+    `field` names the text in files of records. Without `places` the environment says where to look. Raises InputError,
+    CorruptFileError (a file whose digest is wrong), DownloadError, or UsageError for texts that do not go together.
     """
     places = places or DataPlaces.from_environment()
+    asked = (specification,) if isinstance(specification, str) else tuple(specification)
+    if len(asked) > 1 and (named := [each for each in asked if each in named_corpora()]):
+        raise UsageError(f"{named[0]} is a corpus by name; train on it alone, or give files (./{named[0]})")
+    if len(asked) > 1 or _is_joined(asked[0]):
+        return open_files(member_files(asked), joint_name(asked), field, places)
+    refuse_field(field)
+    return open_single(asked[0], places)
+
+
+def open_files(paths: Sequence[Path], name: str, field: str | None, places: DataPlaces) -> Corpus:
+    """The corpus of files that are joined to one text, in their order, and cut in three. Raises as `open_source`."""
+    from recurlm.text.joining import join
+
+    joined = join(paths, name, field, places, lambda path: open_text(path, places))
+    documents = len(joined.text.starts) + 1
+    return Corpus(name, *cut(joined.text, place=name), files=joined.members, documents=documents, field=field)
+
+
+def _is_joined(specification: str) -> bool:
+    """Whether this one specification stands for files that are joined to one text."""
+    if specification == "-" or specification in named_corpora():
+        return False
+    path = Path(specification)
+    return is_pattern(specification) or (is_table(path) and path.is_file()) or (path.is_dir() and not split_files(path))
+
+
+def open_single(specification: str, places: DataPlaces) -> Corpus:
+    """The corpus of one specification, none of whose files are joined. Raises as `open_source`."""
     if specification in named_corpora():
         return _open_named(named_corpora()[specification], places)
-    if specification != "-":
-        path = Path(specification)
-        if path.is_dir():
-            return _open_folder(path, places)
-        if not path.exists():
-            hint = _nearest(specification) or did_you_mean(specification)
-            raise InputError(f"no corpus and no file is named {specification!r}{hint}")
+    if Path(specification).is_dir():
+        return _open_folder(Path(specification), places)
+    if specification != "-" and not Path(specification).exists():
+        hint = _nearest(specification) or did_you_mean(specification)
+        raise InputError(f"no corpus and no file is named {specification!r}{hint}")
     text = open_text(specification, places)
     return Corpus(text.name, *cut(text))
 
@@ -214,7 +244,9 @@ def _open_folder(folder: Path, places: DataPlaces) -> Corpus:
         for split in SPLIT_NAMES
     )
     if train is None:
-        raise InputError(f"{folder} has no training text; name one of its files train.txt (and valid.txt, test.txt)")
+        raise InputError(
+            f"{folder} has no training text; name one of its files train.txt, or name the files to train on"
+        )
     return Corpus(name, train, valid, test)
 
 

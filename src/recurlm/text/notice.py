@@ -24,7 +24,11 @@ FEWEST_LINES, MOST_WORDS, FEWEST_DISTINCT, SHORTEST_STRING = 20, 1.05, 0.5, 6.0
 FEW_BLANK = 0.05
 """Share of blank lines from which the user is told how these count."""
 
-_PUNCTUATION, _CLOSERS = ",;:!?.…", "\"'”’)]"
+SHORTEST_WRAPPED, LONGEST_WRAPPED, MOST_BROKEN = 50.0, 100, 0.5
+"""Mean and largest length of lines, and share of sentences that go on in the next line, of paragraphs that an editor
+broke into lines."""
+
+_PUNCTUATION, _CLOSERS, _SENTENCE_ENDS = ",;:!?.…", "\"'”’)]", ".!?…:"
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,8 @@ class Traits:
     lines: all of them · blank: those without a word · words: between spaces · attached: share of the words that end in
     punctuation · apart: share of those without a letter or digit · capitals: share of those that begin with a capital
     letter · unspaced: share of the letters in scripts without spaces · distinct: share of distinct words · length: mean
-    length of a word in characters.
+    length of a word in characters · longest: characters of the longest line · filled: mean length of the lines with a
+    word · broken: share of the lines before another one that do not end a sentence.
     """
 
     lines: int
@@ -46,6 +51,9 @@ class Traits:
     unspaced: float
     distinct: float
     length: float
+    longest: int
+    filled: float
+    broken: float
 
     @property
     def kind(self) -> Kind:
@@ -66,6 +74,12 @@ class Traits:
             and self.distinct >= FEWEST_DISTINCT
             and self.length >= SHORTEST_STRING
         )
+
+    @property
+    def is_wrapped(self) -> bool:
+        """Whether paragraphs of prose are broken into lines of about the same length."""
+        short = self.filled >= SHORTEST_WRAPPED and self.longest <= LONGEST_WRAPPED
+        return self.kind == "raw" and self.lines >= FEWEST_LINES and short and self.broken >= MOST_BROKEN
 
     @property
     def has_paragraphs(self) -> bool:
@@ -89,7 +103,17 @@ def traits_of(text: Text) -> Traits:
         sum(count for letter, count in letters.items() if UNSPACED.match(letter)) / max(letters.total(), 1),
         len(words) / total,
         sum(len(word) * count for word, count in words.items()) / total,
+        max(map(len, lines)),
+        *_line_shape(lines),
     )
+
+
+def _line_shape(lines: list[str]) -> tuple[float, float]:
+    """The mean length of the lines with a word, and the share of those before another one that end no sentence."""
+    lengths = [len(line) for line in lines if line.strip()]
+    before = [line.rstrip() for line, after in itertools.pairwise(lines) if line.strip() and after.strip()]
+    broken = sum(line.rstrip(_CLOSERS)[-1:] not in set(_SENTENCE_ENDS) for line in before)
+    return sum(lengths) / max(len(lengths), 1), broken / max(len(before), 1)
 
 
 def _ends_in_punctuation(word: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from recurlm.errors import CorruptFileError, InputError
 from recurlm.files import digest_of
-from recurlm.text.corpora import named_corpora, open_source, open_text, split_files
+from recurlm.text.corpora import named_corpora, open_files, open_single, open_text, split_files
 from recurlm.text.places import DataPlaces
 from recurlm.text.sources import Corpus, Text, cut
 
@@ -70,11 +70,22 @@ def describe(corpus: Corpus) -> dict[str, Any]:
     """What config.json records of the texts of a corpus, to find and to recognize them."""
     parts = {name: text for name in PARTS if (text := getattr(corpus, name)) is not None}
     cut = len({text.path for text in parts.values()}) < len(parts)
-    return {
+    described: dict[str, Any] = {
         "whole": {"digest": file_digest(corpus.train), "bytes": os.stat(corpus.train.path).st_size} if cut else None,
         "splits": {name: {"digest": text.sha256, "bytes": text.size} for name, text in parts.items()},
-        "learned": [LearnedText.of(corpus.train).to_json()],
+        "learned": [each.to_json() for each in (LearnedText.of(corpus.train), *_learned_files(corpus))],
     }
+    if corpus.files:
+        files = [{"path": each.path, "digest": each.digest, "bytes": each.bytes} for each in corpus.files]
+        described |= {"files": files, "field": corpus.field}
+    return described
+
+
+def _learned_files(corpus: Corpus) -> Iterator[LearnedText]:
+    """Those of several files that the model learns from, at least in part, each as a text of its own."""
+    for member in corpus.files:
+        if member.text is not None and member.start < corpus.train.start + corpus.train.size:
+            yield LearnedText(member.text)
 
 
 @dataclass(frozen=True)
@@ -90,6 +101,9 @@ class RecordedCorpus:
     splits: Mapping[str, Mapping[str, Any]]
     whole: Mapping[str, Any]
     learned: tuple[LearnedText, ...]
+    files: tuple[Mapping[str, Any], ...] = ()
+    field: str | None = None
+    name: str = ""
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], place: str) -> "RecordedCorpus":
@@ -100,7 +114,11 @@ class RecordedCorpus:
         splits, whole = corpus.get("splits") or {}, corpus.get("whole") or {}
         if not _are_records(splits) or not _are_records({"whole": whole}):
             raise CorruptFileError(f"{place}: config.json describes no splits of its corpus")
-        return cls(place, corpus["source"], splits, whole, tuple(_learned(corpus, splits, place)))
+        files, field = corpus.get("files", []), corpus.get("field")
+        if not isinstance(files, list) or not all(map(_is_file_record, files)) or not isinstance(field, str | None):
+            raise CorruptFileError(f"{place}: config.json does not describe the files of its corpus")
+        learned = tuple(_learned(corpus, splits, place))
+        return cls(place, corpus["source"], splits, whole, learned, tuple(files), field, str(corpus.get("name", "")))
 
     def part(self, name: str, places: DataPlaces | None = None) -> Text:
         """The text of a split. Raises InputError where it is missing, CorruptFileError where it was altered."""
@@ -123,13 +141,28 @@ class RecordedCorpus:
 
     def altered(self, text: Text, specification: str = "") -> str | None:
         """A warning where a text comes from the source of the run and the source has changed since."""
-        places = (Path(specification), text.path, text.path.parent)
-        if not any(map(self._is_source, places)) or not self._differs(text):
+        given = specification or str(text.path)
+        recorded = self._recorded_digest(given)
+        if recorded is None:
+            altered = self._is_altered_source(given, text)
+        else:
+            altered = digest_of(Path(given)) != f"sha256:{recorded}"
+        if not altered:
             return None
         return (
-            f"{specification or text.path} is no longer the text that {self.place} learned from: figures on it may be "
+            f"{given} is no longer the text that {self.place} learned from: figures on it may be "
             "of lines that the model has learned"
         )
+
+    def _recorded_digest(self, path: str) -> str | None:
+        """The digest of one of several files; None for a path that is none of them."""
+        digests: dict[str, str] = {record["path"]: record["digest"] for record in self.files}
+        return digests.get(os.path.abspath(path)) or digests.get(os.path.realpath(path))
+
+    def _is_altered_source(self, specification: str, text: Text) -> bool:
+        beside = () if self.files else (text.path, text.path.parent)
+        places = (Path(specification), *beside)
+        return any(map(self._is_source, places)) and self._differs(text)
 
     def _differs(self, text: Text) -> bool:
         known = {record.get("digest") for record in (*self.splits.values(), self.whole)}
@@ -153,9 +186,25 @@ class RecordedCorpus:
     def _opened(self, places: DataPlaces | None) -> Corpus:
         if not self.source:
             raise InputError("name a text: this model does not say which corpus it learned from")
+        places = places or DataPlaces.from_environment()
+        if self.files:
+            return self._opened_files(places)
         if self.source not in named_corpora():
             self._check_files(Path(self.source), places)
-        return open_source(self.source, places)
+        return open_single(self.source, places)
+
+    def _opened_files(self, places: DataPlaces) -> Corpus:
+        """The files that were joined; each must be a regular file of its size and digest."""
+        paths = [Path(record["path"]) for record in self.files]
+        for path, record in zip(paths, self.files, strict=True):
+            try:
+                status = path.stat()
+            except (OSError, ValueError) as error:
+                raise InputError(f"{self.place}: its text {path} is not there; {_ADVICE}") from error
+            as_recorded = stat.S_ISREG(status.st_mode) and status.st_size == record["bytes"]
+            if not as_recorded or digest_of(path) != f"sha256:{record['digest']}":
+                raise self._altered(path)
+        return open_files(paths, self.name, self.field, places)
 
     def _check_files(self, path: Path, places: DataPlaces | None) -> None:
         """Before a byte is read, refuse files that are not regular or do not have the recorded size."""
@@ -202,6 +251,13 @@ class RecordedCorpus:
 
 
 _ADVICE = "name a text on the command line to measure that"
+
+
+def _is_file_record(value: Any) -> bool:
+    match value:
+        case {"path": str(), "digest": str(), "bytes": int()}:
+            return len(value) == 3
+    return False
 
 
 def _are_records(splits: Any) -> bool:

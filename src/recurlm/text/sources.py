@@ -2,10 +2,13 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
 
 from recurlm.errors import InputError
 from recurlm.files import opened
@@ -15,14 +18,27 @@ from recurlm.text.lines import BYTE_ORDER_MARK, conversion_advice, encoding_advi
 BLOCK_BYTES = 1 << 20
 
 
+FEW_DOCUMENTS = 20
+"""A text of fewer documents is cut at ends of lines, since whole documents would make uneven parts."""
+
+
+def _no_starts() -> NDArray[np.int64]:
+    return np.zeros(0, np.int64)
+
+
 @dataclass(frozen=True)
 class Text:
-    """The bytes ``start`` to ``stop`` (end of the file if None) of a UTF-8 file."""
+    """The bytes ``start`` to ``stop`` (end of the file if None) of a UTF-8 file.
+
+    starts: positions in the file at which a further document begins, in rising order, each after ``start``; the line
+    before it is closed by a line feed.
+    """
 
     name: str
     path: Path
     start: int = 0
     stop: int | None = None
+    starts: NDArray[np.int64] = field(default_factory=_no_starts, compare=False, repr=False)
 
     @cached_property
     def size(self) -> int:
@@ -73,6 +89,22 @@ class Text:
                 lines.pop()
             yield from lines
 
+    def lines_before_starts(self) -> NDArray[np.int64]:
+        """The number of lines of the text before each further document."""
+        counts, position, lines = [_no_starts()], self.start, 0
+        pieces = self._raw_blocks(BLOCK_BYTES) if len(self.starts) else ()
+        for piece in pieces:
+            here = self.starts[(self.starts > position) & (self.starts <= position + len(piece))]
+            feeds = np.flatnonzero(np.frombuffer(piece, np.uint8) == ord("\n"))
+            counts.append(lines + np.searchsorted(feeds, here - position))
+            position += len(piece)
+            lines += len(feeds)
+        return np.concatenate(counts)
+
+    def part(self, name: str, start: int, stop: int) -> "Text":
+        """A range of the bytes of the file that lies in the text."""
+        return Text(name, self.path, start, stop, self.starts[(self.starts > start) & (self.starts < stop)])
+
     def overlaps(self, other: "Text") -> bool:
         """Whether both have the same bytes, or share bytes of one file."""
         same_file = self.path.resolve() == other.path.resolve()
@@ -113,8 +145,33 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Member:
+    """One of the files that were joined to one text.
+
+    path: where it was · digest: hex SHA-256 of the file · bytes: its size · start, stop: its range in the joined text ·
+    text: hex SHA-256 of its own text; None for a file of records.
+    """
+
+    path: str
+    digest: str
+    bytes: int
+    start: int
+    stop: int
+    text: str | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the file has no line, so that the text has nothing of it."""
+        return self.start == self.stop
+
+
+@dataclass(frozen=True)
 class Corpus:
-    """A text to train on and, if present, texts for validation and test."""
+    """A text to train on and, if present, texts for validation and test.
+
+    files: those that were joined, where there are several · documents: how many these are · field: the name of the text
+    in files of records.
+    """
 
     name: str
     train: Text
@@ -122,6 +179,9 @@ class Corpus:
     test: Text | None
     licence: str = ""
     citation: str = ""
+    files: tuple[Member, ...] = ()
+    documents: int = 1
+    field: str | None = None
 
     def split(self, name: str) -> Text:
         """The text called ``train``, ``valid`` or ``test``. Raises InputError if the corpus lacks it."""
@@ -133,14 +193,18 @@ class Corpus:
         return text
 
 
+class EmptyTextError(InputError):
+    """A text has no line."""
+
+
 def whole_text(path: Path, name: str | None = None) -> Text:
-    """The whole file as one text. Raises InputError if it cannot be read or is empty."""
+    """The whole file as one text. Raises InputError if it cannot be read, EmptyTextError if it is empty."""
     text = Text(name or path.name, path)
     with opened(path) as file:
         head = file.read(_HEAD_BYTES)
     _check_encoding(path, head)
     if head in (b"", BYTE_ORDER_MARK):
-        raise InputError(f"{path} is empty; a text with at least one line is needed")
+        raise EmptyTextError(f"{path} is empty; a text with at least one line is needed")
     return text
 
 
@@ -153,37 +217,55 @@ def _check_encoding(path: Path, head: bytes) -> None:
         raise InputError(f"{path} is not UTF-8 text: {advice}")
 
 
-def cut(text: Text, shares: tuple[int, int, int] = (90, 5, 5)) -> tuple[Text, Text, Text]:
-    """Cut a text in order into train, valid and test: about these shares of its bytes, at ends of lines.
+def cut(text: Text, shares: tuple[int, int, int] = (90, 5, 5), *, place: str | None = None) -> tuple[Text, Text, Text]:
+    """Cut a text in order into train, valid and test, about these shares of its bytes.
 
-    A boundary that falls inside a line moves to the end of that line. Raises InputError if a part would get no line.
+    A text of `FEW_DOCUMENTS` or more is cut between documents, other texts at ends of lines: a boundary that falls
+    inside one moves to its end. Raises InputError, naming `place` or else the file, if a part would get no line.
     """
     start, stop = text.start, text.start + text.size
-    with opened(text.path) as file:
-        first, second = (
-            min(_next_line(file, start + text.size * share // sum(shares)), stop)
-            for share in (shares[0], shares[0] + shares[1])
-        )
+    wanted = [start + text.size * share // sum(shares) for share in (shares[0], shares[0] + shares[1])]
+    first, second = _between_documents(text, wanted) if cuts_documents(text) else _at_lines(text, wanted)
     if not start < first < second < stop:
-        raise InputError(_too_few_lines(text))
+        raise InputError(_too_few_lines(text, place))
     return (
-        Text(f"{text.name}/train", text.path, start, first),
-        Text(f"{text.name}/valid", text.path, first, second),
-        Text(f"{text.name}/test", text.path, second, stop),
+        text.part(f"{text.name}/train", start, first),
+        text.part(f"{text.name}/valid", first, second),
+        text.part(f"{text.name}/test", second, stop),
     )
 
 
-def _too_few_lines(text: Text) -> str:
+def cuts_documents(text: Text) -> bool:
+    """Whether `cut` keeps the documents of a text whole."""
+    return len(text.starts) + 1 >= FEW_DOCUMENTS
+
+
+def _between_documents(text: Text, wanted: list[int]) -> tuple[int, int]:
+    """The starts of documents at or after two positions; each part gets a document at least."""
+    number = len(text.starts)
+    first, second = np.searchsorted(text.starts, wanted).tolist()
+    first = min(first, number - 2)
+    second = min(max(second, first + 1), number - 1)
+    return int(text.starts[first]), int(text.starts[second])
+
+
+def _at_lines(text: Text, wanted: list[int]) -> tuple[int, int]:
+    with opened(text.path) as file:
+        first, second = (min(_next_line(file, position), text.start + text.size) for position in wanted)
+    return first, second
+
+
+def _too_few_lines(text: Text, place: str | None) -> str:
     count = sum(1 for _ in text.lines())
-    if count > 1:
+    if count > 1 or place is not None:
         return (
-            f"{text.path} is too small to be cut in three (number of lines: {count})\n"
+            f"{place or text.path} is too small to be cut in three (number of lines: {count})\n"
             "give a longer text, or a folder with the files train.txt, valid.txt and test.txt"
         )
     return (
         f"{text.path} has one line, and a text is cut in three at ends of lines (number of lines: 1)\n"
-        f"break it into lines, such as: fold -s -w 1000 {text.path.name} > lines.txt; or give a folder with the files "
-        "train.txt, valid.txt and test.txt"
+        f"break it into lines, such as: fold -s -w 1000 {text.path.name} > lines.txt; or give a folder with the "
+        "files train.txt, valid.txt and test.txt"
     )
 
 

@@ -3,12 +3,10 @@
 import hashlib
 import itertools
 import json
-import os
 import tempfile
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,13 +15,11 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from recurlm.config import TextOptions
-from recurlm.documents import parse_json_object
+from recurlm.config import DocumentRule, TextOptions
 from recurlm.errors import CorruptFileError, InputError, RecurlmWarning
-from recurlm.files import digest_of, read_bounded
-from recurlm.files.locks import locked
-from recurlm.files.partial import discard, remove_abandoned, sync_folder, temporary_folder
-from recurlm.text.codec import Codec, EncodedText, Encoder, closed_blocks, train_tokenization
+from recurlm.files.partial import remove_abandoned, temporary_folder
+from recurlm.files.sealed import Fingerprint, fingerprint, move_into_place, read_seal, write_seal
+from recurlm.text.codec import Codec, EncodedText, Encoder, closed_blocks, file_starts, train_tokenization
 from recurlm.text.sources import Corpus, Text
 from recurlm.text.tokenization import LINE_FEED, BytePairs, Tokenization
 from recurlm.text.vocabulary import EOS, EOS_ID, UNK, Vocabulary
@@ -79,48 +75,31 @@ def prepare(
     folder = cache / "prepared" / _key(corpus, options, codec)
     if folder.exists() or folder.is_symlink():
         try:
-            return _read(corpus.name, folder)
+            return _read(corpus.name, folder, options.document)
         except CorruptFileError as error:
             warnings.warn(f"{error}; preparing the text again", RecurlmWarning, stacklevel=2)
     with temporary_folder(folder.parent) as unfinished:
         _write(corpus, options, codec, unfinished, report or (lambda _: None))
-        _sync_files(unfinished)
-        _move_into_place(unfinished, folder)
-    return _read(corpus.name, folder)
+        move_into_place(unfinished, folder, lambda: _read(corpus.name, folder, options.document))
+    return _read(corpus.name, folder, options.document)
 
 
 def _key(corpus: Corpus, options: TextOptions, codec: Codec | None) -> str:
-    texts = [(split, text.sha256) for split, text in _texts(corpus)]
+    texts = [(split, text.sha256, *_starts_digest(text)) for split, text in _texts(corpus)]
     given = [] if codec is None else [codec.files()]
-    # versions that knew only spaces had no such keys, and what they prepared still holds
+    # versions that knew only spaces had no such keys, and what they prepared still holds; documents change no id
     at_spaces = set() if options.cut == "prose" else {"cut", "lowercase", "digits"}
-    content = json.dumps([FORMAT, texts, options.model_dump(exclude=at_spaces), *given], sort_keys=True)
+    content = json.dumps([FORMAT, texts, options.model_dump(exclude={"document", *at_spaces}), *given], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:32]
+
+
+def _starts_digest(text: Text) -> list[str]:
+    return [hashlib.sha256((text.starts - text.start).tobytes()).hexdigest()] if len(text.starts) else []
 
 
 def _texts(corpus: Corpus) -> list[tuple[str, Text]]:
     present = [("train", corpus.train), ("valid", corpus.valid), ("test", corpus.test)]
     return [(split, text) for split, text in present if text is not None]
-
-
-def _move_into_place(unfinished: Path, folder: Path) -> None:
-    """Give a finished folder its name; a whole folder of that name stays, since others may be reading it."""
-    with locked(folder.parent):
-        if folder.exists() or folder.is_symlink():
-            with suppress(CorruptFileError):
-                _read("", folder)
-                return
-            discard(folder)
-        os.replace(unfinished, folder)
-        sync_folder(folder.parent)
-
-
-def _sync_files(folder: Path) -> None:
-    """Flush every byte to disk before the folder gets its name, so that a power cut leaves no shorter text."""
-    for path in folder.iterdir():
-        with path.open("rb+") as file:
-            os.fsync(file.fileno())
-    sync_folder(folder)
 
 
 def _write(corpus: Corpus, options: TextOptions, codec: Codec | None, folder: Path, report: Report) -> None:
@@ -131,21 +110,18 @@ def _write(corpus: Corpus, options: TextOptions, codec: Codec | None, folder: Pa
     for split, text in _texts(corpus):
         if split not in splits:
             splits[split] = _write_text(text, codec, folder / f"{split}.ids")
+        if len(text.starts):
+            ids = np.memmap(folder / f"{split}.ids", _dtype(codec.vocabulary), "r")
+            file_starts(text, ids).tofile(folder / f"{split}.starts")
     for name, content in codec.files().items():
         (folder / name).write_text(content, encoding="utf-8")
-    digests = {path.name: digest_of(path) for path in sorted(folder.iterdir())}
     values = {
         "format": FORMAT,
         "dtype": _dtype(codec.vocabulary).name,
-        "files": digests,
+        "files": {},
         "splits": {split: asdict(stored) for split, stored in splits.items()},
     }
-    sealed = {"store": values, "sha256": _digest_of(values)}
-    (folder / STORE_FILE).write_text(json.dumps(sealed, indent=2), encoding="utf-8")
-
-
-def _digest_of(values: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    write_seal(folder / STORE_FILE, values)
 
 
 def _write_text(text: Text, codec: Codec, path: Path) -> StoredSplit:
@@ -238,32 +214,32 @@ def _provisional_ids(file: BinaryIO) -> Iterator[Array]:
         yield np.frombuffer(content, np.uint32)
 
 
-def _read(name: str, folder: Path) -> PreparedCorpus:
-    """The corpus of a folder. Raises CorruptFileError where a file is not as it was written.
+def _read(name: str, folder: Path, document: DocumentRule) -> PreparedCorpus:
+    """The corpus of a folder; `document` is the rule of its texts. Raises CorruptFileError where a file was altered.
 
     Files that this process has verified and that have not changed since are not read again.
     """
     values = _read_description(folder / STORE_FILE)
-    for file, digest in values["files"].items():
-        _verify_file(folder / file, digest, _fingerprint(folder / file))
     codec = Codec.load(folder)
     splits = {}
     for split, description in values["splits"].items():
         path = folder / f"{split}.ids"
-        _verify_ids(path, values["dtype"], len(codec.vocabulary), _fingerprint(path))
-        splits[split] = EncodedText(np.memmap(path, values["dtype"], "r"), **description, cut=codec.tokenization.cut)
+        _verify_ids(path, values["dtype"], len(codec.vocabulary), fingerprint(path))
+        ids = np.memmap(path, values["dtype"], "r")
+        starts = folder / f"{split}.starts"
+        found = np.fromfile(starts, np.int64) if starts.name in values["files"] else np.zeros(0, np.int64)
+        splits[split] = EncodedText(
+            ids, **description, cut=codec.tokenization.cut, document=document, file_starts=found
+        )
     return PreparedCorpus(name, codec, splits)
 
 
 def _read_description(place: Path) -> dict[str, Any]:
-    content = parse_json_object(read_bounded(place, error=CorruptFileError), str(place))
-    values = content.get("store")
-    if not isinstance(values, dict) or content.get("sha256") != _digest_of(values) or values.get("format") != FORMAT:
-        raise CorruptFileError(f"{place}: altered since the text was prepared")
+    values = read_seal(place, FORMAT)
     match values:
         case {"dtype": "uint16" | "uint32", "files": dict(files), "splits": dict(splits)} if all(
-            isinstance(digest, str) and Path(name).name == name for name, digest in files.items()
-        ) and all(f"{split}.ids" in files and _is_description(each) for split, each in splits.items()):
+            f"{split}.ids" in files and _is_description(each) for split, each in splits.items()
+        ):
             return values
     raise CorruptFileError(f"{place}: describes no prepared text")
 
@@ -275,24 +251,8 @@ def _is_description(value: Any) -> bool:
     return False
 
 
-def _fingerprint(path: Path) -> tuple[int, ...]:
-    """Values that change when a file is replaced or written. Raises CorruptFileError where it is missing."""
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise CorruptFileError(f"{path}: missing since the text was prepared") from error
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
 @lru_cache(_REMEMBERED)
-def _verify_file(path: Path, digest: str, fingerprint: tuple[int, ...]) -> None:
-    """`fingerprint` makes the cache read a file again that was written since."""
-    if digest_of(path) != digest:
-        raise CorruptFileError(f"{path}: altered since the text was prepared")
-
-
-@lru_cache(_REMEMBERED)
-def _verify_ids(path: Path, dtype: str, size: int, fingerprint: tuple[int, ...]) -> None:
+def _verify_ids(path: Path, dtype: str, size: int, fingerprint: Fingerprint) -> None:
     try:
         ids = np.memmap(path, dtype, "r")
     except ValueError as error:

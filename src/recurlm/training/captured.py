@@ -19,7 +19,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from recurlm.models.state import LayerStates, detach
+from recurlm.models.state import LayerStates, detach, restart
 from recurlm.text.batching import Batch
 from recurlm.training.optimizers import MuonWithAdamW
 from recurlm.training.step import Learner, backward, forward_loss
@@ -143,7 +143,7 @@ class CapturedSteps:
     """The steps of a run; a step is captured for each shape of batch that comes often enough.
 
     The first steps of a shape run kernel by kernel. They train like all others, so nothing is undone after them, and a
-    rare shape costs no graph.
+    rare shape costs no graph. So does a batch inside which a document begins.
     """
 
     def __init__(self, learner: Learner, recorder: Recorder, say: Callable[[str], None]) -> None:
@@ -157,9 +157,9 @@ class CapturedSteps:
 
     def step(self, batch: Batch, state: LayerStates) -> LayerStates:
         """Takes one step; returns the state to carry on, in tensors that the next step overwrites."""
-        batch = batch.to(self.learner.model.device)
+        batch, state = _restarted(batch.to(self.learner.model.device), state)
         held = self._hold(state, batch.columns)
-        captured = self._find(batch, held)
+        captured = self._find(batch, held) if batch.restarts is None else None
         if captured is None:
             self.recorder.run(lambda: self._advance(batch, held))
         else:
@@ -200,6 +200,17 @@ class CapturedSteps:
             self.say(f"a training step cannot be captured as a CUDA graph here, so steps take longer: {reason}")
         else:
             self._captured[shape] = _Captured(own, repeat)
+
+
+def _restarted(batch: Batch, state: LayerStates) -> tuple[Batch, LayerStates]:
+    """A batch and the state before it, where columns that restart in the first row have done so.
+
+    Only a batch without other restarts has none left: a graph always sweeps from the first row to the last.
+    """
+    if batch.restarts is None:
+        return batch, state
+    left = batch.restarts if batch.restarts[1:].any() else None
+    return replace(batch, restarts=left), restart(state, batch.restarts[0])
 
 
 def open_captured_steps(learner: Learner, say: Callable[[str], None]) -> CapturedSteps | None:

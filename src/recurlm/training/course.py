@@ -50,11 +50,13 @@ class Course:
 
     @property
     def seconds_left(self) -> float | None:
-        """Seconds until the end of the run: by its limit, else estimated; None before the first step."""
-        if self.clock.left is not None:
-            return max(self.clock.left, 0.0)
+        """Seconds until the end of the run, estimated, or the rest of its limit; None before the first step."""
         share = self.share
-        return self.counters.seconds * (1 - share) / share if share else None
+        estimate = self.counters.seconds * (1 - share) / share if share else None
+        if self.clock.left is None:
+            return estimate
+        limit = max(self.clock.left, 0.0)
+        return limit if estimate is None or self.recipe.training.until == "time" else min(limit, estimate)
 
     @property
     def validates(self) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from recurlm.config import Recipe
 from recurlm.errors import InputError
 from recurlm.progress import Watcher
 from recurlm.runs.config import RunConfig
@@ -12,6 +13,8 @@ from recurlm.text.notice import Traits, traits_of
 from recurlm.text.prose import Prose
 from recurlm.text.sources import Corpus
 from recurlm.text.tokenization import PLURALS, Tokenization
+
+JOIN_PARAGRAPHS = r"""awk 'BEGIN { RS = "" } { gsub(/\n/, " "); print }'"""
 
 
 @dataclass(frozen=True)
@@ -42,9 +45,9 @@ def with_cut(config: RunConfig, texts: Corpus, codec: Codec | None) -> tuple[Run
         return _changed(config, cut="spaces") if is_open else config, Noticed()
     traits = traits_of(texts.train)
     if not is_open:
-        return config, Noticed(tuple(_blank_lines(traits)))
+        return config, Noticed(tuple(_blank_lines(traits, config.recipe)))
     settled = _changed(config, cut="prose" if traits.kind == "raw" else "spaces")
-    return settled, Noticed((*_raw_lines(traits), *_blank_lines(traits)), _warning(traits))
+    return settled, Noticed(_noticed(traits, config.recipe), _warning(traits))
 
 
 def _with_cut_of(config: RunConfig, tokenization: Tokenization) -> RunConfig:
@@ -67,15 +70,27 @@ def _changed(config: RunConfig, **values: object) -> RunConfig:
     return replace(config, recipe=config.recipe.model_copy(update={"text": text}))
 
 
+def _noticed(traits: Traits, recipe: Recipe) -> tuple[str, ...]:
+    return (*_raw_lines(traits), *_wrapped_lines(traits), *_blank_lines(traits, recipe))
+
+
+def _wrapped_lines(traits: Traits) -> Iterator[str]:
+    if traits.is_wrapped:
+        yield f"paragraphs are broken into lines of about {traits.filled:.0f} characters; each line end counts as <eos>"
+        yield f"one line a paragraph: {JOIN_PARAGRAPHS} FILE > joined.txt"
+
+
 def _raw_lines(traits: Traits) -> Iterator[str]:
     if traits.kind == "raw":
         measured = f"{traits.attached:.0%} of its words end in punctuation, {traits.capitals:.0%} begin with a capital"
         yield f"raw text ({measured}): cut as prose, punctuation apart; --set text.cut=spaces cuts at spaces"
 
 
-def _blank_lines(traits: Traits) -> Iterator[str]:
+def _blank_lines(traits: Traits, recipe: Recipe) -> Iterator[str]:
     if traits.has_paragraphs:
-        yield f"blank lines: {traits.blank / traits.lines:.0%} of the lines; each counts as one <eos>"
+        carries = recipe.text.document == "file" and recipe.batches.kind == "stream"
+        hint = "; --set text.document=blank-line restarts the state after them" if carries else ""
+        yield f"blank lines: {traits.blank / traits.lines:.0%} of the lines; each counts as one <eos>{hint}"
 
 
 def _warning(traits: Traits) -> str | None:

@@ -102,12 +102,19 @@ def live_line(course: Course, *, estimated: bool) -> str:
     """The text beside the progress bar."""
     counters, training = course.counters, course.recipe.training
     of = f"/{training.epochs}" if training.until == "epochs" else ""
-    return (
-        f"epoch {counters.epoch + 1}{of}  {perplexity_name(estimated)} {counters.epoch_perplexity:.1f}  "
+    return beside_bar(
+        course,
+        f"epoch {counters.epoch + 1}{of}  "
+        f"{perplexity_name(estimated)} {counters.epoch_perplexity:.1f}  {counters.tokens_per_second or 0:,.0f} tok/s  "
         f"loss {counters.window_loss:.3f}  lr {course.learning_rate:.2g}  "
-        f"{counters.tokens_per_second or 0:,.0f} tok/s  {counters.sentences_per_second or 0:,.0f} sent/s  "
-        f"left {hours_minutes_seconds(course.seconds_left)}"
+        f"{counters.sentences_per_second or 0:,.0f} sent/s",
     )
+
+
+def beside_bar(course: Course, doing: str) -> str:
+    """The text beside the progress bar: the time left, unless the run is about to end, and what the run does."""
+    left = course.seconds_left
+    return doing if left is not None and left < 1 else f"{hours_minutes_seconds(left)} left  {doing}"
 
 
 def perplexity_name(estimated: bool) -> str:

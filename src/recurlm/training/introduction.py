@@ -4,14 +4,19 @@ from collections.abc import Iterator
 
 import torch
 
+from recurlm.config import DocumentRule, Recipe
 from recurlm.devices import slower_than_fp32
 from recurlm.models.outputs import sample_size
 from recurlm.progress import Watcher, duration, say_all
+from recurlm.text.codec import EncodedText
 from recurlm.text.tokenization import PLURALS
 from recurlm.text.unknown import many
 from recurlm.training.cut import Noticed
 from recurlm.training.prepared import PreparedRun
 from recurlm.wording import counted
+
+BEGINNINGS: dict[DocumentRule, str] = {"file": "files", "blank-line": "blank lines", "line": "lines"}
+"""What separates the documents of a text."""
 
 
 def introduce(run: PreparedRun, watcher: Watcher, noticed: Noticed) -> None:
@@ -30,6 +35,16 @@ def _text_lines(run: PreparedRun) -> Iterator[str]:
     yield f"text   {run.corpus.name}: {size}, {len(vocabulary):,} different {PLURALS[run.recipe.text.unit]}"
     if train.oov:
         yield f"       {counted(train.oov, 'token')} ({train.oov / len(train.ids):.1%}) read as <unk>"
+    yield from _document_lines(train, run.recipe)
+
+
+def _document_lines(train: EncodedText, recipe: Recipe) -> Iterator[str]:
+    """Where the state restarts, unless the text is one file and one document, or every batch starts from zeros."""
+    rule, documents = train.document, 1 + len(train.further_documents)
+    if rule == "file" and (documents == 1 or recipe.batches.kind == "sentences"):
+        return
+    effect = "the state restarts at each" if documents > 1 else "the state is carried through all of it"
+    yield f"       documents: {documents:,} ({BEGINNINGS[rule]}); {effect}"
 
 
 def _warn_of_unknown_words(run: PreparedRun, watcher: Watcher) -> None:
@@ -57,6 +72,9 @@ def _run_lines(run: PreparedRun) -> Iterator[str]:
     if config.start is not None:
         rate, schedule = run.recipe.optimizer.learning_rate, run.recipe.schedule.kind
         yield f"       starts from {config.start.run}: learning rate {rate:.3g}, schedule {schedule}"
+    if run.recipe.batches.kind == "sentences" and run.recipe.validation.protocol == "stream":
+        yield "       trains each line from a zero state, but validates with the state carried from line to line;"
+        yield "       --set validation.protocol=sentence validates as it trains"
     slower = slower_than_fp32(config.precision, torch.device(config.device))
     if slower is not None:
         yield f"       {slower}"

@@ -6,7 +6,6 @@ from contextlib import nullcontext
 from recurlm.errors import StoppedError
 from recurlm.evaluation.perplexity import Perplexity
 from recurlm.models.outputs import sample_size
-from recurlm.models.state import restart
 from recurlm.progress import Watcher, say_all
 from recurlm.runs.computation import computation, computing_threads
 from recurlm.runs.folder import METRICS_FILE, MODEL_FILE
@@ -17,7 +16,7 @@ from recurlm.training.averaging import addition_is_due, open_average
 from recurlm.training.checkpointing import Checkpointer, TrainingState
 from recurlm.training.clock import Clock
 from recurlm.training.course import Course
-from recurlm.training.entries import EpochEntry, StepEntry, live_line
+from recurlm.training.entries import EpochEntry, StepEntry, beside_bar, live_line
 from recurlm.training.journal import Journal, Mirror
 from recurlm.training.optimizers import build_optimizer, set_rate
 from recurlm.training.planning import drop_exactness, plan_measuring, renew_estimate
@@ -122,8 +121,6 @@ class Trainer:
         carried = self.state.carried
         if carried is None or not batch.carried:
             carried = self.run.model.initial_state(batch.columns)
-        if batch.restarted is not None:
-            carried = restart(carried, batch.restarted)
         set_rate(self.learner.optimizer, self.course.learning_rate * batch.rate)
         self.state.carried = self.stepper.step(batch, carried)
         self._average_weights()
@@ -207,7 +204,7 @@ class Trainer:
         folder, counters = self.run.folder, self.counters
         self.run.model.load_weights(tensors(folder.read(MODEL_FILE), folder.path))
         measured = {
-            split: self._measure(split, stop, f"final evaluation of {split}", exact=counters.exact)
+            split: self._measure(split, stop, f"evaluating {split}", exact=counters.exact)
             for split in self.validator.held_out
         }
         self.clock.lap()
@@ -220,7 +217,7 @@ class Trainer:
 
     def _measure(self, split: str, stop: StopRequest, doing: str, *, exact: bool = False) -> Perplexity:
         def done(part: float) -> None:
-            self.watcher.tick(self.course.share, f"{doing} {part:.0%}")
+            self.watcher.tick(self.course.share, beside_bar(self.course, f"{doing} {part:.0%}"))
             if stop.requested:
                 self._stop(save=False)
 

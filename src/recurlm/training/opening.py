@@ -18,7 +18,7 @@ def open_run(request: TrainingRequest) -> tuple[RunFolder, RunConfig]:
     config = new_config(request)
     if config.recipe.training.until == "time" and config.time_limit is None:
         raise UsageError("the recipe trains until a time is up; say which with --time-limit, such as --time-limit 10m")
-    folder = RunFolder(request.out or default_folder(config))
+    folder = RunFolder(request.out or default_folder(config, request.text))
     if request.resume and not folder.holds_run() and not request.names_a_run:
         raise InputError(
             f"nothing to resume: {folder.path} holds no run; name the run with --out, or begin one with: recurlm train"

@@ -1,7 +1,11 @@
 """What the user asks for, and the configuration of the new run that meets it."""
 
+import dataclasses
+import hashlib
+import os
 import re
-from dataclasses import dataclass, field
+import shlex
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,21 +18,26 @@ from recurlm.runs.config import RunConfig, Start
 from recurlm.runs.folder import MODEL_FILE, RunFolder
 from recurlm.runs.manifest import digest
 from recurlm.text.corpora import PIPED_TEXT, is_read_once, named_corpora
+from recurlm.text.members import joint_name
 from recurlm.text.places import DataPlaces
 from recurlm.training.fine_tuning import fit_for_fine_tuning
 from recurlm.wording import shown_name
+
+LONGEST_LIST_NAME = 500
+"""Characters of a list of texts that a run records as it was typed; config.json lists the files themselves."""
 
 
 @dataclass(frozen=True)
 class TrainingRequest:
     """What the command line or a notebook asks for; None leaves the choice to the recipe or the program.
 
+    text: one text, or several that are read together · field: the name of the text in files of records ·
     places: where texts are searched and kept; by default as the environment says · without_test: leave the test text
     unread · began: when the process began, by `time.monotonic`; the time limit counts from then, or from the call if
     it is None.
     """
 
-    text: str | None = None
+    text: str | tuple[str, ...] | None = None
     recipe: str | None = None
     start: Path | None = None
     changes: tuple[str, ...] = ()
@@ -39,9 +48,10 @@ class TrainingRequest:
     resume: bool = False
     time_limit: str | None = None
     tensorboard: bool = False
-    places: DataPlaces = field(default_factory=DataPlaces.from_environment)
+    places: DataPlaces = dataclasses.field(default_factory=DataPlaces.from_environment)
     without_test: bool = False
     began: float | None = None
+    field: str | None = None
 
     @property
     def names_a_run(self) -> bool:
@@ -103,11 +113,24 @@ def start_of(path: Path) -> Start:
     return Start(str(path.resolve()), digest(RunFolder(path).read(MODEL_FILE)))
 
 
-def source_name(text: str) -> str:
-    """The name under which a run records its text: a file or folder by its whole path, everything else as it is."""
+def source_name(text: str | tuple[str, ...]) -> str:
+    """The name under which a run records its text: a file or folder by its whole path, everything else as it is.
+
+    Several texts are recorded as one would type them, sorted; of a long list only the first, with a digest of all.
+    """
+    if not isinstance(text, str):
+        return source_name(text[0]) if len(text) == 1 else _list_name(sorted(map(source_name, text)))
     if text in named_corpora() or is_read_once(text):
         return text
     return str(Path(text).resolve())
+
+
+def _list_name(names: list[str]) -> str:
+    typed = shlex.join(names)
+    if len(typed) <= LONGEST_LIST_NAME:
+        return typed
+    digest = hashlib.sha256(os.fsencode(typed)).hexdigest()
+    return f"{shlex.quote(names[0])} and {len(names) - 1:,} more, sha256:{digest[:8]}"
 
 
 def _recipe_name(request: TrainingRequest) -> str:
@@ -116,9 +139,10 @@ def _recipe_name(request: TrainingRequest) -> str:
     return request.recipe or ("demo" if request.text is None else "default")
 
 
-def default_folder(config: RunConfig) -> Path:
-    """The folder of a run for which the user names none."""
-    corpus = PIPED_TEXT if is_read_once(config.source) else Path(config.source).name.split(".")[0]
+def default_folder(config: RunConfig, text: str | tuple[str, ...] | None) -> Path:
+    """The folder of a run on this text for which the user names none."""
+    texts = text if isinstance(text, tuple) else (config.source,)
+    corpus = PIPED_TEXT if is_read_once(config.source) else joint_name(texts)
     return Path("runs") / f"{corpus}-{config.recipe_name}"
 
 

@@ -95,9 +95,11 @@ def _refuse_untrained(folder: RunFolder, values: Mapping[str, Any]) -> None:
 def _refuse_other_options(folder: RunFolder, config: RunConfig, request: TrainingRequest) -> None:
     """Raises InputError if an option has another value than the run was begun with."""
     # a pipe was kept when the run began, and is not read again
-    text = None if request.text is None or is_read_once(request.text) else source_name(request.text)
+    piped = isinstance(request.text, str) and is_read_once(request.text)
+    text = None if request.text is None or piped else source_name(request.text)
     asked = {
         "text": (text, config.source),
+        "--field": (request.field, folder.corpus().field),
         "--seed": (request.seed, config.seed),
         "--device": (None if request.device == "auto" else request.device, config.device),
         "--precision": (None if request.precision == "auto" else request.precision, config.precision),

@@ -29,7 +29,7 @@ from recurlm.training.opening import open_run, refuse_held
 from recurlm.training.prepared import PreparedRun
 from recurlm.training.request import TrainingRequest
 from recurlm.training.tensorboard import TensorBoard
-from recurlm.training.texts import given_codec, open_texts, prepare_texts
+from recurlm.training.texts import file_lines, given_codec, open_texts, prepare_texts
 
 TENSORBOARD_FOLDER = "tensorboard"
 
@@ -47,6 +47,7 @@ def prepare_training(
     texts = open_texts(request, folder, config)
     codec = given_codec(folder, config)
     config, noticed = with_cut(config, texts, codec) if begins else (config, Noticed())
+    noticed = replace(noticed, lines=(*file_lines(texts), *noticed.lines))
     corpus = prepare_texts(texts, config, codec, request.places.cache, watcher)
     run = _build(_with_kept_text(config, texts), corpus, folder)
     with ExitStack() as claim:

@@ -80,10 +80,10 @@ def forward_loss(learner: Learner, batch: Batch, state: LayerStates, *, synchron
     learner.optimizer.zero_grad(set_to_none=True)
     embedded = looked_up(model.embedding.weight, batch.input)
     with autocast(learner.precision, model.device):
-        raw, hidden, state = model.outputs(embedded, batch.input, state)
+        raw, hidden, state = model.outputs(embedded, batch.input, state, batch.restarts)
         total, losses = model.decoder.training_losses(hidden, batch.target, skip_ignored=synchronous)
     targets = _count_targets(batch.target, synchronous)
-    penalty = output_penalty(raw, hidden, options)
+    penalty = output_penalty(raw, hidden, options, batch.restarts)
     loss = minimized(total, penalty, targets, batch.columns if options.loss == "sequence" else targets)
     return Forward(loss, losses, embedded, state)
 

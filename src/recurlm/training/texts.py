@@ -1,5 +1,6 @@
 """The texts of a run: opened as the user or the run folder names them, and prepared as ids."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +10,10 @@ from recurlm.runs.config import RunConfig
 from recurlm.runs.folder import RunFolder
 from recurlm.text.codec import Codec
 from recurlm.text.corpora import open_source
-from recurlm.text.sources import Corpus
+from recurlm.text.sources import FEW_DOCUMENTS, Corpus
 from recurlm.text.store import PreparedCorpus, prepare
 from recurlm.training.request import TrainingRequest
+from recurlm.wording import counted, shown_name
 
 
 def open_texts(request: TrainingRequest, folder: RunFolder, config: RunConfig) -> Corpus:
@@ -21,7 +23,7 @@ def open_texts(request: TrainingRequest, folder: RunFolder, config: RunConfig) -
     elif request.start is not None and request.text is None:
         texts = RunFolder(request.start).corpus().open(request.places)
     else:
-        texts = open_source(config.source, request.places)
+        texts = open_source(request.text or config.source, request.places, field=request.field)
     return replace(texts, test=None) if request.without_test else texts
 
 
@@ -34,13 +36,26 @@ def prepare_texts(
     def report(characters: int) -> None:
         nonlocal done
         done += characters
-        watcher.tick(min(done / size, 1.0), f"preparing {texts.name}: {done / 1e6:,.0f} million characters")
+        watcher.tick(min(done / size, 1.0), f"preparing {texts.name}  {done / 1e6:,.1f} million characters")
 
     corpus = prepare(texts, config.recipe.text, cache, report, codec)
     split = config.recipe.validation.split
     if split not in corpus.splits:
         raise InputError(f"{corpus.name}: has no {split} text; put {split}.txt beside the training text")
     return corpus
+
+
+def file_lines(texts: Corpus) -> Iterator[str]:
+    """What the user is told of texts that are read together."""
+    if not texts.files:
+        return
+    size = sum(member.bytes for member in texts.files)
+    where = "at ends of lines" if texts.documents < FEW_DOCUMENTS else "between documents"
+    records = "" if texts.field is None else f", {counted(texts.documents, 'document')}"
+    yield f"{counted(len(texts.files), 'file')}, {counted(size, 'byte')}{records}: cut in three {where}"
+    if empty := [member.path for member in texts.files if member.is_empty]:
+        more = f" and {len(empty) - 1} more" if len(empty) > 1 else ""
+        yield f"left out, without a line: {shown_name(empty[0])}{more}"
 
 
 def given_codec(folder: RunFolder, config: RunConfig) -> Codec | None:
