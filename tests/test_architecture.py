@@ -28,7 +28,7 @@ ROOMS = (
     {"recipe_files", "devices"},
     {"kernels", "text"},
     {"models", "ngrams"},
-    {"runs", "evaluation"},
+    {"runs", "evaluation", "inspection"},
     {"scoring", "generation", "rescoring", "comparison", "plots"},
     {"training"},
     {"interface"},
