@@ -14,9 +14,7 @@ def studio(
     directory: Annotated[
         Path, typer.Argument(metavar="[DIR]", help="Folder that holds runs; it need not exist yet.")
     ] = Path("runs"),
-    port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, help="Port at 127.0.0.1; 0 takes a free one.")
-    ] = 0,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port at 127.0.0.1; 0 takes a free one.")] = 0,
     no_open: Annotated[bool, typer.Option("--no-open", help="Print the address and open no browser.")] = False,
     device: DeviceOption = Device.AUTO,
 ) -> None:

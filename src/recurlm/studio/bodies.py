@@ -38,7 +38,7 @@ class TrainingAnswer(AnswerBody):
     command: str | None = None
     running: bool = False
     exit_code: int | None = None
-    lines: list[str] = []
+    lines: tuple[str, ...] = ()
 
 
 class RunsAnswer(AnswerBody):

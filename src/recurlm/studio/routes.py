@@ -11,9 +11,10 @@ from starlette.responses import StreamingResponse
 
 from recurlm.errors import InputError
 from recurlm.recipe_files import load_recipe, recipe_names
+from recurlm.serving.bodies.base import ErrorBody
 from recurlm.serving.errors import RequestError
 from recurlm.serving.requests import BoundedRoute
-from recurlm.serving.routes.answers import CHOOSES, READS, READS_BODY, errors
+from recurlm.serving.routes.answers import CHOOSES, READS, READS_BODY, Responses, errors
 from recurlm.studio.bodies import ChoicesAnswer, ResumeRequest, RunsAnswer, TrainingAnswer, TrainRequest
 from recurlm.studio.folder import StudioFolder
 from recurlm.studio.following import metrics_events
@@ -25,6 +26,7 @@ from recurlm.text.places import DataPlaces
 from recurlm.version import CODE_VERSION
 
 TYPES = {".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".svg": "image/svg+xml"}
+CONFLICT: Responses = {409: {"model": ErrorBody, "description": "A training runs already, or the name is taken."}}
 router = APIRouter(route_class=BoundedRoute, tags=["studio"])
 
 
@@ -52,7 +54,9 @@ Parts = Annotated[Studio, Depends(studio_of)]
 @cache
 def page_files() -> dict[str, Response]:
     """The files of the page by name."""
-    found = {each.name: each.read_bytes() for each in files("recurlm.studio").joinpath("page").iterdir() if each.is_file()}
+    found = {
+        each.name: each.read_bytes() for each in files("recurlm.studio").joinpath("page").iterdir() if each.is_file()
+    }
     kinds = {name: TYPES.get(name[name.rfind(".") :]) for name in found}
     headers = {"Cache-Control": "no-cache"}
     return {name: Response(found[name], media_type=kind, headers=headers) for name, kind in kinds.items() if kind}
@@ -139,7 +143,7 @@ def training(studio: Parts) -> TrainingAnswer:
     return _told(studio.trainings.last)
 
 
-@router.post("/training", responses=errors((*READS_BODY, 409)))
+@router.post("/training", responses=errors(READS_BODY) | CONFLICT)
 def train(body: TrainRequest, studio: Parts) -> TrainingAnswer:
     """Starts `recurlm train` for a new run."""
     if body.text is not None and body.corpus is not None:
@@ -155,13 +159,11 @@ def train(body: TrainRequest, studio: Parts) -> TrainingAnswer:
         text = body.corpus
         if body.text is not None:
             text = str(studio.trainings.save_text(body.name, body.text))
-        begun = studio.trainings.start(
-            body.name, text, recipe=body.recipe, unit=body.unit, time=body.time_limit
-        )
+        begun = studio.trainings.start(body.name, text, recipe=body.recipe, unit=body.unit, time=body.time_limit)
     return _told(begun)
 
 
-@router.post("/training/resume", responses=errors((*READS_BODY, 409)))
+@router.post("/training/resume", responses=errors(READS_BODY) | CONFLICT)
 def resume(body: ResumeRequest, studio: Parts) -> TrainingAnswer:
     """Goes on with a stopped run: `recurlm train --resume`."""
     _check_run(studio, body.name)

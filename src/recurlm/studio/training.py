@@ -71,7 +71,13 @@ class Trainings:
         self.last: Training | None = None
 
     def start(
-        self, name: str, text: str | None, *, recipe: str | None = None, unit: str | None = None, time: str | None = None
+        self,
+        name: str,
+        text: str | None,
+        *,
+        recipe: str | None = None,
+        unit: str | None = None,
+        time: str | None = None,
     ) -> Training:
         """Trains a new run on a corpus or file. Raises TrainingBusyError, and InputError where the run exists."""
         path = self._folder.path(name)
