@@ -1,8 +1,8 @@
 // Every text of the page, in English and Chinese.
 const WORDS = {
-  runs: ["Runs", "训练记录"], train: ["Train", "训练"], play: ["Play", "续写"], surprisal: ["Surprisal", "意外度"], memory: ["Memory", "记忆"],
+  runs: ["Runs", "训练记录"], train: ["Train", "训练"], play: ["Play", "续写"], surprisal: ["Surprisal", "意外度"],
   run: ["run", "名称"], model: ["model", "模型"], parameters: ["parameters", "参数量"], valid: ["valid", "验证"], test: ["test", "测试"],
-  state: ["state", "状态"], began: ["began", "开始时间"], compare: ["show", "显示"],
+  state: ["state", "状态"], began: ["began", "开始时间"],
   finished: ["finished", "已完成"], stopped: ["stopped", "已停止"], running: ["training", "训练中"], imported: ["imported", "导入"], extended: ["extended", "扩展"],
   perplexityTable: ["Perplexity on held-out text; lower is better.", "留出文本上的困惑度，越低越好。"],
   choose: ["Check runs to draw them in one picture.", "勾选多个训练，即可画在同一张图里比较。"],
@@ -17,10 +17,10 @@ const WORDS = {
   name: ["name of the run", "训练名称"], recipe: ["recipe", "配方"], usual: ["the usual one", "默认"], unit: ["a token is", "词元"], recipes: ["the recipe's", "按配方"],
   word: ["a word", "单词"], character: ["a character", "字符"], bpe: ["a byte pair", "字节对"], time: ["time limit, such as 20s or 10m", "时间上限，如 20s 或 10m"],
   noLimit: ["none", "不限"], start: ["Train", "开始训练"], stop: ["Stop", "停止"], goOn: ["Go on", "继续"], stopping: ["stopping after a checkpoint …", "正在写入检查点并停止……"],
-  copy: ["copy", "复制"], copied: ["copied", "已复制"], same: ["In a terminal:", "对应命令："], inPython: ["In Python:", "对应 Python："],
+  copy: ["copy", "复制"], copied: ["copied", "已复制"], same: ["In a terminal:", "对应命令："],
   writes: ["It writes", "模型写出的句子"], output: ["Output", "输出"], left: ["left", "剩余"], preparing: ["preparing …", "准备中……"],
   ended: ["finished", "训练完成"], failed: ["training failed", "训练失败"], needText: ["paste a text first, or choose a corpus", "请先粘贴文本，或选择语料"],
-  lookAt: ["Look at a text with it", "用它分析文本"], writeWith: ["Let it write", "让它续写"], useText: ["heat map of a text", "文本热力图"],
+  lookAt: ["Look at a text with it", "用它分析文本"], writeWith: ["Let it write", "让它续写"],
   show: ["Show", "分析"], computing: ["computing …", "计算中……"], against: ["against", "对比模型"], nothing: ["no other model", "无"],
   by: ["by", "单位"], byWord: ["word", "按词"], byToken: ["token", "按词元"], download: ["Download TSV", "下载 TSV"],
   bits: ["bits", "比特"], surprisalOf: ["surprisal", "意外度"], probability: ["probability", "概率"], entropy: ["entropy", "熵"], rank: ["rank", "排名"],
@@ -31,11 +31,7 @@ const WORDS = {
   prompt: ["prompt", "开头"], write: ["Write", "续写"], temperature: ["temperature", "温度"], topP: ["top-p", "top-p"], count: ["tokens", "词元数"], seed: ["seed", "随机种子"],
   tried: ["What you tried", "试过的分支"], alternatives: ["What else could stand here", "此处的其他可能"], clickWord: ["Click a word to see what else could have stood there; click an alternative to go on from it.", "点击一个词，查看此处的其他可能；点击候选词，从那里重新续写。"],
   end: ["end", "句末"], any: ["random", "随机"],
-  part: ["values", "数值"], layer: ["layer", "层"], hold: ["Units that hold exactly", "恰好保持此片段的单元"], span: ["Choose a span: click its first and its last word.", "点击片段的第一个词和最后一个词来选择片段。"],
-  also: ["They also hold", "它们还保持"], noUnit: ["No unit holds exactly this span.", "没有单元恰好保持此片段。"], unitWord: ["unit", "单元"],
-  forgetting: ["How long a word is remembered", "一个词能被记住多久"], forgettingSays: ["How far the memory still is from what it would be had one word been another, after each further token; 0 is forgotten.", "把一个词换成另一个词后，每多读一个词元，记忆还相差多少；0 表示已忘记。"],
-  change: ["Change the text", "改动文本"], changeSays: ["Edit a word near the beginning: two memories part and meet again.", "改动靠前的一个词：两份记忆先分开，再汇合。"], prediction: ["prediction", "预测"], after: ["tokens later", "个词元之后"],
-  theme: ["Light or dark", "浅色或深色"], units: ["units, from the top", "单元（自上而下）"],
+  theme: ["Light or dark", "浅色或深色"],
 };
 export let language = localStorage.getItem("language") || (navigator.language.startsWith("zh") ? "zh" : "en");
 export function setLanguage(chosen) {
