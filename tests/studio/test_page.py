@@ -15,7 +15,7 @@ from studio.page_server import RunningStudio, running_studio
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = Path("/usr/bin/chromium")
 pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no browser at {CHROMIUM}")
-TEXT = "\n".join(["the red fruit is a cherry .", "the blue fruit is a plum .", "the green fruit is a lime ."] * 100)
+TEXT = "\n".join(["the red fruit is a cherry .", "the blue fruit is a plum .", "the green fruit is a lime ."] * 600)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def page(studio: RunningStudio) -> Iterator["playwright.Page"]:
         options = {"args": ["--no-sandbox"]} if os.geteuid() == 0 else {}
         browser = started.chromium.launch(executable_path=str(CHROMIUM), **options)
         page = browser.new_page(viewport={"width": 1200, "height": 800}, locale="en-US", color_scheme="light")
-        page.set_default_timeout(90_000)
+        page.set_default_timeout(60_000)
         page.on("request", lambda request: requested.append(request.url))
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("console", lambda told: errors.append(told.text) if told.type == "error" else None)
@@ -67,7 +67,7 @@ def test_from_an_empty_folder_to_a_heat_map(page, studio, pictures):
     assert page.locator("#progress .command code").inner_text() == shown
     assert "--out" in shown
     assert "fruit --time-limit 20s" in shown
-    page.wait_for_selector("#progress svg.chart path")
+    page.wait_for_selector("#progress svg.chart circle")
     page.screenshot(path=pictures / "train.png")
     page.get_by_text("Look at a text with it").wait_for()
     assert studio.get("/training").json["exit_code"] == 0

@@ -71,7 +71,8 @@ function linearTicks(low, high, count = 5) {
 }
 
 export function trainingCurves(entries) {
-  const training = entries.filter((entry) => entry.event === "step" && entry.perplexity).map((entry) => [entry.step, entry.perplexity]);
+  const logged = (event) => entries.filter((entry) => entry.event === event && entry.perplexity).map((entry) => [entry.step, entry.perplexity]);
+  const steps = logged("step"), training = steps.length > 1 ? steps : logged("epoch"); // a short text logs epochs alone
   const validation = entries.filter((entry) => entry.event === "epoch" && entry.valid_perplexity).map((entry) => [entry.step, entry.valid_perplexity]);
   return { training, validation };
 }

@@ -24,9 +24,9 @@ async function look(go) {
   const { runs, problems } = await get("/runs");
   if (JSON.stringify(runs) === listed) return;
   listed = JSON.stringify(runs);
+  if (!runs.length) { empty(go); return; }
   if (!chosen) chosen = new Set(runs.slice(0, 1).map((run) => run.name));
   for (const run of runs) if (run.state === "running" && !kept.has(run.name)) chosen.add(run.name);
-  if (!runs.length) { empty(go); return; }
   place.table.replaceChildren(h("div", { className: "scroll" }, table(runs)), h("p", { className: "quiet small" }, `${t("perplexityTable")} ${t("choose")}`), ...problems.map((line) => h("p", { className: "quiet small" }, line)));
   draw(runs).catch(showError);
 }
