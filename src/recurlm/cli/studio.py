@@ -18,7 +18,7 @@ def studio(
     no_open: Annotated[bool, typer.Option("--no-open", help="Print the address and open no browser.")] = False,
     device: DeviceOption = Device.AUTO,
 ) -> None:
-    """Open a page to train models, compare runs and look into texts.
+    """Open a page to train, compare and look into texts.
 
     The page is served to this machine alone. Prints its address, which holds a secret token. Ctrl-C ends the page; a
     training that it started is stopped after a checkpoint. Needs the extra `serve`.
