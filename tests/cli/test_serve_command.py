@@ -93,7 +93,7 @@ def test_a_second_signal_ends_at_once(environment) -> None:
             pass
         code, log = server.end(signal.SIGTERM)
         assert code == 143
-        assert log[-1]["cut_off"] == 3
+        assert log[-1]["cut_off"] >= 1
 
 
 def test_the_log_holds_no_texts_unless_asked_to(environment) -> None:
