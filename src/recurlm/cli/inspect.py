@@ -103,13 +103,14 @@ def inspect(
     --remembered ask three further questions.
     """
     from recurlm.cli import inspection_views as views
+    from recurlm.cli.inspection_subjects import open_subjects
     from recurlm.plots.figure import save
 
     asked = {SPAN: span, INSTEAD: instead, REMEMBERED: remembered}
     _check(asked, part, others)
     if out is not None:
         views.check_name(out)
-    subject, *further = views.open_subjects([run, *(others or [])], text, device, cache_directory)
+    subject, *further = open_subjects([run, *(others or [])], text, device, cache_directory)
     view: View
     if remembered is not None:
         view = views.Remembrance([subject, *further], remembered)

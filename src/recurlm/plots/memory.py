@@ -92,7 +92,8 @@ def span_picture(
     rows = np.stack([_values(trace.layers[each.layer - 1], part)[:, each.unit - 1] for each in units])
     labels = [f"layer {each.layer} · unit {each.unit}" for each in units]
     with picture_style():
-        title = f"units whose {shown_part(part)} holds tokens {span.start + 1} to {span.stop}"
+        held = f"token {span.stop}" if span.stop == span.start + 1 else f"tokens {span.start + 1} to {span.stop}"
+        title = f"units whose {shown_part(part)} holds {held} (dark frame)" + ", and other places" * bool(places)
         figure, axes = _draw(trace, names, [_Panel(rows, "", labels)], part, title)
         for place in places:
             _frame(axes[1], place, len(units), QUIET)
@@ -123,7 +124,7 @@ def _draw(
     norm = _norm([panel.rows for panel in panels], part)
     for place, panel in zip(axes[1:], panels, strict=True):
         _draw_panel(place, panel, norm)
-    axes[-1].set_xticks(range(len(shown)), shown, rotation=90, size=7.5, color=INK)
+    axes[-1].set_xticks(range(len(shown)), shown, rotation=rotation(shown), size=7.5, color=INK)
     _draw_color_bar(axes[1], norm, part)
     height = figure.get_figheight()
     figure.text(LEFT / figure.get_figwidth(), 1 - 0.2 / height, title, va="center", size=11)
@@ -171,11 +172,11 @@ def _draw_color_bar(axes: Axes, norm: Normalize, part: str) -> None:
     tall = min(box.height, 1.2 / height)
     bar = figure.add_axes((box.x1 + 0.15 / width, box.y1 - tall, 0.09 / width, tall))
     low, high = norm.vmin or 0.0, norm.vmax or 1.0
-    ends = ("≤ ", "≥ ") if part in SIGNED and part == "cell" else ("", "")
+    ends = ("≤ ", "≥ ") if part == "cell" else ("", "")
     bar.imshow(np.linspace(1, 0, 64)[:, None], aspect="auto", cmap=DIVERGING, extent=(0, 1, low, high))
     bar.set_xticks([])
     middle = (low + high) / 2
-    labels = [f"{ends[0]}{low:g}", f"{middle:g}", f"{ends[1]}{high:g}"]
+    labels = [f"{ends[0]}{low:g}".replace("-", "−"), f"{middle:g}", f"{ends[1]}{high:g}"]
     bar.set_yticks([low, middle, high], labels, size=8)
     bar.yaxis.tick_right()
     bar.grid(False)
@@ -194,6 +195,11 @@ def _norm(rows: Sequence[NDArray[np.float32]], part: str) -> Normalize:
 def _frame(axes: Axes, place: Place, rows: int, color: str) -> None:
     corner = (place.start - 0.5, -0.5)
     axes.add_patch(Rectangle(corner, place.stop - place.start, rows, fill=False, ec=color, lw=1.3, clip_on=False))
+
+
+def rotation(names: Sequence[str]) -> int:
+    """Degrees by which names below narrow columns are turned: none where each is a character."""
+    return 90 if max(map(len, names)) > 1 else 0
 
 
 def _shortened(name: str) -> str:

@@ -52,6 +52,7 @@ def remembrance_picture(curves: Sequence[Curve], format: PictureFormat) -> bytes
     One model shows each of its layers; of several models each shows its last layer.
     """
     title = "how long a word is remembered"
+    states = "the states" if len(curves) == 1 else "the states of the last layer"
     with picture_style():
         figure = Figure(figsize=(7.6, 3.5), layout="constrained")
         memory, prediction = figure.subplots(1, 2)
@@ -62,7 +63,7 @@ def remembrance_picture(curves: Sequence[Curve], format: PictureFormat) -> bytes
             if len(curves) > 1:
                 memory.plot(curve.distances[-2], **look)
             prediction.plot(curve.distances[-1], **look)
-        for axes, what in ((memory, "the states"), (prediction, "the predictions")):
+        for axes, what in ((memory, states), (prediction, "the predictions")):
             axes.set_title(f"distance of {what}", loc="left", size=9)
             axes.set_ylim(bottom=0)
             axes.set_xlim(0, curves[0].distances.shape[1] - 1)
@@ -82,7 +83,7 @@ def _draw_layers(axes: Axes, distances: Distances) -> None:
 
 def _look(number: int) -> dict[str, Any]:
     """Color and marks of a line; the marks tell lines apart without color."""
-    return {"color": COLORS[number % len(COLORS)], "marker": "os^Dvx"[number % 6], "markersize": 3.5}
+    return {"color": COLORS[number % len(COLORS)], "marker": "os^Dvx"[number % 6], "markersize": 3.5, "clip_on": False}
 
 
 def _label(axes: Axes, text: str) -> None:
