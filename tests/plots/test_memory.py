@@ -82,14 +82,17 @@ def test_a_span_that_nothing_holds_is_no_picture():
 def test_curves_have_the_values_given(monkeypatch):
     drawn, plot = [], Axes.plot
     monkeypatch.setattr(Axes, "plot", lambda axes, y, **look: (drawn.append((look["label"], y)), plot(axes, y, **look)))
-    one, two = np.array([[3.0, 1.0], [2.0, 0.5], [0.4, 0.1]]), np.array([[9.0, 8.0], [0.7, 0.6]])
+    one, two = np.array([[3.0, 1.0], [2.0, 0.5], [0.4, 0.1]]), np.array([[8.0, 6.0], [0.7, 0.6]])
     remembrance_picture([Curve("a", one), Curve("b", two)], "svg")
     assert [(name, y.tolist()) for name, y in drawn] == [
-        ("a", [2.0, 0.5]),
+        ("a", [1.0, 0.25]),
         ("a", [0.4, 0.1]),
-        ("b", [9.0, 8.0]),
+        ("b", [1.0, 0.75]),
         ("b", [0.7, 0.6]),
     ]
+    drawn.clear()
+    remembrance_picture([Curve("a", np.zeros((2, 2)))], "svg")
+    assert [y.tolist() for _, y in drawn] == [[0.0, 0.0], [0.0, 0.0]]
     drawn.clear()
     texts = written(divergence_picture(["red / blue", "fruit"], one, "svg"))
     assert [(name, y.tolist()) for name, y in drawn] == [("layer 1", [3.0, 1.0]), ("layer 2", [2.0, 0.5])]

@@ -29,7 +29,7 @@ LONGEST_NAME = 16
 TOKEN, UNIT, NAMED_UNIT = 0.19, 0.06, 0.17
 LEFT, RIGHT, TOP, GAP, BARS = 1.35, 0.9, 0.55, 0.16, 0.75
 LETTER = 0.078
-WIDTH = 5.2
+WIDTH = 7.2
 
 
 class _Panel(NamedTuple):

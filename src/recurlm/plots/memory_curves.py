@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -49,22 +50,24 @@ def divergence_picture(names: Sequence[str], distances: Distances, format: Pictu
 def remembrance_picture(curves: Sequence[Curve], format: PictureFormat) -> bytes:
     """Draws how far a memory still is, token by token, from one that read another word.
 
-    One model shows each of its layers; of several models each shows its last layer.
+    Distances of states are drawn as shares of the distance just after the word, since states of different models have
+    different lengths. One model shows each of its layers; of several models each shows its last layer.
     """
     title = "how long a word is remembered"
-    states = "the states" if len(curves) == 1 else "the states of the last layer"
+    layers = "each layer" if len(curves) == 1 else "the last layer"
     with picture_style():
         figure = Figure(figsize=(7.6, 3.5), layout="constrained")
         memory, prediction = figure.subplots(1, 2)
         if len(curves) == 1:
-            _draw_layers(memory, curves[0].distances)
+            _draw_layers(memory, _left(curves[0].distances))
         for number, curve in enumerate(curves):
             look = _look(number) | {"label": drawable(curve.name)}
             if len(curves) > 1:
-                memory.plot(curve.distances[-2], **look)
+                memory.plot(_left(curve.distances)[-2], **look)
             prediction.plot(curve.distances[-1], **look)
-        for axes, what in ((memory, states), (prediction, "the predictions")):
-            axes.set_title(f"distance of {what}", loc="left", size=9)
+        memory.set_title(f"share of the word left in {layers}", loc="left", size=9)
+        prediction.set_title("distance of the predictions", loc="left", size=9)
+        for axes in (memory, prediction):
             axes.set_ylim(bottom=0)
             axes.set_xlim(0, curves[0].distances.shape[1] - 1)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -72,6 +75,13 @@ def remembrance_picture(curves: Sequence[Curve], format: PictureFormat) -> bytes
         memory.legend()
         figure.suptitle(title, x=0.01, ha="left", size=11)
         return render(figure, format, title)
+
+
+def _left(distances: Distances) -> Distances:
+    """Distances as shares of the first one; zero where the word made no difference."""
+    first = distances[:, :1]
+    shares: Distances = np.divide(distances, first, out=np.zeros_like(distances), where=first > 0)
+    return shares
 
 
 def _draw_layers(axes: Axes, distances: Distances) -> None:
