@@ -21,6 +21,7 @@ PAGES = sorted(
 READMES = ("README.md", "README.zh.md")
 CODE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+IMAGE = re.compile(r'<img src="([^"]+)"')
 
 
 def generator() -> ModuleType:
@@ -43,7 +44,8 @@ def anchors(page: Path) -> set[str]:
 
 
 def broken_links(page: Path) -> Iterator[str]:
-    for link in LINK.findall(CODE.sub("", page.read_text("utf-8"))):
+    text = CODE.sub("", page.read_text("utf-8"))
+    for link in LINK.findall(text) + IMAGE.findall(text):
         if re.match(r"[a-z]+:", link):
             continue
         path, _, anchor = link.partition("#")

@@ -19,6 +19,7 @@ exclude_patterns = [".*", "build", "runs", "src", "tests", "benchmarks", "**/__p
 templates_path = ["templates"]
 
 myst_heading_anchors = 4
+myst_enable_extensions = ["html_image"]
 highlight_language = "text"
 default_role = "code"
 autodoc_member_order = "bysource"

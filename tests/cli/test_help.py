@@ -54,3 +54,16 @@ def test_the_options_of_the_examples_exist(recurlm, command):
     options = [word for word in shlex.split(command) if word.startswith("--")]
     shown = recurlm("train", "--help").stdout
     assert all(option in shown for option in options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("train --unit words", "'--unit': 'words' is not one of 'word', 'character', 'bpe'."),
+        ("eval RUN --split tests", "'--split': 'tests' is not one of 'train', 'valid', 'test'."),
+    ],
+)
+def test_a_choice_that_does_not_exist_is_refused_in_plain_words(recurlm, arguments, message):
+    refused = recurlm(*arguments.split())
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines()[-1] == f"Error: Invalid value for {message}"

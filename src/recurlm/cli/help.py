@@ -1,8 +1,9 @@
-"""Help pages in groups: the commands of the program, and the options of a command that has many."""
+"""Help pages in groups, of the commands of the program and of the options of a command; messages about options."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from typer import BadParameter
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 if TYPE_CHECKING:
@@ -32,6 +33,14 @@ COMMAND_GROUPS = (
 
 class GroupedCommands(TyperGroup):
     """The program, whose help lists its commands by `COMMAND_GROUPS`."""
+
+    def invoke(self, ctx: "Context") -> Any:
+        try:
+            return super().invoke(ctx)
+        except BadParameter as error:
+            # pydantic, which checks the values, puts this before a message about a choice
+            error.message = error.message.removeprefix("Value error, ")
+            raise
 
     def format_options(self, ctx: "Context", formatter: "HelpFormatter") -> None:
         self.format_commands(ctx, formatter)
