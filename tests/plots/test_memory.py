@@ -64,11 +64,18 @@ def test_states_have_a_sign_and_gates_do_not(drawn, part, low, high):
     assert {(norm.vmin, norm.vmax) for _, norm in drawn} == {(low, high)}
 
 
-def test_a_span_is_drawn_with_its_units(drawn):
-    trace = make_trace()
+def test_a_span_is_drawn_with_its_units(drawn, monkeypatch):
+    trace, frames = make_trace(), []
+    frame = memory.Rectangle
+    monkeypatch.setattr(
+        memory,
+        "Rectangle",
+        lambda at, width, height, **look: frames.append((at[0], width, height)) or frame(at, width, height, **look),
+    )
     units = [Holding(2, 7, 1, 0.5, 0.4), Holding(1, 2, -1, 0.3, 0.1)]
-    svg = span_picture(trace, NAMES, "cell", Place(1, 3, 2), units, [Place(3, 4, 1)], "svg")
+    svg = span_picture(trace, NAMES, "cell", "svg", span=Place(1, 3, 2), units=units, places=[Place(3, 4, 1)])
     assert {"layer 2 · unit 7", "layer 1 · unit 2"} <= set(written(svg))
+    assert frames == [(2.5, 1, 2), (0.5, 2, 2)]
     ((rows, _),) = drawn
     expected = [trace.layers[1].values["cell"][:, 6], trace.layers[0].values["cell"][:, 1]]
     np.testing.assert_array_equal(rows, expected)
@@ -76,7 +83,7 @@ def test_a_span_is_drawn_with_its_units(drawn):
 
 def test_a_span_that_nothing_holds_is_no_picture():
     with pytest.raises(InputError, match="no unit holds exactly this span"):
-        span_picture(make_trace(), NAMES, "cell", Place(1, 3, 0), [], [], "svg")
+        span_picture(make_trace(), NAMES, "cell", "svg", span=Place(1, 3, 0), units=[], places=[])
 
 
 def test_curves_have_the_values_given(monkeypatch):

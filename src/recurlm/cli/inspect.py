@@ -28,7 +28,7 @@ INSPECT_EXAMPLES = (
 )
 MOST_REMEMBERED = 200
 
-EVERYTHING, SPAN, INSTEAD, REMEMBERED = "What to show", "--span", "--instead", "--remembered"
+QUESTION, SPAN, INSTEAD, REMEMBERED = "What to show", "--span", "--instead", "--remembered"
 
 
 def inspect(
@@ -51,7 +51,7 @@ def inspect(
             help="Part of the memory: cell, hidden, or a gate such as forget. [default: cell where the model has one, "
             "else hidden]",
             show_default=False,
-            rich_help_panel=EVERYTHING,
+            rich_help_panel=QUESTION,
         ),
     ] = None,
     span: Annotated[
@@ -61,7 +61,7 @@ def inspect(
             metavar="A:B",
             help="Find the units that hold something over exactly the tokens A to B, counted from 1, and the other "
             "places where they do.",
-            rich_help_panel=EVERYTHING,
+            rich_help_panel=QUESTION,
         ),
     ] = None,
     instead: Annotated[
@@ -70,7 +70,7 @@ def inspect(
             "--instead",
             metavar="WORD@N",
             help="Read the text a second time with WORD instead of token N; show how far the two memories are apart.",
-            rich_help_panel=EVERYTHING,
+            rich_help_panel=QUESTION,
         ),
     ] = None,
     remembered: Annotated[
@@ -81,7 +81,7 @@ def inspect(
             min=1,
             max=MOST_REMEMBERED,
             help="Show how much of a word is left in the memory after 1 to N further tokens, on average.",
-            rich_help_panel=EVERYTHING,
+            rich_help_panel=QUESTION,
         ),
     ] = None,
     others: Annotated[
@@ -90,7 +90,7 @@ def inspect(
             "--with",
             metavar="RUN",
             help="Another model to compare by --remembered; may be repeated.",
-            rich_help_panel=EVERYTHING,
+            rich_help_panel=QUESTION,
         ),
     ] = None,
     device: DeviceOption = Device.AUTO,

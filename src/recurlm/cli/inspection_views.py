@@ -202,7 +202,9 @@ class Span:
 
     def picture(self, format: PictureFormat, *, most: int = MOST_DRAWN) -> bytes:
         found, names = self.subject.trace, self.subject.names
-        return span_picture(found, names, self.shown, self.place, self.units, self.others, format, most=most)
+        return span_picture(
+            found, names, self.shown, format, span=self.place, units=self.units, places=self.others, most=most
+        )
 
     def page(self) -> bytes:
         title = f"Units of {self.subject.name} that hold tokens {self._shown(self.place)}"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from recurlm.errors import InputError
 from recurlm.inspection.spans import Holding, Place
-from recurlm.inspection.trace import LayerTrace, Trace, Values
+from recurlm.inspection.trace import Trace, Values
 from recurlm.plots.figure import COLORS, INK, QUIET, PictureFormat, drawable, picture_style, render
 
 PAPER = "#f7f7f5"
@@ -74,22 +74,22 @@ def span_picture(
     trace: Trace,
     names: Sequence[str],
     part: str,
+    format: PictureFormat,
+    *,
     span: Place,
     units: Sequence[Holding],
     places: Sequence[Place],
-    format: PictureFormat,
-    *,
     most: int = MOST_DRAWN,
 ) -> bytes:
     """Draws the units that hold a span, the span in a dark frame and the other places in grey ones.
 
-    Each argument is a keyword in spirit: `units` and `places` are those that `inspection.spans` finds. Raises
-    InputError where there are no units, and for more than `most` tokens.
+    The keywords `units` and `places` are what `inspection.spans` finds for the span. Raises InputError where there are
+    no units, and for more than `most` tokens.
     """
     check_length(len(names), most)
     if not units:
         raise InputError("no unit holds exactly this span; try a shorter one, or another --part")
-    rows = np.stack([_values(trace.layers[each.layer - 1], part)[:, each.unit - 1] for each in units])
+    rows = np.stack([trace.layers[each.layer - 1].values[part][:, each.unit - 1] for each in units])
     labels = [f"layer {each.layer} · unit {each.unit}" for each in units]
     with picture_style():
         held = f"token {span.stop}" if span.stop == span.start + 1 else f"tokens {span.start + 1} to {span.stop}"
@@ -108,10 +108,6 @@ def shown_part(part: str) -> str:
 
 def _with_gate(part: str) -> str:
     return f"{part} gate" if part in ("reset", "update") else part.replace("_", " ")
-
-
-def _values(layer: LayerTrace, part: str) -> Values:
-    return layer.values[part]
 
 
 def _draw(
