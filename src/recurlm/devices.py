@@ -116,10 +116,22 @@ def keep_freed_memory() -> None:
     block would need new memory on top.
     """
     trim_threshold, mmap_threshold = -1, -3
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    mallopt = _glibc("mallopt")
     if mallopt is not None:
         mallopt(trim_threshold, 2**31 - 1)
         mallopt(mmap_threshold, LARGEST_KEPT_BLOCK)
+
+
+def return_freed_memory() -> None:
+    """Makes glibc return to the system what it kept of freed memory, in a process that goes on with other work."""
+    malloc_trim = _glibc("malloc_trim")
+    if malloc_trim is not None:
+        malloc_trim(0)
+
+
+def _glibc(name: str) -> Callable[..., int] | None:
+    """A function of glibc; None on systems that have another library."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None
 
 
 def resolve_device(name: str) -> torch.device:

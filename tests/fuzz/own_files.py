@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import io
 import json
 import math
 import shutil
@@ -19,16 +20,20 @@ import torch
 import recurlm
 from fuzz.mutate import Form, json_document, json_lines, safetensors_file
 from fuzz.reader import Reader, once
+from recurlm.cli.runs import runs
+from recurlm.cli.show import show
 from recurlm.config import TextOptions
-from recurlm.errors import CorruptFileError, RecurlmError, RecurlmWarning
+from recurlm.errors import CorruptFileError, InputError, RecurlmError, RecurlmWarning
 from recurlm.files import sealed
 from recurlm.models.language_model import LanguageModel
 from recurlm.mxnet.importing import import_model
-from recurlm.plots.training import RunLog, read_metrics
+from recurlm.plots.run_log import RunLog
 from recurlm.recipe_files import load_recipe, recipe_text, recipe_toml
 from recurlm.runs.checkpoints import read_checkpoint
 from recurlm.runs.computation import changed_computation
 from recurlm.runs.folder import RunFolder
+from recurlm.runs.listing import list_runs
+from recurlm.runs.metrics import read_metrics
 from recurlm.runs.verification import verify
 from recurlm.search.description import SEARCH_FILE, resumed_recipe
 from recurlm.search.search_space import parse_variation
@@ -303,6 +308,35 @@ def _check_metrics(content: bytes, folder: Path) -> None:
     assert log.estimated in (True, False)
 
 
+def _described_run(name: str, describe: Callable[[Path], None]) -> Callable[[bytes, Path], None]:
+    """A reader of a file of a run, whose digest is that of the file, by a command that describes runs."""
+
+    def check(content: bytes, folder: Path) -> None:
+        run = once(lambda place: shutil.copytree(OLD / "run", place), folder / "described" / "run")
+        for each in ("config.json", "metrics.jsonl", "manifest.json"):
+            shutil.copy(OLD / "run" / each, run)
+        _fit(run, name, content)
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            describe(run)
+
+    return check
+
+
+def _list(run: Path) -> None:
+    listing = list_runs(run.parent)
+    assert len(listing.runs) + len(listing.problems) == 1, "a run is listed or named as damaged"
+    assert not any("\n" in problem for problem in listing.problems), "a problem has one line"
+    runs(run.parent)
+    runs(run.parent, as_json=True)
+    if listing.problems:
+        raise InputError(listing.problems[0])
+
+
+def _show(run: Path) -> None:
+    show(run)
+    show(run, as_json=True)
+
+
 @cache
 def _prepared() -> tuple[str, dict[str, bytes]]:
     """Of the texts of the fixture as this version prepares them: the folder's name, its files."""
@@ -445,6 +479,11 @@ READERS = (
     Reader("carried-state", _carried_state_seeds, _check_carried_state, WEIGHTS),
     Reader("weights", _run_seeds("model.safetensors"), _check_weights, WEIGHTS),
     Reader("state", _state_seeds, _check_state, WEIGHTS),
+    *(
+        Reader(f"{command}-{name.partition('.')[0]}", _run_seeds(name), _described_run(name, describe), form)
+        for command, describe in (("runs", _list), ("show", _show))
+        for name, form in (("config.json", JSON), ("metrics.jsonl", Form(json_lines)))
+    ),
     Reader("metrics", _run_seeds("metrics.jsonl"), _check_metrics, Form(json_lines)),
     Reader("store", _store_seeds("store.json"), _store_reader("store.json"), JSON),
     Reader("store-made-to-fit", _described_store_seeds, _check_store_made_to_fit, JSON),

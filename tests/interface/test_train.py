@@ -182,3 +182,39 @@ def test_every_keyword_is_on_the_page() -> None:
 def test_the_unit_is_a_keyword(train: Train) -> None:
     run = train("characters", unit="character", epochs=1)
     assert run.recipe.text.unit == "character"
+
+
+def test_memory_is_kept_while_training_and_returned_at_the_end(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the command keeps it, but a notebook goes on: so it is returned, also by a training that was stopped."""
+    happened: list[str] = []
+    monkeypatch.setattr("recurlm.devices.keep_freed_memory", lambda: happened.append("kept"))
+    monkeypatch.setattr("recurlm.devices.return_freed_memory", lambda: happened.append("returned"))
+    train("mine", epochs=1)
+    assert happened == ["kept", "returned"]
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "open_python_watcher", lambda quiet: Interrupting(1))
+        with pytest.raises(StoppedError):
+            train("stopped")
+    assert happened == ["kept", "returned"] * 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc keeps freed memory")
+def test_kept_memory_goes_back_to_the_system() -> None:
+    code = """
+import ctypes, resource
+from pathlib import Path
+from recurlm.devices import keep_freed_memory, return_freed_memory
+if not hasattr(ctypes.CDLL(None), "malloc_trim"):
+    raise SystemExit
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+keep_freed_memory()
+blocks = [bytes([1]) * (1 << 20) for _ in range(200)]
+blocks = None
+kept = resident()
+return_freed_memory()
+print(kept - resident())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    if done.stdout:
+        assert int(done.stdout) > 100 << 20

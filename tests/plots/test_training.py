@@ -5,8 +5,9 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from recurlm.errors import CorruptFileError, InputError
-from recurlm.plots.training import RunLog, read_metrics, smoothed, training_picture, write_training_pictures
+from recurlm.errors import InputError
+from recurlm.plots.run_log import RunLog
+from recurlm.plots.training import smoothed, training_picture, write_training_pictures
 from recurlm.recipe_files import load_recipe
 from recurlm.runs.folder import RunFolder
 
@@ -41,21 +42,6 @@ def run(folder, metrics, *, tail=""):
 
 def written(svg: bytes) -> str:
     return "\n".join(re.findall(r"<!-- (.*?) -->", svg.decode()))
-
-
-def test_the_lines_of_the_file_are_read(tmp_path):
-    assert read_metrics(run(tmp_path, WHOLE)) == WHOLE
-
-
-@pytest.mark.parametrize("tail", ['{"event": "step", "st', "\xff", "\n", "17"])
-def test_a_last_line_that_is_not_whole_is_left_out(tmp_path, tail):
-    assert read_metrics(run(tmp_path, WHOLE, tail=tail)) == WHOLE
-
-
-def test_damage_before_the_last_line_is_named(tmp_path):
-    run(tmp_path, WHOLE[:1], tail='{"event": broken\n{}\n')
-    with pytest.raises(CorruptFileError, match=r"metrics\.jsonl line 2: not a JSON object"):
-        read_metrics(tmp_path)
 
 
 def test_a_folder_without_a_log_is_refused(tmp_path):

@@ -186,6 +186,7 @@ def test_the_configuration_says_where_the_model_comes_from_and_what_was_added(tm
         "noise": 0.01,
         "seed": 3,
         "added": ["x", "y", "z"],
+        "fine_tuned": False,
     }
     assert new["vocabulary"]["size"] == 13
     # three embeddings of 8, three rows of 8 and three biases in the decoder

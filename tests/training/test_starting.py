@@ -10,6 +10,8 @@ from recurlm.errors import InputError, StoppedError
 from recurlm.interface.model import load
 from recurlm.progress import Silent
 from recurlm.runs.folder import RunFolder
+from recurlm.runs.growth import extend_vocabulary
+from recurlm.text.corpora import open_text
 from recurlm.text.places import DataPlaces
 from recurlm.training.loop import Trainer
 from recurlm.training.request import TrainingRequest
@@ -171,6 +173,25 @@ def test_a_run_that_was_fine_tuned_keeps_its_rate(first: Path, other_text: Path,
     start(first, other_text, tmp_path / "second", changes=("training.epochs=1",)).fit(StopRequest())
     third = start(tmp_path / "second", other_text, tmp_path / "third")
     assert rate_of(third) == (0.001, "constant")
+
+
+def grown(run: Path, word: str, out: Path) -> Path:
+    words = out.with_suffix(".txt")
+    words.write_text(f"{word}\n")
+    extend_vocabulary(RunFolder(run), open_text(str(words), DataPlaces(cache_directory=out)), out)
+    return out
+
+
+def test_added_words_change_nothing_about_the_rate(first: Path, other_text: Path, tmp_path: Path) -> None:
+    """A tenth of the rate of a run that was trained from nothing, and the rate of a run that was fine-tuned."""
+    with_words = grown(first, "quince", tmp_path / "grown")
+    assert rate_of(start(with_words, other_text, tmp_path / "from-grown")) == (0.001, "constant")
+
+    start(first, other_text, tmp_path / "second", changes=("training.epochs=1",)).fit(StopRequest())
+    once = grown(tmp_path / "second", "quince", tmp_path / "grown-once")
+    twice = grown(once, "medlar", tmp_path / "grown-twice")
+    for run in (once, twice):
+        assert rate_of(start(run, other_text, tmp_path / f"from-{run.name}")) == (0.001, "constant")
 
 
 def test_fine_tuning_says_its_rate(first: Path, other_text: Path, tmp_path: Path) -> None:

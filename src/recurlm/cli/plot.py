@@ -8,7 +8,7 @@ import typer
 from recurlm.cli.console import JsonOption, print_json
 
 if TYPE_CHECKING:
-    from recurlm.plots.training import RunLog
+    from recurlm.plots.run_log import RunLog
 
 
 def plot(
@@ -30,7 +30,8 @@ def plot(
     The curves are perplexity, learning rate and speed.
     """
     from recurlm.plots.figure import format_of, save
-    from recurlm.plots.training import RunLog, training_picture, write_training_pictures
+    from recurlm.plots.run_log import RunLog
+    from recurlm.plots.training import training_picture, write_training_pictures
     from recurlm.runs.folder import RunFolder
 
     if out is None:

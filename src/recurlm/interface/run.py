@@ -53,7 +53,7 @@ class Run:
         An imported run has none. `pandas.DataFrame(run.metrics)` makes a table of them. docs/run-folder.md describes
         the keys.
         """
-        from recurlm.plots.training import read_metrics
+        from recurlm.runs.metrics import read_metrics
 
         return read_metrics(self.path) if (self.path / METRICS_FILE).exists() else []
 

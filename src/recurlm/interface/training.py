@@ -93,6 +93,7 @@ def _given(source: str | Path | Iterable[str | Path] | None) -> str | tuple[str,
 
 def _trained(request: TrainingRequest, watcher: Watcher) -> Path:
     """The folder of the run of a request, trained to its end, with its pictures."""
+    from recurlm.devices import keep_freed_memory, return_freed_memory
     from recurlm.plots.training import write_training_pictures
     from recurlm.runs.folder import RunFolder
     from recurlm.training.setup import prepare_training
@@ -100,6 +101,7 @@ def _trained(request: TrainingRequest, watcher: Watcher) -> Path:
 
     trainer = prepare_training(request, watcher)
     path = trainer.run.folder.path
+    keep_freed_memory()
     try:
         with StopRequest(_interrupt()) as stop:
             result = trainer.fit(stop)
@@ -108,6 +110,8 @@ def _trained(request: TrainingRequest, watcher: Watcher) -> Path:
         raise StoppedError(
             f"stopped at step {step:,}; go on with the same call and resume=True (checkpoint in {path})"
         ) from stopped
+    finally:
+        return_freed_memory()
     if result.advice:
         watcher.say(f"note   {result.advice}")
     watcher.tick(None, "drawing the curves")

@@ -1,6 +1,7 @@
 """What all pictures share: fonts, colors, and the same bytes for the same content."""
 
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any, Literal, get_args
 import matplotlib
 import matplotlib.style
 from matplotlib.figure import Figure
-from matplotlib.font_manager import fontManager
+from matplotlib.font_manager import FontProperties, fontManager
+from matplotlib.textpath import text_to_path
 
 from recurlm.errors import UsageError
 from recurlm.files import write_whole
@@ -57,6 +59,31 @@ def picture_style() -> Iterator[None]:
     families = ["DejaVu Sans", *(name for name in WIDE_SCRIPTS if name in installed)]
     with matplotlib.style.context(["default", {**STYLE, "font.family": families}]):
         yield
+
+
+def wrapped(text: str, width: float, size: float, **font: Any) -> list[str]:
+    """A text as lines that are at most `width` inches wide in a font of `size` points; call it inside `picture_style`.
+
+    A line breaks after a space or a `|`, or inside a word that is longer than a line. `font` has further properties of
+    the font, such as its weight.
+    """
+    properties = FontProperties(size=size, **font)
+    lines = [""]
+    for piece in re.findall(r"[^ |]+[ |]?|[ |]", text):
+        if lines[-1] and not _fits(lines[-1] + piece, width, properties):
+            lines.append("")
+        lines[-1] += piece
+        while not _fits(lines[-1], width, properties):
+            fitting = max(1, sum(_fits(lines[-1][:end], width, properties) for end in range(1, len(lines[-1]))))
+            if fitting >= len(lines[-1].rstrip()):
+                break
+            lines[-1:] = [lines[-1][:fitting], lines[-1][fitting:]]
+    return [line.rstrip() for line in lines]
+
+
+def _fits(line: str, width: float, properties: FontProperties) -> bool:
+    points, _, _ = text_to_path.get_text_width_height_descent(line.rstrip() or " ", properties, ismath=False)
+    return points <= width * 72
 
 
 def render(figure: Figure, format: PictureFormat, title: str) -> bytes:

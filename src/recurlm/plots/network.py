@@ -1,6 +1,8 @@
 """A drawing of the network, from the tokens at the bottom to the softmax at the top."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -8,7 +10,7 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path as Line
 
 from recurlm.config import ModelOptions
-from recurlm.plots.figure import COLORS, HAIRLINE, INK, QUIET, PictureFormat, picture_style, render
+from recurlm.plots.figure import COLORS, HAIRLINE, INK, QUIET, PictureFormat, picture_style, render, wrapped
 from recurlm.plots.layers import Kind, NetworkLayer, carried_names, network_layers, network_name, parameter_count
 
 # lengths in inches
@@ -22,6 +24,10 @@ MARGIN = 0.3
 HEADER = 0.85
 FOOTER = 0.8
 SIDE = 1.25
+WORDS_WIDTH = BOX_WIDTH + 2 * SIDE
+TITLE_SIZE, TITLE_LINE = 15, 0.28
+WORDS_SIZE, WORDS_LINE = 8, 0.18
+DETAIL_WIDTH, DETAIL_LINE = 2.8, 0.14
 
 FILLS: dict[Kind, tuple[str, str]] = {
     "tokens": ("white", QUIET),
@@ -35,10 +41,17 @@ FILLS: dict[Kind, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class Box:
-    """A layer at its place in the drawing; x is 0 in the middle of every box."""
+    """A layer at its place in the drawing, with the lines of its detail; x is 0 in the middle of every box."""
 
     layer: NetworkLayer
     bottom: float
+    detail: tuple[str, ...]
+
+    @classmethod
+    def at(cls, layer: NetworkLayer, bottom: float) -> "Box":
+        """The box of a layer; its detail leaves room for the word at the right. Call it inside `picture_style`."""
+        lines = wrapped(layer.detail, DETAIL_WIDTH, WORDS_SIZE) if layer.has_weights else [layer.detail]
+        return cls(layer, bottom, tuple(lines))
 
     @property
     def width(self) -> float:
@@ -48,7 +61,9 @@ class Box:
     @property
     def height(self) -> float:
         """The height in inches."""
-        return PILL_HEIGHT if self.layer.kind == "dropout" else BOX_HEIGHT
+        if self.layer.kind == "dropout":
+            return PILL_HEIGHT
+        return BOX_HEIGHT + DETAIL_LINE * (len(self.detail) - 1)
 
     @property
     def top(self) -> float:
@@ -61,13 +76,48 @@ class Box:
         return self.bottom + self.height / 2
 
 
+@dataclass(frozen=True)
+class _Words:
+    """The title and the explanation below the drawing, as lines that fit its width."""
+
+    title: list[str]
+    explanation: list[str]
+
+    @classmethod
+    def of(cls, options: ModelOptions, layers: list[NetworkLayer], vocabulary_size: int) -> "_Words":
+        """Wraps the words; call it inside `picture_style`."""
+        title = wrapped(network_name(options), WORDS_WIDTH, TITLE_SIZE, weight="bold")
+        lines = (wrapped(line, WORDS_WIDTH, WORDS_SIZE) for line in _explanation(layers, vocabulary_size))
+        return cls(title, [part for line in lines for part in line])
+
+    @property
+    def header(self) -> float:
+        """Inches above the drawing."""
+        return HEADER + TITLE_LINE * (len(self.title) - 1)
+
+    @property
+    def footer(self) -> float:
+        """Inches below the drawing."""
+        return FOOTER + WORDS_LINE * (len(self.explanation) - 2)
+
+
+def _explanation(layers: list[NetworkLayer], vocabulary_size: int) -> Iterator[str]:
+    yield f"T time steps · B sequences side by side · {vocabulary_size:,} tokens in the vocabulary"
+    meanings = {"h": "h hidden state", "c": "c cell state", "x": "x last input"}
+    states = " · ".join(meanings[name] for name in carried_names(layers))
+    residual = " · ⊕ residual sum" if any(layer.residual for layer in layers) else ""
+    skip = " · ⊕ sum of all layers" if any(layer.skip for layer in layers) else ""
+    yield f"{states}: carried from each step to the next{residual}{skip}"
+
+
 def network_picture(options: ModelOptions, vocabulary_size: int, format: PictureFormat) -> bytes:
     """Draws the network as boxes with the parameters of each layer, and shapes on the arrows; SVG or PNG."""
     layers = network_layers(options, vocabulary_size)
-    boxes = _place(layers)
     title = f"{network_name(options)}, {parameter_count(layers):,} parameters"
     with picture_style():
-        axes = _canvas(boxes[-1].top + GAP + HEADER)
+        boxes = _place(layers)
+        words = _Words.of(options, layers, vocabulary_size)
+        axes = _canvas(boxes[-1].top + GAP + words.header, words.footer)
         for box in boxes:
             _draw_box(axes, box)
         for below, above in zip(boxes, [*boxes[1:], None], strict=True):
@@ -78,7 +128,7 @@ def network_picture(options: ModelOptions, vocabulary_size: int, format: Picture
         _draw_skip(axes, [box for box in boxes if box.layer.skip])
         if options.tied:
             _draw_tie(axes, boxes)
-        _draw_words(axes, options, layers, vocabulary_size)
+        _draw_words(axes, words, parameter_count(layers))
         figure = axes.figure
         assert isinstance(figure, Figure)
         return render(figure, format, title)
@@ -92,12 +142,12 @@ def _place(layers: list[NetworkLayer]) -> list[Box]:
             below = boxes[-1].layer
             joined = layer.residual or below.residual or below.skip
             bottom = boxes[-1].top + (RESIDUAL_GAP if joined else GAP)
-        boxes.append(Box(layer, bottom))
+        boxes.append(Box.at(layer, bottom))
     return boxes
 
 
-def _canvas(top: float) -> Axes:
-    left, bottom = -BOX_WIDTH / 2 - SIDE - MARGIN, -FOOTER - MARGIN
+def _canvas(top: float, footer: float) -> Axes:
+    left, bottom = -BOX_WIDTH / 2 - SIDE - MARGIN, -footer - MARGIN
     width, height = -2 * left, top - bottom
     figure = Figure(figsize=(width, height))
     axes = figure.add_axes((0, 0, 1, 1))
@@ -122,11 +172,12 @@ def _draw_box(axes: Axes, box: Box) -> None:
         axes.text(0, box.middle + 0.03, box.layer.name, ha="center", va="bottom", size=11, weight="bold")
         axes.text(0, box.middle - 0.05, box.layer.detail, ha="center", va="top", size=8, color=QUIET)
         return
-    left, right = -box.width / 2 + 0.2, box.width / 2 - 0.2
-    axes.text(left, box.middle + 0.03, box.layer.name, va="bottom", size=11, weight="bold")
-    axes.text(left, box.middle - 0.05, box.layer.detail, va="top", size=8, color=QUIET)
-    axes.text(right, box.middle + 0.03, f"{box.layer.parameters:,}", ha="right", va="bottom", size=11)
-    axes.text(right, box.middle - 0.05, "parameters", ha="right", va="top", size=8, color=QUIET)
+    left, right, height = -box.width / 2 + 0.2, box.width / 2 - 0.2, box.top - BOX_HEIGHT / 2
+    small: dict[str, Any] = {"va": "top", "size": WORDS_SIZE, "color": QUIET}
+    axes.text(left, height + 0.03, box.layer.name, va="bottom", size=11, weight="bold")
+    axes.text(left, height - 0.05, "\n".join(box.detail), **small)
+    axes.text(right, height + 0.03, f"{box.layer.parameters:,}", ha="right", va="bottom", size=11)
+    axes.text(right, height - 0.05, "parameters", ha="right", **small)
     if box.layer.carried:
         _draw_loop(axes, box)
 
@@ -190,22 +241,22 @@ def _draw_tie(axes: Axes, boxes: list[Box]) -> None:
     axes.text(left - 0.1, middle, "tied: one matrix", rotation=90, ha="right", va="center", size=9, color=COLORS[0])
 
 
-def _draw_words(axes: Axes, options: ModelOptions, layers: list[NetworkLayer], vocabulary_size: int) -> None:
+def _draw_words(axes: Axes, words: _Words, parameters: int) -> None:
     left, right = axes.get_xlim()
     bottom, top = axes.get_ylim()
-    axes.text(left + MARGIN, top - MARGIN, network_name(options), va="top", size=15, weight="bold")
-    total = f"recurrent language model, {parameter_count(layers):,} parameters"
-    axes.text(left + MARGIN, top - MARGIN - 0.32, total, va="top", size=11, color=QUIET)
+    draw_title(axes, (left + MARGIN, top - MARGIN), words.title, f"recurrent language model, {parameters:,} parameters")
     axes.plot([left + MARGIN, right - MARGIN], [-0.25, -0.25], color=HAIRLINE, linewidth=0.8)
-    meanings = {"h": "h hidden state", "c": "c cell state", "x": "x last input"}
-    states = " · ".join(meanings[name] for name in carried_names(layers))
-    lines = [f"T time steps · B sequences side by side · {vocabulary_size:,} tokens in the vocabulary"]
-    lines.append(f"{states}: carried from each step to the next")
-    if any(layer.residual for layer in layers):
-        lines[-1] += " · ⊕ residual sum"
-    if any(layer.skip for layer in layers):
-        lines[-1] += " · ⊕ sum of all layers"
-    axes.text(left + MARGIN, bottom + MARGIN, "\n".join(lines), va="bottom", size=8, color=QUIET, linespacing=1.6)
+    text = "\n".join(words.explanation)
+    axes.text(left + MARGIN, bottom + MARGIN, text, va="bottom", size=WORDS_SIZE, color=QUIET, linespacing=1.6)
+
+
+def draw_title(axes: Axes, place: tuple[float, float], title: list[str], subtitle: str) -> None:
+    """Writes the lines of the title and below them the subtitle; the place is that of the upper left corner."""
+    left, top = place
+    for line in title:
+        axes.text(left, top, line, va="top", size=TITLE_SIZE, weight="bold")
+        top -= TITLE_LINE
+    axes.text(left, top - 0.04, subtitle, va="top", size=11, color=QUIET)
 
 
 def arrow(axes: Axes, line: Line, color: str) -> None:

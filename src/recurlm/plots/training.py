@@ -3,22 +3,18 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from recurlm.documents import parse_json_object
-from recurlm.errors import CorruptFileError, InputError
-from recurlm.files import read_bounded
-from recurlm.files.suggestions import did_you_mean
-from recurlm.plots.figure import COLORS, INK, QUIET, PictureFormat, picture_style, render, save
-from recurlm.plots.layers import network_name
+from recurlm.errors import InputError
+from recurlm.plots.figure import COLORS, INK, QUIET, PictureFormat, picture_style, render, save, wrapped
+from recurlm.plots.run_log import Points, RunLog, figure_in_words, is_number, plain_number
 from recurlm.runs.folder import METRICS_FILE, RunFolder
-from recurlm.wording import counted, shown_name
+from recurlm.runs.metrics import Metric
+from recurlm.wording import counted
 
 # five line styles and six colors: thirty runs before a pair repeats
 MARKERS = ("o", "s", "D", "^", "v")
@@ -26,34 +22,19 @@ SMOOTHING_SHARE = 0.04
 LOG_SCALE_RATIO = 3.0
 # a larger perplexity is drawn at e^50; no scale makes it readable
 HIGHEST_LOSS = 50.0
-WIDTH = 7.2
-CURVES_HEIGHT = 3.4
-SLIM_HEIGHT = 0.75
+# with fewer points than this, each is marked: one point has no line
+FEW_POINTS = 6
+# from the highest to the lowest value on the axis of perplexity, at least
+SMALLEST_RANGE = 1.2
+SLIM_PANELS = {"lr": "learning rate", "tokens_per_second": "tokens a second"}
 
-Metric = dict[str, Any]
-Points = list[tuple[int, float]]
-
-
-def read_metrics(run: Path) -> list[Metric]:
-    """Reads the objects of a run's metrics.jsonl; an incomplete last line is left out.
-
-    Raises InputError where the file does not exist, CorruptFileError with the line for a damaged line before the last.
-    """
-    path = run / METRICS_FILE
-    if not path.exists():
-        hint = did_you_mean(run) or "; name a run folder that `recurlm train --out` wrote"
-        raise InputError(f"{path}: missing{hint}")
-    lines = read_bounded(path, error=CorruptFileError).split(b"\n")
-    metrics = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        metric = _parsed(line)
-        if metric is not None:
-            metrics.append(metric)
-        elif number < len(lines):
-            raise CorruptFileError(f"{path} line {number}: not a JSON object; remove the line to draw the rest")
-    return metrics
+# lengths in inches, from the left and right edges of the panels to the space between them
+WIDTH, LEFT, PANEL_WIDTH = 7.2, 0.65, 6.25
+CURVES_HEIGHT, SLIM_HEIGHT, GAP = 3.4, 0.75, 0.32
+HEADER, FOOTER, HANDLE = 0.95, 0.6, 0.32
+TITLE_SIZE, LEGEND_SIZE, SIGNATURE_SIZE = 12.0, 8.5, 6.0
+TITLE_LINE, LEGEND_LINE, LEGEND_GAP, SIGNATURE_LINE = 0.2, 0.165, 0.02, 0.14
+MONOSPACED = "DejaVu Sans Mono"
 
 
 def training_picture(runs: Sequence[Path], format: PictureFormat) -> bytes:
@@ -65,14 +46,21 @@ def training_picture(runs: Sequence[Path], format: PictureFormat) -> bytes:
     for log in logs:
         if not log.losses and not log.validations:
             raise InputError(f"{log.run / METRICS_FILE}: nothing is logged yet; wait for the first log line")
-    title = _title(logs)
     with picture_style():
-        figure, panels = _panels(logs)
-        for number, log in enumerate(logs):
-            _draw_run(panels, log, number, alone=len(logs) == 1)
-        _finish_perplexity(panels[0], logs)
-        _draw_words(figure, title, logs)
-        return render(figure, format, title)
+        return render(training_figure(logs), format, _title(logs))
+
+
+def training_figure(logs: list[RunLog]) -> Figure:
+    """Draws the panels and words of a picture; call it inside `picture_style`."""
+    words = _Words.of(logs)
+    figure, panels = _panels(logs, words)
+    for number, log in enumerate(logs):
+        _draw_run(panels, log, number, alone=len(logs) == 1)
+    _finish_steps(panels, logs)
+    _finish_perplexity(panels[0], logs)
+    _draw_legend(panels[0], words)
+    _draw_words(figure, words, logs)
+    return figure
 
 
 def write_training_pictures(folder: RunFolder, runs: Sequence[Path] = ()) -> list[Path]:
@@ -84,90 +72,6 @@ def write_training_pictures(folder: RunFolder, runs: Sequence[Path] = ()) -> lis
     for path, picture in pictures.items():
         save(path, picture)
     return list(pictures)
-
-
-@dataclass(frozen=True)
-class RunLog:
-    """What one run logged, as series over steps; of a step logged twice the last entry counts."""
-
-    run: Path
-
-    @cached_property
-    def metrics(self) -> list[Metric]:
-        """All objects of the run's metrics.jsonl."""
-        return read_metrics(self.run)
-
-    @property
-    def name(self) -> str:
-        """The name of the run's folder."""
-        return shown_name(self.run.resolve().name)
-
-    @cached_property
-    def losses(self) -> Points:
-        """Training loss in nats per token, the mean since the previous point."""
-        return self.series("step", "loss")
-
-    @cached_property
-    def validations(self) -> Points:
-        """Validation perplexity after each epoch."""
-        return [(step, value) for step, value in self.series("epoch", "valid_perplexity") if value >= 1]
-
-    @property
-    def estimated(self) -> bool:
-        """Whether the training losses are estimated from samples of the tokens."""
-        return any(metric.get("estimated") for metric in self.metrics)
-
-    @property
-    def best(self) -> tuple[int, float] | None:
-        """The step and value of the lowest validation perplexity."""
-        return min(self.validations, key=lambda point: point[1], default=None)
-
-    @property
-    def final(self) -> Metric:
-        """The final object of the run, or while it runs that of its last epoch; empty before the first."""
-        ends = [metric for metric in self.metrics if metric.get("event") in ("epoch", "final")]
-        return ends[-1] if ends else {}
-
-    @cached_property
-    def description(self) -> str:
-        """Corpus, recipe, and size, with the network in place of an own recipe; else the folder's name."""
-        folder = RunFolder(self.run)
-        if not folder.holds_run():
-            return self.name
-        config, recipe = folder.config(), folder.recipe()
-        parts = [config.get("corpus", {}).get("name", recipe.corpus)]
-        parts.append(config.get("recipe_name") or network_name(recipe.model))
-        if "parameters" in config:
-            parts.append(f"{config['parameters']:,} parameters")
-        return " · ".join(parts)
-
-    @property
-    def summary(self) -> str:
-        """The run's line in the legend."""
-        parts = [self.name] if self.description == self.name else [self.name, self.description]
-        if self.best is not None:
-            parts.append(f"best {_figure(self.best[1])}")
-        return " · ".join(parts)
-
-    def series(self, event: str, key: str) -> Points:
-        """(step, value) of every finite and non-negative value, in order of steps."""
-        found = {
-            metric["step"]: metric[key]
-            for metric in self.metrics
-            if metric.get("event") == event and _is_number(metric.get("step")) and _is_number(metric.get(key))
-        }
-        return sorted(found.items())
-
-
-def _parsed(line: bytes) -> Metric | None:
-    try:
-        return parse_json_object(line, METRICS_FILE, finite=False, file_names=True)
-    except CorruptFileError:
-        return None
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
 
 
 def smoothed(points: Points) -> Points:
@@ -193,31 +97,67 @@ def _title(logs: list[RunLog]) -> str:
     return logs[0].description if len(logs) == 1 else f"Perplexity of {counted(len(logs), 'run')}"
 
 
-def _panels(logs: list[RunLog]) -> tuple[Figure, list[Axes]]:
-    slim = ["lr", "tokens_per_second"]
-    slim = [key for key in slim if any(log.series("step", key) for log in logs)]
+@dataclass(frozen=True)
+class _Words:
+    """The words around the panels, wrapped into lines of a fixed font size: the picture grows, the letters stay."""
+
+    title: list[str]
+    legend: list[list[str]]
+    signatures: list[str]
+
+    @classmethod
+    def of(cls, logs: list[RunLog]) -> "_Words":
+        """legend: the lines of each of several runs; a run alone has a legend in the line above its curves."""
+        title = wrapped(_title(logs), PANEL_WIDTH, TITLE_SIZE, weight="bold")
+        names = [] if len(logs) == 1 else [log.summary for log in logs]
+        legend = [wrapped(name, PANEL_WIDTH - HANDLE, LEGEND_SIZE) for name in names]
+        signatures = [wrapped(each, PANEL_WIDTH, SIGNATURE_SIZE, family=MONOSPACED) for each in _signatures(logs)]
+        return cls(title, legend, [line for lines in signatures for line in lines])
+
+    @property
+    def legend_height(self) -> float:
+        """Inches between the subtitle and the panels."""
+        return sum(LEGEND_LINE * len(lines) + LEGEND_GAP for lines in self.legend)
+
+    @property
+    def header(self) -> float:
+        """Inches above the panels."""
+        return HEADER + TITLE_LINE * (len(self.title) - 1) + self.legend_height
+
+    @property
+    def footer(self) -> float:
+        """Inches below the panels."""
+        return FOOTER + SIGNATURE_LINE * len(self.signatures)
+
+
+def _panels(logs: list[RunLog], words: _Words) -> tuple[Figure, list[Axes]]:
+    slim = [key for key in SLIM_PANELS if any(log.logged(key) for log in logs)]
     heights = [CURVES_HEIGHT, *[SLIM_HEIGHT] * len(slim)]
-    footer, header = 0.6 + 0.14 * len(_signatures(logs)), 0.95
-    gaps = 0.32 * len(slim)
-    height = sum(heights) + gaps + footer + header
+    height = sum(heights) + GAP * len(slim) + words.footer + words.header
     figure = Figure(figsize=(WIDTH, height))
-    top = height - header
+    top = height - words.header
     panels: list[Axes] = []
     for panel_height in heights:
-        place = (0.09, (top - panel_height) / height, 0.87, panel_height / height)
+        place = (LEFT / WIDTH, (top - panel_height) / height, PANEL_WIDTH / WIDTH, panel_height / height)
         panels.append(figure.add_axes(place, sharex=panels[0] if panels else None))
-        top -= panel_height + 0.32
-    labels = {"lr": "learning rate", "tokens_per_second": "tokens a second"}
+        top -= panel_height + GAP
     for axes, key in zip(panels, ["perplexity", *slim], strict=True):
         axes.set_gid(key)
-        axes.set_title(labels.get(key, key), loc="left", size=8.5, color=QUIET, pad=5)
+        axes.set_title(SLIM_PANELS.get(key, key), loc="left", size=LEGEND_SIZE, color=QUIET, pad=5)
         axes.tick_params(labelsize=8, labelbottom=axes is panels[-1])
-        axes.yaxis.set_major_formatter(FuncFormatter(_plain))
-        axes.xaxis.set_major_formatter(FuncFormatter(_plain))
+        axes.yaxis.set_major_formatter(FuncFormatter(plain_number))
     for axes in panels[1:]:
         axes.yaxis.set_major_locator(MaxNLocator(nbins=2, steps=[1, 2, 5, 10]))
-    panels[-1].set_xlabel("step", size=8.5)
     return figure, panels
+
+
+def _finish_steps(panels: list[Axes], logs: list[RunLog]) -> None:
+    """The axis of steps begins at zero, so that a run of one point has a place on it."""
+    last = max(step for log in logs for step, _ in [*log.losses, *log.validations])
+    panels[0].set_xlim(0, 1.03 * max(last, 1))
+    panels[0].xaxis.set_major_locator(MaxNLocator(nbins="auto", steps=[1, 2, 2.5, 5, 10], integer=True))
+    panels[0].xaxis.set_major_formatter(FuncFormatter(plain_number))
+    panels[-1].set_xlabel("step", size=LEGEND_SIZE)
 
 
 def _draw_run(panels: list[Axes], log: RunLog, number: int, *, alone: bool) -> None:
@@ -228,9 +168,9 @@ def _draw_run(panels: list[Axes], log: RunLog, number: int, *, alone: bool) -> N
         _draw_losses(curves, log, color, alone=alone)
     _draw_validations(curves, log, valid_color, MARKERS[number % len(MARKERS)], alone=alone)
     for axes in slim:
-        points = log.series("step", str(axes.get_gid()))
+        points = log.logged(str(axes.get_gid()))
         if points:
-            axes.plot(*zip(*points, strict=True), color=color, linewidth=1)
+            axes.plot(*zip(*points, strict=True), color=color, linewidth=1, marker=_mark(points), markersize=5)
             axes.set_ylim(0, max(axes.get_ylim()[1], 1.15 * max(value for _, value in points)))
 
 
@@ -240,10 +180,16 @@ def _draw_losses(curves: Axes, log: RunLog, color: str, *, alone: bool) -> None:
     curves.plot(
         *zip(*_perplexities(smoothed(log.losses)), strict=True),
         color=color,
+        marker=_mark(log.losses),
+        markersize=6,
         linewidth=1.5 if alone else 0.9,
         alpha=1 if alone else 0.6,
         label=("training, estimated" if log.estimated else "training") if alone else None,
     )
+
+
+def _mark(points: Points) -> str:
+    return "." if len(points) < FEW_POINTS else ""
 
 
 def _draw_validations(curves: Axes, log: RunLog, color: str, marker: str, *, alone: bool) -> None:
@@ -263,16 +209,18 @@ def _draw_validations(curves: Axes, log: RunLog, color: str, marker: str, *, alo
     if log.best is not None:
         curves.plot(*_drawable([log.best])[0], color=color, marker=marker, markersize=6)
         if alone:
-            _write_best(curves, log.best, color)
+            _write_best(curves, log.best, color, beside=len(log.validations) == 1)
 
 
-def _write_best(axes: Axes, best: tuple[int, float], color: str) -> None:
+def _write_best(axes: Axes, best: tuple[int, float], color: str, *, beside: bool) -> None:
+    """Writes the value above its point, or beside a single point, above which that of training may lie."""
     axes.annotate(
-        _figure(best[1]),
+        figure_in_words(best[1]),
         _drawable([best])[0],
-        xytext=(0, 9),
+        xytext=(-9, 0) if beside else (0, 9),
         textcoords="offset points",
-        ha="center",
+        ha="right" if beside else "center",
+        va="center" if beside else "baseline",
         size=9,
         weight="bold",
         color=color,
@@ -287,11 +235,24 @@ def _finish_perplexity(axes: Axes, logs: list[RunLog]) -> None:
     if high / low > LOG_SCALE_RATIO:
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=_tick_digits(high / low)))
-        axes.yaxis.set_major_formatter(FuncFormatter(_plain))
+        axes.yaxis.set_major_formatter(FuncFormatter(plain_number))
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_ylim(low / (high / low) ** 0.08, high * (high / low) ** 0.04)
-        axes.set_title("perplexity, logarithmic", loc="left", size=8.5, color=QUIET, pad=5)
-    axes.legend(loc="upper right", fontsize=8.5, handlelength=1.6)
+        axes.set_title("perplexity, logarithmic", loc="left", size=LEGEND_SIZE, color=QUIET, pad=5)
+    elif high / low < SMALLEST_RANGE:
+        axes.set_ylim((low + high) / (1 + SMALLEST_RANGE), SMALLEST_RANGE * (low + high) / (1 + SMALLEST_RANGE))
+
+
+def _draw_legend(axes: Axes, words: _Words) -> None:
+    """Names the curves above the panels, where no curve can pass behind the letters."""
+    style = {"fontsize": LEGEND_SIZE, "handlelength": 1.6, "borderpad": 0.0}
+    if not words.legend:
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.5, **style)
+        return
+    handles, _ = axes.get_legend_handles_labels()
+    labels = ["\n".join(lines) for lines in words.legend]
+    top = 1 + (words.legend_height + 0.25) / CURVES_HEIGHT
+    axes.legend(handles, labels, loc="upper left", bbox_to_anchor=(0, top), borderaxespad=0, **style)
 
 
 def _tick_digits(ratio: float) -> tuple[float, ...]:
@@ -300,26 +261,33 @@ def _tick_digits(ratio: float) -> tuple[float, ...]:
     return (1, 2, 5) if ratio > 12 else (1, 1.5, 2, 3, 5, 7)
 
 
-def _draw_words(figure: Figure, title: str, logs: list[RunLog]) -> None:
-    width, height = figure.get_size_inches()
-    left = 0.09
-    figure.text(left, 1 - 0.2 / height, title, va="top", size=_fitting(12.0, title, width), weight="bold")
-    subtitle = _result(logs[0].final) if len(logs) == 1 else "thin lines: training · marked lines: validation"
-    figure.text(left, 1 - 0.43 / height, subtitle, va="top", size=9, color=INK)
-    for number, signature in enumerate(reversed(_signatures(logs))):
-        size = _fitting(6.0, signature, width)
-        place = (0.1 + 0.14 * number) / height
-        figure.text(left, place, signature, va="bottom", size=size, color=QUIET, family="DejaVu Sans Mono")
+def _draw_words(figure: Figure, words: _Words, logs: list[RunLog]) -> None:
+    _, height = figure.get_size_inches()
+    left, top = LEFT / WIDTH, height - 0.2
+    for line in words.title:
+        figure.text(left, top / height, line, va="top", size=TITLE_SIZE, weight="bold")
+        top -= TITLE_LINE
+    figure.text(left, (top - 0.03) / height, _subtitle(logs), va="top", size=9, color=INK)
+    for number, line in enumerate(reversed(words.signatures)):
+        place = (0.1 + SIGNATURE_LINE * number) / height
+        figure.text(left, place, line, va="bottom", size=SIGNATURE_SIZE, color=QUIET, family=MONOSPACED)
 
 
-def _fitting(size: float, text: str, width: float) -> float:
-    """The font size in points, reduced where a line of so many letters would be wider than the panels."""
-    return min(size, 0.87 * width * 72 / (0.7 * max(len(text), 1)))
+def _subtitle(logs: list[RunLog]) -> str:
+    if len(logs) == 1:
+        return _result(logs[0].final)
+    kinds = {
+        "thin lines: training": any(log.losses for log in logs),
+        "marked lines: validation": any(log.validations for log in logs),
+    }
+    return " · ".join(kind for kind, is_drawn in kinds.items() if is_drawn)
 
 
 def _result(final: Metric) -> str:
     names = {"valid_perplexity": "validation", "test_perplexity": "test"}
-    figures = [f"{name} perplexity {_figure(final[key])}" for key, name in names.items() if _is_number(final.get(key))]
+    figures = [
+        f"{name} perplexity {figure_in_words(final[key])}" for key, name in names.items() if is_number(final.get(key))
+    ]
     if final.get("event") == "epoch" and figures:
         figures[0] += f" after epoch {final.get('epoch', '?')}"
     return " · ".join(figures) or "not validated yet"
@@ -339,11 +307,3 @@ def _signatures(logs: list[RunLog]) -> list[str]:
         f"{name}{'' if len(runs) == len(logs) else ' of ' + ', '.join(runs)}: {signature}"
         for (name, signature), runs in holders.items()
     ]
-
-
-def _figure(value: float) -> str:
-    return f"{value:,.2f}" if value < 1000 else _plain(value)
-
-
-def _plain(value: float, _: object = None) -> str:
-    return f"{value:,.0f}" if 1000 <= abs(value) < 1e7 else f"{value:g}"

@@ -6,9 +6,9 @@ from matplotlib.patches import FancyBboxPatch
 from matplotlib.path import Path as Line
 
 from recurlm.config import ModelOptions
-from recurlm.plots.figure import COLORS, INK, QUIET, PictureFormat, picture_style, render
+from recurlm.plots.figure import COLORS, INK, QUIET, PictureFormat, picture_style, render, wrapped
 from recurlm.plots.layers import NetworkLayer, carried_names, network_layers, network_name, parameter_count
-from recurlm.plots.network import FILLS, arrow
+from recurlm.plots.network import FILLS, TITLE_LINE, TITLE_SIZE, arrow, draw_title
 
 # lengths in inches
 STEPS = ("ₙ₋₁", "ₙ", "ₙ₊₁", "ₙ₊₂")
@@ -20,6 +20,7 @@ SIDE = 1.15
 MARGIN = 0.3
 HEADER = 0.95
 FOOTER = 0.7
+WORDS_WIDTH = 2 * COLUMN + BOX_WIDTH + 2 * SIDE
 
 
 def unrolled_picture(options: ModelOptions, vocabulary_size: int, format: PictureFormat) -> bytes:
@@ -28,13 +29,14 @@ def unrolled_picture(options: ModelOptions, vocabulary_size: int, format: Pictur
     shown = [layer for layer in layers if layer.has_weights or layer.kind == "softmax"]
     title = f"{network_name(options)}, unrolled over time"
     with picture_style():
-        axes = _canvas(len(shown))
+        lines = wrapped(title, WORDS_WIDTH, TITLE_SIZE, weight="bold")
+        axes = _canvas(len(shown), HEADER + TITLE_LINE * (len(lines) - 1))
         for column, step in enumerate(STEPS[:-1]):
             _draw_column(axes, shown, column * COLUMN, step, STEPS[column + 1])
         for row, layer in enumerate(shown):
             _draw_state(axes, layer, row)
         subtitle = f"{parameter_count(layers):,} parameters, the same ones at every step"
-        _draw_words(axes, title, subtitle, carried_names(layers))
+        _draw_words(axes, lines, subtitle, carried_names(layers))
         figure = axes.figure
         assert isinstance(figure, Figure)
         return render(figure, format, title)
@@ -44,9 +46,9 @@ def _bottom(row: int) -> float:
     return row * (BOX_HEIGHT + GAP)
 
 
-def _canvas(rows: int) -> Axes:
+def _canvas(rows: int, header: float) -> Axes:
     left, right = -BOX_WIDTH / 2 - SIDE - MARGIN, 2 * COLUMN + BOX_WIDTH / 2 + SIDE + MARGIN
-    bottom, top = -GAP - FOOTER - MARGIN, _bottom(rows) + HEADER + MARGIN
+    bottom, top = -GAP - FOOTER - MARGIN, _bottom(rows) + header + MARGIN
     figure = Figure(figsize=(right - left, top - bottom))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_xlim(left, right)
@@ -95,10 +97,9 @@ def _draw_state(axes: Axes, layer: NetworkLayer, row: int) -> None:
         axes.text(middle, height - 0.06, shapes, ha="center", va="top", size=7.5, color=QUIET)
 
 
-def _draw_words(axes: Axes, title: str, subtitle: str, carried: list[str]) -> None:
+def _draw_words(axes: Axes, title: list[str], subtitle: str, carried: list[str]) -> None:
     left, bottom, top = axes.get_xlim()[0] + MARGIN, axes.get_ylim()[0], axes.get_ylim()[1]
-    axes.text(left, top - MARGIN, title, va="top", size=15, weight="bold")
-    axes.text(left, top - MARGIN - 0.32, subtitle, va="top", size=11, color=QUIET)
+    draw_title(axes, (left, top - MARGIN), title, subtitle)
     words = (
         f"x token · p probabilities of the next token · {', '.join(carried)} carried state · "
         "B sequences side by side · dropout and sums of layers are not drawn"

@@ -36,6 +36,7 @@ class RecordedGrowth(_Recorded):
     file: _Text
     init: _Text
     added: list[_Text]
+    fine_tuned: bool = False
 
 
 CONFIG_TYPES: dict[str, Any] = {

@@ -76,8 +76,19 @@ def extend_vocabulary(origin: RunFolder, words: Text, out: Path, *, init: str = 
     content = _config(config, origin, digest(model), grown, sum(tensor.numel() for tensor in weights.values()))
     source = {"file": words.name, "digest": words.sha256}
     said = {key: value for key, value in growth.to_json().items() if key in ("init", "noise", "seed", "added")}
-    folder.create_whole(content | {"extended": source | said}, grown, tensor_bytes(weights))
+    extended = source | said | {"fine_tuned": is_fine_tuned(config)}
+    folder.create_whole(content | {"extended": extended}, grown, tensor_bytes(weights))
     return growth
+
+
+def is_fine_tuned(config: Mapping[str, Any]) -> bool:
+    """Whether the learning rate in a config.json is already that of fine-tuning.
+
+    Training that began with another run had such a rate. An extended run begins with another run too, but it copies the
+    recipe, so it records whether the training of that run was fine-tuning.
+    """
+    extended = config.get("extended")
+    return config.get("start") is not None if extended is None else bool(extended.get("fine_tuned", False))
 
 
 def _check_growth(origin: RunFolder, codec: Codec, words: Text, init: str) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -1,20 +1,45 @@
-"""The last entries of metrics.jsonl: how far a run has come, and its result."""
+"""metrics.jsonl: all entries of a run, or the last ones, which say how far it has come and its result."""
 
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from recurlm.documents import parse_json_object
-from recurlm.errors import CorruptFileError
-from recurlm.files import opened
+from recurlm.errors import CorruptFileError, InputError
+from recurlm.files import opened, read_bounded
 from recurlm.files.streams import raw_lines
+from recurlm.files.suggestions import did_you_mean
 from recurlm.runs.folder import METRICS_FILE, RunFolder
 
 State = Literal["finished", "stopped", "running", "imported", "extended"]
 """What became of a run. `imported` and `extended` runs were written whole, by `import-mxnet` and `vocabulary`."""
 
 Entry = Mapping[str, Any]
+Metric = dict[str, Any]
+
+
+def read_metrics(run: Path) -> list[Metric]:
+    """Reads the objects of a run's metrics.jsonl; an incomplete last line is left out.
+
+    Raises InputError where the file does not exist, CorruptFileError with the line for a damaged line before the last.
+    """
+    path = run / METRICS_FILE
+    if not path.exists():
+        hint = did_you_mean(run) or "; name a run folder that `recurlm train --out` wrote"
+        raise InputError(f"{path}: missing{hint}")
+    lines = read_bounded(path, error=CorruptFileError).split(b"\n")
+    metrics = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        metric = _parsed(line)
+        if metric is not None:
+            metrics.append(metric)
+        elif number < len(lines):
+            raise CorruptFileError(f"{path} line {number}: not a JSON object; remove the line to draw the rest")
+    return metrics
 
 
 @dataclass(frozen=True)
@@ -74,6 +99,13 @@ def _last_lines(folder: RunFolder) -> dict[bytes, bytes]:
     with opened(path, error=CorruptFileError) as file:
         lines = raw_lines(file, str(path), error=CorruptFileError)
         return {line.partition(b",")[0]: line for line in lines if line.endswith(b"\n")}
+
+
+def _parsed(line: bytes) -> Metric | None:
+    try:
+        return parse_json_object(line, METRICS_FILE, finite=False, file_names=True)
+    except CorruptFileError:
+        return None
 
 
 def _entry(line: bytes) -> Entry:

@@ -88,6 +88,9 @@ def _learned_files(corpus: Corpus) -> Iterator[LearnedText]:
             yield LearnedText(member.text)
 
 
+RECORDED_COUNTS = ("bytes", "tokens", "sentences", "oov")
+
+
 @dataclass(frozen=True)
 class RecordedCorpus:
     """The corpus of a run, as its config.json records it.
@@ -261,11 +264,11 @@ def _is_file_record(value: Any) -> bool:
 
 
 def _are_records(splits: Any) -> bool:
-    """Whether this is an object of records, whose digest is a string and whose bytes are a whole number, if present."""
+    """Whether this is an object of records, whose digest is a string and whose counts are whole numbers, if present."""
     return isinstance(splits, dict) and all(
         isinstance(record, dict)
         and isinstance(record.get("digest", ""), str)
-        and isinstance(record.get("bytes", 0), int)
+        and all(isinstance(record.get(key, 0), int) for key in RECORDED_COUNTS)
         for record in splits.values()
     )
 
