@@ -1,6 +1,8 @@
 """`recurlm train` with several files: the same run whatever the order, resumed and measured from its list of files."""
 
+import gzip
 import json
+import re
 
 import pytest
 
@@ -43,6 +45,16 @@ def test_the_run_says_what_it_read_and_is_measured_again(recurlm, folder, tmp_pa
     assert "f24.txt is no longer the text" in changed.stderr
 
 
+def test_a_file_with_the_text_of_another_one_is_named(recurlm, folder, tmp_path):
+    single = "".join(f"the {number} dogs\n" for number in range(8))
+    for number, path in enumerate(sorted(folder.glob("*.txt"))):
+        path.write_text(f"a cat {number}\n" + single)
+    assert "the same text twice" not in recurlm("train", str(folder), *QUICK, "--out", str(tmp_path / "a")).stderr
+    (folder / "g.txt.gz").write_bytes(gzip.compress((folder / "f00.txt").read_bytes()))
+    said = recurlm("train", str(folder), *QUICK, "--out", str(tmp_path / "b")).stderr
+    assert re.search(r"the same text twice: .*g\.txt\.gz is .*f00\.txt again; the test part may hold", said)
+
+
 def test_a_learned_file_is_recognized_when_it_is_measured(recurlm, folder, tmp_path):
     run = tmp_path / "run"
     assert recurlm("train", str(folder), *QUICK, "--out", str(run)).returncode == 0
@@ -58,7 +70,7 @@ def test_a_run_on_several_files_is_resumed_without_naming_them(recurlm, folder, 
     assert resumed.returncode == 0, resumed.stderr
     again = recurlm("train", str(folder), "--field", "text", "--resume", "--epochs", "3", "--out", str(run))
     assert again.returncode == 3
-    assert "was begun with --field None, not text" in again.stderr
+    assert "was begun without --field; leave it out" in again.stderr
 
 
 def test_records_are_trained_on_by_the_name_of_their_text(recurlm, tmp_path):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import recurlm
-from recurlm.errors import InputError
+from recurlm.errors import InputError, UsageError
 
 FIXTURE = Path(__file__).parent.parent / "fixtures" / "0.1.0" / "run"
 METRICS = [json.loads(line) for line in (FIXTURE / "metrics.jsonl").read_text().splitlines()]
@@ -72,3 +72,9 @@ def test_a_picture_is_shown_and_written(run: recurlm.Run, tmp_path: Path) -> Non
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a run folder"):
         recurlm.Run(tmp_path)
+
+
+def test_one_string_is_refused_where_lines_are_scored(run: recurlm.Run) -> None:
+    with pytest.raises(UsageError, match=r"not one string: write \[text\]"):
+        run.model.score("the red fruit")
+    assert len(run.model.score(["the red fruit"])) == 1

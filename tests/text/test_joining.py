@@ -194,6 +194,12 @@ def test_texts_that_are_not_there_or_do_not_go_together_are_refused(folder, plac
         open_source(texts, places)
 
 
+def test_a_folder_of_folders_is_told_the_pattern_that_reads_them(folder, places):
+    (folder / "1851").mkdir()
+    with pytest.raises(InputError, match=r"recurlm train '.*/\*\*/\*\.txt'"):
+        open_source([str(folder)], places)
+
+
 def test_a_file_that_is_not_utf8_is_named_itself(folder, places):
     write(folder, a="a b\n" * 9)
     (folder / "b.txt").write_bytes(b"caf\xe9\n")

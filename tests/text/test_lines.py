@@ -129,6 +129,22 @@ def test_a_gzip_file_by_another_name_is_recognised(tmp_path):
         list(decoded_lines([path.read_bytes()], "model.arpa", error=CorruptFileError))
 
 
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (b"%PDF-1.7\n%\xe2\xe3", "a PDF document"),
+        (b"PK\x03\x04\x14\0", "a zip archive"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1", "a file of an old version of Word or Excel"),
+        (b"{\\rtf1\\ansi", "a document in RTF"),
+    ],
+)
+def test_a_document_of_another_program_is_named_and_not_taken_for_an_old_encoding(tmp_path, head, kind):
+    path = tmp_path / "book.txt"
+    path.write_bytes(head + bytes(range(256)))
+    with pytest.raises(InputError, match=f"it is {kind}.*\nsave its text as plain text"):
+        whole_text(path)
+
+
 @pytest.mark.parametrize("content", [b"word " * 5000, b"word " * 5000 + b"\n", b"w\n"])
 def test_a_text_of_one_line_says_so_and_what_to_do(tmp_path, content):
     path = tmp_path / "text.txt"

@@ -18,6 +18,7 @@ KINDS = {
     "Japanese": ("今日はとてもいい天気です。\n", "unspaced"),
     "Thai": ("สวัสดีชาวโลกวันนี้อากาศดี\n", "unspaced"),
     "Korean": ("오늘은 날씨가 좋아서, 공원에 갔다.\n", "raw"),
+    "German quotes": ("„Wo ist mein Herr?“\n»Er ist fort.«\n«Il est parti!»\n", "raw"),
     "SMILES": (MOLECULES, "unspaced"),
     "one word a line": ("cherry\nlemon\nlime\n" * 50, "tokenized"),
     "few lines": ("abcdefgh\nijklmnop\n", "tokenized"),

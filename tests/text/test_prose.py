@@ -43,6 +43,7 @@ ROUND_TRIPS = [
     'He said, "Where is my lord?" and left (at once); nobody saw him.',
     '"Don\'t!" she cried: "It\'s 7 o\'clock." He didn’t.',
     "“Come,” he said—“it’s ‘late’, my well-known lord!”",
+    "„Chodź” – powiedział, „już”.",
     "The mother-in-law paid $1,859.50 (5% more) and/or left…",
     "one line,\n\nanother: a third.\n",
     '"An open quote\n"and another" on the next line',

@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recurlm.errors import InputError
+from recurlm.errors import InputError, UsageError
 from recurlm.interface.former_keywords import takes_former_keywords, warn
 from recurlm.markup import table
 from recurlm.models.memory import check_state, initial_state, model_digest, state_after
@@ -220,7 +220,12 @@ class Model:
     def score_lines(
         self, lines: Iterable[str], *, state: State | None = None, options: ScoringOptions | None = None
     ) -> Iterator[LineScore]:
-        """The scores that `score` gives, one line after another, for any number of lines."""
+        """The scores that `score` gives, one line after another, for any number of lines.
+
+        Raises UsageError for a string, whose characters would count as lines.
+        """
+        if isinstance(lines, str):
+            raise UsageError("score() takes a list of lines, not one string: write [text], or text.splitlines()")
         return self.scorer(state=state, options=options).lines(lines)
 
     def scorer(self, *, state: State | None = None, options: ScoringOptions | None = None) -> Scorer:

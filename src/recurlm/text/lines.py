@@ -17,6 +17,13 @@ STANDARD_INPUT = "standard input"
 """The name in messages."""
 BYTE_ORDER_MARK = codecs.BOM_UTF8
 GZIP_MAGIC = b"\x1f\x8b"
+DOCUMENT_MAGICS = {
+    b"%PDF-": "a PDF document",
+    b"PK\x03\x04": "a zip archive, as files of Word, Excel, LibreOffice and EPUB are",
+    b"\xd0\xcf\x11\xe0": "a file of an old version of Word or Excel",
+    b"{\\rtf": "a document in RTF",
+}
+"""First bytes of documents that people take for texts, and what they are."""
 SPACE = " "
 _FIELD_SEPARATORS = re.compile(r"[ \t]+")
 _SAMPLE_LINES = 1000
@@ -76,6 +83,9 @@ def encoding_advice(head: bytes, name: str) -> str:
         if name == STANDARD_INPUT:
             return "it is a gzip file; unpack it before this command reads it: ... | gzip -dc | recurlm ..."
         return f"it is a gzip file; give its name the ending .gz, or unpack it: gzip -dc < {name} > unpacked.txt"
+    for magic, kind in DOCUMENT_MAGICS.items():
+        if head.startswith(magic):
+            return f"it is {kind}\nsave its text as plain text in UTF-8 first, with the program that opens it"
     encoding = _wide_encoding(head)
     return f"it is {encoding}\n{_conversion(encoding, name)}" if encoding else ""
 

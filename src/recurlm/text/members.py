@@ -68,9 +68,16 @@ def files_of_folder(folder: Path) -> list[Path]:
         raise InputError(
             f"{folder} has no training text: neither a file named train.txt nor files ending in "
             f"{', '.join((*TEXT_ENDINGS, *TABLE_ENDINGS[:2], TABLE_ENDINGS[-1]))}\n"
-            f"other endings: recurlm train '{folder}/*.ENDING'"
+            f"{_other_places(folder, entries)}"
         )
     return found
+
+
+def _other_places(folder: Path, entries: Sequence[Path]) -> str:
+    """What to type for the files that a folder holds elsewhere, or with other endings."""
+    if any(path.is_dir() and not path.name.startswith(".") for path in entries):
+        return f"files of the folders in it: recurlm train '{folder}/**/*.txt'"
+    return f"other endings: recurlm train '{folder}/*.ENDING'"
 
 
 def _refuse_parts(folder: Path, files: Sequence[Path]) -> None:

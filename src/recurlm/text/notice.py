@@ -28,7 +28,7 @@ SHORTEST_WRAPPED, LONGEST_WRAPPED, MOST_BROKEN = 50.0, 100, 0.5
 """Mean and largest length of lines, and share of sentences that go on in the next line, of paragraphs that an editor
 broke into lines."""
 
-_PUNCTUATION, _CLOSERS, _SENTENCE_ENDS = ",;:!?.…", "\"'”’)]", ".!?…:"
+_PUNCTUATION, _CLOSERS, _SENTENCE_ENDS = ",;:!?.…", "\"'”’“‘»«›‹)]", ".!?…:"
 
 
 @dataclass(frozen=True)

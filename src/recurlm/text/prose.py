@@ -24,7 +24,7 @@ UNSPACED = re.compile(
 _DIGIT = re.compile(r"\d")
 _QUOTE, _APOSTROPHE = '"', "'"
 _CLOSING = frozenset(",.;:!?%…)]}’”»›" + "-‐‑—/")
-_OPENING = frozenset("([{“‘«‹¿¡$£€" + "-‐‑—/")
+_OPENING = frozenset("([{“‘„‚«‹¿¡$£€" + "-‐‑—/")
 _BEFORE_APOSTROPHE = frozenset(',:;([{—“‘"')
 """After these a lone apostrophe opens a quotation; after a word or the end of a sentence it closes one."""
 

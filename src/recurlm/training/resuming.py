@@ -106,8 +106,10 @@ def _refuse_other_options(folder: RunFolder, config: RunConfig, request: Trainin
         "--time-limit": (request.time_limit and parse_duration(request.time_limit), config.time_limit),
     }
     for name, (wanted, recorded) in asked.items():
-        if wanted is not None and wanted != recorded:
-            raise InputError(f"{folder.path}: was begun with {name} {recorded}, not {wanted}; leave it out to go on")
+        if wanted is None or wanted == recorded:
+            continue
+        begun = f"without {name}" if recorded is None else f"with {name} {recorded}, not {wanted}"
+        raise InputError(f"{folder.path}: was begun {begun}; leave it out to go on")
 
 
 def _refuse_other_recipe(folder: RunFolder, differing: Mapping[str, tuple[Any, Any]]) -> None:

@@ -56,6 +56,21 @@ def file_lines(texts: Corpus) -> Iterator[str]:
     if empty := [member.path for member in texts.files if member.is_empty]:
         more = f" and {len(empty) - 1} more" if len(empty) > 1 else ""
         yield f"left out, without a line: {shown_name(empty[0])}{more}"
+    yield from _repeated_lines(texts)
+
+
+def _repeated_lines(texts: Corpus) -> Iterator[str]:
+    """Names files with the content of another one, since the parts of the text may then share lines."""
+    first: dict[str, str] = {}
+    repeated = [
+        (member.path, other)
+        for member in texts.files
+        if not member.is_empty and (other := first.setdefault(member.text or member.digest, member.path)) != member.path
+    ]
+    if repeated:
+        path, other = map(shown_name, repeated[0])
+        more = f", and {len(repeated) - 1:,} more like it" if len(repeated) > 1 else ""
+        yield f"the same text twice: {path} is {other} again{more}; the test part may hold text of the training part"
 
 
 def given_codec(folder: RunFolder, config: RunConfig) -> Codec | None:
