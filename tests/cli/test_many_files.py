@@ -1,4 +1,4 @@
-"""`recurlm train` with several files: the same run whatever the order, resumed and measured from its list of files."""
+"""`recurlm train` with several files: any order gives the same run, which is resumed and measured from its list."""
 
 import gzip
 import json

@@ -99,7 +99,10 @@ def main() -> None:
     _prepare_streams()
     debug = "--debug" in sys.argv or bool(os.environ.get("RECURLM_DEBUG"))
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()  # what is still buffered may meet a closed pipe or a full disk, too
     except BrokenPipeError:
         _drop_unwritten_output()
         sys.exit(1)

@@ -36,8 +36,8 @@ class Batch:
     input: (T, B) ids · target: (T, B) ids, `IGNORED` at positions without a loss ·
     counted: (T, B), positions that perplexity counts · sentences: number of sentences that end in the batch ·
     carried: whether the batch starts from the state after the batch before · rate: factor for the learning rate ·
-    restarts: (T, B), on the host, where a column's state is zero before the input is read, whatever was carried; None
-    means nowhere.
+    restarts: (T, B), on the host, true where a column's state is set to zero before the input is read; None means
+    nowhere.
     """
 
     input: Tensor

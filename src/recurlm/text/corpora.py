@@ -89,11 +89,16 @@ def open_source(
     return open_single(asked[0], places)
 
 
-def open_files(paths: Sequence[Path], name: str, field: str | None, places: DataPlaces) -> Corpus:
-    """The corpus of files that are joined to one text, in their order, and cut in three. Raises as `open_source`."""
+def open_files(
+    paths: Sequence[Path], name: str, field: str | None, places: DataPlaces, digests: Sequence[str] | None = None
+) -> Corpus:
+    """The corpus of files that are joined to one text, in their order, and cut in three.
+
+    `digests` are the hex SHA-256 of the files, where the caller has just computed them. Raises as `open_source`.
+    """
     from recurlm.text.joining import join
 
-    joined = join(paths, name, field, places, lambda path: open_text(path, places))
+    joined = join(paths, name, field, places, lambda path: open_text(path, places), digests)
     documents = len(joined.text.starts) + 1
     return Corpus(name, *cut(joined.text, place=name), files=joined.members, documents=documents, field=field)
 

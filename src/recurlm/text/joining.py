@@ -41,13 +41,22 @@ class Joined:
     members: tuple[Member, ...]
 
 
-def join(paths: Sequence[Path], name: str, field: str | None, places: DataPlaces, open_text: Opener) -> Joined:
+def join(
+    paths: Sequence[Path],
+    name: str,
+    field: str | None,
+    places: DataPlaces,
+    open_text: Opener,
+    digests: Sequence[str] | None = None,
+) -> Joined:
     """Joins files, in their order; a second call finds the result in the cache.
 
-    Raises InputError for a file that cannot be read, UsageError for a table without `field`.
+    `digests` are the hex SHA-256 of the files, where the caller has just computed them. Raises InputError for a file
+    that cannot be read, UsageError for a table without `field`.
     """
     _check_field(paths, field)
-    digests = [digest_of(path, error=InputError).removeprefix("sha256:") for path in paths]
+    if digests is None:
+        digests = [digest_of(path, error=InputError).removeprefix("sha256:") for path in paths]
     named = [[str(path), digest] for path, digest in zip(paths, digests, strict=True)]
     key = hashlib.sha256(json.dumps([FORMAT, named, field]).encode()).hexdigest()[:32]
     folder = places.cache / "joined" / key

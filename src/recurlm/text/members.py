@@ -14,7 +14,6 @@ TEXT_ENDINGS = (".txt", ".txt.gz")
 TABLE_ENDINGS = (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz", ".parquet")
 """Endings of files whose records are documents; --field says which value is the text."""
 
-
 _PART = re.compile(r"(?:.*\.)?(train|valid|validation|dev|test)(?:[-_.]?\d+(?:-of-\d+)?)?\.[a-z.]+")
 """The name of a file that is one part of a data set, such as test-00000-of-00001.parquet."""
 
@@ -37,7 +36,7 @@ def is_pattern(specification: str) -> bool:
 def member_files(specifications: Sequence[str]) -> list[Path]:
     """The files that texts, patterns and folders stand for, as absolute paths, sorted.
 
-    A pattern passes hidden files over, and so does a folder, of which only files of texts and records count. Raises
+    Neither a pattern nor a folder stands for hidden files. Of a folder, only files of texts and records count. Raises
     UsageError for standard input and for a file that is named twice, InputError for a text that is not there and for a
     pattern or folder without a file.
     """

@@ -198,23 +198,24 @@ class RecordedCorpus:
 
     def _opened_files(self, places: DataPlaces) -> Corpus:
         """The files that were joined; each must be a regular file of its size and digest."""
-        paths = [Path(record["path"]) for record in self.files]
+        paths, digests = [Path(record["path"]) for record in self.files], [record["digest"] for record in self.files]
         for path, record in zip(paths, self.files, strict=True):
-            try:
-                status = path.stat()
-            except (OSError, ValueError) as error:
-                raise InputError(f"{self.place}: its text {path} is not there; {_ADVICE}") from error
+            status = self._status(path)
             as_recorded = stat.S_ISREG(status.st_mode) and status.st_size == record["bytes"]
             if not as_recorded or digest_of(path) != f"sha256:{record['digest']}":
                 raise self._altered(path)
-        return open_files(paths, self.name, self.field, places)
+        return open_files(paths, self.name, self.field, places, digests)
+
+    def _status(self, path: Path) -> os.stat_result:
+        """The status of a file or folder of the corpus. Raises InputError where it is missing."""
+        try:
+            return path.stat()
+        except (OSError, ValueError) as error:
+            raise InputError(f"{self.place}: its text {path} is not there; {_ADVICE}") from error
 
     def _check_files(self, path: Path, places: DataPlaces | None) -> None:
         """Before a byte is read, refuse files that are not regular or do not have the recorded size."""
-        try:
-            mode = path.stat().st_mode
-        except (OSError, ValueError) as error:
-            raise InputError(f"{self.place}: its text {path} is not there; {_ADVICE}") from error
+        mode = self._status(path).st_mode
         if stat.S_ISDIR(mode):
             for name, file in split_files(path).items():
                 self._check_file(file, self.splits.get(name, {}).get("bytes"), places)
