@@ -28,11 +28,11 @@ ROOMS = (
     {"recipe_files", "devices"},
     {"kernels", "text"},
     {"models", "ngrams"},
-    {"runs", "evaluation"},
+    {"runs", "evaluation", "inspection"},
     {"scoring", "generation", "rescoring", "comparison", "plots"},
     {"training"},
     {"interface"},
-    {"search", "mxnet", "diagnosis"},
+    {"search", "mxnet", "serving", "diagnosis"},
     {"cli"},
 )
 """From the ground up; a room imports only rooms of lower floors."""

@@ -13,7 +13,7 @@ LANDING = "README"
 SUFFIXES = (".md", ".ipynb")
 SECTIONS = {
     "tutorials": ("docs/walkthrough", "docs/first-hour", "docs/stories/README"),
-    "how-to": ("docs/how-to/README", "docs/surprisal", "docs/search", "docs/leaving-mxnet"),
+    "how-to": ("docs/how-to/README", "docs/surprisal", "docs/inspecting", "docs/search", "docs/leaving-mxnet"),
     "reference": (
         "docs/commands",
         "docs/recipe-keys",

@@ -21,6 +21,7 @@ from recurlm.cli.generate import generate
 from recurlm.cli.graph import graph
 from recurlm.cli.help import GroupedCommands, GroupedOptions, examples
 from recurlm.cli.import_mxnet import import_mxnet
+from recurlm.cli.inspect import INSPECT_EXAMPLES, inspect
 from recurlm.cli.ngram import ngram
 from recurlm.cli.plot import plot
 from recurlm.cli.recipes import recipes
@@ -62,6 +63,7 @@ app.command("generate")(generate)
 app.command("vocabulary")(vocabulary)
 app.command("ngram")(ngram)
 app.command("graph")(graph)
+app.command("inspect", cls=GroupedOptions, epilog=examples(INSPECT_EXAMPLES))(inspect)
 app.command("plot")(plot)
 app.command("runs")(runs)
 app.command("show")(show)

@@ -32,6 +32,22 @@ class Cell(nn.Module, ABC):
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
         self.input_size, self.hidden_size = input_size, hidden_size
+        self._observed: dict[str, list[Tensor]] | None = None
+
+    @contextmanager
+    def observing(self) -> Iterator[dict[str, list[Tensor]]]:
+        """Inside, every step adds the values (B, H) of its gates to the dictionary that this yields."""
+        self._observed = {}
+        try:
+            yield self._observed
+        finally:
+            self._observed = None
+
+    def observe(self, **gates: Tensor) -> None:
+        """Tells the values of the gates by the names of docs/notation.md; kept only inside `observing`."""
+        if self._observed is not None:
+            for name, value in gates.items():
+                self._observed.setdefault(name, []).append(value)
 
     @abstractmethod
     def forward(self, input: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:

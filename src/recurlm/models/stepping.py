@@ -73,9 +73,14 @@ class TileStepper:
 
 def open_stepper(model: LanguageModel, state: LayerStates) -> Stepper:
     """The fast stepper where the model's layers and the processor allow it. Both steppers ignore dropout."""
+    return TileStepper(model, state) if steps_in_tiles(model) else PlainStepper(model, state)
+
+
+def steps_in_tiles(model: LanguageModel) -> bool:
+    """Whether the model's layers and the processor allow steps in bfloat16 tiles."""
     on_cpu = model.device.type == "cpu" and model.embedding.weight.dtype == torch.float32
     plain = bool(_plain_lstms(model)) and isinstance(model.decoder, Softmax)
-    return TileStepper(model, state) if plain and on_cpu and has_tiles() else PlainStepper(model, state)
+    return plain and on_cpu and has_tiles()
 
 
 def _plain_lstms(model: LanguageModel) -> list[LSTMCell]:

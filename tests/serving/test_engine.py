@@ -1,0 +1,195 @@
+"""The engine: jobs in any company give the bits that they give alone, and states continue exactly."""
+
+import random
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import pytest
+import torch
+
+from recurlm.config import ModelOptions
+from recurlm.generation.endings import Ending
+from recurlm.generation.sampling import SamplingOptions
+from recurlm.models.language_model import LanguageModel
+from recurlm.models.memory import initial_state, model_digest
+from recurlm.serving.engine import BusyError, ClosedError, Engine
+from recurlm.serving.jobs import Draw, Job, Outcome
+from recurlm.text.codec import Codec
+from recurlm.text.tokenization import Words
+from recurlm.text.vocabulary import Vocabulary
+
+WORDS = ["<eos>", "<unk>", *(f"w{number}" for number in range(98))]
+SECONDS = 60
+
+
+class Heard:
+    """A listener that remembers."""
+
+    def __init__(self) -> None:
+        self.draws: list[Draw] = []
+        self.outcome: Outcome | None = None
+        self.error: Exception | None = None
+        self.done, self.began = threading.Event(), threading.Event()
+
+    def drew(self, draws: Sequence[Draw]) -> None:
+        self.draws += draws
+        self.began.set()
+
+    def ended(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+        self.done.set()
+
+    def failed(self, error: Exception) -> None:
+        self.error = error
+        self.done.set()
+
+    def wait(self) -> Outcome:
+        assert self.done.wait(SECONDS)
+        assert self.outcome is not None, self.error
+        return self.outcome
+
+
+def make_codec() -> Codec:
+    return Codec(Words(), Vocabulary(WORDS))
+
+
+def make_model(cell: str) -> LanguageModel:
+    torch.manual_seed(1)
+    options = ModelOptions(cell=cell, embedding_size=24, hidden_sizes=(40, 24))
+    model = LanguageModel(options, len(WORDS)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(3)
+    return model
+
+
+@pytest.fixture(params=["lstm", "gru"])
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    model = make_model(request.param)
+    codec = make_codec()
+    engine = Engine(model, codec, model_digest(model, codec.vocabulary), slots=5, queue=400)
+    yield engine
+    assert engine.close(SECONDS)
+
+
+def some_job(draw: random.Random, engine: Engine) -> Job:
+    options = draw.choice(
+        [
+            SamplingOptions(temperature=draw.choice([0.5, 1.0, 1.3]), banned=(1,)),
+            SamplingOptions(temperature=draw.choice([0.5, 1.0]), top_k=7, banned=(1,)),
+            SamplingOptions(temperature=0, banned=(1,)),
+            SamplingOptions(repetition_penalty=1.5, top_p=0.9),
+        ]
+    )
+    return Job(
+        initial_state(engine.model, engine.digest),
+        tuple(draw.randrange(len(WORDS)) for _ in range(draw.randrange(8))),
+        tokens=draw.randrange(20),
+        options=options,
+        ending=draw.choice([Ending(), Ending(at_eos=True), Ending(stops=("w1", "w7"))]),
+        seed=draw.randrange(1000),
+        alternatives=draw.choice([None, None, 0, 3]),
+        kept=draw.choice([None, None, 0, 4]),
+    )
+
+
+def run_alone(engine: Engine, job: Job) -> Heard:
+    heard = Heard()
+    engine.submit(job, heard)
+    heard.wait()
+    return heard
+
+
+def test_a_job_in_company_gives_the_bits_that_it_gives_alone(engine: Engine) -> None:
+    draw = random.Random(1)
+    jobs = [some_job(draw, engine) for _ in range(60)]
+    alone = [run_alone(engine, job) for job in jobs]
+
+    together = [Heard() for _ in jobs]
+    for job, heard in zip(jobs, together, strict=True):
+        engine.submit(job, heard)
+
+    for first, second in zip(alone, together, strict=True):
+        assert second.wait() == first.wait()
+        assert second.draws == first.draws
+
+
+def test_states_continue_as_if_the_text_had_not_been_interrupted(engine: Engine) -> None:
+    ids = (5, 9, 13, 2, 77, 40)
+    start = initial_state(engine.model, engine.digest)
+    whole = run_alone(engine, Job(start, ids, kept=len(ids))).wait().states
+
+    assert len(whole) == len(ids) + 1
+    assert whole[0] == start
+    for position in range(len(ids)):
+        rest = run_alone(engine, Job(whole[position], ids[position:], kept=0)).wait().states
+        assert rest == whole[-1:]
+
+
+def test_tokens_drawn_in_two_jobs_are_those_drawn_in_one_where_the_model_always_takes_the_likeliest(
+    engine: Engine,
+) -> None:
+    greedy = SamplingOptions(temperature=0)
+    job = Job(initial_state(engine.model, engine.digest), (5,), tokens=10, options=greedy, kept=0)
+    first = run_alone(engine, replace(job, tokens=4)).wait()
+    second = run_alone(engine, replace(job, start=first.states[-1], ids=(), tokens=6)).wait()
+
+    assert first.ids + second.ids == run_alone(engine, job).wait().ids
+
+
+def test_the_final_state_is_the_one_after_the_tokens_that_a_stop_text_left(engine: Engine) -> None:
+    start = initial_state(engine.model, engine.digest)
+    job = Job(start, (5, 6), tokens=60, ending=Ending(stops=("w1",)), seed=3, kept=0)
+    outcome = run_alone(engine, job).wait()
+
+    assert outcome.end == "stop"
+    read = run_alone(engine, Job(start, (5, 6, *outcome.ids), kept=0)).wait()
+    assert outcome.states == read.states
+
+
+def test_log_probabilities_are_those_of_the_model(engine: Engine) -> None:
+    start = initial_state(engine.model, engine.digest)
+    heard = run_alone(engine, Job(start, (5, 9), tokens=3, seed=4, alternatives=len(WORDS)))
+    ids = [0, 5, 9, *(draw.id for draw in heard.draws)]
+    with torch.no_grad():
+        logits, _ = engine.model(torch.tensor(ids)[:, None], engine.model.initial_state(1))
+    expected = logits[2:-1, 0].double().log_softmax(-1)
+
+    for draw, row in zip(heard.draws, expected, strict=True):
+        assert draw.logprob == pytest.approx(float(row[draw.id]), abs=0.05)  # tiles round products to bfloat16
+        assert dict(draw.alternatives)[draw.id] == draw.logprob
+        assert sum(math_exp(value) for _, value in draw.alternatives) == pytest.approx(1)
+
+
+def test_a_cancelled_job_hears_nothing_more_and_leaves_its_slot(engine: Engine) -> None:
+    heard = Heard()
+    running = engine.submit(Job(initial_state(engine.model, engine.digest), tokens=10**9), heard)
+    assert heard.began.wait(SECONDS)
+    engine.cancel(running)
+    run_alone(engine, Job(initial_state(engine.model, engine.digest), (5,), tokens=1))
+
+    assert engine.load == (0, 0)
+    assert engine.counts.cancelled == 1
+    assert not heard.done.is_set()
+
+
+def test_a_full_queue_refuses() -> None:
+    model, codec = make_model("lstm"), make_codec()
+    engine = Engine(model, codec, "", slots=1, queue=2)
+    endless = Job(initial_state(model, ""), tokens=10**9)
+    first = Heard()
+    runs = [engine.submit(endless, first)]
+    assert first.began.wait(SECONDS)
+    runs += [engine.submit(endless, Heard()) for _ in range(2)]
+    with pytest.raises(BusyError, match="2 requests wait already"):
+        engine.submit(endless, Heard())
+    for running in runs:
+        engine.cancel(running)
+    assert engine.close(SECONDS)
+    with pytest.raises(ClosedError):
+        engine.submit(endless, Heard())
+
+
+def math_exp(value: float) -> float:
+    return float(torch.tensor(value, dtype=torch.float64).exp())
