@@ -29,6 +29,8 @@ SECTIONS = {
         "docs/scoring",
         "docs/comparing",
         "docs/rescoring",
+        "docs/serving",
+        "docs/sessions",
         "docs/sampling",
         "docs/adaptation",
         "docs/cells",

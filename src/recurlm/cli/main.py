@@ -29,6 +29,7 @@ from recurlm.cli.rescore import rescore
 from recurlm.cli.runs import runs
 from recurlm.cli.score import score
 from recurlm.cli.search import search
+from recurlm.cli.serve import serve
 from recurlm.cli.show import show
 from recurlm.cli.threads import settle_threads
 from recurlm.cli.train import TRAIN_EXAMPLES, train
@@ -60,6 +61,7 @@ app.command("compare")(compare)
 app.command("score")(score)
 app.command("rescore")(rescore)
 app.command("generate")(generate)
+app.command("serve")(serve)
 app.command("vocabulary")(vocabulary)
 app.command("ngram")(ngram)
 app.command("graph")(graph)

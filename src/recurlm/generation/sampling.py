@@ -233,4 +233,5 @@ def _first_to_reach(probability: float, logits: Tensor, distance: Tensor) -> Ten
     ordered = logits.softmax(-1).gather(-1, order)
     # a token stays if those before it do not reach the probability
     outside = ordered.cumsum(-1) - ordered >= probability
+    outside[:, 0] = False  # also where the probability is too small for float32
     return logits.masked_fill(outside.scatter(-1, order, outside), -torch.inf)
