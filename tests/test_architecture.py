@@ -33,6 +33,7 @@ ROOMS = (
     {"training"},
     {"interface"},
     {"search", "mxnet", "diagnosis", "serving"},
+    {"studio"},
     {"cli"},
 )
 """From the ground up; a room imports only rooms of lower floors."""

@@ -13,7 +13,14 @@ LANDING = "README"
 SUFFIXES = (".md", ".ipynb")
 SECTIONS = {
     "tutorials": ("docs/walkthrough", "docs/first-hour", "docs/stories/README"),
-    "how-to": ("docs/how-to/README", "docs/surprisal", "docs/inspecting", "docs/search", "docs/leaving-mxnet"),
+    "how-to": (
+        "docs/how-to/README",
+        "docs/studio",
+        "docs/surprisal",
+        "docs/inspecting",
+        "docs/search",
+        "docs/leaving-mxnet",
+    ),
     "reference": (
         "docs/commands",
         "docs/recipe-keys",

@@ -26,7 +26,9 @@ COMMAND_GROUPS = (
     ),
     CommandGroup("Measure a text", ("eval", "score", "compare", "adapt"), "recurlm score runs/mine sentences.txt"),
     CommandGroup(
-        "Use a model", ("generate", "rescore", "serve"), 'recurlm generate runs/mine --prompt "the" --tokens 40'
+        "Use a model",
+        ("generate", "rescore", "serve", "studio"),
+        'recurlm generate runs/mine --prompt "the" --tokens 40',
     ),
     CommandGroup("Exchange models with other programs", ("import-mxnet", "export-mxnet")),
     CommandGroup("Inspect runs and this machine", ("runs", "show", "inspect", "plot", "graph", "verify", "doctor")),

@@ -31,6 +31,7 @@ from recurlm.cli.score import score
 from recurlm.cli.search import search
 from recurlm.cli.serve import serve
 from recurlm.cli.show import show
+from recurlm.cli.studio import studio
 from recurlm.cli.threads import settle_threads
 from recurlm.cli.train import TRAIN_EXAMPLES, train
 from recurlm.cli.verify import verify
@@ -62,6 +63,7 @@ app.command("score")(score)
 app.command("rescore")(rescore)
 app.command("generate")(generate)
 app.command("serve")(serve)
+app.command("studio")(studio)
 app.command("vocabulary")(vocabulary)
 app.command("ngram")(ngram)
 app.command("graph")(graph)

@@ -1,0 +1,58 @@
+"""Bodies of the page's requests."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from recurlm.serving.bodies.base import AnswerBody, RequestBody
+
+TIME = r"^[0-9]+(\.[0-9]+)?[smh]([0-9]+[smh]){0,2}$"
+TIME_LIMIT = "Such as 90s, 10m or 1h30m."
+
+
+class TrainRequest(RequestBody):
+    """A run to train, on a text or a named corpus; on the embedded corpus without either."""
+
+    name: str = Field(description="Name of the run's folder.")
+    text: str | None = Field(None, min_length=1, description="The text itself; it is kept beside the runs.")
+    corpus: str | None = Field(None, description="Name of a corpus.")
+    recipe: str | None = Field(None, description="Name of a shipped recipe.")
+    unit: Literal["word", "character", "bpe"] | None = None
+    time_limit: str | None = Field(None, pattern=TIME, description=TIME_LIMIT)
+
+
+class ResumeRequest(RequestBody):
+    """A stopped run to go on with."""
+
+    name: str
+    time_limit: str | None = Field(None, pattern=TIME, description=TIME_LIMIT)
+
+
+class TrainingAnswer(AnswerBody):
+    """The training that the page started last; all but `lines` are null before the first.
+
+    command: as one would type it · exit_code: null while it runs · lines: what it has written.
+    """
+
+    run: str | None = None
+    command: str | None = None
+    running: bool = False
+    exit_code: int | None = None
+    lines: tuple[str, ...] = ()
+
+
+class RunsAnswer(AnswerBody):
+    """The runs of the folder as `recurlm runs --json` tells them, and a line about each other folder there."""
+
+    folder: str
+    runs: list[dict[str, Any]]
+    problems: list[str]
+
+
+class ChoicesAnswer(AnswerBody):
+    """What the page offers: shipped recipes, and named corpora with whether they are on this machine."""
+
+    folder: str
+    version: str
+    recipes: list[dict[str, str]]
+    corpora: list[dict[str, str]]
