@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import random
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks._measure import Spread
+from benchmarks._measure import Spread, late
 from benchmarks._report import Check, Options, Result, Row, run
 from recurlm.config import ModelOptions
 from recurlm.models.initialisation import initialise
@@ -104,10 +103,10 @@ def _timed(sessions: Sequence, work: Callable) -> list[float]:
 
 def _times(name: str, seconds: Sequence[float], at_most: float | None = MOST_MILLISECONDS) -> list[Row]:
     milliseconds = [each * 1e3 for each in seconds]
-    late = statistics.quantiles(milliseconds, n=100)[-1]
+    latest = late(milliseconds)
     return [
         Row(JOB, name, Spread.of(milliseconds), "ms", at_most=at_most),
-        Row(JOB, f"{name}, 99th percentile", Spread.of([late]), "ms", at_most=at_most),
+        Row(JOB, f"{name}, 99th percentile", Spread.of([latest]), "ms", at_most=at_most),
     ]
 
 
