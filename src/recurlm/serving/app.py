@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from recurlm.serving.context import Context
 from recurlm.serving.errors import add_error_handlers
 from recurlm.serving.metrics import Metrics
-from recurlm.serving.middleware import KeyMiddleware, RecordMiddleware
+from recurlm.serving.middleware import FullQueueMiddleware, KeyMiddleware, RecordMiddleware
 from recurlm.serving.models import ServedModel
 from recurlm.serving.options import ServerOptions
 from recurlm.serving.routes import completions, models, scores, sessions, stateless, status, tokens
@@ -36,6 +36,7 @@ def create_app(served: Mapping[str, ServedModel], options: ServerOptions) -> Fas
     for router in ROUTERS:
         app.include_router(router)
     add_error_handlers(app)
+    app.add_middleware(FullQueueMiddleware, models=tuple(served.values()))
     app.add_middleware(KeyMiddleware, key=options.key)
     app.add_middleware(RecordMiddleware, metrics=context.metrics)
     app.openapi = lambda: _description(app)  # type: ignore[method-assign]

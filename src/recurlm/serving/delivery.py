@@ -41,12 +41,17 @@ class News(NamedTuple):
     outcome: Outcome | None
 
 
+STREAMED_AT_ONCE, WHOLE_AT_ONCE = 4, 16
+"""Tokens that the reader of a stream, and that of a whole answer, hear of together. During 16 steps nobody joins."""
+
+
 class Inbox:
     """The listener of one job, which collects until its reader looks."""
 
     def __init__(self, delivery: Delivery, reader: asyncio.Event, *, streams: bool) -> None:
         """`streams`: whether the reader is woken by every draw, or by the end alone."""
         self._delivery, self._reader, self._streams = delivery, reader, streams
+        self.at_once = STREAMED_AT_ONCE if streams else WHOLE_AT_ONCE
         self._lock = threading.Lock()
         self._draws: list[Draw] = []
         self._outcome: Outcome | None = None

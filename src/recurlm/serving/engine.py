@@ -22,8 +22,7 @@ from recurlm.serving.jobs import Draw, Job, Listener
 from recurlm.serving.running import RunningJob
 from recurlm.text.codec import Codec
 
-BURST = 4
-"""Tokens drawn at once while no job waits and none has to hear between them."""
+FULL = "as many requests wait as may; try again later"
 
 
 class BusyError(RecurlmError):
@@ -72,8 +71,8 @@ class Engine:
         with self._changed:
             if self._closing:
                 raise ClosedError("the server is stopping; try again elsewhere")
-            if len(self._waiting) >= self.queue:
-                raise BusyError(f"{len(self._waiting)} requests wait already; try again later")
+            if self.is_full:
+                raise BusyError(FULL)
             self._waiting.append(running)
             self._changed.notify()
         return running
@@ -91,6 +90,11 @@ class Engine:
             self._changed.notify()
         self._thread.join(seconds)
         return not self._thread.is_alive()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the engine takes no more jobs now."""
+        return len(self._waiting) >= len(self._free) + self.queue
 
     @property
     def load(self) -> tuple[int, int]:
@@ -139,8 +143,8 @@ class Engine:
             return
         running = self._running
         banned = {each.job.options.banned for each in running.values()}
-        if len(banned) == 1 and not self._waiting and all(each.is_plain for each in running.values()):
-            self._burst(min(BURST, *(each.left for each in running.values())), banned.pop())
+        if len(banned) == 1 and all(each.is_plain for each in running.values()):
+            self._burst(min(min(each.left, each.listener.at_once) for each in running.values()), banned.pop())
         else:
             self._step()
         for slot in [slot for slot, each in running.items() if each.is_done]:

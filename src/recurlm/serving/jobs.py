@@ -51,7 +51,12 @@ class Outcome:
 
 
 class Listener(Protocol):
-    """Hears from the engine, in the engine's thread; must return at once."""
+    """Hears from the engine, in the engine's thread; must return at once.
+
+    at_once: how many tokens it may hear of together, at most; more make the engine faster, fewer make it prompt.
+    """
+
+    at_once: int
 
     def drew(self, draws: Sequence[Draw]) -> None:
         """Further tokens were drawn. A stop text may yet remove the last ones."""

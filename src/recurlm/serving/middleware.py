@@ -6,18 +6,21 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from recurlm.serving.errors import RequestError, error_response
+from recurlm.serving.engine import FULL, BusyError
+from recurlm.serving.errors import RequestError, as_request_error, error_response
 from recurlm.serving.metrics import Metrics
+from recurlm.serving.models import ServedModel
 from recurlm.serving.requests import CLIENT_GONE
 
 OPEN = {"/health"}
 """The paths that need no key."""
 LOCAL_HOST = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]*)?", re.IGNORECASE)
+TEXTS = "/v1/completions"
 METHODS = {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"}
 """The methods that figures tell apart; a client may send any word."""
 log = logging.getLogger("recurlm.serving")
@@ -55,6 +58,24 @@ class KeyMiddleware:
             return LOCAL_HOST.fullmatch(Headers(scope=scope).get("host", "")) is not None
         given = Headers(scope=scope).get("authorization", "").encode("latin-1")
         return hmac.compare_digest(given, self._expected)
+
+
+class FullQueueMiddleware:
+    """Refuses requests for texts while the queues of all models are full, before it reads them.
+
+    Under many times the load that a server can carry, reading what is then refused would leave no time to compute.
+    """
+
+    def __init__(self, app: ASGIApp, models: Collection[ServedModel]) -> None:
+        self._app, self._models = app, models
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes a request on that may find room."""
+        is_text = scope.get("path") == TEXTS and scope.get("method") == "POST"
+        if is_text and all(served.engine.is_full for served in self._models):
+            await error_response(as_request_error(BusyError(FULL)))(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
 
 
 class RecordMiddleware:

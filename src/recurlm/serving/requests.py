@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from starlette.types import Receive
 
 from recurlm.documents import parse_json
 from recurlm.errors import InputError
@@ -62,9 +63,9 @@ class BoundedRoute(APIRoute):
         return bounded
 
 
-async def gone(request: Request) -> None:
+async def gone(receive: Receive) -> None:
     """Returns when the client has gone."""
-    while (await request.receive())["type"] != "http.disconnect":
+    while (await receive())["type"] != "http.disconnect":
         pass
 
 
@@ -73,7 +74,7 @@ async def awaited(request: Request, work: Coroutine[Any, Any, _Result], seconds:
 
     Raises RequestError 499 where the client has gone, 408 after so many seconds.
     """
-    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(gone(request))
+    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(gone(request.receive))
     try:
         await asyncio.wait((working, leaving), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         if working.done():

@@ -27,7 +27,7 @@ class RunningJob:
         longest_stop = max(map(len, job.ending.stops), default=0)  # so many tokens, at most, it may remove again
         self.states: deque[State] = deque(maxlen=(job.kept or 0) + 1 + longest_stop)
         self.generator = torch.Generator().manual_seed(job.seed)
-        self._shares: deque[float] = deque()
+        self._shares: list[float] = []
         self._seen = self._seen_at_first(vocabulary_size)
 
     @property
@@ -58,8 +58,10 @@ class RunningJob:
     def shares(self, count: int) -> list[float]:
         """The next random numbers in [0, 1); the sequence does not depend on how many are taken at once."""
         while len(self._shares) < count:
-            self._shares.extend(torch.rand(SHARES_AT_ONCE, dtype=torch.float64, generator=self.generator).tolist())
-        return [self._shares.popleft() for _ in range(count)]
+            more = torch.rand(SHARES_AT_ONCE, dtype=torch.float64, generator=self.generator)
+            self._shares += more.tolist()
+        found, self._shares = self._shares[:count], self._shares[count:]
+        return found
 
     def draw(self, logits: Tensor) -> int:
         """Draws from logits (1, V) by options that the plain draw does not know."""
@@ -70,12 +72,8 @@ class RunningJob:
 
     def take(self, draws: list[Draw]) -> None:
         """Takes drawn tokens, up to the one that ends the text, and tells the listener."""
-        taken = []
-        for draw in draws[: self.left]:
-            self.sample.add(draw.id)
-            taken.append(draw)
-            if self.sample.has_ended:
-                break
+        wanted = draws[: self.left]
+        taken = wanted[: self.sample.extend([draw.id for draw in wanted])]
         self.drawn += len(taken)
         self.pending = deque([draws[len(taken) - 1].id])
         self.listener.drew(taken)

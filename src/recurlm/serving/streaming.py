@@ -1,11 +1,10 @@
 """Server-sent events of one request."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from starlette.responses import StreamingResponse
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from recurlm.documents import json_text
@@ -14,6 +13,7 @@ from recurlm.serving.context import Context
 from recurlm.serving.delivery import Jobs
 from recurlm.serving.errors import BROKEN, as_request_error, error_body
 from recurlm.serving.middleware import log
+from recurlm.serving.requests import gone
 
 DONE = b"data: [DONE]\n\n"
 
@@ -23,40 +23,51 @@ def event(value: Mapping[str, Any]) -> bytes:
     return f"data: {json_text(value)}\n\n".encode()
 
 
-class EventStream(StreamingResponse):
+class EventStream(Response):
     """Sends events and then `[DONE]`; cancels the jobs when the client goes or the time is over.
 
     A failure becomes an event with an error, since the status was sent before.
     """
 
+    media_type = "text/event-stream"
+
     def __init__(self, events: AsyncIterator[bytes], jobs: Jobs, context: Context) -> None:
-        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-        super().__init__(self._to_the_end(events), media_type="text/event-stream", headers=headers)
-        self._jobs, self._context = jobs, context
+        super().__init__(headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+        del self.headers["content-length"]
+        self._events, self._jobs, self._context = events, jobs, context
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends the events."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        sending = asyncio.ensure_future(self._send(send))
+        leaving = asyncio.ensure_future(gone(receive))
+        seconds = self._context.options.seconds
         try:
-            await super().__call__(scope, receive, send)
+            await asyncio.wait((sending, leaving), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if sending.done() or not leaving.done():
+                last = _told(sending.exception()) if sending.done() else _late(seconds)
+                await send({"type": "http.response.body", "body": last + DONE})
         finally:
+            sending.cancel()
+            leaving.cancel()
+            await asyncio.gather(sending, leaving, return_exceptions=True)
             self._jobs.close()
 
-    async def _to_the_end(self, events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        seconds = self._context.options.seconds
-        deadline = time.monotonic() + seconds
-        try:
-            while True:
-                async with asyncio.timeout(deadline - time.monotonic()):
-                    found = await anext(events, None)
-                if found is None:
-                    break
-                yield found
-        except TimeoutError:
-            yield event(error_body(408, f"not done after {seconds:g} seconds; ask for less", code="timeout"))
-        except RecurlmError as error:
-            told = as_request_error(error)
-            yield event(error_body(told.status_code, str(told.detail), param=told.param, code=told.code))
-        except Exception:
-            log.exception("failed")
-            yield event(error_body(500, BROKEN))
-        yield DONE
+    async def _send(self, send: Send) -> None:
+        async for each in self._events:
+            await send({"type": "http.response.body", "body": each, "more_body": True})
+
+
+def _late(seconds: float) -> bytes:
+    return event(error_body(408, f"not done after {seconds:g} seconds; ask for less", code="timeout"))
+
+
+def _told(error: BaseException | None) -> bytes:
+    """The event that tells why a stream ended early; empty where it did not."""
+    if error is None:
+        return b""
+    if isinstance(error, RecurlmError):
+        told = as_request_error(error)
+        return event(error_body(told.status_code, str(told.detail), param=told.param, code=told.code))
+    log.error("failed", exc_info=error)
+    return event(error_body(500, BROKEN))

@@ -25,6 +25,7 @@ from recurlm.serving.texts import TextWriter, finish_reason, kept, text_after
 
 router = APIRouter(prefix="/v1", route_class=BoundedRoute, tags=["texts"])
 Scores = list[list[ScoredToken]]
+NO_USAGE = '"usage": null'
 
 
 @router.post(
@@ -60,6 +61,7 @@ class Answer:
             "created": int(time.time()),
             "model": served.name,
         }
+        self._opening = json_text(self._head).removesuffix("}")
 
     async def whole(self) -> dict[str, Any]:
         """The answer in one piece."""
@@ -141,8 +143,10 @@ class Answer:
                 reason = finish_reason(outcome)
             if not pieces and reason is None:
                 continue
-            logprobs.add(pieces)
-            told = None if self._plan.logprobs is None else logprobs.take()
+            told = None
+            if self._plan.logprobs is not None:
+                logprobs.add(pieces)
+                told = logprobs.take()
             text = "".join(piece.text for piece in pieces) + rest
             yield self._event(_choice(number, text, told, reason), usage)
         if usage:
@@ -158,7 +162,10 @@ class Answer:
         return _choice(number, self._codec.decode(prompt.whole), logprobs, None)
 
     def _event(self, choice: dict[str, Any], usage: bool) -> bytes:
-        return event({**self._head, "choices": [choice]} | ({"usage": None} if usage else {}))
+        # a stream has thousands of events with one head
+        return (
+            f'data: {self._opening}, "choices": [{json_text(choice)}]{", " + NO_USAGE if usage else ""}}}\n\n'.encode()
+        )
 
     def _usage(self, drawn: int) -> dict[str, int]:
         read = self._plan.prompt_tokens
