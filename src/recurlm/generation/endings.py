@@ -54,6 +54,15 @@ class GrowingText:
         self._pending = list[int]()
         self._follow(before)
 
+    def extend(self, ids: Sequence[int]) -> str:
+        """Takes the next ids; returns the text that is now complete and was not returned before."""
+        text = self._text([*self._pending, *ids])
+        if text.endswith(UNFINISHED_CHARACTER):
+            return "".join(map(self.add, ids))
+        self._follow([*self._context, *self._pending, *ids])
+        self._pending.clear()
+        return text
+
     def add(self, index: int) -> str:
         """Takes the next id; returns the text that is now complete and was not returned before."""
         self._pending.append(index)

@@ -68,6 +68,7 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 lifespan="off",
+                http="h11",
                 ws="none",
                 server_header=False,
                 proxy_headers=False,

@@ -1,6 +1,6 @@
 """Drawn tokens as text: piece by piece for a stream, or at once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from recurlm.generation.endings import Ending, GrowingSample, GrowingText
@@ -16,7 +16,7 @@ class Piece(NamedTuple):
 
 
 class TextWriter:
-    """Turns the draws of one job into pieces of text; a token that a stop text may yet remove waits."""
+    """Turns the draws of one job into text; a token that a stop text may yet remove waits."""
 
     def __init__(self, codec: Codec, before: Sequence[int], ending: Ending) -> None:
         self._text = GrowingText(codec, before)
@@ -24,22 +24,31 @@ class TextWriter:
         self._draws: list[Draw] = []
         self._shown = 0
 
-    def add(self, draws: Sequence[Draw]) -> Iterator[Piece]:
-        """Takes draws; yields the pieces that are now certain."""
-        for draw in draws:
-            self._draws.append(draw)
-            self._sample.add(draw.id)
-        if not self._sample.has_ended:
-            yield from self._until(self._sample.settled)
+    def add(self, draws: Sequence[Draw]) -> list[Draw]:
+        """Takes draws; returns those that are now certain, for `text` or `pieces`."""
+        self._draws += draws
+        self._sample.extend([draw.id for draw in draws])
+        return [] if self._sample.has_ended else self._until(self._sample.settled)
 
-    def end(self, outcome: Outcome) -> tuple[list[Piece], str]:
-        """The remaining pieces, and the text of an unfinished character."""
-        return list(self._until(kept(outcome))), self._text.rest()
+    def end(self, outcome: Outcome) -> list[Draw]:
+        """The draws that are still to be shown."""
+        return self._until(kept(outcome))
 
-    def _until(self, count: int) -> Iterator[Piece]:
-        for draw in self._draws[self._shown : count]:
-            self._shown += 1
-            yield Piece(draw, self._text.add(draw.id))
+    def text(self, draws: Sequence[Draw]) -> str:
+        """The text that draws complete, each draw in its turn."""
+        return self._text.extend([draw.id for draw in draws])
+
+    def pieces(self, draws: Sequence[Draw]) -> list[Piece]:
+        """The same text, token by token."""
+        return [Piece(draw, self._text.add(draw.id)) for draw in draws]
+
+    def rest(self) -> str:
+        """The text of an unfinished character at the end."""
+        return self._text.rest()
+
+    def _until(self, count: int) -> list[Draw]:
+        begin, self._shown = self._shown, max(count, self._shown)
+        return self._draws[begin:count]
 
 
 def kept(outcome: Outcome) -> int:

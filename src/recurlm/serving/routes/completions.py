@@ -118,8 +118,7 @@ class Answer:
             if scores is not None:
                 writer.echo(scores[number // self._plan.per_prompt])
             texts = TextWriter(self._codec, prompt.whole, self._plan.ending)
-            pieces = [*texts.add(draws), *texts.end(outcome)[0]]
-            writer.add(pieces)
+            writer.add(texts.pieces([*texts.add(draws), *texts.end(outcome)]))
             logprobs = writer.take()
         return _choice(number, text, logprobs, finish_reason(outcome))
 
@@ -135,22 +134,28 @@ class Answer:
         async for number, (draws, outcome) in jobs.news():
             self._times.drew(number, len(draws))
             texts, logprobs = writers[number]
-            pieces, rest, reason = list(texts.add(draws)), "", None
+            certain, reason = texts.add(draws), None
             if outcome is not None:
-                last, rest = texts.end(outcome)
-                pieces += last
+                certain += texts.end(outcome)
                 drawn += len(outcome.ids)
                 reason = finish_reason(outcome)
-            if not pieces and reason is None:
+            if not certain and reason is None:
                 continue
-            told = None
-            if self._plan.logprobs is not None:
-                logprobs.add(pieces)
-                told = logprobs.take()
-            text = "".join(piece.text for piece in pieces) + rest
+            text, told = self._told(texts, logprobs, certain)
+            text += texts.rest() if outcome is not None else ""
             yield self._event(_choice(number, text, told, reason), usage)
         if usage:
             yield event({**self._head, "choices": [], "usage": self._usage(drawn)})
+
+    def _told(
+        self, texts: TextWriter, logprobs: LogprobsWriter, draws: Sequence[Draw]
+    ) -> tuple[str, dict[str, Any] | None]:
+        """The text of draws, and what is told of their log-probabilities."""
+        if self._plan.logprobs is None:
+            return texts.text(draws), None
+        pieces = texts.pieces(draws)
+        logprobs.add(pieces)
+        return "".join(piece.text for piece in pieces), logprobs.take()
 
     def _echo(self, number: int, scores: Scores | None) -> dict[str, Any]:
         """The event with the prompt itself."""

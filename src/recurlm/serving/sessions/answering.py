@@ -164,11 +164,10 @@ class Drawing:
         texts, draws = TextWriter(self._codec, self._before, self._job.ending), list[Draw]()
         async for _, (drawn, outcome) in jobs.news():
             draws += drawn
-            pieces, rest = list(texts.add(drawn)), ""
+            text = texts.text(texts.add(drawn))
             if outcome is not None:
-                last, rest = texts.end(outcome)
-                pieces += last
-            if text := "".join(piece.text for piece in pieces) + rest:
+                text += texts.text(texts.end(outcome)) + texts.rest()
+            if text:
                 yield event({"text": text})
             times.drew(0, len(drawn))
             if outcome is not None:
