@@ -3,7 +3,8 @@
 import asyncio
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -75,6 +76,7 @@ class Connection(asyncio.Protocol):
         self._answer = Answer(0.0)
         self._done: asyncio.Future[Answer] | None = None
         self._head, self._left, self._tail = b"", 0, b""
+        self._lost = asyncio.get_running_loop().create_future()
 
     @classmethod
     async def open(cls, address: str) -> "Connection":
@@ -97,9 +99,10 @@ class Connection(asyncio.Protocol):
         self._transport.write(f"{head}Content-Length: {len(text)}\r\n\r\n".encode() + text)
         return await self._done
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Hangs up, whatever is under way."""
         self._transport.abort()
+        await self._lost
 
     def data_received(self, data: bytes) -> None:
         self._answer.pieces.append((time.perf_counter(), data))
@@ -117,4 +120,16 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         if self._done is not None and not self._done.done():
-            self._done.set_exception(ConnectionError("the server hung up"))
+            self._done.set_exception(ConnectionError("the connection ended"))
+        self._lost.set_result(None)
+
+
+@asynccontextmanager
+async def connected(address: str, count: int) -> AsyncIterator[list[Connection]]:
+    """So many connections, which end with the context."""
+    connections = [await Connection.open(address) for _ in range(count)]
+    try:
+        yield connections
+    finally:
+        for each in connections:
+            await each.close()

@@ -49,6 +49,8 @@ def served(run: Path, *settings: str) -> Iterator[ServerProcess]:
     finally:
         process.terminate()
         process.wait(READY_SECONDS)
+        if process.stderr is not None:
+            process.stderr.close()
 
 
 def _address(process: "subprocess.Popen[str]") -> str:

@@ -5,7 +5,7 @@ import random
 import re
 import time
 
-from benchmarks._client import Connection
+from benchmarks._client import Answer, Connection, connected
 from benchmarks._measure import Spread
 from benchmarks._report import Check, Options, Result, Row, run
 from benchmarks._server import ServerProcess, described, serving
@@ -18,13 +18,18 @@ BODIES = [{}, {"stream": True}, {"n": 4}, {"stream": True, "logprobs": 2}, {"top
 def measure(options: Options) -> Result:
     """Clients hang up at random moments, alone and in crowds; streamed or not, with and without log-probabilities."""
     with serving(options) as server:
-        return asyncio.run(_measured(server, options))
+        return asyncio.run(measured(server, options))
 
 
-async def _measured(server: ServerProcess, options: Options) -> Result:
+async def measured(server: ServerProcess, options: Options) -> Result:
+    """The same of a server that runs."""
+    async with connected(server.address, 1) as (watch,):
+        return await _watched(server, watch, options)
+
+
+async def _watched(server: ServerProcess, watch: Connection, options: Options) -> Result:
     alone, crowd = options.pick((100, 1000), (20, 1000), (3, 10))
     draw = random.Random(1)
-    watch = await Connection.open(server.address)
     freed = [await _freed(server, watch, draw.choice(BODIES), draw.uniform(0, 0.05)) for _ in range(alone)]
     await _abandoned(server, crowd, draw)  # what is allocated once is allocated now
     await _idle(watch)
@@ -50,9 +55,7 @@ async def _freed(server: ServerProcess, watch: Connection, body: dict[str, objec
     while not await _running(watch):
         await asyncio.sleep(0.001)
     await asyncio.sleep(seconds)
-    connection.close()
-    await asyncio.wait([request])
-    request.exception()
+    await _hung_up(connection, request)
     return await _idle(watch) * 1e3
 
 
@@ -65,11 +68,15 @@ async def _abandoned(server: ServerProcess, count: int, draw: random.Random) -> 
             connection = await Connection.open(server.address)
             request = asyncio.create_task(connection.send("POST", "/v1/completions", _endless(body)))
             await asyncio.sleep(seconds)
-            connection.close()
-            await asyncio.wait([request])
-            request.exception()
+            await _hung_up(connection, request)
 
     await asyncio.gather(*(one(draw.choice(BODIES), draw.uniform(0, 0.2)) for _ in range(count)))
+
+
+async def _hung_up(connection: Connection, request: "asyncio.Task[Answer]") -> None:
+    await connection.close()
+    await asyncio.wait([request])
+    request.exception()  # that the connection ended, unless the answer was whole before
 
 
 def _endless(body: dict[str, object]) -> dict[str, object]:

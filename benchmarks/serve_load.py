@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
-from benchmarks._client import Answer, Connection
+from benchmarks._client import Answer, connected
 from benchmarks._measure import Contestant, Running, Spread, late, running
 from benchmarks._report import Options, Result, Row, run
 from benchmarks._server import ServerProcess, described, serving
@@ -22,11 +22,16 @@ MOST_STEPS_BETWEEN = 3
 
 def measure(options: Options) -> Result:
     """In each round the bare stepper, whole answers and streams take turns."""
-    rounds, tokens = options.pick((9, 500), (3, 500), (1, 10))
     with serving(options) as server:
-        command = (sys.executable, "-m", "benchmarks._stepper", str(server.run))
-        with running([Contestant(BARE, command, THREAD_SETTINGS)]) as processes:
-            rows = asyncio.run(_rows(server, processes[BARE], rounds, tokens))
+        return measured(server, options)
+
+
+def measured(server: ServerProcess, options: Options) -> Result:
+    """The same of a server that runs."""
+    rounds, tokens = options.pick((9, 500), (3, 500), (1, 10))
+    command = (sys.executable, "-m", "benchmarks._stepper", str(server.run))
+    with running([Contestant(BARE, command, THREAD_SETTINGS)]) as processes:
+        rows = asyncio.run(_rows(server, processes[BARE], rounds, tokens))
     description = f"{described(options)}, {tokens} tokens a stream, {rounds} rounds in turn, client beside it"
     return Result("serving", description, rows)
 
@@ -51,17 +56,15 @@ async def driven(
     server: ServerProcess, streams: int, tokens: int, seed: int, *, stream: bool = False
 ) -> tuple[float, list[Answer]]:
     """Tokens a second of so many requests at once, each over a connection of its own, and their answers."""
-    connections = [await Connection.open(server.address) for _ in range(streams)]
     bodies = [
         {"prompt": "w1 w2 w3", "max_tokens": tokens, "stream": stream, "seed": streams * seed + number}
         for number in range(streams)
     ]
-    begin = time.perf_counter()
-    sent = [each.send("POST", "/v1/completions", body) for each, body in zip(connections, bodies, strict=True)]
-    answers = await asyncio.gather(*sent)
-    seconds = time.perf_counter() - begin
-    for connection in connections:
-        connection.close()
+    async with connected(server.address, streams) as connections:
+        begin = time.perf_counter()
+        sent = [each.send("POST", "/v1/completions", body) for each, body in zip(connections, bodies, strict=True)]
+        answers = await asyncio.gather(*sent)
+        seconds = time.perf_counter() - begin
     if failed := [answer for answer in answers if answer.status != 200]:
         raise RuntimeError(failed[0].raw.decode())
     return streams * tokens / seconds, answers

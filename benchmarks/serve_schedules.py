@@ -2,9 +2,10 @@
 
 import asyncio
 import random
+from collections.abc import Sequence
 from typing import Any
 
-from benchmarks._client import Connection
+from benchmarks._client import Connection, connected
 from benchmarks._measure import Spread
 from benchmarks._report import Check, Options, Result, Row, run
 from benchmarks._schedules import settled, some_request
@@ -17,9 +18,14 @@ Request = tuple[str, dict[str, Any]]
 
 def measure(options: Options) -> Result:
     """Each schedule is a handful of requests, sent at random moments, after each was answered alone."""
-    schedules = options.pick(1000, 100, 3)
     with serving(options) as server:
-        sizes, differing = asyncio.run(_run(server, schedules))
+        return measured(server, options)
+
+
+def measured(server: ServerProcess, options: Options) -> Result:
+    """The same of a server that runs."""
+    schedules = options.pick(1000, 100, 3)
+    sizes, differing = asyncio.run(_run(server, schedules))
     rows = [
         Row("schedules", "requests in each", Spread.of(sizes), "requests"),
         Row("schedules", "answers that differ", Spread.of([differing]), f"of {sum(sizes):,}", at_most=0),
@@ -29,7 +35,11 @@ def measure(options: Options) -> Result:
 
 
 async def _run(server: ServerProcess, schedules: int) -> tuple[list[int], int]:
-    connections = [await Connection.open(server.address) for _ in range(MOST_TOGETHER)]
+    async with connected(server.address, MOST_TOGETHER) as connections:
+        return await _compared(connections, schedules)
+
+
+async def _compared(connections: Sequence[Connection], schedules: int) -> tuple[list[int], int]:
     sizes, differing = [], 0
     for seed in range(schedules):
         draw = random.Random(seed)

@@ -21,10 +21,11 @@ LATE = "99th percentile"
 def measure(options: Options) -> Result:
     """Requests come at random moments, whether or not earlier ones are answered."""
     with serving(options) as server:
-        return asyncio.run(_measured(server, options))
+        return asyncio.run(measured(server, options))
 
 
-async def _measured(server: ServerProcess, options: Options) -> Result:
+async def measured(server: ServerProcess, options: Options) -> Result:
+    """The same of a server that runs."""
     seconds, tokens = options.pick((20, 200), (5, 200), (0.5, 5))
     await driven(server, STREAMS, tokens, 0)
     carried = statistics.median([(await driven(server, STREAMS, tokens, number))[0] for number in range(5)])
@@ -55,7 +56,7 @@ async def arriving(server: ServerProcess, rate: float, seconds: float, tokens: i
         sent.append(asyncio.create_task(one(len(sent))))
     answers = await asyncio.gather(*sent)
     for connection in idle:
-        connection.close()
+        await connection.close()
     return list(answers)
 
 

@@ -152,7 +152,8 @@ def test_ids_taken_together_give_the_text_of_all_ids(name, data):
 
 
 @given(
-    st.lists(st.integers(0, 5), max_size=30), st.sampled_from([Ending(), Ending(at_eos=True), Ending(("red", "fruit is"))])
+    st.lists(st.integers(0, 5), max_size=30),
+    st.sampled_from([Ending(), Ending(at_eos=True), Ending(("red", "fruit is"))]),
 )
 def test_a_sample_takes_many_ids_as_it_takes_them_one_by_one(ids, ending):
     together, alone = GrowingSample(WORDS, ending), GrowingSample(WORDS, ending)
