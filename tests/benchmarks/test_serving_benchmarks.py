@@ -11,6 +11,7 @@ from benchmarks._server import ServerProcess, serving
 
 from benchmarks import serve_abandoned, serve_load, serve_schedules, serve_waiting
 
+pytestmark = pytest.mark.thorough
 TINY = Options("tiny")
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
