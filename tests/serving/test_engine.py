@@ -9,12 +9,14 @@ import pytest
 import torch
 
 from recurlm.config import ModelOptions
+from recurlm.errors import InputError
 from recurlm.generation.endings import Ending
 from recurlm.generation.sampling import SamplingOptions
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.memory import initial_state, model_digest
 from recurlm.serving.engine import BusyError, ClosedError, Engine
 from recurlm.serving.jobs import Draw, Job, Outcome
+from recurlm.serving.running import RunningJob
 from recurlm.text.codec import Codec
 from recurlm.text.tokenization import Words
 from recurlm.text.vocabulary import Vocabulary
@@ -191,6 +193,135 @@ def test_a_full_queue_refuses() -> None:
     assert engine.close(SECONDS)
     with pytest.raises(ClosedError):
         engine.submit(endless, Heard())
+
+
+class Broken(Heard):
+    """A listener one of whose methods fails."""
+
+    def __init__(self, method: str) -> None:
+        super().__init__()
+        self.method = method
+
+    def drew(self, draws: Sequence[Draw]) -> None:
+        self.fail("drew")
+        super().drew(draws)
+
+    def ended(self, outcome: Outcome) -> None:
+        self.fail("ended")
+        super().ended(outcome)
+
+    def failed(self, error: Exception) -> None:
+        super().failed(error)
+        self.fail("failed")
+
+    def fail(self, method: str) -> None:
+        if method == self.method or self.method == "all":
+            raise RuntimeError(f"{method} is broken")
+
+
+def in_company(engine: Engine, job: Job, heard: Heard) -> None:
+    """Runs a job beside two others, which must give the bits that they give alone."""
+    start = initial_state(engine.model, engine.digest)
+    others = [Job(start, (5,), tokens=30, seed=1), Job(start, (9, 2), tokens=30, seed=2, alternatives=2, kept=1)]
+    alone = [run_alone(engine, each) for each in others]
+    beside = [Heard() for _ in others]
+    for other, listener in zip(others, beside, strict=True):
+        engine.submit(other, listener)
+    engine.submit(job, heard)
+    assert heard.done.wait(SECONDS)
+    for first, second in zip(alone, beside, strict=True):
+        assert (second.wait(), second.draws) == (first.wait(), first.draws)
+    run_alone(engine, job)
+    assert engine.load == (0, 0)
+
+
+@pytest.mark.parametrize("method", ["drew", "ended", "all"])
+def test_a_listener_that_fails_ends_its_own_job_alone(engine: Engine, method: str) -> None:
+    job = Job(initial_state(engine.model, engine.digest), (5, 7), tokens=8)
+    heard = Broken(method)
+    in_company(engine, job, heard)
+    assert "is broken" in str(heard.error)
+    assert engine.counts.failed == 1
+
+
+@pytest.mark.parametrize("method", ["draw", "take", "outcome"])
+@pytest.mark.parametrize("options", [SamplingOptions(top_k=3), SamplingOptions(temperature=0)], ids=str)
+def test_an_error_in_one_job_s_own_work_ends_that_job_alone(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, method: str, options: SamplingOptions
+) -> None:
+    job = Job(initial_state(engine.model, engine.digest), (5, 7), tokens=8, options=options, seed=77)
+    heard = Heard()
+    work = getattr(RunningJob, method)
+
+    def fails(running: RunningJob, *given: object) -> object:
+        if running.listener is heard:
+            raise ValueError("of this job")
+        return work(running, *given)
+
+    monkeypatch.setattr(RunningJob, method, fails)
+    in_company(engine, job, heard)
+    assert str(heard.error) == "of this job"
+
+
+def test_a_state_that_does_not_fit_ends_its_own_job_alone(engine: Engine) -> None:
+    start = initial_state(engine.model, engine.digest)
+    wrong = replace(start, layers=tuple(tuple(tensor[:, :-1] for tensor in layer) for layer in start.layers))
+    heard = Heard()
+    engine.submit(endless := Job(start, tokens=10**9), other := Heard())
+    engine.submit(Job(wrong, (5,), tokens=3), heard)
+    assert heard.done.wait(SECONDS)
+    assert heard.error is not None
+    assert other.began.wait(SECONDS)
+    assert not other.done.is_set()
+    assert run_alone(engine, replace(endless, tokens=2)).wait().end == "tokens"
+    engine.cancel(next(iter(engine._running.values())))
+
+
+@pytest.mark.parametrize("options", [SamplingOptions(), SamplingOptions(top_k=3), SamplingOptions(temperature=0)])
+@pytest.mark.parametrize("value", [3e38, -3e38, torch.nan])
+def test_a_state_beyond_the_range_of_numbers_is_the_fault_of_its_own_job(
+    engine: Engine, options: SamplingOptions, value: float
+) -> None:
+    start = initial_state(engine.model, engine.digest)
+    layers = tuple(tuple(torch.full_like(tensor, value) for tensor in layer) for layer in start.layers)
+    heard = Heard()
+    engine.submit(Job(replace(start, layers=layers), (5, 7), tokens=8, options=options, kept=2), heard)
+    run_alone(engine, Job(start, (5,), tokens=30))
+    assert heard.done.wait(SECONDS)
+    if heard.error is None:
+        assert heard.outcome is not None
+        assert all(tensor.isfinite().all() for layer in heard.outcome.states[-1].layers for tensor in layer)
+    else:
+        assert isinstance(heard.error, InputError)
+
+
+def test_a_step_that_fails_ends_all_that_share_it_and_no_later_job(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endless = Job(initial_state(engine.model, engine.digest), tokens=10**9)
+    heard = [Heard(), Heard()]
+    for each in heard:
+        engine.submit(endless, each)
+        assert each.began.wait(SECONDS)
+    with monkeypatch.context() as changed:
+        changed.setattr(type(engine._slots), "burst", lambda *_: 1 / 0)
+        for each in heard:
+            assert each.done.wait(SECONDS)
+            assert isinstance(each.error, ZeroDivisionError)
+    assert run_alone(engine, replace(endless, tokens=5)).wait().end == "tokens"
+    assert engine.counts.failed == 2
+
+
+@pytest.mark.parametrize("index", [-1, len(WORDS), 10**18])
+def test_ids_that_the_model_lacks_are_refused_before_they_join(engine: Engine, index: int) -> None:
+    start = initial_state(engine.model, engine.digest)
+    for job in (Job(start, (5, index)), Job(replace(start, last=index)), Job(start, options=with_banned(index))):
+        with pytest.raises(InputError, match=f"id {index} is not in the vocabulary"):
+            engine.submit(job, Heard())
+
+
+def with_banned(index: int) -> SamplingOptions:
+    return SamplingOptions(banned=(index,))
 
 
 def math_exp(value: float) -> float:

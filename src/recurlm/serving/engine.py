@@ -2,12 +2,13 @@
 
 Jobs join and leave between any two tokens. What a job draws, and the states that it leaves, do not depend, to the bit,
 on which other jobs run beside it: a slot's numbers do not depend on the other slots, and every job has its own random
-numbers.
+numbers. A job that fails by itself ends alone; where the step that they share fails, all running jobs fail.
 """
 
+import contextlib
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -22,6 +23,8 @@ from recurlm.serving.jobs import Draw, Job, Listener
 from recurlm.serving.running import RunningJob
 from recurlm.text.codec import Codec
 
+READ_AT_ONCE = 16
+"""Tokens of prompts that are read before texts that are being drawn go on."""
 FULL = "as many requests wait as may; try again later"
 
 
@@ -66,7 +69,10 @@ class Engine:
         self._thread.start()
 
     def submit(self, job: Job, listener: Listener) -> RunningJob:
-        """Queues a job; `cancel` takes it back. Raises BusyError where the queue is full, ClosedError after `close`."""
+        """Queues a job; `cancel` takes it back.
+
+        Raises BusyError where the queue is full, ClosedError after `close`, InputError for ids that the model lacks.
+        """
         running = RunningJob(job, listener, self.codec, self.model.vocabulary_size)
         with self._changed:
             if self._closing:
@@ -107,8 +113,9 @@ class Engine:
                 with torch.no_grad():
                     self._advance()
             except Exception as error:
-                for slot in list(self._running):
-                    self._fail(slot, error)
+                for slot, running in list(self._running.items()):
+                    running.error = error
+                    self._end(slot)
 
     def _wait_for_work(self) -> bool:
         """Admits waiting jobs and drops cancelled ones; returns False where the engine is to stop."""
@@ -122,7 +129,7 @@ class Engine:
             while self._waiting and self._free:
                 running = self._waiting.popleft()
                 slot = self._free.pop()
-                self._slots.place(slot, running.job.start.layers)
+                running.attempt(self._slots.place, slot, running.job.start.layers)
                 self._running[slot] = running
         for slot in [slot for slot, running in self._running.items() if running.is_done]:
             self._end(slot)
@@ -138,37 +145,40 @@ class Engine:
             self.counts.cancelled += 1
 
     def _advance(self) -> None:
-        """Advances every running job by one token, or by several where nothing happens between them."""
-        if not self._running:
-            return
-        running = self._running
-        banned = {each.job.options.banned for each in running.values()}
-        if len(banned) == 1 and all(each.is_plain for each in running.values()):
-            self._burst(min(min(each.left, each.listener.at_once) for each in running.values()), banned.pop())
-        else:
-            self._step()
-        for slot in [slot for slot, each in running.items() if each.is_done]:
+        """Reads on where prompts are not yet read; then draws a token for each other job, or several at once."""
+        for _ in range(READ_AT_ONCE):
+            if not (reading := {slot: job for slot, job in self._running.items() if job.only_reads}):
+                break
+            self._read(reading)
+            self.counts.read += len(reading)
+        drawing = {slot: job for slot, job in self._running.items() if not job.only_reads and not job.is_done}
+        if drawing:
+            self._draw_on(drawing)
+        for slot in [slot for slot, each in self._running.items() if each.is_done]:
             self._end(slot)
 
-    def _burst(self, steps: int, banned: tuple[int, ...]) -> None:
-        slots, jobs = list(self._running), list(self._running.values())
+    def _draw_on(self, drawing: Mapping[int, RunningJob]) -> None:
+        jobs = list(drawing.values())
+        banned = {each.job.options.banned for each in jobs}
+        if len(banned) == 1 and all(each.is_plain for each in jobs):
+            self._burst(drawing, min(min(each.left, each.listener.at_once) for each in jobs), banned.pop())
+        else:
+            self._draw(jobs, self._slots.logits(self._read(drawing)))
+
+    def _burst(self, drawing: Mapping[int, RunningJob], steps: int, banned: tuple[int, ...]) -> None:
+        slots, jobs = list(drawing), list(drawing.values())
         shares = torch.tensor([job.shares(steps) for job in jobs], dtype=torch.float64).t().contiguous()
         tokens = [job.pending[0] for job in jobs]
         drawn = self._slots.burst(slots, tokens, _temperatures(jobs), shares, banned)
         for job, ids in zip(jobs, drawn.t().tolist(), strict=True):
-            job.take([Draw(index) for index in ids])
+            job.attempt(job.take, list(map(Draw, ids)))
         self.counts.drawn += steps * len(jobs)
 
-    def _step(self) -> None:
-        slots, jobs = list(self._running), list(self._running.values())
-        for slot, job in self._running.items():
-            if job.keeps_states:
-                job.states.append(self._state(slot, job))
-        drawing = [row for row, job in enumerate(jobs) if not job.only_reads]
-        outputs = self._slots.read(slots, [job.pending.popleft() for job in jobs])
-        self.counts.read += len(jobs) - len(drawing)
-        if drawing:
-            self._draw([jobs[row] for row in drawing], self._slots.logits(outputs[drawing]))
+    def _read(self, jobs: Mapping[int, RunningJob]) -> Tensor:
+        """Each job reads its next token; returns the outputs (N, H)."""
+        for slot, job in jobs.items():
+            job.attempt(self._keep_state, slot, job)
+        return self._slots.read(list(jobs), [job.pending.popleft() for job in jobs.values()])
 
     def _draw(self, jobs: Sequence[RunningJob], logits: Tensor) -> None:
         asked = [row for row, job in enumerate(jobs) if job.job.alternatives is not None]
@@ -177,9 +187,10 @@ class Engine:
         draws = [Draw(index) for index in ids]
         for place, row in enumerate(asked):
             assert known is not None
-            draws[row] = known.told(place, ids[row], jobs[row].job.alternatives or 0)
+            job = jobs[row]
+            draws[row] = job.attempt(known.told, place, ids[row], job.job.alternatives or 0) or draws[row]
         for job, draw in zip(jobs, draws, strict=True):
-            job.take([draw])
+            job.attempt(job.take, [draw])
         self.counts.drawn += len(jobs)
 
     def _drawn(self, jobs: Sequence[RunningJob], logits: Tensor) -> list[int]:
@@ -187,7 +198,10 @@ class Engine:
         plain = [row for row, job in enumerate(jobs) if job.draws_plainly]
         if len(plain) == len(jobs):
             return self._plainly_drawn(jobs, logits)
-        ids = [0 if job.draws_plainly else job.draw(logits[row : row + 1]) for row, job in enumerate(jobs)]
+        ids = [0] * len(jobs)
+        for row, job in enumerate(jobs):
+            if not job.draws_plainly:
+                ids[row] = job.attempt(job.draw, logits[row : row + 1]) or 0
         if plain:
             drawn = self._plainly_drawn([jobs[row] for row in plain], logits[plain])
             for row, index in zip(plain, drawn, strict=True):
@@ -201,27 +215,28 @@ class Engine:
         ids: list[int] = self._slots.draw(logits, _temperatures(jobs), shares).tolist()
         return ids
 
-    def _state(self, slot: int, job: RunningJob) -> State:
-        """The state of a job: its slot has read all but the next token."""
-        return State(self._slots.layers(slot), job.pending[0], self.digest)
+    def _keep_state(self, slot: int, job: RunningJob) -> None:
+        """Keeps the state of a job that wants it: its slot has read all but the next token."""
+        if job.keeps_states:
+            job.states.append(State(self._slots.layers(slot), job.pending[0], self.digest))
 
     def _end(self, slot: int) -> None:
+        """Takes a job that is done out of its slot and tells its listener the outcome, or the error."""
         job = self._running[slot]
-        if job.keeps_states:
-            job.states.append(self._state(slot, job))
+        job.attempt(self._keep_state, slot, job)
         self._remove(slot)
-        self.counts.ended += 1
-        job.listener.ended(job.outcome())
-
-    def _fail(self, slot: int, error: Exception) -> None:
-        job = self._remove(slot)
+        job.attempt(lambda: job.listener.ended(job.outcome()))
+        if job.error is None:
+            self.counts.ended += 1
+            return
         self.counts.failed += 1
-        job.listener.failed(error)
+        with contextlib.suppress(Exception):  # the other jobs go on even where the listener itself is what failed
+            job.listener.failed(job.error)
 
-    def _remove(self, slot: int) -> RunningJob:
+    def _remove(self, slot: int) -> None:
         with self._changed:
             self._free.append(slot)
-            return self._running.pop(slot)
+            del self._running[slot]
 
 
 def _temperatures(jobs: Sequence[RunningJob]) -> Tensor:
