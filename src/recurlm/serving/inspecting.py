@@ -14,7 +14,6 @@ from recurlm.inspection.answers import (
     remembered,
     remembered_json,
 )
-from recurlm.inspection.reading import read_text
 from recurlm.inspection.subject import Subject, check_alike, remarks_on
 from recurlm.inspection.trace import Trace
 from recurlm.serving.bodies.inspection import InspectRequest
@@ -107,14 +106,14 @@ class Inspector:
         return subject, remembered(subject, body.remembered or 0)
 
     def _subject(self, text: str, served: ServedModel, patience: Patience) -> Subject:
-        model = served.model
-        reading = read_text(model.codec, _lines(text), "text")
-        values = len(reading) * sum(cell.hidden_size for cell in model.network.stack.cells)
-        if values > self._options.traced_values:
-            message = f"the text has {len(reading):,} tokens, so each part of this model's memory {values:,} values"
-            most = f"this server allows at most {self._options.traced_values:,}; send fewer lines"
-            raise RequestError(400, f"{message}: {most}", param="text", code="limit")
-        return Subject(served.name, model.network, model.codec, reading, tick=patience.check)
+        subject = served.model.inspect(text, name=served.name, tick=patience.check)
+        tokens, most = len(subject.reading), self._options.traced_values
+        values = tokens * sum(cell.hidden_size for cell in served.model.network.stack.cells)
+        if values > most:
+            message = f"the text has {tokens:,} tokens, so each part of this model's memory {values:,} values"
+            refusal = f"{message}: this server allows at most {most:,}; send fewer lines"
+            raise RequestError(400, refusal, param="text", code="limit")
+        return subject
 
     def _traced(self, subject: Subject, served: ServedModel) -> Subject:
         """The same subject with its trace, read anew where it is not kept."""
@@ -136,8 +135,3 @@ def remembrance_told(body: InspectRequest, served: ServedModel, found: Sequence[
 
 def _told(served: ServedModel, answer: MemoryAnswer | SpanAnswer | ReplacementAnswer) -> str:
     return json_answer({"model": served.name, "remarks": answer.remarks, **answer.to_json()})
-
-
-def _lines(text: str) -> list[str]:
-    """The lines of a text as those of a file."""
-    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
