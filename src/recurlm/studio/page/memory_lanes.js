@@ -2,24 +2,31 @@
 import { h } from "./dom.js";
 
 // curves: [{name, values, color(strip)}], values of the tokens from `begin` on · low, high: what the height shows ·
-// threshold: a dashed line · band: first and last token of a shaded span · side(at): what stands to the right.
-export function lane(strip, { label, curves, low, high, begin = 0, threshold = null, band = null, height = 40, side }) {
-  const canvas = h("canvas"), told = h("div", { className: "lane-side" });
-  const y = (value) => height - 4 - ((Math.min(high, Math.max(low, value)) - low) / (high - low)) * (height - 8);
+// threshold: a dashed line · band: first and last token of a shaded span · told: lines to the right; without them the
+// values at the token that is pointed at.
+export function lane(strip, { label, told, height = 40, ...look }) {
+  const canvas = h("canvas"), lines = (told || []).map((line) => h("div", {}, line));
+  const side = h("div", { className: "lane-side" }, lines);
   strip.lanes.set(canvas, () => {
-    const view = { ...strip.begin(canvas, height), height, y, begin };
-    if (band) shade(strip, view, band);
-    if (low <= 0) level(view, 0, [], strip.ink.line);
-    if (threshold !== null) level(view, threshold, [3, 3], strip.ink.quiet);
-    for (const curve of curves) drawCurve(strip, view, curve);
-    told.replaceChildren(...(side ? [side] : pointed(strip, curves, begin)));
+    drawLane(strip, { ...strip.begin(canvas, height), begin: 0, height, ...look });
+    if (!told) side.replaceChildren(...pointed(strip, look));
   });
-  return h("div", { className: "lane curve" }, h("div", { className: "lane-label" }, label), canvas, told);
+  return h("div", { className: "lane curve" }, h("div", { className: "lane-label" }, label), canvas, side);
 }
 
-function pointed(strip, curves, begin) { // the values at the token that is pointed at, in the colors of the curves
+function drawLane(strip, look) {
+  const { height, low, high, band, threshold, curves } = look, inner = height - 8;
+  const y = (value) => height - 4 - ((value - low) / (high - low || 1)) * inner;
+  if (band) shade(strip, look, band);
+  if (low <= 0) level(look, y(0), [], strip.ink.line);
+  if (threshold !== undefined) level(look, y(threshold), [3, 3], strip.ink.quiet);
+  for (const curve of curves) drawCurve(strip, { ...look, y }, curve);
+}
+
+function pointed(strip, { curves, begin = 0 }) { // in the colors of the curves
   return curves.map(({ name, values, color }) => {
-    const value = values[strip.at - begin], line = h("div", {}, `${name} ${value === undefined ? "–" : value.toFixed(3)}`);
+    const value = values[strip.at - begin];
+    const line = h("div", {}, `${name} ${value === undefined ? "–" : value.toFixed(3)}`);
     line.style.color = color(strip);
     return line;
   });
@@ -27,16 +34,18 @@ function pointed(strip, curves, begin) { // the values at the token that is poin
 
 function shade(strip, { pen, left, height }, [first, last]) {
   const { starts } = strip.columns;
+  pen.globalAlpha = 0.5;
   pen.fillStyle = strip.ink.line;
   pen.fillRect(starts[first] - left, 0, starts[last + 1] - starts[first], height);
+  pen.globalAlpha = 1;
 }
 
-function level({ pen, width, y }, value, dashes, color) {
+function level({ pen, width }, y, dashes, color) {
   pen.strokeStyle = color;
   pen.setLineDash(dashes);
   pen.beginPath();
-  pen.moveTo(0, y(value));
-  pen.lineTo(width, y(value));
+  pen.moveTo(0, y);
+  pen.lineTo(width, y);
   pen.stroke();
   pen.setLineDash([]);
 }

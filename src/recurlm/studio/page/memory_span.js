@@ -1,19 +1,20 @@
 // Units that hold something over exactly a span, and the other places where they do.
 import { h } from "./dom.js";
 import { lane } from "./memory_lanes.js";
-import { answered, inTerminal, python } from "./memory_shared.js";
-import { t } from "./words.js";
+import { asker, inTerminal, python } from "./memory_shared.js";
+import { numbered, t } from "./words.js";
+
+const LONGEST_PLACE = 8, answered = asker();
 
 export function spanSection(around) {
-  const section = { choose: (chosen) => (chosen ? ask(around, chosen) : invite(around)) };
   invite(around);
-  return section;
+  return { choose: (chosen) => (chosen ? ask(around, chosen) : invite(around)) };
 }
 
 const head = () => h("h2", {}, t("holdSpan"));
 const invite = ({ place }) => place.span.replaceChildren(head(), h("p", { className: "quiet prose" }, t("chooseSpan")));
 const words = ({ memory }, from, to) => memory.tokens.slice(from - 1, to).map((token) => token.name).join(" ");
-const numbered = (from, to) => (from === to ? `${from}` : `${from}–${to}`);
+const range = (from, to) => (from === to ? `${from}` : `${from}–${to}`);
 
 function ask(around, chosen) {
   const span = `${chosen[0] + 1}:${chosen[1] + 1}`, { part, model } = around.memory;
@@ -25,25 +26,28 @@ function ask(around, chosen) {
 }
 
 function found(around, { units, places, span }, chosen) {
-  const title = h("p", {}, h("span", { className: "quiet" }, `${numbered(span.from, span.to)}  `),
+  const title = h("p", {}, h("span", { className: "quiet" }, `${range(span.from, span.to)} `),
     h("span", { className: "run-name" }, words(around, span.from, span.to)));
   if (!units.length) return [title, h("p", { className: "quiet" }, t("noUnit"))];
-  const most = Math.max(1, ...units.flatMap((unit) => unit.values.map(Math.abs)));
-  const low = units.some((unit) => unit.values.some((value) => value < 0)) ? -most : 0;
-  const lanes = units.map((unit) => unitLane(around.strip, unit, { band: chosen, low, high: most }));
+  const lanes = units.map((unit) => unitLane(around.strip, unit, chosen));
   return [title, h("div", { className: "lanes", id: "units" }, lanes), ...elsewhere(around, places, units.length)];
 }
 
-function unitLane(strip, { layer, unit, side, threshold, margin, values }, options) {
-  const level = threshold.toFixed(2).replace("-", "−");
-  return lane(strip, { ...options, threshold, height: 34, label: `${t("layer")} ${layer} · ${unit}`,
-    curves: [{ values, color: ({ ink }) => ink.blue }], side: `${t(side)} ${level}, ${t("margin")} ${margin.toFixed(2)}` });
+function unitLane(strip, { layer, unit, side, threshold, margin, values }, band) {
+  const low = Math.min(...values), high = Math.max(...values), level = threshold.toFixed(2).replace("-", "−");
+  const told = [`${t(side)} ${level}`, `${t("margin")} ${margin.toFixed(2)}`];
+  const curves = [{ values, color: ({ ink }) => ink.blue }];
+  return lane(strip, { label: `${numbered("layerNumber", layer)} · ${unit}`, curves, low, high, band, threshold, told });
 }
 
 function elsewhere(around, places, units) {
   if (!places.length) return [h("p", { className: "quiet" }, t("nowhereElse"))];
-  const shown = ({ from, to }) => `${words(around, from, Math.min(to, from + 7))}${to > from + 7 ? " …" : ""}`;
-  const buttons = places.map((each) => h("button", { className: "plain also", onclick: () => around.show(each.from - 1) },
-    `${numbered(each.from, each.to)} `, h("span", { className: "run-name" }, shown(each)), ` ${each.units}/${units}`));
-  return [h("p", { className: "quiet" }, t("alsoHere")), h("div", { className: "places" }, buttons)];
+  const button = ({ from, to, units: held }) => {
+    const end = Math.min(to, from + LONGEST_PLACE - 1);
+    const shown = h("span", { className: "run-name" }, words(around, from, end), end < to ? " …" : "");
+    const look = () => around.show(from - 1);
+    const place = `${range(from, to)} `;
+    return h("button", { className: "plain also", onclick: look }, place, shown, ` ${held}/${units}`);
+  };
+  return [h("p", { className: "quiet" }, t("alsoHere")), h("div", { className: "places" }, places.map(button))];
 }

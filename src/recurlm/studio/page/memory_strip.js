@@ -1,11 +1,12 @@
 // Units × tokens as colors below the text. Only what is visible is drawn; further lanes share its columns and scroll.
-import { COLORS } from "./chart.js";
 import { h } from "./dom.js";
-import { t } from "./words.js";
+import { inks, limits, ramp, SHADES } from "./memory_colors.js";
+import { numbered, t } from "./words.js";
 
-const BARS = 30, TEXT = 26, PAD = 7, NARROWEST = 15, SHADES = 64;
+const BARS = 30, TEXT = 26, PAD = 7, NARROWEST = 15, LONGEST = 24, MOST_BITS = 16;
 const FONT = '14px ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", "Noto Sans Mono CJK SC", monospace';
-const SIGNED = ["cell", "hidden", "candidate"];
+
+const shortened = (name) => (name.length > LONGEST ? `${name.slice(0, LONGEST - 1)}…` : name);
 
 // Where the columns of tokens lie: each is as wide as its token.
 class Columns {
@@ -30,38 +31,8 @@ class Columns {
   }
 }
 
-function resolved(written) { // a color of the style sheet as the canvas takes it
-  const probe = h("i");
-  probe.style.color = written;
-  document.body.append(probe);
-  const { color } = getComputedStyle(probe);
-  probe.remove();
-  return color;
-}
-
-function mixed(from, to, amount) {
-  const parts = [from, to].map((color) => color.match(/[\d.]+/g).map(Number));
-  return `rgb(${[0, 1, 2].map((each) => Math.round(parts[0][each] + amount * (parts[1][each] - parts[0][each])))})`;
-}
-
-function ramp() { // from blue through paper to orange
-  const paper = resolved("var(--paper)"), ends = { [-1]: resolved("var(--cold)"), 1: resolved("var(--heat)") };
-  return Array.from({ length: 2 * SHADES + 1 }, (_, index) => {
-    const amount = (index - SHADES) / SHADES;
-    return mixed(paper, ends[Math.sign(amount) || 1], Math.abs(amount));
-  });
-}
-
-// The values that get the end colors: gates go from 0 to 1, states as far as all but the strongest hundredth.
-function limits(part, layer) {
-  if (!SIGNED.includes(part)) return [0, 1];
-  const sizes = layer.values.flat().map(Math.abs).sort((a, b) => a - b);
-  const most = Math.max(1, Math.ceil(2 * sizes[Math.floor(0.99 * (sizes.length - 1))]) / 2);
-  return [-most, most];
-}
-
 export class Strip {
-  // point(index), span([first, last] or null): what to do when a reader chooses a token or a span.
+  // What to do when a reader chooses: point(index), span([first, last] or null), hover({index, row} or null).
   constructor(choices) {
     this.choices = choices;
     this.lanes = new Map();
@@ -69,7 +40,8 @@ export class Strip {
     this.legend = h("div", { className: "lane-side" });
     this.canvas = h("canvas");
     this.spacer = h("div", {}, this.canvas);
-    this.scroller = h("div", { className: "strip", tabIndex: 0, role: "group", "aria-label": t("unitsTokens") }, this.spacer);
+    const named = { role: "group", "aria-label": t("unitsTokens") };
+    this.scroller = h("div", { className: "strip", tabIndex: 0, ...named }, this.spacer);
     this.element = h("div", { className: "lane" }, this.label, this.scroller, this.legend);
     this.listen();
   }
@@ -77,7 +49,7 @@ export class Strip {
   show(memory) {
     this.memory = memory;
     [this.layer] = memory.layers;
-    this.columns = new Columns(memory.tokens.map((token) => token.name));
+    this.columns = new Columns(memory.tokens.map((token) => shortened(token.name)));
     this.limits = limits(memory.part, this.layer);
     this.rows = this.layer.values[0].length;
     this.rowHeight = Math.min(14, Math.max(2, Math.round(290 / this.rows)));
@@ -91,20 +63,19 @@ export class Strip {
   }
 
   tell() { // the labels left and right
-    const { layer, cell, units } = this.layer, shown = `${this.rows} ${t(units ? "mostVaried" : "units")}`;
+    const { layer, cell, units } = this.layer, shown = `${this.rows} ${t(units && !this.memory.whole ? "mostVaried" : "units")}`;
     const [low, high] = this.limits, ends = this.memory.part === "cell" ? ["≤ ", "≥ "] : ["", ""];
     const written = (value) => String(value).replace("-", "−");
     this.label.replaceChildren(h("div", { className: "bits" }, t("bits")),
-      h("div", {}, `${t("layer")} ${layer} · ${cell}`), h("div", {}, shown));
-    this.legend.replaceChildren(h("i", { className: "memory" }),
-      h("span", {}, ends[1] + written(high)), h("span", {}, written((low + high) / 2)), h("span", {}, ends[0] + written(low)));
+      h("div", {}, `${numbered("layerNumber", layer)} · ${cell}`), h("div", {}, shown));
+    const numbers = [ends[1] + written(high), written((low + high) / 2), ends[0] + written(low)];
+    this.legend.replaceChildren(h("i", { className: "memory" }), ...numbers.map((number) => h("span", {}, number)));
   }
 
   recolor() {
     if (!this.memory) return;
     this.shades = ramp();
-    this.ink = Object.fromEntries(["ink", "quiet", "line", "blue"].map((name) => [name, resolved(`var(--${name})`)]));
-    this.colors = COLORS.map(resolved);
+    this.ink = inks();
     this.draw();
   }
 
@@ -135,28 +106,25 @@ export class Strip {
   }
 
   drawText({ pen, left, first, last }) {
-    pen.font = FONT;
-    pen.textAlign = "center";
-    pen.textBaseline = "middle";
+    Object.assign(pen, { font: FONT, textAlign: "center", textBaseline: "middle" });
     for (let index = first; index <= last; index += 1) {
-      const token = this.memory.tokens[index], x = this.columns.middle(index) - left;
-      const [start, end] = [this.columns.starts[index] - left, this.columns.starts[index + 1] - left];
-      const bar = Math.min(1, token.surprisal / 16) * (BARS - 4);
+      const { surprisal, oov, name } = this.memory.tokens[index];
+      const start = this.columns.starts[index] - left + 1, width = this.columns.starts[index + 1] - left - start - 1;
+      const bar = Math.min(1, surprisal / MOST_BITS) * (BARS - 4);
       pen.fillStyle = this.ink.line;
-      pen.fillRect(start + 1, BARS - bar, end - start - 2, bar);
-      pen.fillStyle = token.oov ? this.ink.quiet : this.ink.ink;
-      pen.fillText(token.name, x, BARS + TEXT / 2 + 1);
-      if (index === this.at) {
-        pen.fillStyle = this.ink.blue;
-        pen.fillRect(start + 1, BARS + TEXT - 3, end - start - 2, 3);
-      }
+      pen.fillRect(start, BARS - bar, width, bar);
+      pen.fillStyle = oov ? this.ink.quiet : this.ink.ink;
+      pen.fillText(shortened(name), this.columns.middle(index) - left, BARS + TEXT / 2 + 1);
+      if (index !== this.at) continue;
+      pen.fillStyle = this.ink.blue;
+      pen.fillRect(start, BARS + TEXT - 3, width, 3);
     }
   }
 
   drawValues({ pen, left, first, last }) {
     const [low, high] = this.limits, top = BARS + TEXT;
     for (let index = first; index <= last; index += 1) {
-      const start = Math.round(this.columns.starts[index] - left), end = Math.round(this.columns.starts[index + 1] - left);
+      const [start, end] = [0, 1].map((side) => Math.round(this.columns.starts[index + side] - left));
       const values = this.layer.values[index];
       for (let row = 0; row < values.length; row += 1) {
         const amount = Math.min(1, Math.max(0, (values[row] - low) / (high - low)));
@@ -179,7 +147,8 @@ export class Strip {
   }
 
   reveal(index) {
-    const start = this.columns.starts[index], end = this.columns.starts[index + 1], { clientWidth, scrollLeft } = this.scroller;
+    const { clientWidth, scrollLeft } = this.scroller, start = this.columns.starts[index];
+    const end = this.columns.starts[index + 1];
     const margin = Math.min(120, clientWidth / 4);
     if (start < scrollLeft + margin) this.scroller.scrollLeft = start - margin;
     else if (end > scrollLeft + clientWidth - margin) this.scroller.scrollLeft = end - clientWidth + margin;
@@ -190,7 +159,7 @@ export class Strip {
     new ResizeObserver(() => this.draw()).observe(this.scroller);
     this.canvas.addEventListener("pointerdown", (event) => this.press(event));
     this.canvas.addEventListener("pointermove", (event) => this.move(event));
-    this.canvas.addEventListener("pointerup", () => this.release());
+    for (const kind of ["pointerup", "pointercancel"]) this.canvas.addEventListener(kind, () => this.release());
     this.canvas.addEventListener("dblclick", (event) => this.choices.span([this.under(event), this.under(event)]));
     this.canvas.addEventListener("pointerleave", () => this.choices.hover(null));
     this.scroller.addEventListener("keydown", (event) => this.key(event));
@@ -208,7 +177,10 @@ export class Strip {
 
   move(event) {
     const index = this.under(event), row = Math.floor((event.offsetY - BARS - TEXT) / this.rowHeight);
-    if (this.pressed === undefined) { this.choices.hover({ index, row: row >= 0 && row < this.rows ? row : null }); return; }
+    if (this.pressed === undefined) {
+      this.choices.hover({ index, row: row >= 0 && row < this.rows ? row : null });
+      return;
+    }
     if (event.offsetX < 0 || event.offsetX > this.scroller.clientWidth) this.reveal(index);
     if (index === this.pressed && !this.dragged) return;
     this.dragged = [Math.min(this.pressed, index), Math.max(this.pressed, index)];

@@ -32,7 +32,7 @@ const WORDS = {
   tried: ["What you tried", "试过的分支"], alternatives: ["What else could stand here", "此处的其他可能"], clickWord: ["Click a word to see what else could have stood there; click an alternative to go on from it.", "点击一个词，查看此处的其他可能；点击候选词，从那里重新续写。"],
   end: ["end", "句末"], any: ["random", "随机"],
   theme: ["Light or dark", "浅色或深色"],
-  memory: ["Memory", "记忆"], layer: ["layer", "第几层"], part: ["part", "部分"], units: ["units", "单元"],
+  memory: ["Memory", "记忆"], layer: ["layer", "层"], layerNumber: ["layer {}", "第 {} 层"], part: ["part", "部分"], units: ["units", "单元"],
   mostVaried: ["most varied units", "个变化最大的单元"], allUnits: ["all units", "全部单元"],
   unitsTokens: ["units by tokens; arrow keys walk, Shift chooses a span", "单元与词元；方向键移动，按住 Shift 选取一段"],
   part_cell: ["cell state", "单元状态"], part_hidden: ["hidden state", "隐藏状态"], part_input_gate: ["input gate", "输入门"],
@@ -69,4 +69,5 @@ export function setLanguage(chosen) {
   document.documentElement.lang = chosen;
 }
 export const t = (key) => (WORDS[key] || [key, key])[language === "zh" ? 1 : 0];
+export const numbered = (key, number) => t(key).replace("{}", number);
 document.documentElement.lang = language;
