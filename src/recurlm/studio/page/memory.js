@@ -25,7 +25,8 @@ export async function show(view, go, isCurrent) {
   strip = new Strip({ point, hover, span: chooseSpan });
   place = places();
   const start = h("button", { className: "main", id: "show", onclick: compute }, t("show"));
-  view.append(h("div", { className: "row" }, field(t("model"), model), place.controls, start), textArea(), place.body);
+  view.append(h("div", { className: "row" }, field(t("model"), model), place.controls, start),
+    textArea(), place.invite, place.body);
   watch();
   if (state.memory && state.memory.model === shared.model) draw();
 }
@@ -42,7 +43,8 @@ function places() {
     readout: h("p", { id: "readout", className: "small", "aria-live": "polite" }),
     span: section("span"), word: section("word"), left: section("left") };
   const shown = [strip.element, made.readout, made.command, made.span, made.word, made.left];
-  return { ...made, body: h("div", { hidden: true }, shown) };
+  const invite = h("p", { className: "quiet prose" }, t("memoryIs"));
+  return { ...made, invite, body: h("div", { hidden: true }, shown) };
 }
 
 function textArea() {
@@ -79,7 +81,8 @@ const ask = (fields) => post("/inspect", { model: shared.model, text: state.text
 async function compute() {
   if (!shared.text.trim()) { focus().focus(); return; }
   showError(null);
-  place.readout.textContent = t("computing");
+  const told = place.body.hidden ? place.invite : place.readout;
+  told.textContent = t("computing");
   state.text = shared.text;
   try {
     await post(`/runs/${encodeURIComponent(shared.model)}/open`);
@@ -92,6 +95,8 @@ async function compute() {
   } catch (error) {
     state.memory = null;
     place.body.hidden = true;
+    place.invite.hidden = false;
+    place.invite.textContent = t("memoryIs");
     showError(error);
   }
 }
@@ -99,6 +104,7 @@ async function compute() {
 function draw() {
   const { memory, names } = state, part = state.part ? ["--part", memory.part] : [];
   place.body.hidden = false;
+  place.invite.hidden = true;
   drawControls();
   strip.show(memory);
   place.command.replaceChildren(

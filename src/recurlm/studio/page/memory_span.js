@@ -37,7 +37,8 @@ function unitLane(strip, { layer, unit, side, threshold, margin, values }, band)
   const low = Math.min(...values), high = Math.max(...values), level = threshold.toFixed(2).replace("-", "−");
   const told = [`${t(side)} ${level}`, `${t("margin")} ${margin.toFixed(2)}`];
   const curves = [{ values, color: ({ ink }) => ink.blue }];
-  return lane(strip, { label: `${numbered("layerNumber", layer)} · ${unit}`, curves, low, high, band, threshold, told });
+  const label = `${numbered("layerNumber", layer)} · ${unit}`;
+  return lane(strip, { label, curves, low, high, band, threshold, told });
 }
 
 function elsewhere(around, places, units) {

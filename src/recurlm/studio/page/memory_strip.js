@@ -63,7 +63,7 @@ export class Strip {
   }
 
   tell() { // the labels left and right
-    const { layer, cell, units } = this.layer, shown = `${this.rows} ${t(units && !this.memory.whole ? "mostVaried" : "units")}`;
+    const { layer, cell } = this.layer, shown = `${this.rows} ${t(this.memory.whole ? "units" : "mostVaried")}`;
     const [low, high] = this.limits, ends = this.memory.part === "cell" ? ["≤ ", "≥ "] : ["", ""];
     const written = (value) => String(value).replace("-", "−");
     this.label.replaceChildren(h("div", { className: "bits" }, t("bits")),

@@ -34,6 +34,9 @@ const WORDS = {
   theme: ["Light or dark", "浅色或深色"],
   memory: ["Memory", "记忆"], layer: ["layer", "层"], layerNumber: ["layer {}", "第 {} 层"], part: ["part", "部分"], units: ["units", "单元"],
   mostVaried: ["most varied units", "个变化最大的单元"], allUnits: ["all units", "全部单元"],
+  memoryIs: [
+    "Paste a text and press Show to see the values of the model's units after each token. Then choose tokens to find the units that hold something over them, change one word and see two memories part and meet again, or compare how long two models remember a word.",
+    "粘贴文本，按“分析”，就能看到模型读完每个词元后各单元的数值。然后可以选一段词元，找出在这一段上保持着什么的单元；换一个词，看两份记忆怎样分开又重合；或比较两个模型能把一个词记多久。"],
   unitsTokens: ["units by tokens; arrow keys walk, Shift chooses a span", "单元与词元；方向键移动，按住 Shift 选取一段"],
   part_cell: ["cell state", "单元状态"], part_hidden: ["hidden state", "隐藏状态"], part_input_gate: ["input gate", "输入门"],
   part_forget: ["forget gate", "遗忘门"], part_candidate: ["candidate", "候选值"], part_output_gate: ["output gate", "输出门"],
