@@ -25,7 +25,7 @@ export const inTerminal = (model, ...options) => {
 
 export function inPython(lines) {
   const text = ["from pathlib import Path", "", "import recurlm", ...lines].join("\n");
-  return h("details", { className: "small" }, h("summary", {}, t("inPython")), command(text, ""));
+  return h("details", { className: "small" }, h("summary", {}, t("inPythonToo")), command(text, ""));
 }
 
 export function python(model, answer, ...more) {
