@@ -11,9 +11,11 @@ from pydantic import TypeAdapter
 
 from cli.in_process import run_command
 from recurlm.inspection.trace import trace
-from recurlm.serving.inspecting import Traces
+from recurlm.serving.bodies.inspection import InspectRequest
+from recurlm.serving.inspecting import Inspector, Traces
 from recurlm.serving.options import ServerOptions
 from recurlm.serving.routes.inspection import InspectAnswers
+from recurlm.serving.scoring import GivenUpError, Patience
 from serving.http_server import RUN, Server, running_server
 
 TEXT = "the red fruit is a cherry\n\nthe zebra is a lemon\n"
@@ -156,6 +158,16 @@ def test_an_answer_is_not_large_by_accident(pair: Server) -> None:
     assert pair.post("/inspect", model="fruit", text=TEXT, layer=1, units=[1]).status == 200
     longer = pair.post("/inspect", model="fruit", text="it " * 500, layer=1, units=[1])
     assert "this server allows at most 500; send fewer lines" in longer.error["message"]
+
+
+@pytest.mark.parametrize("question", [{}, {"span": "1:2"}, {"instead": "yellow@2"}, {"remembered": 3}], ids=str)
+def test_a_reader_who_left_is_not_answered(server: Server, question) -> None:
+    patience = Patience()
+    patience.end()
+    body = InspectRequest.model_validate({"text": TEXT, **question})
+    inspector, served = Inspector(ServerOptions()), server.served["fruit"]
+    with pytest.raises(GivenUpError):
+        (inspector.remembered if "remembered" in question else inspector.answer)(body, served, patience)
 
 
 def test_the_traces_used_longest_ago_are_forgotten(server: Server) -> None:

@@ -137,6 +137,21 @@ def test_a_span_has_units_and_other_places(page, studio, pictures):
     page.keyboard.press("Escape")
 
 
+def test_another_part_is_asked_for_the_same_span(page, studio):
+    page.locator(".strip").focus()
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Shift+ArrowRight")
+    page.get_by_text("--span 2:3").wait_for()
+    page.locator("#choose-part").select_option("forget")
+    page.get_by_text("--part forget --span 2:3").wait_for()
+    assert page.locator("#units .lane").count() == len(asked(studio, span="2:3", part="forget")["units"])
+    page.locator("#choose-part").select_option("cell")
+    page.get_by_text("--part cell --span 2:3").wait_for()
+    page.locator(".strip").focus()
+    page.keyboard.press("Escape")
+
+
 def test_a_span_is_dragged(page, studio):
     page.locator(".strip").scroll_into_view_if_needed()
     box = page.locator(".strip canvas").bounding_box()

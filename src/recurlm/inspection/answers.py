@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from recurlm.errors import InputError, UsageError
-from recurlm.inspection.difference import Distances, divergence, remembrance
-from recurlm.inspection.difference import Divergence as DivergenceFound
+from recurlm.inspection.difference import Distances, Divergence, divergence, remembrance
 from recurlm.inspection.reading import read_text
 from recurlm.inspection.spans import Holding, Place, other_places, units_that_hold
 from recurlm.inspection.subject import Subject, remarks_on
@@ -228,7 +227,7 @@ class ReplacementAnswer:
         return other
 
     @cached_property
-    def found(self) -> DivergenceFound:
+    def found(self) -> Divergence:
         """How far the memories are apart."""
         return divergence(self.subject.network, self.subject.ids, self.other.ids, tick=self.subject.tick)
 

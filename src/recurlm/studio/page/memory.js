@@ -8,7 +8,7 @@ import { wordSection } from "./memory_word.js";
 import { t } from "./words.js";
 
 const ROWS = [24, 48, 96];
-const state = { layer: 0, part: "", varied: 48, memory: null, layers: [], text: "", names: [] };
+const state = { layer: 0, part: "", varied: 48, memory: null, layers: [], text: "", names: [], at: 0, span: null };
 const dark = matchMedia("(prefers-color-scheme: dark)");
 export let strip = null;
 let place = null, sections = null, watching = null;
@@ -83,7 +83,9 @@ async function compute() {
   showError(null);
   const told = place.body.hidden ? place.invite : place.readout;
   told.textContent = t("computing");
-  state.text = shared.text;
+  if (!state.memory || state.text !== shared.text || state.memory.model !== shared.model) {
+    Object.assign(state, { text: shared.text, at: 0, span: null });
+  }
   try {
     await post(`/runs/${encodeURIComponent(shared.model)}/open`);
     const part = state.part ? { part: state.part } : {};
@@ -111,7 +113,9 @@ function draw() {
     inTerminal(memory.model, ...part, "--out", "memory.html"), python(memory.model, "MemoryAnswer", memory.part));
   const around = { strip, memory, ask, place, part, names, show: (at) => { strip.reveal(at); point(at); } };
   sections = { span: spanSection(around), word: wordSection(around), left: leftSection(around) };
-  point(0);
+  strip.reveal(state.at);
+  if (state.span) chooseSpan(state.span, state.at); // another part or layer may hold the same span
+  else point(state.at);
 }
 
 function drawControls() {
@@ -127,6 +131,7 @@ function drawControls() {
 }
 
 function point(at) {
+  state.at = at;
   strip.mark(at, strip.span, strip.places);
   tell(at, null);
   sections.word.point(at);
@@ -152,6 +157,7 @@ function tell(index, row) {
 }
 
 function chooseSpan(chosen, at = strip.at) {
+  Object.assign(state, { at, span: chosen });
   strip.mark(at, chosen, []);
   tell(at, null);
   sections.word.point(at);

@@ -5,7 +5,7 @@ import { h } from "./dom.js";
 // threshold: a dashed line · band: first and last token of a shaded span · told: lines to the right; without them the
 // values at the token that is pointed at.
 export function lane(strip, { label, told, height = 40, ...look }) {
-  const canvas = h("canvas"), lines = (told || []).map((line) => h("div", {}, line));
+  const canvas = h("canvas", { "aria-hidden": "true" }), lines = (told || []).map((line) => h("div", {}, line));
   const side = h("div", { className: "lane-side" }, lines);
   strip.lanes.set(canvas, () => {
     drawLane(strip, { ...strip.begin(canvas, height), begin: 0, height, ...look });

@@ -38,7 +38,7 @@ export class Strip {
     this.lanes = new Map();
     this.label = h("div", { className: "lane-label" });
     this.legend = h("div", { className: "lane-side" });
-    this.canvas = h("canvas");
+    this.canvas = h("canvas", { "aria-hidden": "true" });
     this.spacer = h("div", {}, this.canvas);
     const named = { role: "group", "aria-label": t("unitsTokens") };
     this.scroller = h("div", { className: "strip", tabIndex: 0, ...named }, this.spacer);
