@@ -181,10 +181,23 @@ def test_another_word_moves_the_memory(page, studio, pictures):
     assert side == [f"layer {number} {layer[0]:.3f}" for number, layer in enumerate(found["layers"], 1)]
     page.locator("#apart details").first.locator("summary").click()
     rows = [row.inner_text().split("\t") for row in page.locator("#apart tbody tr").all()]
-    assert [row[1] for row in rows] == found["tokens"]
+    assert [row[0] for row in rows] == [str(number) for number in range(2, len(found["tokens"]) + 2)]
+    assert [row[1] for row in rows] == ["⏎" if token == "<eos>" else token for token in found["tokens"]]
     assert [float(row[-1]) for row in rows] == pytest.approx(found["prediction"], abs=6e-4)
     assert "--instead yellow@2" in page.locator("#apart").inner_text()
     page.screenshot(path=pictures / "memory-word.png", full_page=True)
+    page.locator(".strip").focus()
+    page.keyboard.press("Home")
+    page.fill("#word", "yellow the")
+    page.click("#compare")
+    page.get_by_text("--instead 'yellow the@1'").wait_for()
+    side = page.locator("#apart .lane-side").first.inner_text().splitlines()
+    found = asked(studio, instead="yellow the@1")
+    assert side == [f"layer {number} {layer[1]:.3f}" for number, layer in enumerate(found["layers"], 1)]
+    page.keyboard.press("Escape")
+    page.locator(".strip").focus()
+    page.keyboard.press("ArrowRight")
+    page.fill("#word", "yellow")
 
 
 def test_two_runs_remember_a_word(page, studio, pictures):

@@ -29,18 +29,20 @@ function ask(around) {
 // One run shows each of its layers; of two runs each shows its last layer.
 function draw(around, answers, instead) {
   const [first] = answers, several = answers.length > 1, begin = Math.max(0, first.first - 1);
+  if (answers.some((each) => each.tokens.join(" ") !== first.tokens.join(" "))) throw new Error(t("cutUnlike"));
+  const own = (values) => values.slice(first.first ? 0 : 1); // without what is before the first token
   const names = labels(answers.map((each) => each.model));
   const states = several
-    ? answers.map((each, index) => [names[index], each.layers.at(-1)])
-    : first.layers.map((layer, index) => [numbered("layerNumber", index + 1), layer]);
-  const predictions = answers.map((each, index) => [several ? names[index] : "", each.prediction]);
+    ? answers.map((each, index) => [names[index], own(each.layers.at(-1))])
+    : first.layers.map((layer, index) => [numbered("layerNumber", index + 1), own(layer)]);
+  const predictions = answers.map((each, index) => [several ? names[index] : "", own(each.prediction)]);
   const remarks = answers.flatMap((each) => each.remarks);
   around.place.apart.replaceChildren(
     ...remarks.map((remark) => h("p", { className: "small quiet" }, remark)),
     h("div", { className: "lanes" },
       apartLane(around.strip, t(several ? "lastLayerApart" : "statesApart"), states, begin),
       apartLane(around.strip, t("predictionsApart"), predictions, begin, several ? null : ({ ink }) => ink.quiet)),
-    table(first, states, predictions),
+    table(around.memory, begin, states, predictions),
     ...answers.map((each) => inTerminal(each.model, "--instead", instead)),
     python(first.model, "ReplacementAnswer", instead));
   around.show(begin);
@@ -48,14 +50,15 @@ function draw(around, answers, instead) {
 
 function apartLane(strip, name, pairs, begin, color) {
   const high = Math.max(0.01, ...pairs.flatMap(([, values]) => values));
-  const curves = pairs.map(([own, values], index) => ({
-    name: own, values, color: color || ((shown) => shown.ink.curves[index]) }));
+  const curves = pairs.map(([of, values], index) => ({
+    name: of, values, color: color || ((shown) => shown.ink.curves[index]) }));
   const range = h("div", { className: "quiet" }, `0 … ${high.toFixed(2)}`);
   return lane(strip, { label: [name, range], curves, low: 0, high, begin, height: 64 });
 }
 
-function table({ tokens, first }, states, predictions) {
+function table(memory, begin, states, predictions) {
   const columns = [...states, ...predictions.map(([name, values]) => [`${name} ${t("predictions")}`.trim(), values])];
-  const rows = tokens.map((token, at) => [String(first + at), token, ...columns.map(([, values]) => values[at])]);
+  const rows = columns[0][1].map((_, at) => [
+    String(begin + at + 1), memory.tokens[begin + at].name, ...columns.map(([, values]) => values[at])]);
   return numbers([t("tokenNumber"), t("token"), ...columns.map(([name]) => name)], rows);
 }

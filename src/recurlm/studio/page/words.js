@@ -28,10 +28,6 @@ const WORDS = {
   unknown: ["not in the vocabulary", "不在词表中"], difference: ["difference", "差值"], total: ["perplexity", "困惑度"], tokens: ["tokens", "词元数"],
   notAlike: ["The two models cut this text differently; compare by word.", "两个模型的切分不同，请按词比较。"],
   noModel: ["No run here has a model yet. Train one first.", "还没有可用的模型，请先训练。"],
-  prompt: ["prompt", "开头"], write: ["Write", "续写"], temperature: ["temperature", "温度"], topP: ["top-p", "top-p"], count: ["tokens", "词元数"], seed: ["seed", "随机种子"],
-  tried: ["What you tried", "试过的分支"], alternatives: ["What else could stand here", "此处的其他可能"], clickWord: ["Click a word to see what else could have stood there; click an alternative to go on from it.", "点击一个词，查看此处的其他可能；点击候选词，从那里重新续写。"],
-  end: ["end", "句末"], any: ["random", "随机"],
-  theme: ["Light or dark", "浅色或深色"],
   memory: ["Memory", "记忆"], layer: ["layer", "层"], layerNumber: ["layer {}", "第 {} 层"], part: ["part", "部分"], units: ["units", "单元"],
   mostVaried: ["most varied units", "个变化最大的单元"], allUnits: ["all units", "全部单元"],
   memoryIs: ["Paste a text and press Show to see the values of the model's units after each token. Then choose tokens to find the units that hold something over them, change one word and see two memories part and meet again, or compare how long two models remember a word.", "粘贴文本，按“分析”，就能看到模型读完每个词元后各单元的数值。然后可以选一段词元，找出在这一段上保持着什么的单元；换一个词，看两份记忆怎样分开又重合；或比较两个模型能把一个词记多久。"],
@@ -48,6 +44,7 @@ const WORDS = {
   nowhereElse: ["Nowhere else do most of these units do so.", "其中多数单元在别处都不是如此。"],
   otherWord: ["One other word", "换一个词"],
   otherWordIs: ["The model reads the text twice, the second time with your word in place of the one pointed at above. The curves show how far the two memories are apart after each token, and how much the predictions differ.", "模型把文本读两遍，第二遍把上面选中的词换成你写的词。曲线是读完每个词元后两份记忆相距多远，以及两次预测相差多少。"],
+  cutUnlike: ["The two models cut this text into different tokens; choose runs of the same unit.", "两个模型的切分不同，请选择词元单位相同的模型。"],
   inPlaceOf: ["in place of", "代替"], compare: ["Compare", "比较"], token: ["token", "词元"], tokenNumber: ["number", "序号"],
   statesApart: ["states apart", "状态的距离"], lastLayerApart: ["last layers apart", "最后一层的距离"],
   predictions: ["predictions", "预测"], predictionsApart: ["predictions apart", "预测的距离"],
@@ -56,6 +53,10 @@ const WORDS = {
   furtherTokens: ["further tokens", "再读的词元数"], drawIt: ["Draw", "画图"], tokensSince: ["tokens read since the word", "该词之后读过的词元数"],
   shareLeft: ["share of the difference left in each layer", "各层中差别所剩的比例"],
   shareLeftLast: ["share of the difference left in the last layer", "最后一层中差别所剩的比例"],
+  prompt: ["prompt", "开头"], write: ["Write", "续写"], temperature: ["temperature", "温度"], topP: ["top-p", "top-p"], count: ["tokens", "词元数"], seed: ["seed", "随机种子"],
+  tried: ["What you tried", "试过的分支"], alternatives: ["What else could stand here", "此处的其他可能"], clickWord: ["Click a word to see what else could have stood there; click an alternative to go on from it.", "点击一个词，查看此处的其他可能；点击候选词，从那里重新续写。"],
+  end: ["end", "句末"], any: ["random", "随机"],
+  theme: ["Light or dark", "浅色或深色"],
 };
 export let language = localStorage.getItem("language") || (navigator.language.startsWith("zh") ? "zh" : "en");
 export function setLanguage(chosen) {
