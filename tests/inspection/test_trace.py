@@ -1,6 +1,7 @@
 """Traces of memories against torch's own layers and equations written out."""
 
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -84,3 +85,28 @@ def test_a_cell_keeps_nothing_outside_of_observing():
 def test_no_text_and_a_text_too_long_are_refused(count):
     with pytest.raises(InputError, match="give from 1 to 10,000"):
         trace(make_model("tanh"), [1] * count)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_steps_of_another_thread_are_not_observed(cell):
+    (layer, _) = make_model(cell).stack.cells
+    step = (torch.zeros(1, 6), layer.initial_state(1))
+    with torch.no_grad(), layer.observing() as seen:
+        other = threading.Thread(target=layer, args=step)
+        other.start()
+        other.join()
+        assert seen == {}
+        layer(*step)
+    assert {len(values) for values in seen.values()} == {1}
+
+
+def test_a_trace_ends_where_its_tick_raises():
+    def tick(tokens):
+        read.append(tokens)
+        if len(read) == 2:
+            raise TimeoutError
+
+    read: list[int] = []
+    with pytest.raises(TimeoutError):
+        trace(make_model("lstm"), IDS, tick=tick)
+    assert read == [1, 1]

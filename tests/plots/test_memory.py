@@ -8,12 +8,13 @@ import pytest
 from matplotlib.axes import Axes
 
 from recurlm.errors import InputError
+from recurlm.inspection.answers import Remembered
 from recurlm.inspection.spans import Holding, Place
 from recurlm.inspection.trace import LayerTrace, Trace
 from recurlm.plots import memory
 from recurlm.plots.figure import drawable
 from recurlm.plots.memory import memory_picture, span_picture
-from recurlm.plots.memory_curves import Curve, divergence_picture, remembrance_picture
+from recurlm.plots.memory_curves import divergence_picture, remembrance_picture
 from recurlm.plots.memory_page import memory_page
 
 NAMES = ["the", "red", "⏎", "fruit"]
@@ -90,7 +91,7 @@ def test_curves_have_the_values_given(monkeypatch):
     drawn, plot = [], Axes.plot
     monkeypatch.setattr(Axes, "plot", lambda axes, y, **look: (drawn.append((look["label"], y)), plot(axes, y, **look)))
     one, two = np.array([[3.0, 1.0], [2.0, 0.5], [0.4, 0.1]]), np.array([[8.0, 6.0], [0.7, 0.6]])
-    remembrance_picture([Curve("a", one), Curve("b", two)], "svg")
+    remembrance_picture([Remembered("a", one), Remembered("b", two)], "svg")
     assert [(name, y.tolist()) for name, y in drawn] == [
         ("a", [1.0, 0.25]),
         ("a", [0.4, 0.1]),
@@ -98,7 +99,7 @@ def test_curves_have_the_values_given(monkeypatch):
         ("b", [0.7, 0.6]),
     ]
     drawn.clear()
-    remembrance_picture([Curve("a", np.zeros((2, 2)))], "svg")
+    remembrance_picture([Remembered("a", np.zeros((2, 2)))], "svg")
     assert [y.tolist() for _, y in drawn] == [[0.0, 0.0], [0.0, 0.0]]
     drawn.clear()
     texts = written(divergence_picture(["red / blue", "fruit"], one, "svg"))

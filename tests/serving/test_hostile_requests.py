@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from recurlm.serving.bodies.completions import CompletionRequest
+from recurlm.serving.bodies.inspection import InspectRequest
 from recurlm.serving.bodies.scores import RescoreRequest, ScoreRequest
 from recurlm.serving.bodies.tokens import DetokenizeRequest, TokenizeRequest
 from recurlm.serving.options import ServerOptions
@@ -20,6 +21,7 @@ PATHS = {
     "/rescore": {"hypotheses": [{"text": "the red", "acoustic": -1.0}]},
     "/tokenize": {"prompt": "the"},
     "/detokenize": {"tokens": [3]},
+    "/inspect": {"text": "the red"},
 }
 DEEP = "[" * 100_000 + "]" * 100_000
 WRITTEN = ["NaN", "1e309", "-Infinity", "1" * 5000, DEEP, '{"a":' * 70 + "1" + "}" * 70, '"\\ud800"', "", "nul", "{"]
@@ -56,8 +58,8 @@ STRANGE: list[Any] = [
     "../../etc/passwd",
     "/etc/passwd",
 ]
-BODIES = (CompletionRequest, ScoreRequest, RescoreRequest, TokenizeRequest, DetokenizeRequest)
-FIELDS = sorted({name for body in BODIES for name in body.model_fields} | {"unheard"})
+BODIES = (CompletionRequest, ScoreRequest, RescoreRequest, TokenizeRequest, DetokenizeRequest, InspectRequest)
+FIELDS = sorted({field.alias or name for body in BODIES for name, field in body.model_fields.items()} | {"unheard"})
 
 
 @pytest.fixture(scope="module")

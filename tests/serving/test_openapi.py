@@ -25,6 +25,7 @@ ROUTES = {
     ("get", "/tokenizer_info"): {"200", "400", "401", "404"},
     ("post", "/score"): COMPUTES,
     ("post", "/rescore"): COMPUTES,
+    ("post", "/inspect"): COMPUTES,
     ("post", "/sessions"): CHANGES,
     ("get", "/sessions/{session}"): {"200", "401", "404"},
     ("delete", "/sessions/{session}"): {"204", "401", "404"},

@@ -1,6 +1,6 @@
 """How two memories that read texts with one difference move apart and meet again, and how long a word is remembered."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,8 @@ from recurlm.models.state import LayerStates
 from recurlm.text.vocabulary import EOS_ID
 
 Distances = NDArray[np.float64]
+Tick = Callable[[int], None]
+"""Hears of each token that was read; may raise to end the work."""
 
 PLACES = 64
 """Places of a text at which a word is replaced to measure how long words are remembered."""
@@ -34,7 +36,9 @@ class Divergence:
 
 
 @torch.no_grad()
-def divergence(model: LanguageModel, first: Sequence[int], second: Sequence[int]) -> Divergence:
+def divergence(
+    model: LanguageModel, first: Sequence[int], second: Sequence[int], *, tick: Tick | None = None
+) -> Divergence:
     """Compares the memories of a model that reads two texts, ids each, which end alike.
 
     Raises InputError where the texts are equal or have no common end.
@@ -47,12 +51,14 @@ def divergence(model: LanguageModel, first: Sequence[int], second: Sequence[int]
         both = [_after(model, text[:start]) for text, start in zip((first, second), starts, strict=True)]
         state = _side_by_side(*(layers for layers, _ in both))
         last = torch.tensor([token for _, token in both])
-        distances = _distances(model, state, last, first[starts[0] :])
+        distances = _distances(model, state, last, first[starts[0] :], tick)
     return Divergence(*starts, distances[:, :, 0])
 
 
 @torch.no_grad()
-def remembrance(model: LanguageModel, ids: Sequence[int], *, steps: int, seed: int = 1) -> Distances:
+def remembrance(
+    model: LanguageModel, ids: Sequence[int], *, steps: int, seed: int = 1, tick: Tick | None = None
+) -> Distances:
     """How far the memory still is, after 0 to `steps` further tokens, from what it would be had one word been another.
 
     Distances (L + 1, steps + 1) as those of `Divergence`, averaged over `PLACES` places of the text at most; at each
@@ -70,7 +76,7 @@ def remembrance(model: LanguageModel, ids: Sequence[int], *, steps: int, seed: i
         state = _side_by_side(before, before)
         last = torch.from_numpy(np.concatenate([text[places], others]))
         following = text[places + np.arange(1, steps + 1)[:, None]]
-        mean: Distances = _distances(model, state, last, following).mean(-1)
+        mean: Distances = _distances(model, state, last, following, tick).mean(-1)
     return mean
 
 
@@ -106,7 +112,11 @@ def _side_by_side(first: LayerStates, second: LayerStates) -> LayerStates:
 
 
 def _distances(
-    model: LanguageModel, state: LayerStates, last: Tensor, following: Sequence[int] | NDArray[np.int64]
+    model: LanguageModel,
+    state: LayerStates,
+    last: Tensor,
+    following: Sequence[int] | NDArray[np.int64],
+    tick: Tick | None,
 ) -> Distances:
     """Distances (L + 1, N + 1, B) of the first half of 2 B columns from the second: after `last` and each token on.
 
@@ -121,6 +131,8 @@ def _distances(
         probabilities = logits.double().softmax(-1)
         variation = (probabilities[:columns] - probabilities[columns:]).abs().sum(-1) / 2
         found.append(torch.stack([*(_apart(torch.cat(layer, -1), columns) for layer in state), variation]))
+        if tick is not None:
+            tick(1)
     return torch.stack(found, 1).cpu().numpy()
 
 

@@ -32,6 +32,11 @@ def ids_of(reading: Reading) -> list[int]:
     return [each.id for each in reading]
 
 
+def lines_of(text: str) -> list[str]:
+    """The lines of a text, as they are read from a file."""
+    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
+
+
 def read_text(codec: Codec, lines: Iterable[str], name: str) -> Reading:
     """Lines as one document; the end of the last line is left out.
 

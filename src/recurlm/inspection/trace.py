@@ -1,7 +1,7 @@
 """A model's memory over a text: the state and the gates of every layer after each token, and each prediction."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -52,6 +52,11 @@ class Trace:
     layers: tuple[LayerTrace, ...]
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of the values of all layers."""
+        return sum(values.nbytes for layer in self.layers for values in layer.values.values())
+
+    @property
     def parts(self) -> tuple[str, ...]:
         """Names of the states and gates that some layer has, states first."""
         names = dict.fromkeys(name for layer in self.layers for name in layer.values)
@@ -66,10 +71,13 @@ class Trace:
 
 
 @torch.no_grad()
-def trace(model: LanguageModel, ids: Sequence[int], *, guesses: int = 3) -> Trace:
+def trace(
+    model: LanguageModel, ids: Sequence[int], *, guesses: int = 3, tick: Callable[[int], None] | None = None
+) -> Trace:
     """Reads ids after ``<eos>`` from a state of zeros, step by step in the model's own type.
 
-    Raises InputError for no ids, and for more than `MOST_TOKENS`.
+    `tick` hears of each token that was read, and may raise to end the work. Raises InputError for no ids, and for more
+    than `MOST_TOKENS`.
     """
     if not 0 < len(ids) <= MOST_TOKENS:
         raise InputError(f"the text has {len(ids):,} tokens; give from 1 to {MOST_TOKENS:,}")
@@ -86,6 +94,8 @@ def trace(model: LanguageModel, ids: Sequence[int], *, guesses: int = 3) -> Trac
                 for name, value in zip(cell.state_names, layer_state, strict=True):
                     if name in STATE_NAMES:
                         kept.setdefault(STATE_NAMES[name], []).append(value)
+            if tick is not None:
+                tick(1)
     layers = tuple(map(_layer, cells, states, gates))
     surprisal, entropy, rank, guessed = zip(*predictions, strict=True)
     return Trace(tuple(ids), np.array(surprisal), np.array(entropy), np.array(rank), guessed, layers)

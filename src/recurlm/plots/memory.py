@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from recurlm.errors import InputError
 from recurlm.inspection.spans import Holding, Place
-from recurlm.inspection.trace import Trace, Values
+from recurlm.inspection.trace import Trace
+from recurlm.inspection.varied import varied_units
 from recurlm.plots.figure import COLORS, INK, QUIET, PictureFormat, drawable, picture_style, render
 
 PAPER = "#f7f7f5"
@@ -61,7 +62,7 @@ def memory_picture(
     check_length(len(names), most)
     panels = []
     for number, layer in trace.layers_with(part):
-        chosen = _ordered(layer.values[part])
+        chosen = varied_units(layer.values[part], MOST_ROWS)
         shown = f"{layer.size} units" if len(chosen) == layer.size else f"{len(chosen)} of {layer.size} units"
         panels.append(_Panel(layer.values[part][:, chosen].T, f"layer {number}\n{layer.cell}\n{shown}"))
     with picture_style():
@@ -200,14 +201,3 @@ def rotation(names: Sequence[str]) -> int:
 
 def _shortened(name: str) -> str:
     return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
-
-
-def _ordered(values: Values) -> list[int]:
-    """The columns that vary most, in an order in which each follows the one that it resembles most."""
-    chosen = np.argsort(-values.std(0), kind="stable")[:MOST_ROWS]
-    rest = list(map(int, chosen[1:]))
-    order = [int(chosen[0])]
-    while rest:
-        distances = np.abs(values[:, rest] - values[:, order[-1:]]).sum(0)
-        order.append(rest.pop(int(distances.argmin())))
-    return order

@@ -1,7 +1,6 @@
 """Curves of two memories: how far apart they are after each token, and how long a word is remembered."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,17 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from recurlm.inspection.answers import Remembered
 from recurlm.inspection.difference import Distances
 from recurlm.plots.figure import COLORS, INK, PictureFormat, drawable, picture_style, render
 from recurlm.plots.memory import LETTER, LONGEST_NAME, TOKEN, check_length
-
-
-@dataclass(frozen=True)
-class Curve:
-    """What one model remembers of a word after 0, 1, 2 … further tokens: distances as those of `remembrance`."""
-
-    name: str
-    distances: Distances
 
 
 def divergence_picture(names: Sequence[str], distances: Distances, format: PictureFormat) -> bytes:
@@ -47,7 +39,7 @@ def divergence_picture(names: Sequence[str], distances: Distances, format: Pictu
         return render(figure, format, title)
 
 
-def remembrance_picture(curves: Sequence[Curve], format: PictureFormat) -> bytes:
+def remembrance_picture(curves: Sequence[Remembered], format: PictureFormat) -> bytes:
     """Draws how far a memory still is, token by token, from one that read another word.
 
     Distances of states are drawn as shares of the distance just after the word, since states of different models have

@@ -11,7 +11,7 @@ from recurlm.serving.metrics import Metrics
 from recurlm.serving.middleware import FullQueueMiddleware, KeyMiddleware, RecordMiddleware
 from recurlm.serving.models import ServedModel
 from recurlm.serving.options import ServerOptions
-from recurlm.serving.routes import completions, models, scores, sessions, stateless, status, tokens
+from recurlm.serving.routes import completions, inspection, models, scores, sessions, stateless, status, tokens
 from recurlm.serving.sessions.sessions import Sessions
 from recurlm.version import CODE_VERSION
 
@@ -21,6 +21,7 @@ ROUTERS = (
     completions.router,
     tokens.router,
     scores.router,
+    inspection.router,
     sessions.router,
     stateless.router,
 )

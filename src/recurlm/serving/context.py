@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from recurlm.serving.delivery import Delivery
 from recurlm.serving.errors import RequestError
+from recurlm.serving.inspecting import Inspector
 from recurlm.serving.metrics import Metrics
 from recurlm.serving.models import ServedModel
 from recurlm.serving.options import ServerOptions
@@ -24,6 +25,11 @@ class Context:
     options: ServerOptions
     metrics: Metrics
     sessions: Sessions
+
+    @cached_property
+    def inspector(self) -> Inspector:
+        """Answers questions about memories."""
+        return Inspector(self.options)
 
     @cached_property
     def delivery(self) -> Delivery:

@@ -14,11 +14,13 @@ class ServerOptions:
     request · prompt_tokens: read by one request, all prompts together · tokens: drawn for one choice · choices: texts
     that one request asks for, prompts times `n` · logprobs: likeliest tokens told beside each token · stops,
     stop_characters: stop texts, and characters of each · lines, line_tokens: scored by one request · hypotheses:
-    rescored by one request · queue: requests that may wait for scores of one model · seconds: from the request to the
-    end of its answer · closing_seconds: what running requests get when the server stops · log_texts: whether the log
-    shows prompts · sessions: the database; None keeps sessions in memory · session_limits: their number, and when one
-    expires · session_tokens: of one session · session_draws: by one request to a session · state_secret: what signs
-    states that clients hold; None takes that of the database.
+    rescored by one request · traced_values: values of a state, tokens times units of all layers, of one inspected text
+    · told_values: values in one answer · remembered: tokens after a word in one curve · inspected_models: in one answer
+    · queue: requests that may wait for scores of one model · seconds: from the request to the end of its answer ·
+    closing_seconds: what running requests get when the server stops · log_texts: whether the log shows prompts ·
+    sessions: the database; None keeps sessions in memory · session_limits: their number, and when one expires ·
+    session_tokens: of one session · session_draws: by one request to a session · state_secret: what signs states that
+    clients hold; None takes that of the database.
     """
 
     key: str | None = field(default=None, repr=False)
@@ -32,6 +34,10 @@ class ServerOptions:
     lines: int = 10_000
     line_tokens: int = 200_000
     hypotheses: int = 10_000
+    traced_values: int = 10_000_000
+    told_values: int = 1_000_000
+    remembered: int = 200
+    inspected_models: int = 8
     queue: int = 256
     seconds: float = 300.0
     closing_seconds: float = 30.0

@@ -29,11 +29,15 @@ class Patience:
         """Nobody waits any longer."""
         self._ended.set()
 
+    def check(self, _: int = 0) -> None:
+        """Raises GivenUpError where nobody waits."""
+        if self._ended.is_set():
+            raise GivenUpError
+
     def watch(self, items: Iterable[_Item]) -> Iterator[_Item]:
         """The same items, while somebody waits. Raises GivenUpError when nobody does."""
         for item in items:
-            if self._ended.is_set():
-                raise GivenUpError
+            self.check()
             yield item
 
 

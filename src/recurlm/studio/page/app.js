@@ -1,12 +1,13 @@
 // The views, the keyboard, the language and the theme.
 import { get, h, shared, showError } from "./dom.js";
+import * as memory from "./memory.js";
 import * as play from "./play.js";
 import * as runs from "./runs.js";
 import * as surprisal from "./surprisal.js";
 import * as train from "./train.js";
 import { language, setLanguage, t } from "./words.js";
 
-const VIEWS = { runs, train, play, surprisal };
+const VIEWS = { runs, train, play, surprisal, memory };
 let current = null, turn = 0;
 
 async function go(name) {
