@@ -28,8 +28,8 @@ ROUTERS = (
 DESCRIPTION = "Recurrent language models: texts, scores and states. Every path but /health needs the server's key."
 
 
-def create_app(served: Mapping[str, ServedModel], options: ServerOptions) -> FastAPI:
-    """The application that serves these models; its caller closes them."""
+def create_app(served: Mapping[str, ServedModel], options: ServerOptions, *, grows: bool = False) -> FastAPI:
+    """The application that serves these models; its caller closes them. grows: whether further models may join them."""
     app = FastAPI(title="recurlm", version=CODE_VERSION, description=DESCRIPTION, docs_url=None, redoc_url=None)
     held = Sessions(served, options.sessions, options.session_limits, options.state_secret)
     context = Context(served, options, Metrics(served, held.store), held)
@@ -37,7 +37,8 @@ def create_app(served: Mapping[str, ServedModel], options: ServerOptions) -> Fas
     for router in ROUTERS:
         app.include_router(router)
     add_error_handlers(app)
-    app.add_middleware(FullQueueMiddleware, models=tuple(served.values()))
+    if not grows:  # a model that is yet to come has room
+        app.add_middleware(FullQueueMiddleware, models=tuple(served.values()))
     app.add_middleware(KeyMiddleware, key=options.key)
     app.add_middleware(RecordMiddleware, metrics=context.metrics)
     app.openapi = lambda: _description(app)  # type: ignore[method-assign]

@@ -32,7 +32,7 @@ def create_studio(directory: Path, token: str, device: str) -> FastAPI:
     options = ServerOptions(key=token, body_bytes=LARGEST_TEXT, closing_seconds=1)
     folder = StudioFolder(directory)
     models = OpenedModels(folder, device)
-    app = create_app(models, options)
+    app = create_app(models, options, grows=True)
     app.state.studio = Studio(folder, models)
     app.include_router(router)
     app.add_middleware(CookieMiddleware, token=token)
