@@ -72,6 +72,19 @@ def test_a_full_queue_refuses_and_says_when_to_try_again() -> None:
         assert server.post("/v1/completions", prompt="the").status == 200
 
 
+def test_a_full_server_does_not_read_what_it_refuses_but_asks_for_the_key_first() -> None:
+    with running_server(ServerOptions(tokens=10**9, key="secret"), slots=1, queue=0) as server:
+        connection = server.connection()
+        connection.request("POST", "/v1/completions", json.dumps(ENDLESS), server.headers)
+        wait_for_load(server, 1)
+        assert server.send("POST", "/v1/completions", b"no JSON").status == 429
+        assert server.send("POST", "/v1/completions", b"no JSON", authorization="Bearer wrong").status == 401
+        assert server.send("POST", "/score", b"no JSON").status == 400
+        connection.close()
+        server.wait_until_idle()
+        assert server.send("POST", "/v1/completions", b"no JSON").status == 400
+
+
 def test_a_request_that_only_fits_in_part_leaves_nothing_behind() -> None:
     with running_server(ServerOptions(tokens=10**9), slots=1, queue=2) as server:
         assert server.post("/v1/completions", **ENDLESS, n=60).status == 429
