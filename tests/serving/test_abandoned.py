@@ -75,7 +75,8 @@ def test_a_full_queue_refuses_and_says_when_to_try_again() -> None:
 def test_a_full_server_does_not_read_what_it_refuses_but_asks_for_the_key_first() -> None:
     with running_server(ServerOptions(tokens=10**9, key="secret"), slots=1, queue=0) as server:
         connection = server.connection()
-        connection.request("POST", "/v1/completions", json.dumps(ENDLESS), server.headers)
+        headers = {"content-type": "application/json"} | server.headers
+        connection.request("POST", "/v1/completions", json.dumps(ENDLESS), headers)
         wait_for_load(server, 1)
         assert server.send("POST", "/v1/completions", b"no JSON").status == 429
         assert server.send("POST", "/v1/completions", b"no JSON", authorization="Bearer wrong").status == 401
