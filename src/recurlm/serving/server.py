@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from recurlm.errors import UsageError
 from recurlm.serving.app import create_app
+from recurlm.serving.connections import connection_class
 from recurlm.serving.middleware import JSONFormatter, log
 from recurlm.serving.models import ServedModel
 from recurlm.serving.options import ServerOptions
@@ -52,7 +53,7 @@ def start_log() -> None:
     """Sends the events of the server to standard error, one JSON object a line."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JSONFormatter())
-    for name, level in ((log.name, logging.INFO), ("uvicorn.error", logging.WARNING)):
+    for name, level in ((log.name, logging.INFO), ("uvicorn.error", logging.ERROR)):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(level)
@@ -65,6 +66,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
+                http=connection_class(options.head_seconds, options.seconds),
                 log_config=None,
                 access_log=False,
                 lifespan="off",

@@ -13,8 +13,10 @@ from recurlm.errors import RecurlmError
 from recurlm.serving.context import Context
 from recurlm.serving.delivery import Jobs
 from recurlm.serving.errors import BROKEN, as_request_error, error_body
-from recurlm.serving.middleware import log
+from recurlm.serving.middleware import log, note
 
+UNREAD_SECONDS = 5.0
+"""How much longer than the answer may take a client has to read it."""
 DONE = b"data: [DONE]\n\n"
 
 
@@ -35,9 +37,12 @@ class EventStream(StreamingResponse):
         self._jobs, self._context = jobs, context
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Sends the events."""
+        """Sends the events; gives up a client that does not read them."""
         try:
-            await super().__call__(scope, receive, send)
+            async with asyncio.timeout(self._context.options.seconds + UNREAD_SECONDS):
+                await super().__call__(scope, receive, send)
+        except TimeoutError:
+            note(scope, unread=True)
         finally:
             self._jobs.close()
 
