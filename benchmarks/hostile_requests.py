@@ -21,7 +21,7 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.errors import Unsatisfiable
 
-from benchmarks._hostile_kinds import Hostile, plan
+from benchmarks._hostile_kinds import Hostile, plan, too_large
 from benchmarks._hostile_target import KEY, MARK, Answer, Target, Wire, request_bytes, target
 from benchmarks._measure import Spread
 from benchmarks._report import Check, Options, Result, Row, run
@@ -91,6 +91,7 @@ def measure(options: Options) -> Result:
     with tempfile.TemporaryDirectory() as folder, target(Path(folder), options.pick(32, 32, 16)) as under_attack:
         findings = Findings()
         before = under_attack.fingerprint()
+        crowd(under_attack, options.pick(400, 60, 20), findings)
         attack(under_attack, count // 2, findings, 1)
         halfway = _settled_megabytes(under_attack)
         begin = time.monotonic()
@@ -126,20 +127,30 @@ def _result(options: Options, findings: Findings, growth: float, rate: float, is
     return Result(JOB, f"{sum(findings.kinds.values()):,} hostile requests of {CLIENTS} clients at once", rows, checks)
 
 
+def crowd(under_attack: Target, count: int, findings: Findings) -> None:
+    """The largest requests side by side: freed memory stays with the process, so its growth counts from there."""
+    draw = random.Random(0)
+    _send(under_attack, (too_large(under_attack, draw) for _ in range(count)), findings)
+
+
 def attack(under_attack: Target, count: int, findings: Findings, number: int) -> None:
     """Sends so many requests: a fifth from the description, the others of our own, by many clients at once."""
     draw = random.Random(number)
     described = count // 5
     cases = itertools.islice(described_requests(under_attack, draw), described)
     own = (kind(under_attack, random.Random(draw.random())) for kind in plan(count - described, draw))
-    mixed = _mixed(cases, own, draw)
+    _send(under_attack, _mixed(cases, own, draw), findings)
+
+
+def _send(under_attack: Target, given: Iterator[Hostile], findings: Findings) -> None:
+    """Sends all requests, by many clients at once."""
     lock = threading.Lock()
 
     def client(_: int) -> None:
         with contextlib.closing(Wire(under_attack.port)) as wire:
             while True:
                 with lock:
-                    sent = next(mixed, None)
+                    sent = next(given, None)
                 if sent is None:
                     return
                 findings.hear(sent, deliver(sent, wire, under_attack.port))

@@ -125,11 +125,12 @@ def test_an_answer_that_nobody_reads_ends_with_its_time(monkeypatch: pytest.Monk
         server.wait_until_idle()
 
 
-def test_a_connection_ends_when_its_peer_reads_nothing_for_long() -> None:
+@pytest.mark.parametrize(("seconds", "milliseconds"), [(7.5, 7500), (3e9, 2**31 - 1)])
+def test_a_connection_ends_when_its_peer_reads_nothing_for_long(seconds: float, milliseconds: int) -> None:
     option = getattr(socket, "TCP_USER_TIMEOUT", None)
     if option is None:
         pytest.skip("only Linux ends such connections")
-    kind = connections.connection_class(1.0, 7.5)
+    kind = connections.connection_class(1.0, seconds)
     with socket.socket() as given:
 
         class Transport:
@@ -137,5 +138,5 @@ def test_a_connection_ends_when_its_peer_reads_nothing_for_long() -> None:
                 assert name == "socket"
                 return given
 
-        kind._forget_who_does_not_read(type("Holder", (), {"transport": Transport(), "unread_seconds": 7.5})())
-        assert given.getsockopt(socket.IPPROTO_TCP, option) == 7500
+        kind._forget_who_does_not_read(type("Holder", (), {"transport": Transport(), "unread_seconds": seconds})())
+        assert given.getsockopt(socket.IPPROTO_TCP, option) == milliseconds

@@ -15,6 +15,8 @@ from recurlm.serving.middleware import log
 
 LARGEST_HEAD = 64 << 10
 """Bytes of a request's first line and headers."""
+LONGEST_MILLISECONDS = 2**31 - 1
+"""What the system takes."""
 
 
 class GuardedConnection:
@@ -67,7 +69,7 @@ class GuardedConnection:
         option = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux has it
         if option is not None:
             with contextlib.suppress(OSError):
-                milliseconds = int(self.unread_seconds * 1000)
+                milliseconds = min(int(self.unread_seconds * 1000), LONGEST_MILLISECONDS)
                 self.transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, option, milliseconds)
 
     def _expect_head(self) -> None:
