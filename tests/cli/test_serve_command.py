@@ -50,8 +50,9 @@ class Process:
     def end(self, number: int) -> tuple[int, list[dict[str, Any]]]:
         """Sends a signal; the exit code and the rest of the log."""
         self.process.send_signal(number)
-        _, log = self.process.communicate(timeout=SECONDS)
-        return self.process.returncode, [json.loads(line) for line in log.splitlines()]
+        assert self.process.stderr is not None
+        log = [json.loads(line) for line in self.process.stderr]  # `communicate` would lose what was read ahead
+        return self.process.wait(SECONDS), log
 
 
 @contextlib.contextmanager
@@ -71,6 +72,14 @@ def serving(environment: dict[str, str], *options: str, **variables: str) -> Ite
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_is_heard_as_soon_as_the_log_says_that_the_server_serves(environment, number) -> None:
+    with serving(environment) as server:
+        code, log = server.end(number)
+    assert code == 0
+    assert [line["event"] for line in log] == ["stopping", "stopped"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_lets_running_requests_finish(environment, number) -> None:
     with serving(environment) as server:
         connection = server.begin(prompt="the", max_tokens=16_000, logprobs=3, seed=1)
@@ -84,9 +93,8 @@ def test_a_signal_lets_running_requests_finish(environment, number) -> None:
 
 
 def test_a_second_signal_ends_at_once(environment) -> None:
-    with serving(environment) as server:
-        for _ in range(3):
-            server.begin(prompt="the", max_tokens=16_000, n=100, logprobs=20)
+    with serving(environment, RECURLM_LIMITS="100000") as server:  # for a text that does not end before the signals
+        server.begin(prompt="the", max_tokens=10**9)
         wait_for_a_job(server)
         server.process.send_signal(signal.SIGTERM)
         while server.event()["event"] != "stopping":
@@ -146,10 +154,11 @@ def wait_for_a_job(server: Process) -> None:
     deadline = time.monotonic() + SECONDS
     while time.monotonic() < deadline:
         connection = server.connection()
-        connection.request("GET", "/metrics")
+        connection.request("GET", "/metrics", headers={"connection": "close"})
         with connection.getresponse() as answer:
             figures = answer.read().decode()
-        server.event()
+        connection.close()
+        time.sleep(0.05)
         if 'recurlm_running_jobs{model="run"} 0.0' not in figures:
             return
     raise AssertionError("no job began")

@@ -90,10 +90,15 @@ class Server:
 
 @contextlib.contextmanager
 def running_server(
-    options: ServerOptions, *, slots: int = 8, queue: int = 256, names: tuple[str, ...] = ("fruit",)
+    options: ServerOptions,
+    *,
+    slots: int = 8,
+    queue: int = 256,
+    names: tuple[str, ...] = ("fruit",),
+    model: recurlm.Model | None = None,
 ) -> Iterator[Server]:
-    """Serves the recorded run under these names; at the end nothing may be running."""
-    served = {name: serve_model(name, recurlm.load(RUN), slots=slots, queue=queue) for name in names}
+    """Serves the recorded run, or another model, under these names; at the end nothing may be running."""
+    served = {name: serve_model(name, model or recurlm.load(RUN), slots=slots, queue=queue) for name in names}
     process = UvicornServer(create_app(served, options), options)
     with open_socket("127.0.0.1", 0) as listening:
         port = listening.getsockname()[1]

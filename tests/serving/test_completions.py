@@ -170,7 +170,7 @@ def test_a_stream_without_usage_has_none(server: Server) -> None:
         ({"max_tokens": 10**9 + 1}, "max_tokens", "at most 1,000,000,000"),
         ({"max_tokens": -1}, "max_tokens", "greater than or equal to 0"),
         ({"max_tokens": "5"}, "max_tokens", "valid integer"),
-        ({"n": 10**9}, "n", "texts, prompts times n,: this server allows at most 128"),
+        ({"n": 10**9}, "n", "texts, prompts times n: this server allows at most 128"),
         ({"logprobs": 21}, "logprobs", "at most 20"),
         ({"stop": ["x"] * 10_000}, "stop", "10,000 texts: this server allows at most 16"),
         ({"stop": "x" * 201}, "stop", "201 characters in one text"),

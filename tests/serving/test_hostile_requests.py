@@ -141,11 +141,19 @@ def test_no_path_leads_to_a_file(server: Server, path: str) -> None:
     assert b"root:" not in answer.body
 
 
+@pytest.mark.parametrize("path", ["/score/", "/v1/models/", "//v1/models", "/sessions/"])
+def test_no_answer_leads_to_an_address_of_the_client_s_own(server: Server, path: str) -> None:
+    for method in ("GET", "POST"):
+        answer = server.send(method, path, host="localhost")
+        assert answer.status in (404, 405)
+        assert "location" not in answer.headers
+
+
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "GET", "TRACE", "CONNECT", "BREW"])
 def test_a_wrong_method_is_refused(server: Server, method: str) -> None:
     answer = server.send(method, "/score")
     check(answer)
-    assert answer.status == 405
+    assert answer.status in (405, 400)  # a parser of HTTP may know the registered methods alone
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "", "é"])

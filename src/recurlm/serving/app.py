@@ -30,7 +30,14 @@ DESCRIPTION = "Recurrent language models: texts, scores and states. Every path b
 
 def create_app(served: Mapping[str, ServedModel], options: ServerOptions, *, grows: bool = False) -> FastAPI:
     """The application that serves these models; its caller closes them. grows: whether further models may join them."""
-    app = FastAPI(title="recurlm", version=CODE_VERSION, description=DESCRIPTION, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="recurlm",
+        version=CODE_VERSION,
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,  # the address to go to would come from the request's own header
+    )
     held = Sessions(served, options.sessions, options.session_limits, options.state_secret)
     context = Context(served, options, Metrics(served, held.store), held)
     app.state.context = context

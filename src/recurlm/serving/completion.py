@@ -57,12 +57,17 @@ def plan(body: CompletionRequest, served: ServedModel, options: ServerOptions) -
     tokens, count = USUAL_TOKENS if body.max_tokens is None else body.max_tokens, body.n or 1
     check_most(tokens, options.tokens, "max_tokens")
     check_most(body.logprobs or 0, options.logprobs, "logprobs")
-    check_most(count * len(body.prompt), options.choices, "n", "texts, prompts times n,")
+    texts = count * len(body.prompt)
+    check_most(texts, options.choices, "n", "texts, prompts times n")
+    check_most(texts * tokens, options.drawn, "max_tokens", "tokens in all texts")
+    check_told(texts * tokens, body.logprobs or 0, options, "logprobs")
     ending = ending_of(body.stop, body.until_eos or False, options)
     sampling = sampling_of(body, served, ending)
     scores = bool(body.echo) and body.logprobs is not None
     prompts = tuple(read_prompt(served.model.codec, given, allow_unknown=scores) for given in body.prompt)
-    check_most(sum(len(prompt.ids) for prompt in prompts), options.prompt_tokens, "prompt", "tokens")
+    read = sum(len(prompt.ids) for prompt in prompts)
+    check_most(read, options.prompt_tokens, "prompt", "tokens")
+    check_told(count * read * scores, body.logprobs or 0, options, "logprobs")
     seed = secrets.randbelow(SEEDS) if body.seed is None else body.seed
     start = initial_state(served.model.network, served.model.digest)
     jobs = [
@@ -78,6 +83,13 @@ def check_most(value: int, most: int, param: str, what: str = "") -> None:
     if value > most:
         asked = f"{value:,} {what}".strip()
         raise RequestError(400, f"{param}: {asked}: this server allows at most {most:,}", param=param, code="limit")
+
+
+def check_told(tokens: int, likeliest: int, options: ServerOptions, param: str) -> None:
+    """Raises RequestError where an answer would tell more likeliest tokens than the server's limit."""
+    check_most(
+        tokens * likeliest, options.told, param, f"likeliest tokens in one answer, {likeliest} beside each token"
+    )
 
 
 def ending_of(stop: str | Sequence[str] | None, until_eos: bool, options: ServerOptions) -> Ending:

@@ -19,12 +19,16 @@ from recurlm.serving.sessions.sessions import Sessions
 
 @dataclass
 class Context:
-    """The parts of one server; its event loop is the one in which the first request arrives."""
+    """The parts of one server; its event loop is the one in which the first request arrives.
+
+    held: bytes of the bodies of running requests.
+    """
 
     models: Mapping[str, ServedModel]
     options: ServerOptions
     metrics: Metrics
     sessions: Sessions
+    held: int = 0
 
     @cached_property
     def inspector(self) -> Inspector:

@@ -23,6 +23,8 @@ LOCAL_HOST = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]*)?", re.IGNORE
 TEXTS = "/v1/completions"
 METHODS = {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"}
 """The methods that figures tell apart; a client may send any word."""
+LONGEST_PATH = 200
+"""Characters of a path that the log shows."""
 log = logging.getLogger("recurlm.serving")
 
 
@@ -56,7 +58,7 @@ class KeyMiddleware:
     def _is_allowed(self, scope: Scope) -> bool:
         if self._expected is None:
             return LOCAL_HOST.fullmatch(Headers(scope=scope).get("host", "")) is not None
-        given = Headers(scope=scope).get("authorization", "").encode("latin-1")
+        given = Headers(scope=scope).get("authorization", "").strip(" \t").encode("latin-1")
         return hmac.compare_digest(given, self._expected)
 
 
@@ -118,8 +120,8 @@ class RecordMiddleware:
             "request",
             extra={
                 "fields": {
-                    "method": scope["method"],
-                    "path": scope["path"],
+                    "method": method,
+                    "path": scope["path"][:LONGEST_PATH],
                     "status": status,
                     "seconds": round(seconds, 6),
                     **notes,

@@ -10,6 +10,7 @@ from starlette.types import Receive
 
 from recurlm.documents import parse_json
 from recurlm.errors import InputError
+from recurlm.serving.engine import BusyError
 from recurlm.serving.errors import RequestError, as_request_error
 
 CLIENT_GONE = 499
@@ -19,10 +20,12 @@ _Result = TypeVar("_Result")
 
 
 class BoundedRequest(Request):
-    """Reads a body up to the server's limit, as strict JSON."""
+    """Reads a body up to the server's limits, as strict JSON."""
+
+    held = 0
 
     async def body(self) -> bytes:
-        """The body. Raises RequestError 413 where it is too large, 408 where it takes too long."""
+        """The body. Raises RequestError: 413 where it is too large, 408 where it is slow, 429 where many are large."""
         if not hasattr(self, "_body"):
             options = self.app.state.context.options
             try:
@@ -33,10 +36,14 @@ class BoundedRequest(Request):
         return self._body
 
     async def _bounded(self, most: int) -> bytes:
-        parts, size = [], 0
+        parts = []
+        context = self.app.state.context
         async for part in self.stream():
-            size += len(part)
-            if size > most:
+            self.held += len(part)
+            context.held += len(part)
+            if context.held > context.options.bodies_bytes:
+                raise as_request_error(BusyError("too many large bodies arrive at once; try again later"))
+            if self.held > most:
                 message = f"the body has more than {most:,} bytes; send less in one request"
                 raise RequestError(413, message, code="body_too_large", headers={"Connection": "close"})
             parts.append(part)
@@ -57,8 +64,12 @@ class BoundedRoute(APIRoute):
         """The handler of the route."""
         handler = super().get_route_handler()
 
-        async def bounded(request: Request) -> Response:
-            return await handler(BoundedRequest(request.scope, request.receive))
+        async def bounded(given: Request) -> Response:
+            request = BoundedRequest(given.scope, given.receive)
+            try:
+                return await handler(request)
+            finally:
+                request.app.state.context.held -= request.held
 
         return bounded
 

@@ -5,7 +5,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import FrameType
 
 import uvicorn
@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from recurlm.errors import UsageError
 from recurlm.serving.app import create_app
+from recurlm.serving.connections import connection_class
 from recurlm.serving.middleware import JSONFormatter, log
 from recurlm.serving.models import ServedModel
 from recurlm.serving.options import ServerOptions
@@ -52,23 +53,26 @@ def start_log() -> None:
     """Sends the events of the server to standard error, one JSON object a line."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JSONFormatter())
-    for name, level in ((log.name, logging.INFO), ("uvicorn.error", logging.WARNING)):
+    for name, level in ((log.name, logging.INFO), ("uvicorn.error", logging.ERROR)):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(level)
 
 
 class Server(uvicorn.Server):
-    """Ends at a first signal when running requests are done, and at a second one at once."""
+    """Ends at a first signal when running requests are done, and at a second one at once.
 
-    def __init__(self, app: FastAPI, options: ServerOptions) -> None:
+    `began` is called when requests and signals are heard.
+    """
+
+    def __init__(self, app: FastAPI, options: ServerOptions, began: Callable[[], None] = lambda: None) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
+                http=connection_class(options.head_seconds, options.seconds),
                 log_config=None,
                 access_log=False,
                 lifespan="off",
-                http="h11",
                 ws="none",
                 server_header=False,
                 proxy_headers=False,
@@ -76,6 +80,7 @@ class Server(uvicorn.Server):
             )
         )
         self._sessions: Sessions = app.state.context.sessions
+        self._began = began
         self.stopped_by: int | None = None
         self.cut_off = 0
 
@@ -84,6 +89,11 @@ class Server(uvicorn.Server):
         self.force_exit = self.should_exit
         self.should_exit, self.stopped_by = True, sig
         log.info("stopping", extra={"fields": {"signal": signal.Signals(sig).name, "at_once": self.force_exit}})
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begins to serve."""
+        await super().startup(sockets)
+        self._began()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Waits for running requests, counts those that did not end in time, and closes the sessions."""
@@ -100,9 +110,8 @@ class Server(uvicorn.Server):
 def serve(models: Mapping[str, ServedModel], options: ServerOptions, listening: socket.socket) -> int:
     """Serves until a signal comes; returns the exit code."""
     start_log()
-    server = Server(create_app(models, options), options)
-    address = address_of(listening)
-    log.info("serving", extra={"fields": {"address": address, "models": list(models), "key": options.key is not None}})
+    facts = {"address": address_of(listening), "models": list(models), "key": options.key is not None}
+    server = Server(create_app(models, options), options, lambda: log.info("serving", extra={"fields": facts}))
     try:
         asyncio.run(server.serve([listening]))
     finally:

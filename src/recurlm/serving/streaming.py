@@ -12,9 +12,11 @@ from recurlm.errors import RecurlmError
 from recurlm.serving.context import Context
 from recurlm.serving.delivery import Jobs
 from recurlm.serving.errors import BROKEN, as_request_error, error_body
-from recurlm.serving.middleware import log
+from recurlm.serving.middleware import log, note
 from recurlm.serving.requests import gone
 
+UNREAD_SECONDS = 5.0
+"""How long a client may take to read the end of a stream."""
 DONE = b"data: [DONE]\n\n"
 
 
@@ -37,7 +39,7 @@ class EventStream(Response):
         self._events, self._jobs, self._context = events, jobs, context
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Sends the events."""
+        """Sends the events; gives up a client that does not read them."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         sending = asyncio.ensure_future(self._send(send))
         leaving = asyncio.ensure_future(gone(receive))
@@ -46,7 +48,11 @@ class EventStream(Response):
             await asyncio.wait((sending, leaving), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             if sending.done() or not leaving.done():
                 last = _told(sending.exception()) if sending.done() else _late(seconds)
-                await send({"type": "http.response.body", "body": last + DONE})
+                sending.cancel()
+                async with asyncio.timeout(UNREAD_SECONDS):
+                    await send({"type": "http.response.body", "body": last + DONE})
+        except TimeoutError:
+            note(scope, unread=True)
         finally:
             sending.cancel()
             leaving.cancel()

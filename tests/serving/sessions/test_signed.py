@@ -50,6 +50,16 @@ def test_a_token_of_another_version_is_refused() -> None:
         StateTokens(b"secret").state(base64.urlsafe_b64encode(content + signature).decode(), LIKE)
 
 
+@pytest.mark.parametrize(
+    "packed", [b"", b"\0", pack_state(STATE)[:-1], pack_state(STATE) + b"\0", b"\1\0\0\0\7" + b"\0" * 56]
+)
+def test_a_signed_token_of_another_shape_is_refused(packed: bytes) -> None:
+    content = b"\x01" + bytes.fromhex(STATE.model) + packed
+    signature = hmac.new(b"secret", b"recurlm state token\n" + content, hashlib.sha256).digest()
+    with pytest.raises(InputError, match="another version of recurlm"):
+        StateTokens(b"secret").state(base64.urlsafe_b64encode(content + signature).decode(), LIKE)
+
+
 @pytest.mark.parametrize("token", ["", "abc", "ü", "\ud800", "not/base64+", "A" * 44])
 def test_what_is_no_token_is_refused(token: str) -> None:
     with pytest.raises(InputError, match="state: "):

@@ -9,7 +9,7 @@ from recurlm.evaluation.perplexity import finite
 from recurlm.scoring.scorer import ScoringOptions, scoring_options
 from recurlm.scoring.scores import LineScore
 from recurlm.serving.bodies.scores import RescoreAnswer, RescoreRequest, ScoreAnswer, ScoreRequest
-from recurlm.serving.completion import check_most
+from recurlm.serving.completion import check_most, check_told
 from recurlm.serving.context import Context, Served
 from recurlm.serving.errors import RequestError, json_answer
 from recurlm.serving.middleware import note
@@ -60,7 +60,9 @@ def _scored(lines: list[str], asked: ScoringOptions, served: ServedModel, contex
     """The answer as JSON, made in the scoring thread, since it may be long."""
     codec = served.model.codec
     most = context.options.line_tokens
-    check_most(sum(1 + sum(1 for _ in codec.tokenization.split(line)) for line in lines), most, "lines", "tokens")
+    tokens = sum(1 + sum(1 for _ in codec.tokenization.split(line)) for line in lines)
+    check_most(tokens, most, "lines", "tokens")
+    check_told(tokens, asked.alternatives, context.options, "likeliest")
     scorer = served.model.scorer(options=asked)
     told = [_line(each, codec, asked) for each in patience.watch(scorer.lines(lines))]
     totals = scorer.totals

@@ -15,7 +15,7 @@ from recurlm.serving.bodies.sessions import (
     ScoreAfterRequest,
     TextOrIds,
 )
-from recurlm.serving.completion import SEEDS, USUAL_TOKENS, check_most, ending_of, sampling_of
+from recurlm.serving.completion import SEEDS, USUAL_TOKENS, check_most, check_told, ending_of, sampling_of
 from recurlm.serving.context import Context
 from recurlm.serving.delivery import Jobs
 from recurlm.serving.errors import RequestError, json_answer
@@ -65,6 +65,7 @@ class Answers:
         ids, unknown = given_ids(body, self._served, self._context)
         check_most(body.likeliest, options.logprobs, "likeliest")
         check_most(len(ids), options.line_tokens, "text", "tokens")
+        check_told(len(ids), body.likeliest, options, "likeliest")
 
         async def work() -> Told:
             tokens = await in_scoring_thread(self._served, options.queue, lambda _: self._scored(ids, body.likeliest))
@@ -131,6 +132,7 @@ class Drawing:
         tokens = USUAL_TOKENS if body.max_tokens is None else body.max_tokens
         check_most(tokens, min(options.tokens, options.session_draws), "max_tokens")
         check_most(body.logprobs or 0, options.logprobs, "logprobs")
+        check_told(tokens, body.logprobs or 0, options, "logprobs")
         check_length(start, tokens, context)
         ending = ending_of(body.stop, body.until_eos or False, options)
         seed = secrets.randbelow(SEEDS) if body.seed is None else body.seed % SEEDS

@@ -6,6 +6,7 @@ is in numbers that were rounded to bfloat16.
 """
 
 import hashlib
+from itertools import accumulate, pairwise
 
 import numpy as np
 import torch
@@ -56,15 +57,17 @@ def unpack_state(content: bytes, like: LayerStates, model: str) -> State:
     """The state that `pack_state` was given, in float32; `like` has its shapes. Raises ValueError for other content."""
     tensors = [tensor for layer in like for tensor in layer]
     start = LAST_BYTES + len(tensors)
-    widths, found = content[LAST_BYTES:start], []
-    for width, tensor in zip(widths, tensors, strict=True):
-        if width not in (2, 4):
-            raise ValueError(f"no numbers of {width} bytes")
-        stop = start + width * tensor.numel()
-        found.append(_unpack(content[start:stop], width).reshape(tensor.shape))
-        start = stop
-    if start != len(content):
-        raise ValueError(f"{len(content)} bytes instead of {start}")
+    widths = content[LAST_BYTES:start]
+    if strange := set(widths) - {2, 4}:
+        raise ValueError(f"no numbers of {strange.pop()} bytes")
+    sizes = [width * tensor.numel() for width, tensor in zip(widths, tensors, strict=True)]
+    stops = list(accumulate(sizes, initial=start))
+    if stops[-1] != len(content):
+        raise ValueError(f"{len(content)} bytes instead of {stops[-1]}")
+    found = [
+        _unpack(content[first:stop], width).reshape(tensor.shape)
+        for width, tensor, (first, stop) in zip(widths, tensors, pairwise(stops), strict=True)
+    ]
     rest = iter(found)
     layers = tuple(tuple(next(rest) for _ in layer) for layer in like)
     return State(layers, int.from_bytes(content[:LAST_BYTES], "little"), model)

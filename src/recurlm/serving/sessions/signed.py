@@ -14,6 +14,7 @@ VERSION = b"\x01"
 MODEL_BYTES, SIGNATURE_BYTES = 32, 32
 PURPOSE = b"recurlm state token\n"
 """Part of what is signed, so that no signature made for another purpose counts."""
+OTHER_VERSION = "state: given by another version of recurlm; start again without a state"
 
 
 class StateTokens:
@@ -35,7 +36,10 @@ class StateTokens:
         """The state of a token; `like` has its shapes. Raises InputError as `model` does."""
         content = self._content(token)
         model, packed = content[len(VERSION) : len(VERSION) + MODEL_BYTES], content[len(VERSION) + MODEL_BYTES :]
-        return unpack_state(packed, like, model.hex())
+        try:
+            return unpack_state(packed, like, model.hex())
+        except ValueError as error:
+            raise InputError(OTHER_VERSION) from error
 
     def _content(self, token: str) -> bytes:
         try:
@@ -49,7 +53,7 @@ class StateTokens:
                 "and give all servers the same --state-secret"
             )
         if content[: len(VERSION)] != VERSION or len(content) < len(VERSION) + MODEL_BYTES:
-            raise InputError("state: given by another version of recurlm; start again without a state")
+            raise InputError(OTHER_VERSION)
         return content
 
     def _signature(self, content: bytes) -> bytes:
