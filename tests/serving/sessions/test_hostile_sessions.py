@@ -3,9 +3,11 @@
 import base64
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 
 from recurlm.serving.bodies import sessions as bodies
 from recurlm.serving.options import ServerOptions
@@ -94,3 +96,17 @@ def test_a_file_with_any_bit_flipped_is_refused_or_the_same_state(server: Server
         answer = server.send("PUT", f"/sessions/{session}/state", content[:rest])
         check(answer)
         assert answer.status == 400
+
+
+@pytest.mark.parametrize("value", [3e38, -3e38, 1e30])
+def test_a_state_that_no_text_leads_to_harms_nobody_else(server: Server, session: str, value: float) -> None:
+    honest = server.model.read("the red")
+    layers = tuple(tuple(torch.full_like(tensor, value) for tensor in layer) for layer in honest.layers)
+    content = replace(honest, layers=layers).to_bytes()  # with a digest that is right
+    expected = server.complete(prompt="the", max_tokens=30, seed=3)
+    assert server.send("PUT", f"/sessions/{session}/state", content).status == 200
+    for action, fields in ACTIONS.items():
+        for more in ({}, {"top_k": 3}, {"logprobs": 2}) if action == "generate" else ({},):
+            check(server.post(f"/sessions/{session}/{action}", **fields, **more))
+    check(server.post("/sessions", state_file=base64.b64encode(content).decode(), text="the red"))
+    assert server.complete(prompt="the", max_tokens=30, seed=3) == expected
