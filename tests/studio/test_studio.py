@@ -1,6 +1,7 @@
 """The page's server over a real socket: access, runs, metrics as events, training."""
 
 import json
+import math
 import re
 import shutil
 import time
@@ -130,6 +131,32 @@ def test_scores_and_texts_come_from_the_model_of_a_run(studio, folder, recurlm):
     assert answer.json["lines"][0]["logprob"] == told["logprob"]
     assert studio.post("/v1/completions", {"model": "fruit", "prompt": "the", "max_tokens": 3}).status == 200
     assert studio.post("/v1/completions", {"model": "none", "prompt": "the"}).status == 404
+
+
+def test_the_next_token_is_told_before_and_after_the_options(studio, folder, recurlm):
+    """Beside the model's own scores, and beside probabilities worked out by hand."""
+    body = {"model": "fruit", "prompt": "the red", "temperature": 0.5, "top_k": 2, "likeliest": 5}
+    told = studio.post("/distribution", body).json
+    scored = json.loads(recurlm("score", folder / "fruit", "--json", stdin="the red fruit\n").stdout)
+    fruit = next(each for each in told["tokens"] if each["token"] == "fruit")
+    assert fruit["probability"] == pytest.approx(math.exp(scored["tokens"][2]["logprob"]), rel=1e-4)
+    assert told["ids"] == [each["id"] for each in scored["tokens"][:2]]
+    own = [each["probability"] for each in told["tokens"]]
+    assert (len(own), own) == (5, sorted(own, reverse=True))
+    assert told["drawable"] == 2
+    squares = [share**2 for share in own[:2]]
+    expected = [square / sum(squares) for square in squares] + [0, 0, 0]
+    assert [each["drawn"] for each in told["tokens"]] == pytest.approx(expected, rel=1e-4)
+    same = studio.post("/distribution", body | {"prompt": told["ids"]}).json
+    assert same == told
+    unknown = next(
+        each
+        for each in studio.post("/distribution", {"model": "fruit", "likeliest": 100}).json["tokens"]
+        if each["token"] == "<unk>"
+    )
+    assert unknown["probability"] > 0 == unknown["drawn"]
+    for wrong in ({"prompt": "spoon"}, {"prompt": [9999]}, {"temperature": -1}, {"top_p": 2}, {"model": "none"}):
+        assert studio.post("/distribution", body | wrong).status in (400, 404), wrong
 
 
 def events(answer) -> list[tuple[str, str, str]]:
