@@ -98,6 +98,13 @@ def test_every_text_of_the_page_has_two_languages():
     assert used <= set(known)
 
 
+def test_the_scripts_of_the_page_have_lines_of_a_readable_length():
+    scripts = {name: answer.body.decode() for name, answer in page_files().items() if name.endswith(".js")}
+    long = [name for name, text in scripts.items() if max(map(len, text.splitlines())) > 120]
+    assert set(long) <= {"app.js", "words.js"}
+    assert max(text.count("\n") for text in scripts.values()) <= 400
+
+
 def test_tokens_differ():
     assert new_token() != new_token()
 

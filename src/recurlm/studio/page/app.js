@@ -38,8 +38,17 @@ function theme() {
 if (localStorage.getItem("theme")) document.documentElement.dataset.theme = localStorage.getItem("theme");
 
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape") { document.activeElement.blur(); return; }
+  if (!current) return;
+  if (event.key === "Escape") {
+    document.activeElement.blur();
+    if (VIEWS[current].close) VIEWS[current].close();
+    return;
+  }
   if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName)) return;
+  if (VIEWS[current].key && VIEWS[current].key(event)) {
+    event.preventDefault();
+    return;
+  }
   const view = Object.keys(VIEWS)[Number(event.key) - 1];
   if (view) go(view);
   else if (event.key === "/") {

@@ -32,6 +32,20 @@ const WORDS = {
   tried: ["What you tried", "试过的分支"], alternatives: ["What else could stand here", "此处的其他可能"], clickWord: ["Click a word to see what else could have stood there; click an alternative to go on from it.", "点击一个词，查看此处的其他可能；点击候选词，从那里重新续写。"],
   end: ["end", "句末"], any: ["random", "随机"],
   theme: ["Light or dark", "浅色或深色"],
+  inPython: ["In Python:", "Python 写法："],
+  topK: ["top-k", "top-k"], minP: ["min-p", "min-p"], typical: ["typical", "typical"], penalty: ["repetition penalty", "重复惩罚"],
+  all: ["all", "全部"], own: ["leave the model as it is", "还原为模型本身"],
+  ownHelp: ["Set every slider so that it changes nothing.", "把所有滑块设为不改变概率的位置。"],
+  modelSays: ["model", "模型"], drawn: ["drawn", "抽样"], neverDrawn: ["never drawn", "不会抽到"],
+  drawable: ["The sliders leave {some} of {all} tokens.", "按当前设置，{all} 个词元中有 {some} 个可被抽到。"],
+  afterPrompt: ["What may come after", "接下来可能是"], continuation: ["continuation", "续写结果"],
+  noTree: ["Every text and every fork is kept here.", "每次续写和每个分支都会保留在这里。"],
+  playKeys: ["Arrow keys walk through the tokens, f forks at the chosen one, Esc lets it go.", "方向键移动，f 从所选词元分叉，Esc 取消选择。"],
+  notExact: ["Read again, this prompt is cut into other tokens, so the text may differ.", "重新读入时，这段开头的切分不同，结果可能不一样。"],
+  table: ["The table:", "表格："], picture: ["The picture:", "曲线图："],
+  keepsText: ["The page keeps the text in that file when training begins.", "开始训练时，页面会把文本保存到该文件。"],
+  unknownWords: ["The model does not know {words}; write others.", "模型不认识 {words}，请换成别的词。"],
+  saveText: ["Save text.txt", "保存 text.txt"],
 };
 export let language = localStorage.getItem("language") || (navigator.language.startsWith("zh") ? "zh" : "en");
 export function setLanguage(chosen) {
