@@ -158,18 +158,22 @@ async function spellPrompt(node, ids) {
 }
 
 async function stream(node, ids, signal) {
-  const { tokens, seed, options } = node.asked;
+  const { tokens, seed, options } = node.asked, before = node.drawn.length;
   // an <eos> at the start of a prompt is the one after which every text begins
   const asked = { prompt: [0, ...ids], max_tokens: tokens, seed, ...options };
   const body = { model: shared.model, ...asked, logprobs: 0, stream: true };
   place.text.setAttribute("aria-busy", "true");
-  for await (const { value } of events(await request("POST", "/v1/completions", body, signal))) {
-    if (value.error) throw new Error(value.error.message);
-    const found = value.choices[0] && value.choices[0].logprobs;
-    if (found) found.tokens.forEach((token, index) => arrive(node, token, Math.exp(found.token_logprobs[index])));
+  try {
+    for await (const { value } of events(await request("POST", "/v1/completions", body, signal))) {
+      if (value.error) throw new Error(value.error.message);
+      const found = value.choices[0] && value.choices[0].logprobs;
+      if (found) found.tokens.forEach((token, index) => arrive(node, token, Math.exp(found.token_logprobs[index])));
+    }
+  } finally {
+    node.asked.tokens = Math.max(1, node.drawn.length - before); // fewer where another text was begun meanwhile
+    if (!signal.aborted) place.text.removeAttribute("aria-busy");
+    drawTree();
   }
-  place.text.removeAttribute("aria-busy");
-  drawTree();
 }
 function arrive(node, token, probability) {
   node.drawn.push({ token, id: state.opened.ids.get(token), probability });
