@@ -47,7 +47,9 @@ def studio(folder: Path) -> Iterator[RunningStudio]:
 
 def test_the_token_of_the_first_address_becomes_a_cookie(studio):
     answer = studio.get(studio.address.removeprefix(f"http://127.0.0.1:{studio.port}"), {})
-    assert (answer.status, answer.headers["location"]) == (303, "/")
+    assert (answer.status, answer.headers["cache-control"]) == (200, "no-store")
+    assert b'content="0; url=/"' in answer.body
+    assert TOKEN.encode() not in answer.body
     name, _, rest = answer.headers["set-cookie"].partition("; ")
     assert name == studio.cookie["cookie"]
     assert {"HttpOnly", "SameSite=strict", "Path=/"} == set(rest.split("; "))
