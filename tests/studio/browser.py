@@ -36,10 +36,10 @@ def opened(studio: RunningStudio) -> Iterator["playwright.Page"]:
         page.set_default_timeout(MILLISECONDS)
         page.on("request", lambda request: requested.append(request.url))
         page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda told: errors.append(told.text) if told.type == "error" else None)
+        page.on("console", lambda told: errors.append(f"{told.text} {told.location}") if told.type == "error" else None)
         page.goto(studio.address)
         yield page
     foreign = [url for url in requested if urlsplit(url).netloc != f"127.0.0.1:{studio.port}"]
-    assert [url for url in foreign if not url.startswith("blob:")] == []
-    assert len(requested) > 10
-    assert errors == []
+    assert not [url for url in foreign if not url.startswith("blob:")], foreign
+    assert len(requested) > 10, requested
+    assert not errors, errors

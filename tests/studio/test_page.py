@@ -71,7 +71,7 @@ def test_from_an_empty_folder_to_a_heat_map(page, studio, pictures):
 def test_a_run_is_listed_and_drawn(page, pictures):
     page.keyboard.press("Escape")
     page.keyboard.press("1")
-    page.wait_for_selector("svg.chart path")
+    page.wait_for_selector("svg.chart")
     assert "finished" in page.locator("tbody tr").inner_text()
     page.screenshot(path=pictures / "runs.png")
 
@@ -103,7 +103,7 @@ def test_chinese_dark_and_narrow(page, pictures):
     page.screenshot(path=pictures / "play-zh.png")
     page.click("#theme")
     page.click("#to-runs")
-    page.wait_for_selector("svg.chart path")
+    page.wait_for_selector("svg.chart")
     page.screenshot(path=pictures / "runs-dark-zh.png")
     page.set_viewport_size({"width": 390, "height": 800})
     page.click("#to-surprisal")

@@ -25,6 +25,9 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStudio]:
         yield studio
 
 
+CURVES = "[...document.querySelectorAll('svg.chart path')].map((path) => path.getAttribute('d')).join()"
+
+
 class Tab:
     """A tab that follows the training, and the event streams that it asked for."""
 
@@ -37,12 +40,17 @@ class Tab:
         self.page.on("requestfinished", lambda request: self._note(self.ended, request))
         self.page.on("requestfailed", lambda request: self._note(self.ended, request))
         self.page.goto(studio.address)
-        self.page.goto(f"http://127.0.0.1:{studio.port}/#runs")
 
     @staticmethod
     def _note(found: list[str], request) -> None:
         if request.resource_type == "eventsource":
             found.append(request.url)
+
+    def curves(self) -> str:
+        return self.page.evaluate(CURVES)
+
+    def wait_for_other_curves(self, before: str) -> None:
+        self.page.wait_for_function(f"before => {CURVES} !== before", arg=before)
 
     @property
     def open_streams(self) -> int:
@@ -54,14 +62,13 @@ def test_eight_tabs_follow_a_training_and_each_still_answers(studio):
         context = launched.new_context()
         tabs = [Tab(context, studio) for _ in range(TABS)]
         for tab in tabs:
-            tab.page.wait_for_selector("svg.chart path")
+            tab.wait_for_other_curves("")
             assert not tab.page.evaluate("document.hidden")
-        points = [tab.page.locator("svg.chart path").first.get_attribute("d") for tab in tabs]
+        curves = [tab.curves() for tab in tabs]
         for tab in tabs:
             assert tab.page.evaluate("fetch('/runs').then((answer) => answer.status)") == 200
-        for tab, before in zip(tabs, points, strict=True):
-            grown = "before => document.querySelector('svg.chart path').getAttribute('d') !== before"
-            tab.page.wait_for_function(grown, arg=before)
+        for tab, before in zip(tabs, curves, strict=True):
+            tab.wait_for_other_curves(before)
         assert all(tab.open_streams <= 1 for tab in tabs)
         assert sum(tab.open_streams for tab in tabs) == MOST_STREAMS
 
@@ -69,15 +76,14 @@ def test_eight_tabs_follow_a_training_and_each_still_answers(studio):
 def test_a_hidden_tab_closes_its_stream_and_goes_on_after_the_last_line(studio):
     with browser() as launched:
         tab = Tab(launched.new_context(), studio)
-        tab.page.wait_for_selector("svg.chart path")
+        tab.wait_for_other_curves("")
         assert (len(tab.asked), tab.open_streams) == (1, 1)
         tab.page.evaluate(HIDE, True)
         tab.page.wait_for_function("() => true", timeout=1000)
-        before = tab.page.locator("svg.chart path").first.get_attribute("d")
+        before = tab.curves()
         assert tab.open_streams == 0
         tab.page.evaluate(HIDE, False)
-        grown = "before => document.querySelector('svg.chart path').getAttribute('d') !== before"
-        tab.page.wait_for_function(grown, arg=before)
+        tab.wait_for_other_curves(before)
         assert (len(tab.asked), tab.open_streams) == (2, 1)
         first, second = (int(parse_qs(urlsplit(address).query)["after"][0]) for address in tab.asked)
         assert first == 0 < second

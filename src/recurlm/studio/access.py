@@ -15,7 +15,10 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 """What every answer says: nothing comes from elsewhere, and no other page may read or frame it."""
-ENTRANCE = '<!doctype html><title>recurlm studio</title><meta http-equiv="refresh" content="0; url=/">\n'
+ENTRANCE = (
+    '<!doctype html><title>recurlm studio</title><link rel="icon" href="/page/icon.svg" type="image/svg+xml">'
+    '<meta http-equiv="refresh" content="0; url=/">\n'
+)
 """Answers the first address. A redirection would not do: a browser that came from a file, which counts as a foreign
 page, sends the new cookie only when a page of this origin leads on."""
 NO_COOKIE = "recurlm studio: this browser has no access; open the address with the token that the terminal shows\n"

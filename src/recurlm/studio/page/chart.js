@@ -72,7 +72,7 @@ function line(curve, { x, y }) {
     opacity: curve.thin ? 0.6 : 1,
     ...(curve.dashed ? { "stroke-dasharray": "4 3" } : {}),
   });
-  const dots = curve.dots ? curve.points : [];
+  const dots = curve.dots || curve.points.length === 1 ? curve.points : [];
   return [path, ...dots.map(([a, b]) => svg("circle", { cx: x(a), cy: y(b), r: 3, fill: curve.color }))];
 }
 

@@ -75,8 +75,10 @@ export function command(text, title = t("same")) {
     copy.textContent = t("copied");
     setTimeout(() => { copy.textContent = t("copy"); }, 1500);
   } }, t("copy"));
-  return h("div", { className: "command small" }, h("span", {}, title), h("code", {}, text), copy);
+  return h("div", { className: "command small" }, h("span", {}, title), h("code", {}, words(text)), copy);
 }
+// Lines break between words, not after a hyphen of an option.
+const words = (text) => text.split(/([ \n]+)/).map((part) => (part.trim() ? h("span", {}, part) : part));
 export function python(lines) {
   const shown = command(lines.join("\n"), t("inPython"));
   shown.classList.add("python");

@@ -1,7 +1,7 @@
 // The one event stream of this tab: follows the metrics of a run, and rests while the tab is hidden.
 // A browser opens six connections to one address, for all its tabs together. So at most four tabs hold a stream;
 // a further one asks again and again.
-import { events, request, showError } from "./dom.js";
+import { events, request } from "./dom.js";
 
 const STREAMS = ["recurlm-stream-1", "recurlm-stream-2", "recurlm-stream-3", "recurlm-stream-4"];
 const PAUSE = 2000;
@@ -29,14 +29,23 @@ function close() {
 function open() {
   const run = followed, ending = new AbortController();
   stop = () => ending.abort();
-  inTurn(STREAMS, run, ending.signal).catch(showError);
+  keepUp(run, ending.signal);
 }
 
-// Streams under the first lock that no other tab holds; asks from time to time where there is none.
+async function keepUp(run, signal) {
+  while (!signal.aborted && !run.ended) {
+    try {
+      await inTurn(STREAMS, run, signal);
+    } catch { /* the run may not exist yet, or the studio is away: try again */ }
+    await new Promise((resolve) => { setTimeout(resolve, PAUSE); });
+  }
+}
+
+// Streams under the first lock that no other tab holds; asks once where there is none.
 async function inTurn([name, ...others], run, signal) {
   if (signal.aborted) return;
   if (name === undefined) {
-    await asking(run, signal);
+    await ask(run, signal);
     return;
   }
   const isDone = await navigator.locks.request(name, { ifAvailable: true }, async (lock) => {
@@ -53,20 +62,18 @@ function streaming(run, signal) {
     signal.addEventListener("abort", end);
     if (signal.aborted) end();
     source.onmessage = (event) => take(run, Number(event.lastEventId), JSON.parse(event.data));
+    source.onerror = () => { if (source.readyState === EventSource.CLOSED) end(); };
     source.addEventListener("reset", () => restart(run));
     source.addEventListener("end", (event) => { end(); finish(run, JSON.parse(event.data).state); });
   });
 }
 
-async function asking(run, signal) {
-  while (!signal.aborted && !run.ended) {
-    for await (const { kind, id, value } of events(await request("GET", `${address(run)}&follow=false`))) {
-      if (signal.aborted) return;
-      if (kind === "message") take(run, id, value);
-      else if (kind === "reset") restart(run);
-      else if (value.state !== "running") finish(run, value.state);
-    }
-    await new Promise((resolve) => { setTimeout(resolve, PAUSE); });
+async function ask(run, signal) {
+  for await (const { kind, id, value } of events(await request("GET", `${address(run)}&follow=false`))) {
+    if (signal.aborted) return;
+    if (kind === "message") take(run, id, value);
+    else if (kind === "reset") restart(run);
+    else if (value.state !== "running") finish(run, value.state);
   }
 }
 

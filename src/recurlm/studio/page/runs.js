@@ -41,6 +41,7 @@ function drawEmpty(go) {
   place.table.replaceChildren(h("p", {}, t("noRuns")), h("div", { className: "row" },
     h("button", { className: "main", onclick: () => startDemo(go) }, t("startDemo")),
     h("button", { onclick: () => go("train") }, t("ownText"))));
+  place.commands.replaceChildren(command(`recurlm train --recipe demo --out ${runPath("demo")} --time-limit 1m`));
 }
 
 function table(runs) {

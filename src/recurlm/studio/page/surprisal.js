@@ -154,7 +154,8 @@ function typed(model, isLong) {
   return isLong ? start : [`${start} <<'${end}'`, ...state.lines, end].join("\n");
 }
 function inPython(isLong) {
-  const lines = isLong ? 'open("text.txt", encoding="utf-8").read().splitlines()' : JSON.stringify(state.lines);
+  const lines = isLong ? 'open("text.txt", encoding="utf-8").read().splitlines()'
+    : `[${state.lines.map((line) => JSON.stringify(line)).join(", ")}]`;
   return [
     "import recurlm",
     `model = recurlm.load(${JSON.stringify(runPath(state.scores[0].model, false))})`,

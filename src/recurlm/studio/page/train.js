@@ -97,7 +97,7 @@ function formRow(name, change) {
     field(t("name"), name),
     field(t("recipe"), choice([["", t("usual")], ...recipes], form.recipe, change("recipe"))),
     field(t("unit"), choice(units, form.unit, change("unit"))),
-    field(t("time"), input("time", change, { placeholder: t("noLimit"), size: 12 })),
+    field(t("time"), input("time", change, { placeholder: t("noLimit"), size: 9 })),
     h("button", { className: "main", id: "start", onclick: start }, t("start")));
 }
 
@@ -176,7 +176,7 @@ function drawProgress(training) {
     command(training.command));
 }
 
-const hasBegun = ({ lines }) => lines.some((line) => /^(epoch|time |run )/.test(line));
+const hasBegun = ({ lines }) => lines.some((line) => /^(epoch|done) /.test(line));
 
 function stateOf(training) {
   if (training.running) return stopping ? t("stopping") : hasBegun(training) ? t("running") : t("preparing");

@@ -15,7 +15,7 @@ const WORDS = {
   yourText: ["the text below", "下面的文本"], corpus: ["learn from", "训练语料"], embedded: ["embedded", "内置"], yes: ["on this machine", "本机已有"], no: ["to be downloaded", "需下载"],
   partly: ["partly on this machine", "本机不全"], altered: ["altered", "已被改动"],
   name: ["name of the run", "训练名称"], recipe: ["recipe", "配方"], usual: ["the usual one", "默认"], unit: ["a token is", "词元"], recipes: ["the recipe's", "按配方"],
-  word: ["a word", "单词"], character: ["a character", "字符"], bpe: ["a byte pair", "字节对"], time: ["time limit, such as 20s or 10m", "时间上限，如 20s 或 10m"],
+  word: ["a word", "单词"], character: ["a character", "字符"], bpe: ["a byte pair", "字节对"], time: ["time limit (20s, 10m)", "时间上限（20s、10m）"],
   noLimit: ["none", "不限"], start: ["Train", "开始训练"], stop: ["Stop", "停止"], goOn: ["Go on", "继续"], stopping: ["stopping after a checkpoint …", "正在写入检查点并停止……"],
   copy: ["copy", "复制"], copied: ["copied", "已复制"], same: ["In a terminal:", "对应命令："],
   writes: ["It writes", "模型写出的句子"], output: ["Output", "输出"], left: ["left", "剩余"], preparing: ["preparing …", "准备中……"],
