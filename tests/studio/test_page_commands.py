@@ -24,7 +24,8 @@ SHELL = 'recurlm() { "$PYTHON" -m recurlm.cli.main "$@"; }\n'
 @pytest.fixture(scope="module")
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStudio]:
     folder = tmp_path_factory.mktemp("studio")
-    shutil.copytree(RUN, folder / "runs" / "fruit")
+    for name in ("fruit", "twin"):
+        shutil.copytree(RUN, folder / "runs" / name)
     with running_studio(folder / "runs") as studio:
         yield studio
 
@@ -199,6 +200,25 @@ def test_a_long_text_is_saved_for_its_command(page, tmp_path):
     assert len(in_python(page, tmp_path).splitlines()) == 800
 
 
+def test_two_models_are_shown_by_their_difference(page, tmp_path):
+    page.keyboard.press("Escape")
+    page.click("#to-surprisal")
+    page.fill("#text", "the red fruit is a cherry .")
+    page.get_by_label("model", exact=True).select_option("fruit")
+    page.get_by_label("against").select_option("twin")
+    page.click("#show")
+    page.wait_for_selector(".legend i.difference")
+    assert re.search(r"difference\s+-?0\.00 bits", page.locator(".aside").inner_text())
+    with page.expect_download() as download:
+        page.click("#download")
+    table = [line.split("\t") for line in Path(download.value.path()).read_text().splitlines()]
+    assert table[0][-1] == "surprisal_twin"
+    assert all(row[5] == row[-1] for row in table[1:])
+    assert in_shell(page, 0, tmp_path) == in_shell(page, 1, tmp_path)
+    page.get_by_label("against").select_option("")
+    page.wait_for_selector(".legend i.surprisal")
+
+
 def test_runs_shows_commands_that_list_and_draw_them(page, studio, tmp_path):
     page.keyboard.press("Escape")
     page.click("#to-runs")
@@ -223,3 +243,33 @@ def test_train_shows_the_command_that_it_starts(page, studio, tmp_path):
     assert (
         lines[1] == f'run = recurlm.train("{folder}/.texts/two words.txt", out="{folder}/two words", time_limit="20s")'
     )
+
+
+def test_play_works_by_keyboard_alone(page):
+    page.keyboard.press("Escape")
+    page.keyboard.press("1")
+    page.wait_for_selector("svg.chart")
+    page.keyboard.press("/")
+    page.wait_for_selector("#prompt:focus")
+    page.keyboard.press("Control+a")
+    page.keyboard.type("the green")
+    before = page.locator(".tree li").count()
+    page.keyboard.press("Enter")
+    page.wait_for_function("count => document.querySelectorAll('.tree li').length === count", arg=before + 1)
+    written(page, 30)
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "temperature"
+    moved = "value => document.activeElement.getAttribute('aria-valuetext') === value"
+    page.keyboard.press("Home")
+    page.wait_for_function(moved, arg="0")
+    page.get_by_text("The sliders leave 1 of").wait_for()
+    page.keyboard.press("End")
+    page.wait_for_function(moved, arg="2")
+    page.keyboard.press("Escape")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_selector("button.token.at:focus")
+    page.keyboard.press("f")
+    page.wait_for_function("count => document.querySelectorAll('.tree li').length === count", arg=before + 2)
+    written(page, 31)
+    assert "--prompt 'the green" in page.locator(".command code").first.inner_text()

@@ -125,6 +125,13 @@ def test_only_runs_of_the_folder_are_reached(studio, name):
     assert studio.post(f"/runs/{name}/open").status in (404, 405)
 
 
+def test_a_folder_that_is_a_run_is_told(studio, folder):
+    assert studio.get("/choices").json["is_run"] is False
+    with running_studio(folder / "fruit") as inside:
+        assert inside.get("/choices").json["is_run"] is True
+        assert [run["name"] for run in inside.get("/runs").json["runs"]] == ["fruit"]
+
+
 def test_a_folder_that_does_not_exist_has_no_runs(tmp_path):
     with running_studio(tmp_path / "later") as studio:
         assert studio.get("/runs").json["runs"] == []

@@ -51,9 +51,13 @@ class RunsAnswer(AnswerBody):
 
 
 class ChoicesAnswer(AnswerBody):
-    """What the page offers: shipped recipes, and named corpora with whether they are on this machine."""
+    """What the page offers: shipped recipes, and named corpora with whether they are on this machine.
+
+    is_run: whether the folder is itself a run.
+    """
 
     folder: str
+    is_run: bool
     version: str
     recipes: list[dict[str, str]]
     corpora: list[dict[str, str]]

@@ -95,6 +95,7 @@ def choices(studio: Parts) -> ChoicesAnswer:
     corpora = [listed(corpus, places) for corpus in named_corpora().values()]
     return ChoicesAnswer(
         folder=str(studio.folder.directory),
+        is_run=studio.folder.is_run,
         version=CODE_VERSION,
         recipes=[
             {"name": name, "description": recipe.description, "corpus": recipe.corpus or ""}

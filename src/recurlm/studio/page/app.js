@@ -6,6 +6,7 @@ import * as surprisal from "./surprisal.js";
 import * as train from "./train.js";
 import { language, setLanguage, t } from "./words.js";
 
+const FIELDS = /^(INPUT|TEXTAREA|SELECT)$/;
 const VIEWS = { runs, train, play, surprisal };
 let current = null, turn = 0;
 
@@ -40,11 +41,11 @@ if (localStorage.getItem("theme")) document.documentElement.dataset.theme = loca
 document.addEventListener("keydown", (event) => {
   if (!current) return;
   if (event.key === "Escape") {
-    document.activeElement.blur();
-    if (VIEWS[current].close) VIEWS[current].close();
+    if (FIELDS.test(event.target.tagName)) event.target.blur();
+    else if (VIEWS[current].close) VIEWS[current].close();
     return;
   }
-  if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName)) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || FIELDS.test(event.target.tagName)) return;
   if (VIEWS[current].key && VIEWS[current].key(event)) {
     event.preventDefault();
     return;
@@ -59,8 +60,8 @@ document.addEventListener("keydown", (event) => {
 });
 window.addEventListener("hashchange", () => { const name = location.hash.slice(1); if (VIEWS[name] && name !== current) go(name); });
 
-get("/choices").then(({ folder }) => {
-  shared.folder = folder;
+get("/choices").then(({ folder, is_run: isRun }) => {
+  Object.assign(shared, { folder, isRun });
   document.getElementById("folder").textContent = `· ${folder}`;
   const name = location.hash.slice(1);
   go(VIEWS[name] ? name : "runs");

@@ -105,11 +105,11 @@ export function guess(word, probability, properties = {}) {
 export async function models() {
   return (await get("/runs")).runs.filter((run) => run.has_model).map((run) => run.name);
 }
-export const shared = { model: null, text: "", folder: "runs" };
+export const shared = { model: null, text: "", folder: "runs", isRun: false };
 
 // The path of a run as one types it where the studio was started; `forShell` quotes it.
 export function runPath(name, forShell = true) {
-  const path = shared.folder.split("/").pop() === name ? shared.folder : `${shared.folder}/${name}`;
+  const path = shared.isRun ? shared.folder : `${shared.folder}/${name}`;
   return forShell ? quoted(path) : path;
 }
 

@@ -11,8 +11,9 @@ let choices = null, timer = null, place = null, following = null, stopping = fal
 
 export async function show(view, go) {
   choices = choices || await get("/choices");
-  place = { form: h("div"), progress: h("div", { id: "progress" }), go };
-  view.append(place.progress, place.form);
+  const another = h("h2", { hidden: true }, t("another"));
+  place = { form: h("div"), progress: h("div", { id: "progress" }), another, go };
+  view.append(place.progress, another, place.form);
   drawForm();
   following = null;
   await look();
@@ -36,8 +37,8 @@ export async function startDemo(go) {
 }
 
 function freeName(stem) {
-  const [date, time] = new Date().toISOString().slice(5, 16).split("T");
-  return `${stem}-${date.replace("-", "")}-${time.replace(":", "")}`;
+  const [date, time] = new Date().toISOString().slice(5, 19).split("T");
+  return `${stem}-${date.replace("-", "")}-${time.replaceAll(":", "")}`;
 }
 
 // What the form asks for, as the request has it.
@@ -154,6 +155,7 @@ async function start() {
 async function look() {
   const training = await get("/training");
   place.form.hidden = training.running;
+  place.another.hidden = training.running || !training.run;
   if (!training.run) return;
   if (place.run !== training.command + language) drawProgress(training);
   update(training);

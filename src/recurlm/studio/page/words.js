@@ -45,6 +45,7 @@ const WORDS = {
   table: ["The table:", "表格："], picture: ["The picture:", "曲线图："],
   keepsText: ["The page keeps the text in that file when training begins.", "开始训练时，页面会把文本保存到该文件。"],
   unknownWords: ["The model does not know {words}; write others.", "模型不认识 {words}，请换成别的词。"],
+  another: ["Train another", "再训练一个"],
   saveText: ["Save text.txt", "保存 text.txt"],
 };
 export let language = localStorage.getItem("language") || (navigator.language.startsWith("zh") ? "zh" : "en");
