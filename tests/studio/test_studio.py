@@ -1,6 +1,7 @@
 """The page's server over a real socket: access, runs, metrics as events, training."""
 
 import json
+import math
 import re
 import shutil
 import time
@@ -46,7 +47,9 @@ def studio(folder: Path) -> Iterator[RunningStudio]:
 
 def test_the_token_of_the_first_address_becomes_a_cookie(studio):
     answer = studio.get(studio.address.removeprefix(f"http://127.0.0.1:{studio.port}"), {})
-    assert (answer.status, answer.headers["location"]) == (303, "/")
+    assert (answer.status, answer.headers["cache-control"]) == (200, "no-store")
+    assert b'content="0; url=/"' in answer.body
+    assert TOKEN.encode() not in answer.body
     name, _, rest = answer.headers["set-cookie"].partition("; ")
     assert name == studio.cookie["cookie"]
     assert {"HttpOnly", "SameSite=strict", "Path=/"} == set(rest.split("; "))
@@ -97,6 +100,13 @@ def test_every_text_of_the_page_has_two_languages():
     assert used <= set(known)
 
 
+def test_the_scripts_of_the_page_have_lines_of_a_readable_length():
+    scripts = {name: answer.body.decode() for name, answer in page_files().items() if name.endswith(".js")}
+    long = [name for name, text in scripts.items() if max(map(len, text.splitlines())) > 120]
+    assert set(long) <= {"app.js", "words.js"}
+    assert max(text.count("\n") for text in scripts.values()) <= 400
+
+
 def test_tokens_differ():
     assert new_token() != new_token()
 
@@ -115,6 +125,13 @@ def test_only_runs_of_the_folder_are_reached(studio, name):
     assert studio.post(f"/runs/{name}/open").status in (404, 405)
 
 
+def test_a_folder_that_is_a_run_is_told(studio, folder):
+    assert studio.get("/choices").json["is_run"] is False
+    with running_studio(folder / "fruit") as inside:
+        assert inside.get("/choices").json["is_run"] is True
+        assert [run["name"] for run in inside.get("/runs").json["runs"]] == ["fruit"]
+
+
 def test_a_folder_that_does_not_exist_has_no_runs(tmp_path):
     with running_studio(tmp_path / "later") as studio:
         assert studio.get("/runs").json["runs"] == []
@@ -130,6 +147,32 @@ def test_scores_and_texts_come_from_the_model_of_a_run(studio, folder, recurlm):
     assert answer.json["lines"][0]["logprob"] == told["logprob"]
     assert studio.post("/v1/completions", {"model": "fruit", "prompt": "the", "max_tokens": 3}).status == 200
     assert studio.post("/v1/completions", {"model": "none", "prompt": "the"}).status == 404
+
+
+def test_the_next_token_is_told_before_and_after_the_options(studio, folder, recurlm):
+    """Beside the model's own scores, and beside probabilities worked out by hand."""
+    body = {"model": "fruit", "prompt": "the red", "temperature": 0.5, "top_k": 2, "likeliest": 5}
+    told = studio.post("/distribution", body).json
+    scored = json.loads(recurlm("score", folder / "fruit", "--json", stdin="the red fruit\n").stdout)
+    fruit = next(each for each in told["tokens"] if each["token"] == "fruit")
+    assert fruit["probability"] == pytest.approx(math.exp(scored["tokens"][2]["logprob"]), rel=1e-4)
+    assert told["ids"] == [each["id"] for each in scored["tokens"][:2]]
+    own = [each["probability"] for each in told["tokens"]]
+    assert (len(own), own) == (5, sorted(own, reverse=True))
+    assert told["drawable"] == 2
+    squares = [share**2 for share in own[:2]]
+    expected = [square / sum(squares) for square in squares] + [0, 0, 0]
+    assert [each["drawn"] for each in told["tokens"]] == pytest.approx(expected, rel=1e-4)
+    same = studio.post("/distribution", body | {"prompt": told["ids"]}).json
+    assert same == told
+    unknown = next(
+        each
+        for each in studio.post("/distribution", {"model": "fruit", "likeliest": 100}).json["tokens"]
+        if each["token"] == "<unk>"
+    )
+    assert unknown["probability"] > 0 == unknown["drawn"]
+    for wrong in ({"prompt": "spoon"}, {"prompt": [9999]}, {"temperature": -1}, {"top_p": 2}, {"model": "none"}):
+        assert studio.post("/distribution", body | wrong).status in (400, 404), wrong
 
 
 def events(answer) -> list[tuple[str, str, str]]:

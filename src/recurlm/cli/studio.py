@@ -29,8 +29,7 @@ def studio(
         import uvicorn  # noqa: F401
     except ImportError as error:
         raise UsageError(f"studio needs the {error.name} library: pip install 'recurlm[serve]'") from error
-    if directory.exists() and not directory.is_dir():
-        raise InputError(f"{directory}: is a file, not a folder; name the folder that holds your runs")
+    _check_folder(directory)
     from recurlm.devices import keep_freed_memory, resolve_device
     from recurlm.serving.server import open_socket
     from recurlm.studio.app import create_studio, first_address, new_token, serve_studio
@@ -44,3 +43,12 @@ def studio(
         print(address, flush=True)
         message("the page is at this address until Ctrl-C")
         serve_studio(app, listening, address, opens=not no_open)
+
+
+def _check_folder(directory: Path) -> None:
+    """Raises InputError where a folder neither exists nor can be made by the first training."""
+    if directory.exists() and not directory.is_dir():
+        raise InputError(f"{directory}: is a file, not a folder; name the folder that holds your runs")
+    if not directory.absolute().parent.is_dir():
+        parent = directory.parent
+        raise InputError(f"{directory}: there is no folder {parent}; make it, or name another folder for your runs")

@@ -190,14 +190,26 @@ def prompt_logprob(model: LanguageModel, prompt: Sequence[int], start: State | N
 
 def draw(logits: Tensor, options: SamplingOptions, generator: torch.Generator, seen: Tensor | None = None) -> Tensor:
     """Draws one id (B,) for each row of logits (B, V); seen (B, V) marks the tokens that each row holds so far."""
-    if seen is not None:
-        logits = logits.where(~seen, _penalized(logits, options.repetition_penalty))
-    if options.banned:
-        logits = _without(logits, options.banned)
+    logits = _allowed(logits, options, seen)
     if options.temperature == 0:
         return logits.argmax(-1)
     shares = _shares(1, logits, generator)[0]
     return draw_plain(_filtered(logits / options.temperature, options), 1.0, shares)
+
+
+def drawn_probabilities(logits: Tensor, options: SamplingOptions, seen: Tensor | None = None) -> Tensor:
+    """The probability (B, V) with which `draw` takes each token; its arguments are those of `draw`."""
+    logits = _allowed(logits, options, seen)
+    if options.temperature == 0:
+        return torch.zeros_like(logits).scatter(-1, logits.argmax(-1, keepdim=True), 1.0)
+    return _filtered(logits / options.temperature, options).softmax(-1)
+
+
+def _allowed(logits: Tensor, options: SamplingOptions, seen: Tensor | None) -> Tensor:
+    """Logits (B, V) with the repetition penalty, and minus infinity for every banned token."""
+    if seen is not None:
+        logits = logits.where(~seen, _penalized(logits, options.repetition_penalty))
+    return _without(logits, options.banned) if options.banned else logits
 
 
 def _without(logits: Tensor, banned: Sequence[int]) -> Tensor:

@@ -8,7 +8,7 @@ from recurlm.errors import UsageError
 from recurlm.generation.endings import Ending
 from recurlm.generation.sampling import SamplingOptions, check_banned
 from recurlm.models.memory import initial_state
-from recurlm.serving.bodies.completions import CompletionRequest, DrawingRequest
+from recurlm.serving.bodies.completions import CompletionRequest, SamplingRequest
 from recurlm.serving.errors import RequestError
 from recurlm.serving.jobs import Job
 from recurlm.serving.models import ServedModel
@@ -100,7 +100,7 @@ def ending_of(stop: str | Sequence[str] | None, until_eos: bool, options: Server
     return Ending(tuple(each for each in stops if each != EOS), until_eos or EOS in stops)
 
 
-def sampling_of(body: DrawingRequest, served: ServedModel, ending: Ending) -> SamplingOptions:
+def sampling_of(body: SamplingRequest, served: ServedModel, ending: Ending) -> SamplingOptions:
     """How tokens are drawn: never `<unk>` unless the request allows it."""
     codec = served.model.codec
     banned = {*banned_ids(codec, body.ban or ()), *(() if body.allow_unk else codec.vocabulary.placeholders)}

@@ -5,7 +5,7 @@ from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import PlainTextResponse, RedirectResponse
+from starlette.responses import HTMLResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HEADERS = {
@@ -15,6 +15,12 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 """What every answer says: nothing comes from elsewhere, and no other page may read or frame it."""
+ENTRANCE = (
+    '<!doctype html><title>recurlm studio</title><link rel="icon" href="/page/icon.svg" type="image/svg+xml">'
+    '<meta http-equiv="refresh" content="0; url=/">\n'
+)
+"""Answers the first address. A redirection would not do: a browser that came from a file, which counts as a foreign
+page, sends the new cookie only when a page of this origin leads on."""
 NO_COOKIE = "recurlm studio: this browser has no access; open the address with the token that the terminal shows\n"
 
 
@@ -44,7 +50,7 @@ class CookieMiddleware:
     def _answerer(self, scope: Scope) -> ASGIApp:
         name = f"recurlm-studio-{scope['server'][1]}"  # cookies of one host are shared by all its ports
         if scope["path"] == "/" and self._has_token(scope):
-            answer = RedirectResponse("/", 303, {"Cache-Control": "no-store"})
+            answer = HTMLResponse(ENTRANCE, headers={"Cache-Control": "no-store"})
             answer.set_cookie(name, self._token, httponly=True, samesite="strict")
             return answer
         headers = Headers(scope=scope)

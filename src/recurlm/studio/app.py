@@ -1,11 +1,10 @@
 """The application: the server's own, with the page and its routes on top, behind the cookie."""
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import socket
-import threading
-import webbrowser
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -16,6 +15,7 @@ from recurlm.serving.server import Server, address_of
 from recurlm.studio.access import CookieMiddleware
 from recurlm.studio.folder import StudioFolder
 from recurlm.studio.opened import OpenedModels
+from recurlm.studio.opening import opened_in_browser
 from recurlm.studio.routes import Studio, router
 
 LARGEST_TEXT = 64 << 20
@@ -47,9 +47,8 @@ def first_address(listening: socket.socket, token: str) -> str:
 def serve_studio(app: FastAPI, listening: socket.socket, address: str, *, opens: bool) -> None:
     """Serves the page until a signal comes, then stops a training that runs, after a checkpoint."""
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # streams that end with the server are no news
-    if opens:
-        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
     try:
-        asyncio.run(Server(app, app.state.context.options).serve([listening]))
+        with opened_in_browser(address) if opens else contextlib.nullcontext():
+            asyncio.run(Server(app, app.state.context.options).serve([listening]))
     finally:
         app.state.studio.close()

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from recurlm.serving.bodies.base import AnswerBody, RequestBody
+from recurlm.serving.bodies.completions import SamplingRequest
 
 TIME = r"^[0-9]+(\.[0-9]+)?[smh]([0-9]+[smh]){0,2}$"
 TIME_LIMIT = "Such as 90s, 10m or 1h30m."
@@ -50,9 +51,47 @@ class RunsAnswer(AnswerBody):
 
 
 class ChoicesAnswer(AnswerBody):
-    """What the page offers: shipped recipes, and named corpora with whether they are on this machine."""
+    """What the page offers: shipped recipes, and named corpora with whether they are on this machine.
+
+    is_run: whether the folder is itself a run.
+    """
 
     folder: str
+    is_run: bool
     version: str
     recipes: list[dict[str, str]]
     corpora: list[dict[str, str]]
+
+
+class DistributionRequest(SamplingRequest):
+    """A text, or its ids, and the options whose effect on the next token is asked for."""
+
+    model: str
+    prompt: str | list[int] = Field("", description="What the model has read, after the `<eos>` before every text.")
+    likeliest: int = Field(12, ge=1, le=100, description="How many tokens to tell.")
+
+
+class NextToken(AnswerBody):
+    """A token that may come next.
+
+    probability: the model's own · drawn: with which the options draw it, 0 where they leave it out.
+    """
+
+    token: str
+    id: int
+    probability: float
+    drawn: float
+
+
+class DistributionAnswer(AnswerBody):
+    """The distribution of the next token before and after the options.
+
+    ids: of the prompt · tokens: the likeliest before or after, by their own probability · drawable: number of tokens
+    that the options leave · vocabulary: number of all tokens.
+    """
+
+    model: str
+    ids: tuple[int, ...]
+    tokens: list[NextToken]
+    drawable: int
+    vocabulary: int

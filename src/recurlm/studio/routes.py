@@ -12,10 +12,21 @@ from starlette.responses import StreamingResponse
 from recurlm.errors import InputError
 from recurlm.recipe_files import load_recipe, recipe_names
 from recurlm.serving.bodies.base import ErrorBody
+from recurlm.serving.context import Served
 from recurlm.serving.errors import RequestError
-from recurlm.serving.requests import BoundedRoute
-from recurlm.serving.routes.answers import CHOOSES, READS, READS_BODY, Responses, errors
-from recurlm.studio.bodies import ChoicesAnswer, ResumeRequest, RunsAnswer, TrainingAnswer, TrainRequest
+from recurlm.serving.requests import BoundedRoute, awaited
+from recurlm.serving.routes.answers import CHOOSES, COMPUTES, READS, READS_BODY, Responses, errors
+from recurlm.serving.scoring import in_scoring_thread
+from recurlm.studio.bodies import (
+    ChoicesAnswer,
+    DistributionAnswer,
+    DistributionRequest,
+    ResumeRequest,
+    RunsAnswer,
+    TrainingAnswer,
+    TrainRequest,
+)
+from recurlm.studio.distribution import distribution
 from recurlm.studio.folder import StudioFolder
 from recurlm.studio.following import metrics_events
 from recurlm.studio.opened import OpenedModels
@@ -84,6 +95,7 @@ def choices(studio: Parts) -> ChoicesAnswer:
     corpora = [listed(corpus, places) for corpus in named_corpora().values()]
     return ChoicesAnswer(
         folder=str(studio.folder.directory),
+        is_run=studio.folder.is_run,
         version=CODE_VERSION,
         recipes=[
             {"name": name, "description": recipe.description, "corpus": recipe.corpus or ""}
@@ -135,6 +147,14 @@ def metrics(
         after = int(last_event_id[:15])
     events = metrics_events(studio.folder, name, after, follow=follow)
     return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+
+
+@router.post("/distribution", responses=errors(COMPUTES))
+async def next_token(body: DistributionRequest, request: Request, context: Served) -> DistributionAnswer:
+    """What may come after a text: the model's own probabilities, and those with which the options draw."""
+    served, options = context.model(body.model), context.options
+    work = in_scoring_thread(served, options.queue, lambda _: distribution(body, served, options))
+    return await awaited(request, work, options.seconds)
 
 
 @router.get("/training", responses=errors(READS))

@@ -53,22 +53,27 @@ class StreamOptions(RequestBody):
     include_obfuscation: bool | None = None
 
 
-class DrawingRequest(RequestBody):
-    """How tokens are drawn, and what the answer tells of them."""
+class SamplingRequest(RequestBody):
+    """From which distribution tokens are drawn."""
 
-    max_tokens: int | None = Field(None, ge=0, description="Tokens to draw at most; 16 unless given.")
     temperature: float | None = Field(None, ge=0, description="1 unless given; 0 always takes the likeliest token.")
     top_p: float | None = Field(None, gt=0, le=1)
-    stop: str | list[str] | None = Field(None, description="A text ends before the first token of a stop text.")
-    seed: int | None = Field(None, ge=-(2**63), lt=2**63, description="Repeats a text, byte for byte.")
-    logprobs: int | None = Field(None, ge=0, description="Tell log-probabilities, and so many likeliest tokens.")
-    stream: bool | None = None
     top_k: int | None = Field(None, ge=1, description="Not OpenAI's: draw from the k likeliest tokens.")
     min_p: float | None = Field(None, gt=0, le=1, description="Not OpenAI's: least share of the likeliest's chance.")
     typical: float | None = Field(None, gt=0, le=1, description="Not OpenAI's: tokens of expected surprisal.")
     repetition_penalty: float | None = Field(None, ge=0.001, le=1000, description="Not OpenAI's: above 1 repeats less.")
     ban: list[str] | None = Field(None, description="Not OpenAI's: tokens that are never drawn.")
     allow_unk: bool | None = Field(None, description="Not OpenAI's: also draw `<unk>`.")
+
+
+class DrawingRequest(SamplingRequest):
+    """How tokens are drawn, and what the answer tells of them."""
+
+    max_tokens: int | None = Field(None, ge=0, description="Tokens to draw at most; 16 unless given.")
+    stop: str | list[str] | None = Field(None, description="A text ends before the first token of a stop text.")
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63, description="Repeats a text, byte for byte.")
+    logprobs: int | None = Field(None, ge=0, description="Tell log-probabilities, and so many likeliest tokens.")
+    stream: bool | None = None
     until_eos: bool | None = Field(None, description="Not OpenAI's: end with the sentence.")
 
 

@@ -7,6 +7,7 @@ import * as surprisal from "./surprisal.js";
 import * as train from "./train.js";
 import { language, setLanguage, t } from "./words.js";
 
+const FIELDS = /^(INPUT|TEXTAREA|SELECT)$/;
 const VIEWS = { runs, train, play, surprisal, memory };
 let current = null, turn = 0;
 
@@ -39,8 +40,17 @@ function theme() {
 if (localStorage.getItem("theme")) document.documentElement.dataset.theme = localStorage.getItem("theme");
 
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape") { document.activeElement.blur(); return; }
-  if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName)) return;
+  if (!current) return;
+  if (event.key === "Escape") {
+    if (FIELDS.test(event.target.tagName)) event.target.blur();
+    else if (VIEWS[current].close) VIEWS[current].close();
+    return;
+  }
+  if (event.ctrlKey || event.metaKey || event.altKey || FIELDS.test(event.target.tagName)) return;
+  if (VIEWS[current].key && VIEWS[current].key(event)) {
+    event.preventDefault();
+    return;
+  }
   const view = Object.keys(VIEWS)[Number(event.key) - 1];
   if (view) go(view);
   else if (event.key === "/") {
@@ -51,8 +61,8 @@ document.addEventListener("keydown", (event) => {
 });
 window.addEventListener("hashchange", () => { const name = location.hash.slice(1); if (VIEWS[name] && name !== current) go(name); });
 
-get("/choices").then(({ folder }) => {
-  shared.folder = folder;
+get("/choices").then(({ folder, is_run: isRun }) => {
+  Object.assign(shared, { folder, isRun });
   document.getElementById("folder").textContent = `· ${folder}`;
   const name = location.hash.slice(1);
   go(VIEWS[name] ? name : "runs");
