@@ -77,7 +77,7 @@ function line(curve, { x, y }) {
 }
 
 // The names of the curves with their last values, at the right, none upon another.
-function labels(curves, { width, y }) {
+function labels(curves, { width, height, y }) {
   const named = curves.filter((curve) => curve.label).map((curve) => {
     const last = curve.points.at(-1)[1];
     return { at: y(last), text: `${curve.label} ${figure(last)}`, color: curve.color };
@@ -85,6 +85,10 @@ function labels(curves, { width, y }) {
   named.sort((a, b) => a.at - b.at).forEach((label, index) => {
     if (index) label.at = Math.max(label.at, named[index - 1].at + LABEL_HEIGHT);
   });
+  named.reduceRight((below, label) => {
+    label.at = Math.min(label.at, below);
+    return label.at - LABEL_HEIGHT;
+  }, height - BOTTOM);
   return named.map(({ at, text, color }) => {
     const label = svg("text", { x: width - RIGHT + 8, y: at + 4 }, text);
     label.style.fill = color;

@@ -1,6 +1,6 @@
 // Every text of the page, in English and Chinese.
 const WORDS = {
-  runs: ["Runs", "训练记录"], train: ["Train", "训练"], play: ["Play", "续写"], surprisal: ["Surprisal", "意外度"],
+  runs: ["Runs", "训练记录"], train: ["Train", "训练"], play: ["Play", "续写"], surprisal: ["Surprisal", "惊异度"],
   run: ["run", "名称"], model: ["model", "模型"], parameters: ["parameters", "参数量"], valid: ["valid", "验证"], test: ["test", "测试"],
   state: ["state", "状态"], began: ["began", "开始时间"],
   finished: ["finished", "已完成"], stopped: ["stopped", "已停止"], running: ["training", "训练中"], imported: ["imported", "导入"], extended: ["extended", "扩展"],
@@ -23,7 +23,7 @@ const WORDS = {
   lookAt: ["Look at a text with it", "用它分析文本"], writeWith: ["Let it write", "让它续写"],
   show: ["Show", "分析"], computing: ["computing …", "计算中……"], against: ["against", "对比模型"], nothing: ["no other model", "无"],
   by: ["by", "单位"], byWord: ["word", "按词"], byToken: ["token", "按词元"], download: ["Download TSV", "下载 TSV"],
-  bits: ["bits", "比特"], surprisalOf: ["surprisal", "意外度"], probability: ["probability", "概率"], entropy: ["entropy", "熵"], rank: ["rank", "排名"],
+  bits: ["bits", "比特"], surprisalOf: ["surprisal", "惊异度"], probability: ["probability", "概率"], entropy: ["entropy", "熵"], rank: ["rank", "排名"],
   guesses: ["The model expected", "模型的预测"], hover: ["Point at a word, or walk with the arrow keys.", "将鼠标移到词上，或用方向键移动。"],
   unknown: ["not in the vocabulary", "不在词表中"], difference: ["difference", "差值"], total: ["perplexity", "困惑度"], tokens: ["tokens", "词元数"],
   notAlike: ["The two models cut this text differently; compare by word.", "两个模型的切分不同，请按词比较。"],
