@@ -149,3 +149,18 @@ def test_a_connection_ends_when_its_peer_reads_nothing_for_long(seconds: float, 
 
         kind._forget_who_does_not_read(type("Holder", (), {"transport": Transport(), "unread_seconds": seconds})())
         assert given.getsockopt(socket.IPPROTO_TCP, option) == milliseconds
+
+
+def test_small_pieces_of_an_answer_are_sent_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    received = connections.GuardedConnection.data_received
+
+    def looking(self: connections.GuardedConnection, data: bytes) -> None:
+        seen.append(self.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        received(self, data)
+
+    monkeypatch.setattr(connections.GuardedConnection, "data_received", looking)
+    with running_server(ServerOptions()) as server:
+        assert server.get("/health").status == 200
+    assert seen
+    assert all(seen)
