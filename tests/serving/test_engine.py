@@ -8,10 +8,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from marks import needs_tiles
 from recurlm.config import ModelOptions
 from recurlm.errors import InputError
 from recurlm.generation.endings import Ending
-from recurlm.generation.sampling import SamplingOptions
+from recurlm.generation.sampling import SamplingOptions, sample
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.memory import initial_state, model_digest
 from recurlm.serving.engine import BusyError, ClosedError, Engine
@@ -60,12 +61,15 @@ def make_codec() -> Codec:
 
 def make_model(cell: str) -> LanguageModel:
     torch.manual_seed(1)
-    options = ModelOptions(cell=cell, embedding_size=24, hidden_sizes=(40, 24))
-    model = LanguageModel(options, len(WORDS)).eval()
+    return with_weights(LanguageModel(ModelOptions(cell=cell, embedding_size=24, hidden_sizes=(40, 24)), len(WORDS)))
+
+
+def with_weights(model: LanguageModel) -> LanguageModel:
+    """Normal weights, large enough that memories matter; a new model has zeros in its cells."""
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.mul_(3)
-    return model
+            parameter.normal_(std=0.6)
+    return model.eval()
 
 
 @pytest.fixture(params=["lstm", "gru"])
@@ -164,6 +168,21 @@ def test_log_probabilities_are_those_of_the_model(engine: Engine) -> None:
         assert draw.logprob == pytest.approx(float(row[draw.id]), abs=0.05)  # tiles round products to bfloat16
         assert dict(draw.alternatives)[draw.id] == draw.logprob
         assert sum(math_exp(value) for _, value in draw.alternatives) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("options", [SamplingOptions(), SamplingOptions(temperature=0.8, top_k=500)])
+@needs_tiles
+def test_tiles_draw_what_generate_draws(options: SamplingOptions) -> None:
+    torch.manual_seed(1)
+    words = ["<eos>", "<unk>", *(f"w{number}" for number in range(2998))]  # many, so that a small difference shows
+    model = with_weights(LanguageModel(ModelOptions(embedding_size=24, hidden_sizes=(40, 24)), len(words)))
+    engine = Engine(model, Codec(Words(), Vocabulary(words)), "digest")
+    ids = tuple(range(2, 32))
+    for seed in range(10):
+        heard = run_alone(engine, Job(initial_state(model, engine.digest), ids, 50, options, seed=seed))
+        drawn = sample(model, ids, options, seed=seed)
+        assert [draw.id for draw in heard.draws] == [int(next(drawn)) for _ in range(50)]
+    assert engine.close(SECONDS)
 
 
 def test_a_cancelled_job_hears_nothing_more_and_leaves_its_slot(engine: Engine) -> None:

@@ -15,7 +15,7 @@ from recurlm.kernels.linear import draw_native, draw_plain
 from recurlm.models.language_model import LanguageModel, evaluating
 from recurlm.models.memory import State, begin
 from recurlm.models.state import LayerStates
-from recurlm.models.stepping import TileStepper, open_stepper
+from recurlm.models.stepping import Stepper, TileStepper, open_stepper, steps_in_tiles
 from recurlm.text.batching import IGNORED
 from recurlm.text.vocabulary import EOS_ID
 
@@ -104,8 +104,7 @@ def sample(
     """
     check_banned(options.banned, model.vocabulary_size)
     generator = torch.Generator().manual_seed(seed)
-    logits, state = after_prompt(model, prompt, start, count)
-    stepper = open_stepper(model, state)
+    logits, stepper = _stepper_after_prompt(model, prompt, start, count)
     if isinstance(stepper, TileStepper) and options.is_plain:
         yield from _plain_draws(stepper, logits, options, generator)
     seen = None
@@ -118,6 +117,23 @@ def sample(
             seen.scatter_(1, ids[:, None], True)
         yield ids
         logits = stepper.step(ids)
+
+
+def _stepper_after_prompt(
+    model: LanguageModel, prompt: Sequence[int], start: State | None, count: int
+) -> tuple[Tensor, Stepper]:
+    """Logits (count, V) of the token after the prompt, and a stepper that has read the prompt.
+
+    Tiles round. They read the prompt too, so that a text does not depend on where a prompt ends and sampling begins.
+    """
+    if not steps_in_tiles(model):
+        logits, state = after_prompt(model, prompt, start, count)
+        return logits, open_stepper(model, state)
+    first, layers = begin(model, start, count)
+    stepper = open_stepper(model, layers)
+    for token in (first, *prompt):
+        logits = stepper.step(torch.full((count,), token))
+    return logits, stepper
 
 
 def _plain_draws(

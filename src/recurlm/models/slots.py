@@ -3,6 +3,7 @@
 What a slot computes does not depend, to the bit, on which other slots advance with it.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -60,15 +61,20 @@ def open_slots(model: LanguageModel, count: int) -> Slots:
     return TileSlots(model, count) if steps_in_tiles(model) else PlainSlots(model, count)
 
 
+ROWS_TOGETHER = 16
+"""Products compute rows in blocks, and the rows of an incomplete last block may round differently."""
+
+
 class PlainSlots:
     """Steps by the equations, in the model's own type and on its device.
 
-    A product of N rows may round differently for another N, so every step computes all slots.
+    A product of N rows may round differently for another N, so every step computes all slots, in whole blocks.
     """
 
     def __init__(self, model: LanguageModel, count: int) -> None:
         self.model, self.count = model, count
-        self._state = model.initial_state(count)
+        self._rows = math.ceil(count / ROWS_TOGETHER) * ROWS_TOGETHER
+        self._state = model.initial_state(self._rows)
 
     def place(self, slot: int, layers: LayerStates) -> None:
         for here, given in zip(_flat(self._state), _flat(layers), strict=True):
@@ -81,7 +87,7 @@ class PlainSlots:
     def read(self, slots: Sequence[int], tokens: Sequence[int]) -> Tensor:
         device = self.model.device
         chosen = torch.tensor(slots, device=device)
-        input = torch.zeros(self.count, dtype=torch.int64, device=device)
+        input = torch.zeros(self._rows, dtype=torch.int64, device=device)
         input[chosen] = torch.tensor(tokens, device=device)
         with evaluating(self.model):
             outputs, after = self.model.stack.step(self.model.embedding(input), self._state)
@@ -91,7 +97,7 @@ class PlainSlots:
 
     @torch.no_grad()
     def logits(self, outputs: Tensor) -> Tensor:
-        padded = outputs.new_zeros(self.count, outputs.shape[1])
+        padded = outputs.new_zeros(self._rows, outputs.shape[1])
         padded[: len(outputs)] = outputs
         logits: Tensor = self.model.decoder(padded)
         return logits[: len(outputs)].float().cpu()
