@@ -130,10 +130,10 @@ def _stepper_after_prompt(
         logits, state = after_prompt(model, prompt, start, count)
         return logits, open_stepper(model, state)
     first, layers = begin(model, start, count)
-    stepper = open_stepper(model, layers)
-    for token in (first, *prompt):
-        logits = stepper.step(torch.full((count,), token))
-    return logits, stepper
+    *read, last = first, *prompt
+    stepper = TileStepper(model, layers)
+    stepper.read(read)
+    return stepper.step(torch.full((count,), last)), stepper
 
 
 def _plain_draws(
