@@ -5,8 +5,7 @@ import { t } from "./words.js";
 const MOST_ROWS = 200, LONGEST = 13;
 const state = { against: "" };
 
-export const pathOf = (model) =>
-  (shared.folder.split("/").pop() === model ? shared.folder : `${shared.folder}/${model}`);
+export const pathOf = (model) => runPath(model, false);
 
 // Short names that tell runs apart: without the words with which all of them begin.
 export function labels(names) {
