@@ -39,7 +39,8 @@ export function focus() { return document.getElementById("text"); }
 
 // Arrow keys walk wherever the focus is; the strip hears its own keys first.
 export function key(event) {
-  if (!state.memory || place.body.hidden || event.defaultPrevented || !/^Arrow(Left|Right)$/.test(event.key)) return false;
+  const isStep = /^Arrow(Left|Right)$/.test(event.key);
+  if (!state.memory || place.body.hidden || event.defaultPrevented || !isStep) return false;
   strip.key(event);
   return true;
 }
