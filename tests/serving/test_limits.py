@@ -115,6 +115,19 @@ def wait_for_bytes(server: Server, count: int) -> None:
         assert time.monotonic() < deadline
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_log_tells_how_many_tokens_were_drawn(
+    caplog: pytest.LogCaptureFixture, server: Server, stream: bool
+) -> None:
+    with caplog.at_level("INFO", "recurlm.serving"):
+        server.post("/v1/completions", prompt="the red", max_tokens=3, n=2, stream=stream)
+        deadline = time.monotonic() + SECONDS
+        while not (lines := [record for record in caplog.records if record.getMessage() == "request"]):
+            assert time.monotonic() < deadline
+    told = lines[0].__dict__["fields"]
+    assert (told["prompt_tokens"], told["drawn_tokens"]) == (2, 6)
+
+
 def test_the_log_shows_only_the_beginning_of_a_long_path(caplog: pytest.LogCaptureFixture, server: Server) -> None:
     with caplog.at_level("INFO", "recurlm.serving"):
         assert server.get("/" + "x" * 30_000).status == 404

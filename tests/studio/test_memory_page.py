@@ -169,6 +169,21 @@ def test_a_span_is_dragged(page, studio):
     page.get_by_text("Drag over tokens above").wait_for()
 
 
+def test_arrow_keys_walk_and_esc_lets_go_where_a_button_has_the_focus(page):
+    page.locator(".strip").focus()
+    page.keyboard.press("Home")
+    page.locator("#show").focus()
+    page.keyboard.press("ArrowRight")
+    page.get_by_text("in place of 2 red").wait_for()
+    page.keyboard.press("Shift+ArrowRight")
+    page.get_by_text("--span 2:3").wait_for()
+    page.keyboard.press("Escape")
+    page.get_by_text("Drag over tokens above").wait_for()
+    page.locator(".strip").focus()
+    page.keyboard.press("ArrowLeft")
+    page.get_by_text("in place of 2 red").wait_for()
+
+
 def test_another_word_moves_the_memory(page, studio, pictures):
     page.locator(".strip").focus()
     page.keyboard.press("Home")

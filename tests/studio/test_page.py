@@ -68,6 +68,23 @@ def test_from_an_empty_folder_to_a_heat_map(page, studio, pictures):
     assert page.locator(".heat span.at").inner_text() == "a"
 
 
+def test_a_late_answer_does_not_replace_a_later_question(page):
+    held: list = []
+    page.route("**/score", lambda route: held.append(route) if not held else route.continue_())
+    page.fill("#text", "the red fruit")
+    with page.expect_request("**/score"):
+        page.click("#show")
+    page.fill("#text", "the blue fruit is a plum .")
+    page.click("#show")
+    page.locator(".heat").get_by_text("blue").wait_for()
+    with page.expect_response("**/score"):
+        held[0].continue_()
+    page.unroute("**/score")
+    page.keyboard.press("Escape")
+    page.wait_for_timeout(200)
+    assert page.locator(".heat span[data-at]").nth(1).inner_text() == "blue"
+
+
 def test_a_run_is_listed_and_drawn(page, pictures):
     page.keyboard.press("Escape")
     page.keyboard.press("1")
@@ -77,6 +94,7 @@ def test_a_run_is_listed_and_drawn(page, pictures):
 
 
 def test_a_text_goes_on_from_an_alternative(page, pictures):
+    page.locator("tbody input").first.focus()  # a check box takes no digits
     page.keyboard.press("3")
     page.wait_for_selector("#prompt")
     page.keyboard.press("/")

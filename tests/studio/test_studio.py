@@ -263,6 +263,11 @@ def test_a_training_takes_no_paths_and_no_options(studio, field, value):
     assert studio.get("/training").json["run"] is None
 
 
+def test_a_wrong_time_limit_is_refused_in_plain_words(studio):
+    answer = studio.post("/training", {"name": "mine", "time_limit": "soon"})
+    assert (answer.status, answer.error["message"]) == (400, "time_limit: write it as 90s, 10m, 1.5h or 1h30m")
+
+
 def test_ending_the_studio_stops_its_training_after_a_checkpoint(folder):
     with running_studio(folder) as studio:
         studio.post("/training", {"name": "mine", "text": TEXT, "time_limit": "10m"})

@@ -25,7 +25,7 @@ from recurlm.text.codec import Codec
 
 READ_AT_ONCE = 16
 """Tokens of prompts that are read before texts that are being drawn go on."""
-FULL = "as many requests wait as may; try again later"
+FULL = "the queue is full; try again later"
 
 
 class BusyError(RecurlmError):

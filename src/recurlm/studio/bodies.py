@@ -1,14 +1,26 @@
 """Bodies of the page's requests."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from recurlm.errors import UsageError
 from recurlm.serving.bodies.base import AnswerBody, RequestBody
 from recurlm.serving.bodies.completions import SamplingRequest
+from recurlm.training.request import parse_duration
 
-TIME = r"^[0-9]+(\.[0-9]+)?[smh]([0-9]+[smh]){0,2}$"
 TIME_LIMIT = "Such as 90s, 10m or 1h30m."
+
+
+def _checked_time(text: str) -> str:
+    try:
+        parse_duration(text)
+    except UsageError:
+        raise ValueError("write it as 90s, 10m, 1.5h or 1h30m") from None
+    return text
+
+
+TimeLimit = Annotated[str, AfterValidator(_checked_time)]
 
 
 class TrainRequest(RequestBody):
@@ -19,14 +31,14 @@ class TrainRequest(RequestBody):
     corpus: str | None = Field(None, description="Name of a corpus.")
     recipe: str | None = Field(None, description="Name of a shipped recipe.")
     unit: Literal["word", "character", "bpe"] | None = None
-    time_limit: str | None = Field(None, pattern=TIME, description=TIME_LIMIT)
+    time_limit: TimeLimit | None = Field(None, max_length=100, description=TIME_LIMIT)
 
 
 class ResumeRequest(RequestBody):
     """A stopped run to go on with."""
 
     name: str
-    time_limit: str | None = Field(None, pattern=TIME, description=TIME_LIMIT)
+    time_limit: TimeLimit | None = Field(None, max_length=100, description=TIME_LIMIT)
 
 
 class TrainingAnswer(AnswerBody):

@@ -90,7 +90,7 @@ class Answer:
         except BaseException:
             jobs.close()
             raise
-        return EventStream(self._events(jobs, scores, usage), jobs, self._context)
+        return EventStream(self._events(request, jobs, scores, usage), jobs, self._context)
 
     async def _scores(self) -> Scores | None:
         """The scores of the prompts, where they are wanted."""
@@ -122,7 +122,7 @@ class Answer:
             logprobs = writer.take()
         return _choice(number, text, logprobs, finish_reason(outcome))
 
-    async def _events(self, jobs: Jobs, scores: Scores | None, usage: bool) -> AsyncIterator[bytes]:
+    async def _events(self, request: Request, jobs: Jobs, scores: Scores | None, usage: bool) -> AsyncIterator[bytes]:
         drawn = 0
         for number in range(len(self._plan.jobs)):
             if self._plan.echo:
@@ -138,6 +138,7 @@ class Answer:
             if outcome is not None:
                 certain += texts.end(outcome)
                 drawn += len(outcome.ids)
+                note(request.scope, drawn_tokens=drawn)
                 reason = finish_reason(outcome)
             if not certain and reason is None:
                 continue

@@ -46,8 +46,10 @@ document.addEventListener("keydown", (event) => {
     else if (VIEWS[current].close) VIEWS[current].close();
     return;
   }
-  if (event.ctrlKey || event.metaKey || event.altKey || FIELDS.test(event.target.tagName)) return;
-  if (VIEWS[current].key && VIEWS[current].key(event)) {
+  const { tagName, type } = event.target, isSlider = type === "range"; // arrow keys move a slider, and it takes no text
+  const takesText = FIELDS.test(tagName) && !isSlider && type !== "checkbox";
+  if (event.ctrlKey || event.metaKey || event.altKey || takesText) return;
+  if (!isSlider && VIEWS[current].key && VIEWS[current].key(event)) {
     event.preventDefault();
     return;
   }

@@ -11,7 +11,7 @@ const ROWS = [24, 48, 96];
 const state = { layer: 0, part: "", varied: 48, memory: null, layers: [], text: "", names: [], at: 0, span: null };
 const dark = matchMedia("(prefers-color-scheme: dark)");
 export let strip = null;
-let place = null, sections = null, watching = null;
+let place = null, sections = null, watching = null, turn = 0;
 
 export async function show(view, go, isCurrent) {
   const model = await modelChoice(otherModel);
@@ -36,6 +36,17 @@ export function hide() {
   dark.removeEventListener("change", recolor);
 }
 export function focus() { return document.getElementById("text"); }
+
+// Arrow keys walk wherever the focus is; the strip hears its own keys first.
+export function key(event) {
+  const isStep = /^Arrow(Left|Right)$/.test(event.key);
+  if (!state.memory || place.body.hidden || event.defaultPrevented || !isStep) return false;
+  strip.key(event);
+  return true;
+}
+export function close() {
+  if (state.memory && state.span) chooseSpan(null);
+}
 
 function places() {
   const section = (name) => h("section", { id: `memory-${name}` });
@@ -80,6 +91,8 @@ const ask = (fields) => post("/inspect", { model: shared.model, text: state.text
 
 async function compute() {
   if (!shared.text.trim()) { focus().focus(); return; }
+  turn += 1;
+  const mine = turn;
   showError(null);
   const told = place.body.hidden ? place.invite : place.readout;
   told.textContent = t("computing");
@@ -89,12 +102,16 @@ async function compute() {
   try {
     await post(`/runs/${encodeURIComponent(shared.model)}/open`);
     const part = state.part ? { part: state.part } : {};
-    state.layers = (await ask({ ...part, varied: 1 })).layers.map((each) => each.layer);
-    if (!state.layers.includes(state.layer)) state.layer = state.layers.at(-1);
-    state.memory = await ask({ ...part, layer: state.layer, ...(state.varied ? { varied: state.varied } : {}) });
+    const layers = (await ask({ ...part, varied: 1 })).layers.map((each) => each.layer);
+    if (mine !== turn) return; // another text, model or part was asked for meanwhile
+    if (!layers.includes(state.layer)) state.layer = layers.at(-1);
+    const memory = await ask({ ...part, layer: state.layer, ...(state.varied ? { varied: state.varied } : {}) });
+    if (mine !== turn) return;
+    Object.assign(state, { layers, memory });
     state.memory.whole = !state.varied || state.memory.layers[0].values[0].length < state.varied;
     draw();
   } catch (error) {
+    if (mine !== turn) return;
     state.memory = null;
     place.body.hidden = true;
     place.invite.hidden = false;

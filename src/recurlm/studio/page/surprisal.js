@@ -7,7 +7,7 @@ import { t } from "./words.js";
 
 const LIKELIEST = 5, LONG_TEXT = 1500;
 const state = { second: "", unit: "word", scores: [], tokens: [], lines: [], at: 0 };
-let place = null;
+let place = null, turn = 0;
 
 export async function show(view, go, isCurrent) {
   const model = await modelChoice(recompute), names = await models();
@@ -88,6 +88,8 @@ function recompute() {
 
 async function compute() {
   if (!shared.text.trim()) return;
+  turn += 1;
+  const mine = turn;
   showError(null);
   place.head.replaceChildren(h("p", { className: "quiet" }, t("computing")));
   const lines = shared.text.split("\n").filter((line) => line.trim());
@@ -98,12 +100,14 @@ async function compute() {
       await post(`/runs/${encodeURIComponent(model)}/open`);
       scores.push(await post("/score", { model, ...asked }));
     }
+    if (mine !== turn) return; // another text or model was asked for meanwhile
     if (scores[1] && !areAlike(scores)) {
       showError(new Error(t("notAlike")));
       scores.pop();
     }
     Object.assign(state, { scores, lines, at: 0 });
   } catch (error) {
+    if (mine !== turn) return;
     showError(error);
     state.scores = [];
   }
