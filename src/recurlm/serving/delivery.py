@@ -12,24 +12,34 @@ from recurlm.serving.running import RunningJob
 
 
 class Delivery:
-    """Wakes readers in an event loop; at most one call waits in the loop, however many jobs have news."""
+    """Wakes readers in an event loop, all those of a round of the engine at once.
+
+    A call into the loop lets the loop's thread go on, and the engine's thread stands until that one rests. So there is
+    one call a round, not one a reader.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._lock = threading.Lock()
         self._news: set[asyncio.Event] = set()
+        self._is_called = False
 
-    def wake(self, reader: asyncio.Event) -> None:
-        """Sets an event, soon, in the loop's thread; may be called from any thread."""
+    def mark(self, reader: asyncio.Event) -> None:
+        """Has an event set by the next `flush`; may be called from any thread."""
         with self._lock:
-            is_first = not self._news
             self._news.add(reader)
-        if is_first and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._deliver)
+
+    def flush(self) -> None:
+        """Sets the marked events, soon, in the loop's thread; may be called from any thread."""
+        with self._lock:
+            if not self._news or self._is_called or self._loop.is_closed():
+                return
+            self._is_called = True
+        self._loop.call_soon_threadsafe(self._deliver)
 
     def _deliver(self) -> None:
         with self._lock:
-            news, self._news = self._news, set()
+            news, self._news, self._is_called = self._news, set(), False
         for reader in news:
             reader.set()
 
@@ -62,17 +72,17 @@ class Inbox:
         with self._lock:
             self._draws += draws
         if self._streams:
-            self._delivery.wake(self._reader)
+            self._delivery.mark(self._reader)
 
     def ended(self, outcome: Outcome) -> None:
         """Hears of the end, in the engine's thread."""
         self._outcome = outcome
-        self._delivery.wake(self._reader)
+        self._delivery.mark(self._reader)
 
     def failed(self, error: Exception) -> None:
         """Hears of a failure, in the engine's thread."""
         self._error = error
-        self._delivery.wake(self._reader)
+        self._delivery.mark(self._reader)
 
     def take(self) -> News:
         """The news, which are then no longer here. Raises the error of a job that failed."""
@@ -89,6 +99,7 @@ class Jobs:
 
     def __init__(self, engine: Engine, delivery: Delivery, *, streams: bool) -> None:
         self._engine, self._delivery, self._streams = engine, delivery, streams
+        engine.round_ends.add(delivery.flush)
         self._reader = asyncio.Event()
         self._open: dict[int, tuple[RunningJob, Inbox]] = {}
 

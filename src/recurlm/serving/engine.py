@@ -8,7 +8,7 @@ numbers. A job that fails by itself ends alone; where the step that they share f
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -49,7 +49,10 @@ class EngineCounts:
 
 @dataclass
 class Engine:
-    """Runs jobs on one model. `slots` jobs run at once, `queue` more may wait."""
+    """Runs jobs on one model. `slots` jobs run at once, `queue` more may wait.
+
+    round_ends: called in the engine's thread when all listeners of a round have heard their draws and outcomes.
+    """
 
     model: LanguageModel
     codec: Codec
@@ -57,6 +60,7 @@ class Engine:
     slots: int = 64
     queue: int = 256
     counts: EngineCounts = field(default_factory=EngineCounts)
+    round_ends: set[Callable[[], None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._slots = open_slots(self.model, self.slots)
@@ -116,6 +120,8 @@ class Engine:
                 for slot, running in list(self._running.items()):
                     running.error = error
                     self._end(slot)
+            for tell in tuple(self.round_ends):
+                tell()
 
     def _wait_for_work(self) -> bool:
         """Admits waiting jobs and drops cancelled ones; returns False where the engine is to stop."""
