@@ -51,7 +51,7 @@ class News(NamedTuple):
     outcome: Outcome | None
 
 
-STREAMED_AT_ONCE, WHOLE_AT_ONCE = 4, 16
+STREAMED_AT_ONCE, WHOLE_AT_ONCE = 8, 16
 """Tokens that the reader of a stream, and that of a whole answer, hear of together. During 16 steps nobody joins."""
 
 
