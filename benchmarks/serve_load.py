@@ -28,7 +28,7 @@ def measure(options: Options) -> Result:
 
 def measured(server: ServerProcess, options: Options) -> Result:
     """The same of a server that runs."""
-    rounds, tokens = options.pick((9, 500), (3, 500), (1, 10))
+    rounds, tokens = options.pick((5, 2000), (3, 500), (1, 10))
     command = (sys.executable, "-m", "benchmarks._stepper", str(server.run))
     with running([Contestant(BARE, command, THREAD_SETTINGS)]) as processes:
         rows = asyncio.run(_rows(server, processes[BARE], rounds, tokens))
