@@ -14,7 +14,8 @@ from recurlm.errors import InputError
 from recurlm.generation.endings import Ending
 from recurlm.generation.sampling import SamplingOptions, sample
 from recurlm.models.language_model import LanguageModel
-from recurlm.models.memory import initial_state, model_digest
+from recurlm.models.memory import State, initial_state, model_digest
+from recurlm.models.state import map_state
 from recurlm.serving.engine import BusyError, ClosedError, Engine
 from recurlm.serving.jobs import Draw, Job, Outcome
 from recurlm.serving.running import RunningJob
@@ -121,6 +122,23 @@ def test_a_job_in_company_gives_the_bits_that_it_gives_alone(engine: Engine) -> 
     for first, second in zip(alone, together, strict=True):
         assert second.wait() == first.wait()
         assert second.draws == first.draws
+
+
+def test_a_state_that_no_text_leads_to_changes_no_other_job(engine: Engine) -> None:
+    """Sizes that are no multiple of a tile's depth: a tile reads past a row into the next one."""
+    start = initial_state(engine.model, engine.digest)
+    honest = Job(start, (5, 9), tokens=30, seed=3, alternatives=2)
+    alone = run_alone(engine, honest)
+    for value in (float("nan"), float("inf"), 3e38, -1e30):
+        layers = map_state(lambda tensor, value=value: torch.full_like(tensor, value), start.layers)
+        strange = [Heard() for _ in range(12)]
+        for number, heard in enumerate(strange):
+            engine.submit(Job(State(layers, 5, engine.digest), tokens=20, seed=number), heard)
+        beside = [run_alone(engine, honest) for _ in range(2)]
+        for heard in strange:
+            assert heard.done.wait(SECONDS)
+        for found in (*beside, run_alone(engine, honest)):
+            assert found.draws == alone.draws
 
 
 def test_states_continue_as_if_the_text_had_not_been_interrupted(engine: Engine) -> None:

@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from recurlm.errors import InputError
 from recurlm.kernels.linear import (
     PackedModel,
     draw_native,
@@ -22,6 +23,8 @@ from recurlm.kernels.native import with_slack
 from recurlm.models.language_model import LanguageModel, evaluating
 from recurlm.models.state import LayerStates, map_state
 from recurlm.models.stepping import TileStepper, steps_in_tiles
+
+OUT_OF_RANGE = "the state leads beyond the range of numbers; start again without it"
 
 
 class Slots(Protocol):
@@ -138,6 +141,13 @@ class TileSlots:
         self._banned: tuple[int, ...] = ()
 
     def place(self, slot: int, layers: LayerStates) -> None:
+        """Raises InputError for a state that no text leads to.
+
+        A tile reads past the end of a row into the next one, and multiplies that by zero. So no row may ever hold a
+        number that is not finite; from hidden values of at most 1 and finite cells, an LSTM leads to no other.
+        """
+        if not all(_is_reachable(*layer) for layer in layers):
+            raise InputError(OUT_OF_RANGE)
         for hidden, cell, (given_hidden, given_cell) in zip(self._hidden, self._cell, layers, strict=True):
             hidden[slot], cell[slot] = given_hidden[0], given_cell[0]
 
@@ -192,6 +202,10 @@ class TileSlots:
             self._decoder.bias, self._banned = self._bias, banned
             if banned:
                 self._decoder.ban(banned)
+
+
+def _is_reachable(hidden: Tensor, cell: Tensor) -> bool:
+    return bool((hidden.abs() <= 1).all() and cell.isfinite().all())
 
 
 def _flat(layers: LayerStates) -> list[Tensor]:

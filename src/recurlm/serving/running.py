@@ -12,11 +12,11 @@ from recurlm.errors import InputError
 from recurlm.generation.endings import GrowingSample
 from recurlm.generation.sampling import draw as draw_by_options
 from recurlm.models.memory import State
+from recurlm.models.slots import OUT_OF_RANGE
 from recurlm.serving.jobs import Draw, Job, Listener, Outcome
 from recurlm.text.codec import Codec
 
 SHARES_AT_ONCE = 64
-OUT_OF_RANGE = "the state leads beyond the range of numbers; start again without it"
 _Given = ParamSpec("_Given")
 _Result = TypeVar("_Result")
 
