@@ -11,6 +11,8 @@ def main() -> None:
     """Run the module that is named, with the rest of the command line as its own."""
     names = sorted(module.name for module in pkgutil.iter_modules(benchmarks.__path__) if module.name[0] != "_")
     given = sys.argv[1] if len(sys.argv) > 1 else ""
+    if given[:1] != "-":
+        given = given.replace("-", "_")
     if given in ("-h", "--help") or (given not in names and given[:1] not in ("", "-")):
         print("usage: ./dev bench [NAME] [ARGUMENTS]      ./dev bench NAME --help\n")
         for name in names:

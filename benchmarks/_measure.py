@@ -58,6 +58,11 @@ class Spread:
         return cls.of([a / b for a, b in zip(above, below, strict=True)])
 
 
+def late(values: Sequence[float]) -> float:
+    """The 99th percentile; of fewer than a hundred values nearly their largest."""
+    return statistics.quantiles(values, n=100, method="inclusive")[-1] if len(values) > 1 else max(values, default=0.0)
+
+
 class Running:
     """A contestant's process."""
 

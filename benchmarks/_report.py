@@ -122,12 +122,13 @@ def print_table(rows: Sequence[Row]) -> None:
 
 def _cells(row: Row) -> tuple[str, ...]:
     ratio = target = ""
+    aim = "" if row.aim is None else f", aim {row.aim:g}"
     if row.ratio is not None:
         ratio = f"{row.ratio.median:.2f} ({row.ratio.low:.2f}–{row.ratio.high:.2f})"
     if row.at_least is not None:
-        target = f"≥ {row.at_least:g}, aim {row.aim:g}"
+        target = f"≥ {row.at_least:g}{aim}"
     elif row.at_most is not None:
-        target = f"≤ {row.at_most:g}" + ("" if row.aim is None else f", aim {row.aim:g}") + f" {row.unit}"
+        target = f"≤ {row.at_most:g}{aim} {row.unit}"
     verdict = {True: "met", False: "missed", None: ""}[row.met]
     digits = 0 if row.figure.median >= 100 else 3
     figure = f"{row.figure.median:,.{digits}f}"

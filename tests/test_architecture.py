@@ -28,18 +28,31 @@ ROOMS = (
     {"recipe_files", "devices"},
     {"kernels", "text"},
     {"models", "ngrams"},
-    {"runs", "evaluation"},
+    {"runs", "evaluation", "inspection"},
     {"scoring", "generation", "rescoring", "comparison", "plots"},
     {"training"},
     {"interface"},
-    {"search", "mxnet", "diagnosis"},
+    {"search", "mxnet", "diagnosis", "serving"},
+    {"studio"},
     {"cli"},
 )
 """From the ground up; a room imports only rooms of lower floors."""
 LEVELS = {name: level for level, name in enumerate(GROUND_FLOOR)} | {
     name: len(GROUND_FLOOR) + level for level, rooms in enumerate(ROOMS) for name in rooms
 }
-HEAVY = {"torch", "numpy", "matplotlib", "safetensors", "tokenizers", "tensorboard", "optuna"}
+HEAVY = {
+    "fastapi",
+    "matplotlib",
+    "numpy",
+    "optuna",
+    "prometheus_client",
+    "safetensors",
+    "starlette",
+    "tensorboard",
+    "tokenizers",
+    "torch",
+    "uvicorn",
+}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -13,7 +13,14 @@ LANDING = "README"
 SUFFIXES = (".md", ".ipynb")
 SECTIONS = {
     "tutorials": ("docs/walkthrough", "docs/first-hour", "docs/stories/README"),
-    "how-to": ("docs/how-to/README", "docs/surprisal", "docs/search", "docs/leaving-mxnet"),
+    "how-to": (
+        "docs/how-to/README",
+        "docs/studio",
+        "docs/surprisal",
+        "docs/inspecting",
+        "docs/search",
+        "docs/leaving-mxnet",
+    ),
     "reference": (
         "docs/commands",
         "docs/recipe-keys",
@@ -29,6 +36,8 @@ SECTIONS = {
         "docs/scoring",
         "docs/comparing",
         "docs/rescoring",
+        "docs/serving",
+        "docs/sessions",
         "docs/sampling",
         "docs/adaptation",
         "docs/cells",

@@ -15,3 +15,8 @@ def counted(number: int, singular: str, plural: str = "") -> str:
 def shown_name(name: str | Path) -> str:
     """A text that contains file names, with each byte that is not UTF-8 as its value, such as \\xe9."""
     return _ESCAPED_BYTE.sub(lambda found: f"\\x{ord(found[0]) - 0xDC00:02x}", str(name))
+
+
+def readable(token: str) -> str:
+    """The token, in quotes where a reader would not see it in a line."""
+    return token if token.isprintable() and token.strip() else repr(token)

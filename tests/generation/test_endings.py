@@ -142,6 +142,30 @@ def pieces(codec: Codec, ids: list[int], before: list[int]) -> list[str]:
 
 @pytest.mark.parametrize("name", ["words", "letters", "bytes"])
 @given(st.data())
+def test_ids_taken_together_give_the_text_of_all_ids(name, data):
+    codec = {"words": WORDS, "letters": LETTERS}.get(name) or bytes_codec()
+    some = st.lists(st.integers(0, len(codec.vocabulary) - 1), max_size=7)
+    first, *parts = data.draw(st.lists(some, min_size=1, max_size=12))
+    text = GrowingText(codec)
+    found = text.extend(first) + "".join(map(text.extend, parts)) + text.rest()
+    assert found == codec.decode([*first, *(index for part in parts for index in part)])
+
+
+@given(
+    st.lists(st.integers(0, 5), max_size=30),
+    st.sampled_from([Ending(), Ending(at_eos=True), Ending(("red", "fruit is"))]),
+)
+def test_a_sample_takes_many_ids_as_it_takes_them_one_by_one(ids, ending):
+    together, alone = GrowingSample(WORDS, ending), GrowingSample(WORDS, ending)
+    for index in ids:
+        alone.add(index)
+    taken = together.extend(ids)
+    assert (together.ids, together.end) == (alone.ids, alone.end)
+    assert taken == len(ids) or together.has_ended
+
+
+@pytest.mark.parametrize("name", ["words", "letters", "bytes"])
+@given(st.data())
 def test_the_pieces_of_a_growing_text_join_to_the_text_of_all_ids(name, data):
     codec = {"words": WORDS, "letters": LETTERS}.get(name) or bytes_codec()
     ids = data.draw(st.lists(st.integers(0, len(codec.vocabulary) - 1), max_size=60))

@@ -12,6 +12,7 @@ from recurlm.generation.sampling import (
     SamplingOptions,
     check_samples_fit,
     draw,
+    drawn_probabilities,
     logprobs_after,
     prompt_logprob,
     sample,
@@ -115,6 +116,34 @@ def test_top_p_keeps_the_fewest_tokens_that_reach_the_probability(top_p, kept):
     assert set(counts.nonzero().flatten().tolist()) == {i for i, p in enumerate(expected) if p}
     if kept > 1:
         assert_follows(counts, expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "weights"),
+    [
+        (SamplingOptions(), PROBABILITIES),
+        (SamplingOptions(temperature=0), [1, 0, 0, 0, 0, 0]),
+        (SamplingOptions(temperature=0.5, top_k=2), [0.16, 0.0625, 0, 0, 0, 0]),
+        (SamplingOptions(banned=(0,), top_p=0.6), [0, 0.25, 0.15, 0, 0, 0]),
+        (SamplingOptions(min_p=0.3), [0.4, 0.25, 0.15, 0, 0, 0]),
+        # the entropy is 1.529 nats: surprisals 1.386 and 1.897 are nearest
+        (SamplingOptions(typical=0.3), [0, 0.25, 0.15, 0, 0, 0]),
+        # logits are negative: the square of the probability of the token seen
+        (SamplingOptions(repetition_penalty=2), [0.16, 0.25, 0.15, 0.1, 0.06, 0.04]),
+    ],
+)
+def test_the_probabilities_of_a_draw_are_told_and_followed(options, weights):
+    logits = torch.tensor(PROBABILITIES).log().expand(DRAWS, -1)
+    seen = torch.zeros(logits.shape, dtype=torch.bool)
+    seen[:, 0] = options.repetition_penalty != 1
+    told = drawn_probabilities(logits[:2], options, seen[:2])
+    assert told.tolist() == [pytest.approx(normalised(weights), rel=1e-5)] * 2
+    drawn = draw(logits, options, torch.Generator().manual_seed(5), seen)
+    counts = drawn.bincount(minlength=len(PROBABILITIES)).double()
+    if options.temperature:
+        assert_follows(counts, told[0].tolist())
+    else:
+        assert counts[0] == DRAWS
 
 
 def test_top_p_of_one_cuts_no_tail_off():

@@ -32,6 +32,22 @@ def test_tiles_step_as_the_equations_do(batch, options):
 @needs_tiles
 @pytest.mark.parametrize("batch", [1, 5, 33])
 @torch.no_grad()
+def test_ids_that_all_rows_read_are_read_as_by_single_steps(batch):
+    model = made()
+    _, one = model(torch.randint(23, (3, 1)), model.initial_state(1))
+    state = tuple((hidden.repeat(batch, 1), cell.repeat(batch, 1)) for hidden, cell in one)
+    together, single = TileStepper(model, state), TileStepper(model, state)
+    ids = torch.randint(23, (7,)).tolist()
+    together.read(ids)
+    for index in ids:
+        single.step(torch.full((batch,), index))
+    tokens = torch.randint(23, (batch,))
+    assert torch.equal(together.step(tokens), single.step(tokens))
+
+
+@needs_tiles
+@pytest.mark.parametrize("batch", [1, 5, 33])
+@torch.no_grad()
 def test_draws_in_one_call_are_those_of_single_steps(batch):
     model = made()
     _, state = model(torch.randint(23, (3, batch)), model.initial_state(batch))

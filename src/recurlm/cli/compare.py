@@ -16,9 +16,8 @@ from recurlm.cli.console import (
     OfflineOption,
     SplitOption,
     print_json,
-    readable,
 )
-from recurlm.wording import counted
+from recurlm.wording import counted, readable
 
 if TYPE_CHECKING:
     from recurlm.comparison.report import Comparison, Pair

@@ -115,11 +115,6 @@ def print_json(value: dict[str, Any] | list[Any]) -> None:
     sys.stdout.flush()
 
 
-def readable(token: str) -> str:
-    """The token, in quotes where a reader would not see it in a line."""
-    return token if token.isprintable() and token.strip() else repr(token)
-
-
 def message(text: str) -> None:
     """One plain line on stderr."""
     print(shown_name(text), file=sys.stderr, flush=True)

@@ -25,9 +25,13 @@ COMMAND_GROUPS = (
         "recurlm train my-text.txt --time-limit 10m --out runs/mine",
     ),
     CommandGroup("Measure a text", ("eval", "score", "compare", "adapt"), "recurlm score runs/mine sentences.txt"),
-    CommandGroup("Use a model", ("generate", "rescore"), 'recurlm generate runs/mine --prompt "the" --tokens 40'),
+    CommandGroup(
+        "Use a model",
+        ("generate", "rescore", "serve", "studio"),
+        'recurlm generate runs/mine --prompt "the" --tokens 40',
+    ),
     CommandGroup("Exchange models with other programs", ("import-mxnet", "export-mxnet")),
-    CommandGroup("Inspect runs and this machine", ("runs", "show", "plot", "graph", "verify", "doctor")),
+    CommandGroup("Inspect runs and this machine", ("runs", "show", "inspect", "plot", "graph", "verify", "doctor")),
 )
 
 

@@ -21,6 +21,7 @@ from recurlm.cli.generate import generate
 from recurlm.cli.graph import graph
 from recurlm.cli.help import GroupedCommands, GroupedOptions, examples
 from recurlm.cli.import_mxnet import import_mxnet
+from recurlm.cli.inspect import INSPECT_EXAMPLES, inspect
 from recurlm.cli.ngram import ngram
 from recurlm.cli.plot import plot
 from recurlm.cli.recipes import recipes
@@ -28,7 +29,9 @@ from recurlm.cli.rescore import rescore
 from recurlm.cli.runs import runs
 from recurlm.cli.score import score
 from recurlm.cli.search import search
+from recurlm.cli.serve import serve
 from recurlm.cli.show import show
+from recurlm.cli.studio import studio
 from recurlm.cli.threads import settle_threads
 from recurlm.cli.train import TRAIN_EXAMPLES, train
 from recurlm.cli.verify import verify
@@ -59,9 +62,12 @@ app.command("compare")(compare)
 app.command("score")(score)
 app.command("rescore")(rescore)
 app.command("generate")(generate)
+app.command("serve")(serve)
+app.command("studio")(studio)
 app.command("vocabulary")(vocabulary)
 app.command("ngram")(ngram)
 app.command("graph")(graph)
+app.command("inspect", cls=GroupedOptions, epilog=examples(INSPECT_EXAMPLES))(inspect)
 app.command("plot")(plot)
 app.command("runs")(runs)
 app.command("show")(show)

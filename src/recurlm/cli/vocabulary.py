@@ -14,8 +14,8 @@ from recurlm.cli.console import (
     RunArgument,
     message,
     print_json,
-    readable,
 )
+from recurlm.wording import readable
 
 if TYPE_CHECKING:
     from recurlm.runs.folder import RunFolder

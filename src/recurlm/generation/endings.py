@@ -51,14 +51,26 @@ class GrowingText:
     def __init__(self, codec: Codec, before: Sequence[int] = ()) -> None:
         """`before`: ids whose text is complete and was already shown."""
         self.codec = codec
-        self._context, self._pending = codec.context(before), list[int]()
+        self._pending = list[int]()
+        self._follow(before)
+
+    def extend(self, ids: Sequence[int]) -> str:
+        """Takes the next ids; returns the text that is now complete and was not returned before."""
+        text = self._text([*self._pending, *ids])
+        if text.endswith(UNFINISHED_CHARACTER):
+            return "".join(map(self.add, ids))
+        self._follow([*self._context, *self._pending, *ids])
+        self._pending.clear()
+        return text
 
     def add(self, index: int) -> str:
         """Takes the next id; returns the text that is now complete and was not returned before."""
         self._pending.append(index)
         text = self._text(self._pending)
         if not text.endswith(UNFINISHED_CHARACTER):
-            return self._taken(len(self._pending))
+            self._follow([*self._context, *self._pending])
+            self._pending.clear()
+            return text
         if len(self._pending) < MOST_PENDING:
             return ""
         # these bytes are not text: release those that cannot belong to the last character
@@ -70,9 +82,14 @@ class GrowingText:
         """The text of the ids that are still waiting."""
         return self._taken(len(self._pending))
 
+    def _follow(self, before: Sequence[int]) -> None:
+        """From now on ids follow these, on whose end a space may depend."""
+        self._context = self.codec.context(before)
+        self._shown = len(self.codec.decode(self._context))
+
     def _text(self, ids: list[int]) -> str:
-        """The text of these ids after the ids before them, on which a space may depend."""
-        return self.codec.decode(self._context + ids)[len(self.codec.decode(self._context)) :]
+        """The text of these ids after the ids before them."""
+        return self.codec.decode(self._context + ids)[self._shown :]
 
     def _text_if_split(self, count: int) -> str:
         first, second = self._pending[:count], self._pending[count:]
@@ -81,7 +98,7 @@ class GrowingText:
     def _taken(self, count: int) -> str:
         taken, self._pending = self._pending[:count], self._pending[count:]
         text = self._text(taken)
-        self._context = self.codec.context([*self._context, *taken])
+        self._follow([*self._context, *taken])
         return text
 
 
@@ -103,6 +120,17 @@ class GrowingSample:
     def sentence_ids(self) -> list[int]:
         """The ids without the ``<eos>`` that ended the sample."""
         return self.ids[:-1] if self.end == "eos" else self.ids
+
+    def extend(self, ids: Sequence[int]) -> int:
+        """Takes ids up to the one that ends the sample; returns how many it took."""
+        if not self.ending.stops and not self.ending.at_eos and not self.has_ended:
+            self.ids += ids
+            return len(ids)
+        for count, index in enumerate(ids):
+            if self.has_ended:
+                return count
+            self.add(index)
+        return len(ids)
 
     def add(self, index: int) -> None:
         """Takes the next id, unless the sample has ended."""

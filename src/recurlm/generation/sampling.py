@@ -15,7 +15,7 @@ from recurlm.kernels.linear import draw_native, draw_plain
 from recurlm.models.language_model import LanguageModel, evaluating
 from recurlm.models.memory import State, begin
 from recurlm.models.state import LayerStates
-from recurlm.models.stepping import TileStepper, open_stepper
+from recurlm.models.stepping import Stepper, TileStepper, open_stepper, steps_in_tiles
 from recurlm.text.batching import IGNORED
 from recurlm.text.vocabulary import EOS_ID
 
@@ -104,8 +104,7 @@ def sample(
     """
     check_banned(options.banned, model.vocabulary_size)
     generator = torch.Generator().manual_seed(seed)
-    logits, state = after_prompt(model, prompt, start, count)
-    stepper = open_stepper(model, state)
+    logits, stepper = _stepper_after_prompt(model, prompt, start, count)
     if isinstance(stepper, TileStepper) and options.is_plain:
         yield from _plain_draws(stepper, logits, options, generator)
     seen = None
@@ -118,6 +117,23 @@ def sample(
             seen.scatter_(1, ids[:, None], True)
         yield ids
         logits = stepper.step(ids)
+
+
+def _stepper_after_prompt(
+    model: LanguageModel, prompt: Sequence[int], start: State | None, count: int
+) -> tuple[Tensor, Stepper]:
+    """Logits (count, V) of the token after the prompt, and a stepper that has read the prompt.
+
+    Tiles round. They read the prompt too, so that a text does not depend on where a prompt ends and sampling begins.
+    """
+    if not steps_in_tiles(model):
+        logits, state = after_prompt(model, prompt, start, count)
+        return logits, open_stepper(model, state)
+    first, layers = begin(model, start, count)
+    *read, last = first, *prompt
+    stepper = TileStepper(model, layers)
+    stepper.read(read)
+    return stepper.step(torch.full((count,), last)), stepper
 
 
 def _plain_draws(
@@ -190,14 +206,26 @@ def prompt_logprob(model: LanguageModel, prompt: Sequence[int], start: State | N
 
 def draw(logits: Tensor, options: SamplingOptions, generator: torch.Generator, seen: Tensor | None = None) -> Tensor:
     """Draws one id (B,) for each row of logits (B, V); seen (B, V) marks the tokens that each row holds so far."""
-    if seen is not None:
-        logits = logits.where(~seen, _penalized(logits, options.repetition_penalty))
-    if options.banned:
-        logits = _without(logits, options.banned)
+    logits = _allowed(logits, options, seen)
     if options.temperature == 0:
         return logits.argmax(-1)
     shares = _shares(1, logits, generator)[0]
     return draw_plain(_filtered(logits / options.temperature, options), 1.0, shares)
+
+
+def drawn_probabilities(logits: Tensor, options: SamplingOptions, seen: Tensor | None = None) -> Tensor:
+    """The probability (B, V) with which `draw` takes each token; its arguments are those of `draw`."""
+    logits = _allowed(logits, options, seen)
+    if options.temperature == 0:
+        return torch.zeros_like(logits).scatter(-1, logits.argmax(-1, keepdim=True), 1.0)
+    return _filtered(logits / options.temperature, options).softmax(-1)
+
+
+def _allowed(logits: Tensor, options: SamplingOptions, seen: Tensor | None) -> Tensor:
+    """Logits (B, V) with the repetition penalty, and minus infinity for every banned token."""
+    if seen is not None:
+        logits = logits.where(~seen, _penalized(logits, options.repetition_penalty))
+    return _without(logits, options.banned) if options.banned else logits
 
 
 def _without(logits: Tensor, banned: Sequence[int]) -> Tensor:
@@ -233,4 +261,5 @@ def _first_to_reach(probability: float, logits: Tensor, distance: Tensor) -> Ten
     ordered = logits.softmax(-1).gather(-1, order)
     # a token stays if those before it do not reach the probability
     outside = ordered.cumsum(-1) - ordered >= probability
+    outside[:, 0] = False  # also where the probability is too small for float32
     return logits.masked_fill(outside.scatter(-1, order, outside), -torch.inf)

@@ -11,7 +11,7 @@ A method imports the room that does its job, so a program loads only what it use
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from recurlm.generation.endings import Ending
     from recurlm.generation.sampling import SamplingOptions
     from recurlm.generation.text_generator import Generation, TextGenerator
+    from recurlm.inspection.subject import Subject
     from recurlm.models.language_model import LanguageModel
     from recurlm.models.memory import State
     from recurlm.rescoring.combination import Combination
@@ -239,6 +240,17 @@ class Model:
         options = options or ScoringOptions()
         options = replace(options, precision=resolve_precision(options.precision, self.network.device))
         return Scorer(self.network, self.codec, options, state, self.digest)
+
+    def inspect(self, text: str, *, name: str = "model", tick: Callable[[int], None] | None = None) -> Subject:
+        """A text as the model reads it; its `trace` is the memory after each token.
+
+        `name` is the model's in answers; `tick` hears of each token that is read, and may raise to end the work. Raises
+        InputError for a text that is empty or too long.
+        """
+        from recurlm.inspection.reading import lines_of, read_text
+        from recurlm.inspection.subject import Subject
+
+        return Subject(name, self.network, self.codec, read_text(self.codec, lines_of(text), "text"), tick=tick)
 
     def rescore(
         self, lists: Iterable[NBestList], combination: Combination, *, carry: bool = False, oov: str = "unk"

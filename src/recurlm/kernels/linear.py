@@ -1,6 +1,7 @@
-"""A linear layer with weights packed once for many products of few rows, and draws from its logits.
+"""A linear layer with weights packed once for many products of few rows, and draws and totals from its logits.
 
-These need the native library. The plain references are `torch.nn.functional.linear` and `draw_plain`.
+These need the native library. The plain references are `torch.nn.functional.linear`, `draw_plain` and
+`log_totals_plain`.
 """
 
 from collections.abc import Sequence
@@ -34,19 +35,35 @@ class PackedLinear:
         return output
 
 
-def draw_plain(logits: Tensor, temperature: float, shares: Tensor) -> Tensor:
-    """For each row of logits (B, V), the first column where the cumulative softmax exceeds a share (B,) of [0, 1)."""
-    cumulated = (logits.double() / temperature).softmax(-1).cumsum(-1)
+def draw_plain(logits: Tensor, temperature: float | Tensor, shares: Tensor) -> Tensor:
+    """For each row of logits (B, V), the first column where the cumulative softmax exceeds a share (B,) of [0, 1).
+
+    temperature: one for all rows, or one for each (B,).
+    """
+    divisor = temperature[:, None] if isinstance(temperature, Tensor) else temperature
+    cumulated = (logits.double() / divisor).softmax(-1).cumsum(-1)
     total = cumulated[:, -1:].contiguous()
     last = torch.searchsorted(cumulated, total)
     return torch.searchsorted(cumulated, shares[:, None] * total, right=True).minimum(last)[:, 0]
 
 
-def draw_native(logits: Tensor, temperature: float, shares: Tensor) -> Tensor:
+def draw_native(logits: Tensor, temperature: float | Tensor, shares: Tensor) -> Tensor:
     """`draw_plain` in the native library, for float32 logits, which it overwrites, and float64 shares."""
     drawn = torch.empty(len(logits), dtype=torch.int64)
-    call("recurlm_draw", [logits, torch.tensor(1 / temperature), shares, drawn], list(logits.shape))
+    call("recurlm_draw", [logits, _sharpness(temperature, len(logits)), shares, drawn], list(logits.shape))
     return drawn
+
+
+def log_totals_plain(logits: Tensor) -> Tensor:
+    """The logarithm of the sum of e^logit (B,) of each row of logits (B, V), in float64."""
+    return torch.stack([row.double().logsumexp(-1) for row in logits])
+
+
+def log_totals_native(logits: Tensor) -> Tensor:
+    """`log_totals_plain` in the native library, for float32 logits."""
+    totals = torch.empty(len(logits), dtype=torch.float64)
+    call("recurlm_log_totals", [logits, totals], list(logits.shape))
+    return totals
 
 
 @dataclass(frozen=True)
@@ -62,18 +79,26 @@ class PackedModel:
     logits: Tensor
 
 
-def generate(model: PackedModel, tokens: Tensor, temperature: float, shares: Tensor) -> Tensor:
+def generate(model: PackedModel, tokens: Tensor, temperature: float | Tensor, shares: Tensor) -> Tensor:
     """Reads ids (B,), draws the next ids by `shares`, reads what was drawn, and so on: N draws for `shares` (N, B).
 
-    Returns the drawn ids (N, B). The layers keep their state for the next call.
+    Returns the drawn ids (N, B). The layers keep their state for the next call. temperature: one for all texts, or one
+    for each (B,).
     """
     drawn = torch.empty(shares.shape, dtype=torch.int64)
     layers, decoder = model.layers, model.decoder
     own = [(*layer.packed, layer.bias, layer.hidden, layer.cell) for layer in layers]
     pointers = torch.tensor([tensor.data_ptr() for layer in own for tensor in layer])
-    sizes = torch.tensor([layer.sizes[2:] for layer in layers])
+    sizes = torch.tensor([(layer.inputs, layer.units) for layer in layers])
     tensors = [model.embedding, layers[0].input, pointers, sizes, decoder.packed, decoder.bias, model.logits]
-    sharpness = torch.tensor(1 / temperature)
+    sharpness = _sharpness(temperature, len(tokens))
     numbers = [len(layers), decoder.outputs, len(tokens), len(shares)]
     call("recurlm_generate", [*tensors, sharpness, shares, tokens.contiguous(), drawn], numbers)
     return drawn
+
+
+def _sharpness(temperature: float | Tensor, rows: int) -> Tensor:
+    """One over the temperature, for each row."""
+    if isinstance(temperature, Tensor):
+        return (1 / temperature.double()).float().contiguous()
+    return torch.full((rows,), 1 / temperature)

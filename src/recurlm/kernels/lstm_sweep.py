@@ -91,19 +91,31 @@ class PackedLSTM:
         weight_ih, weight_hh, bias_ih, bias_hh = (weight.detach() for weight in weights)
         self.packed = [pack_gates(weight_ih), pack_gates(weight_hh)]
         self.bias = (bias_ih + bias_hh).float()
-        self.sizes = [1, len(hidden), weight_ih.shape[1], weight_hh.shape[1]]
-        _, batch, inputs, units = self.sizes
-        self.input = with_slack(batch, inputs)
-        self.hidden = with_slack(2 * batch, units).zero_()  # state before the step and after it
-        self.cell = torch.empty(2 * batch, units)
-        self.before, self.after = slice(0, batch), slice(batch, None)
+        self.inputs, self.units = weight_ih.shape[1], weight_hh.shape[1]
+        self.most = len(hidden)
+        self.input = with_slack(self.most, self.inputs).zero_()  # a tile reads into the row after the last one
+        self.hidden = with_slack(2 * self.most, self.units).zero_()  # state before the step and after it
+        self.cell = torch.empty(2 * self.most, self.units)
+        self.load(hidden, cell)
+
+    def load(self, hidden: Tensor, cell: Tensor) -> None:
+        """Replaces the state by hidden and cell (B, H); B is at most what it was at first."""
+        rows = len(hidden)
+        if rows > self.most:
+            raise ValueError(f"{rows} sequences, and the layer has room for {self.most}")
+        self.rows, self.before, self.after = rows, slice(0, rows), slice(rows, 2 * rows)
         self.hidden[self.after], self.cell[self.after] = hidden, cell
+
+    @property
+    def state(self) -> tuple[Tensor, Tensor]:
+        """Hidden (B, H) in bfloat16 and cell (B, H) in float32 after the last step, which the next step overwrites."""
+        return self.hidden[self.after], self.cell[self.after]
 
     def step(self, input: Tensor) -> Tensor:
         """input (B, I); returns the output (B, H) in bfloat16, which the next step overwrites."""
-        self.input.copy_(input)
+        self.input[self.before] = input
         self.hidden[self.before] = self.hidden[self.after]
         self.cell[self.before] = self.cell[self.after]
         tensors = [self.input, *self.packed, self.bias, self.hidden, self.cell, None]
-        call("recurlm_lstm_forward", tensors, self.sizes)
+        call("recurlm_lstm_forward", tensors, [1, self.rows, self.inputs, self.units])
         return self.hidden[self.after]

@@ -8,6 +8,7 @@ to run it over a sequence by hand:
         output, state = cell(input, state)
 """
 
+import threading
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -32,6 +33,24 @@ class Cell(nn.Module, ABC):
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
         self.input_size, self.hidden_size = input_size, hidden_size
+        self._observed: dict[str, list[Tensor]] | None = None
+        self._observer: int | None = None
+
+    @contextmanager
+    def observing(self) -> Iterator[dict[str, list[Tensor]]]:
+        """Inside, every step of this thread adds the values (B, H) of its gates to the dictionary that this yields."""
+        self._observed, self._observer = {}, threading.get_ident()
+        try:
+            yield self._observed
+        finally:
+            self._observed = self._observer = None
+
+    def observe(self, **gates: Tensor) -> None:
+        """Tells the values of the gates by the names of docs/notation.md; kept only inside `observing`."""
+        observed = self._observed
+        if observed is not None and self._observer == threading.get_ident():
+            for name, value in gates.items():
+                observed.setdefault(name, []).append(value)
 
     @abstractmethod
     def forward(self, input: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:

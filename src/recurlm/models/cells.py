@@ -80,6 +80,7 @@ class GRUCell(RecurrentCell):
         reset = torch.sigmoid(reset_x + reset_h)
         update = torch.sigmoid(update_x + update_h)
         candidate = torch.tanh(candidate_x + reset * candidate_h)
+        self.observe(reset=reset, update=update, candidate=candidate)
         hidden = (1 - update) * candidate + update * hidden
         return hidden, (hidden,)
 

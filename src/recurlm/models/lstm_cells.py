@@ -38,8 +38,10 @@ class MemoryCell(RecurrentCell):
         input_gate = torch.sigmoid(entry[0]) if entry else 1 - forget
         if self.input_gate == "capped":
             input_gate = torch.minimum(input_gate, 1 - forget)
-        cell = forget * cell + input_gate * torch.tanh(candidate)
-        hidden = torch.sigmoid(output_gate) * torch.tanh(self.shown(cell))
+        candidate, output_gate = torch.tanh(candidate), torch.sigmoid(output_gate)
+        self.observe(input_gate=input_gate, forget=forget, candidate=candidate, output_gate=output_gate)
+        cell = forget * cell + input_gate * candidate
+        hidden = output_gate * torch.tanh(self.shown(cell))
         return hidden, (hidden, cell)
 
     def shown(self, cell: Tensor) -> Tensor:

@@ -74,10 +74,14 @@ class State:
         """The layers' state repeated in `count` columns, tensors (count, H)."""
         return map_state(lambda tensor: tensor.expand(count, -1), self.layers)
 
-    def save(self, path: str | Path) -> None:
-        """Writes a safetensors file that holds its own digest; the file is written completely or not at all."""
+    def to_bytes(self) -> bytes:
+        """A safetensors file that holds its own digest."""
         metadata = {"format": FORMAT, "model": self.model, "last": str(self.last), "digest": self._digest}
-        write_whole(Path(path), tensor_bytes(_tensors(self.layers), metadata))
+        return tensor_bytes(_tensors(self.layers), metadata)
+
+    def save(self, path: str | Path) -> None:
+        """Writes the file of `to_bytes`, completely or not at all."""
+        write_whole(Path(path), self.to_bytes())
 
     @classmethod
     def load(cls, path: str | Path) -> "State":
@@ -90,7 +94,12 @@ class State:
             raise InputError(
                 f"no such file: {path}{did_you_mean(path)}; a state is written by --state-out or State.save"
             )
-        content = read_bounded(path, error=CorruptFileError)
+        return cls.from_bytes(read_bounded(path, error=CorruptFileError), path)
+
+    @classmethod
+    def from_bytes(cls, content: bytes, path: str | Path) -> "State":
+        """Reads what `to_bytes` returned; `path` names it in messages. Warns and raises as `load` does."""
+        path = Path(path)
         metadata = read_header(content, path).metadata
         if metadata.keys() != _METADATA.get(metadata.get("format", "")):
             raise CorruptFileError(f"{path}: not a state (no format {FORMAT!r}); --state-out writes one")
@@ -98,7 +107,7 @@ class State:
             raise CorruptFileError(f"{path}: not a state: its last token is not a number")
         state = cls(_layers(finite_tensors(content, path), path), int(metadata["last"]), metadata["model"])
         if "digest" not in metadata:
-            warnings.warn(f"{path}: written by version 0.1.0 without a digest, so not verified", RecurlmWarning, 2)
+            warnings.warn(f"{path}: written by version 0.1.0 without a digest, so not verified", RecurlmWarning, 3)
         elif metadata["digest"] != state._digest:
             raise CorruptFileError(f"{path}: altered since it was written; read the text again")
         return state

@@ -53,6 +53,7 @@ class MinGRUCell(ParallelCell):
         """1 - z_n and z_n n_n, from input (..., I); results (..., H)."""
         update, candidate = self.from_input(input).chunk(2, dim=-1)
         update = torch.sigmoid(update)
+        self.observe(update=update, candidate=candidate)
         return 1 - update, update * candidate
 
 
@@ -90,8 +91,9 @@ class QRNNCell(ParallelCell):
     def terms(self, read: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """f_n, (1 - f_n) CX_n, and O_n, from the inputs read (..., window I); results (..., H)."""
         candidate, forget, output_gate = self.from_input(read).chunk(3, dim=-1)
-        forget = torch.sigmoid(forget)
-        return forget, (1 - forget) * torch.tanh(candidate), torch.sigmoid(output_gate)
+        forget, candidate, output_gate = torch.sigmoid(forget), torch.tanh(candidate), torch.sigmoid(output_gate)
+        self.observe(forget=forget, candidate=candidate, output_gate=output_gate)
+        return forget, (1 - forget) * candidate, output_gate
 
     @property
     def state_sizes(self) -> tuple[int, ...]:

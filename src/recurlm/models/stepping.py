@@ -57,6 +57,20 @@ class TileStepper:
         """Makes the logits of these tokens minus infinity from now on, so that `draw` never draws them."""
         self.model.decoder.ban(tokens)
 
+    def read(self, tokens: Sequence[int]) -> None:
+        """Reads ids, one after another, into every row; the rows have one state, so one of them is computed for all."""
+        rows = len(self.model.logits)
+        for layer in self.model.layers:
+            hidden, cell = layer.state
+            layer.load(hidden[:1].clone(), cell[:1].clone())
+        for token in tokens:
+            output = self.model.embedding[token : token + 1]
+            for layer in self.model.layers:
+                output = layer.step(output)
+        for layer in self.model.layers:
+            hidden, cell = layer.state
+            layer.load(hidden.repeat(rows, 1), cell.repeat(rows, 1))
+
     def step(self, tokens: Tensor) -> Tensor:
         output = self.model.embedding[tokens]
         for layer in self.model.layers:
@@ -73,9 +87,14 @@ class TileStepper:
 
 def open_stepper(model: LanguageModel, state: LayerStates) -> Stepper:
     """The fast stepper where the model's layers and the processor allow it. Both steppers ignore dropout."""
+    return TileStepper(model, state) if steps_in_tiles(model) else PlainStepper(model, state)
+
+
+def steps_in_tiles(model: LanguageModel) -> bool:
+    """Whether the model's layers and the processor allow steps in bfloat16 tiles."""
     on_cpu = model.device.type == "cpu" and model.embedding.weight.dtype == torch.float32
     plain = bool(_plain_lstms(model)) and isinstance(model.decoder, Softmax)
-    return TileStepper(model, state) if plain and on_cpu and has_tiles() else PlainStepper(model, state)
+    return plain and on_cpu and has_tiles()
 
 
 def _plain_lstms(model: LanguageModel) -> list[LSTMCell]:

@@ -4,18 +4,20 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import matplotlib
 import matplotlib.style
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, fontManager
+from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 from matplotlib.textpath import text_to_path
 
 from recurlm.errors import UsageError
 from recurlm.files import write_whole
 from recurlm.runs.folder import RunFolder
+from recurlm.terminal import escaped
 
 PictureFormat = Literal["svg", "png"]
 
@@ -55,10 +57,24 @@ STYLE: dict[str, Any] = {
 @contextmanager
 def picture_style() -> Iterator[None]:
     """Draws with this program's style inside, not with the user's own settings."""
-    installed = set(fontManager.get_font_names())
-    families = ["DejaVu Sans", *(name for name in WIDE_SCRIPTS if name in installed)]
-    with matplotlib.style.context(["default", {**STYLE, "font.family": families}]):
+    with matplotlib.style.context(["default", {**STYLE, "font.family": list(_families())}]):
         yield
+
+
+def drawable(text: str) -> str:
+    """The text with each character that no font here can draw as its code point, such as U+1F600."""
+    fonts = [get_font(findfont(FontProperties(family=family))) for family in _families()]
+    seen = "".join(
+        character if any(font.get_char_index(ord(character)) for font in fonts) else f"U+{ord(character):04X}"
+        for character in text
+    )
+    return escaped(seen)
+
+
+@cache
+def _families() -> tuple[str, ...]:
+    installed = set(fontManager.get_font_names())
+    return ("DejaVu Sans", *(name for name in WIDE_SCRIPTS if name in installed))
 
 
 def wrapped(text: str, width: float, size: float, **font: Any) -> list[str]:

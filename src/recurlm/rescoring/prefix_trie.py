@@ -45,19 +45,22 @@ class TrieLevel:
 
 
 def sequence_logprobs(
-    model: LanguageModel, sequences: Sequence[Sequence[int]], state: LayerStates | None = None
+    model: LanguageModel,
+    sequences: Sequence[Sequence[int]],
+    state: LayerStates | None = None,
+    first: int = EOS_ID,
 ) -> list[Logprobs]:
     """ln p of every id of each sequence and of the ``<eos>`` after it, as `score_lines` gives them, in fp32.
 
-    Every sequence starts after ``<eos>`` from the same state, (1, H) for each layer, or from zeros without one. Equal
-    prefixes are computed once in each group of `SEQUENCES_AT_ONCE` neighbors in the sorted order.
+    Every sequence starts after the id `first` from the same state, (1, H) for each layer, or from zeros without one.
+    Equal prefixes are computed once in each group of `SEQUENCES_AT_ONCE` neighbors in the sorted order.
     """
     order = sorted(range(len(sequences)), key=lambda index: list(sequences[index]))
     found: list[Logprobs] = [np.empty(0)] * len(sequences)
     state = model.initial_state(1) if state is None else state
     for start in range(0, len(order), SEQUENCES_AT_ONCE):
         block = order[start : start + SEQUENCES_AT_ONCE]
-        logprobs = _block_logprobs(model, [[*sequences[index], EOS_ID] for index in block], state)
+        logprobs = _block_logprobs(model, [[*sequences[index], EOS_ID] for index in block], state, first)
         for index, row in zip(block, logprobs, strict=True):
             found[index] = row[: len(sequences[index]) + 1]
     return found
@@ -83,10 +86,12 @@ def levels(sequences: Sequence[Sequence[int]]) -> Iterator[TrieLevel]:
 
 
 @torch.no_grad()
-def _block_logprobs(model: LanguageModel, sequences: Sequence[Sequence[int]], state: LayerStates) -> Logprobs:
+def _block_logprobs(
+    model: LanguageModel, sequences: Sequence[Sequence[int]], state: LayerStates, first: int
+) -> Logprobs:
     """Log-probabilities with one row for each sequence, padded with zeros."""
     logprobs = np.zeros((len(sequences), max(map(len, sequences))))
-    read = torch.zeros(1, dtype=torch.int64, device=model.device)
+    read = torch.full((1,), first, dtype=torch.int64, device=model.device)
     for length, level in enumerate(levels(sequences)):
         output, state = model.stack.step(model.embedding(read), state)
         parents, tokens = level.parents.to(model.device), level.tokens.to(model.device)

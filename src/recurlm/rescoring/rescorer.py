@@ -9,8 +9,7 @@ import numpy as np
 
 from recurlm.errors import InputError
 from recurlm.models.language_model import LanguageModel
-from recurlm.models.memory import initial_state, state_after
-from recurlm.models.state import LayerStates
+from recurlm.models.memory import State, begin, initial_state, state_after
 from recurlm.rescoring.combination import Combination
 from recurlm.rescoring.nbest import Hypothesis, NBestList
 from recurlm.rescoring.prefix_trie import Logprobs, sequence_logprobs
@@ -94,6 +93,32 @@ def rescore(
     return _independent(model, encoder, lists, combination)
 
 
+def rescore_after(
+    model: LanguageModel,
+    codec: Codec,
+    nbest: NBestList,
+    combination: Combination,
+    state: State,
+    *,
+    rule: UnknownRule = AS_UNK,
+) -> RescoredList:
+    """Scores a list whose hypotheses all continue from a state. Raises InputError as `rescore` does.
+
+    After a state that read the best hypotheses before, each with its ``<eos>``, the scores are those of `rescore` with
+    `carry`.
+    """
+    rule.check(codec.vocabulary.unknown_id)
+    encoder = _Encoder(codec, rule)
+    encoded = [encoder.encode(hypothesis) for hypothesis in nbest.hypotheses]
+    return RescoredList(nbest.utterance, tuple(encoder.score(model, encoded, combination, state)))
+
+
+def hypothesis_ids(codec: Codec, text: str, rule: UnknownRule = AS_UNK) -> list[int]:
+    """The ids, ``<eos>`` included, that are read before the next list with `carry`. Raises as `rescore` does."""
+    rule.check(codec.vocabulary.unknown_id)
+    return [*(index for index in codec.line(text, rule)[0] if index != LEFT_OUT), EOS_ID]
+
+
 def recombined(rescored: Iterable[RescoredList], combination: Combination) -> list[RescoredList]:
     """The same scores under another combination."""
     return [
@@ -144,13 +169,13 @@ class _Encoder:
         model: LanguageModel,
         encoded: Sequence[_Encoded],
         combination: Combination,
-        state: LayerStates | None = None,
+        state: State | None = None,
     ) -> list[RescoredHypothesis]:
         """Scores hypotheses that start from the same state."""
         scored = []
-        for each, logprobs in zip(
-            encoded, sequence_logprobs(model, [each.ids for each in encoded], state), strict=True
-        ):
+        first, layers = begin(model, state, 1)
+        found = sequence_logprobs(model, [each.ids for each in encoded], layers, first)
+        for each, logprobs in zip(encoded, found, strict=True):
             logprob = self.logprob(each, logprobs)
             total = combination.total(each.hypothesis, logprob)
             scored.append(RescoredHypothesis(each.hypothesis, logprob, total, each.oov))
@@ -173,7 +198,7 @@ def _carried(
     state = initial_state(model, "")
     for each in lists:
         encoded = [encoder.encode(hypothesis) for hypothesis in each.hypotheses]
-        rescored = RescoredList(each.utterance, tuple(encoder.score(model, encoded, combination, state.layers)))
+        rescored = RescoredList(each.utterance, tuple(encoder.score(model, encoded, combination, state)))
         best = encoded[rescored.scored.index(rescored.best)]
         state = state_after(model, [*best.ids, EOS_ID], state)
         yield rescored

@@ -30,5 +30,5 @@ def _rows(line: LineScore) -> Iterator[tuple[Any, ...]]:
     """The cells of each token, in the order of the columns; the first scored token of a line may not be its first."""
     for position, token in enumerate(line.tokens, line.given + 1):
         logprob = math.nan if token.logprob is None else token.logprob
-        entropy, rank = (math.nan, None) if token.prediction is None else token.prediction
+        entropy, rank = (math.nan, None) if token.prediction is None else token.prediction[:2]
         yield line.line, position, token.token, token.id, logprob, -logprob * BITS, entropy * BITS, rank, token.oov

@@ -19,6 +19,7 @@ from recurlm.evaluation.token_losses import SENTENCE_BUDGET, losses_of
 from recurlm.models.language_model import LanguageModel, evaluating
 from recurlm.models.memory import State, begin, check_state, initial_state
 from recurlm.models.state import LayerStates, map_state
+from recurlm.scoring.predictions import predictions as predictions_of
 from recurlm.scoring.scores import LineScore, Prediction, Totals
 from recurlm.text.batching import IGNORED
 from recurlm.text.codec import LEFT_OUT, Codec
@@ -32,8 +33,6 @@ _Value = TypeVar("_Value")
 
 LINES_AT_ONCE = 2048
 CHARACTERS_AT_ONCE = 1 << 20
-LOGITS_AT_ONCE = 1 << 20
-"""Numbers held at once for entropies and ranks, sized to fit in cache."""
 ROWS = (256, 64, 16, 4)
 """The numbers of sequences in a batch; each batch takes the largest that budget and remaining lines allow."""
 
@@ -45,9 +44,10 @@ class ScoringOptions:
     context: `reset` starts every line from the same state; `carry` treats lines as one document until a blank line,
     which is not scored itself · after: score only what follows this text in a line · unit: `token`, or `word` to sum
     the tokens of each word · unknown: how unknown tokens are charged · predictions: also give the entropy of each
-    prediction and the rank of each token · precision: fp32 or bf16, the type of matrix products. In fp32 the result
-    does not depend on which lines are computed together; bf16 is faster on processors that have it and differs by some
-    hundredths of a nat at most tokens · budget: padded positions computed at once.
+    prediction and the rank of each token · alternatives: with predictions, also name so many likeliest tokens ·
+    precision: fp32 or bf16, the type of matrix products. In fp32 the result does not depend on which lines are computed
+    together; bf16 is faster on processors that have it and differs by some hundredths of a nat at most tokens · budget:
+    padded positions computed at once.
     """
 
     context: Context = "reset"
@@ -55,6 +55,7 @@ class ScoringOptions:
     unit: Unit = "token"
     unknown: UnknownRule = AS_UNK
     predictions: bool = False
+    alternatives: int = 0
     precision: str = "fp32"
     budget: int = SENTENCE_BUDGET
 
@@ -70,7 +71,12 @@ def scoring_options(
     if after == "":
         raise UsageError("the text after which lines count is empty; give one that occurs once in every line")
     return ScoringOptions(
-        cast("Context", context), after, cast("Unit", unit), UnknownRule.parse(oov), predictions, precision
+        cast("Context", context),
+        after,
+        cast("Unit", unit),
+        UnknownRule.parse(oov),
+        predictions=predictions,
+        precision=precision,
     )
 
 
@@ -135,6 +141,14 @@ class Scorer:
                 result = self._settled(line, scores)
                 self.totals.add(result)
                 yield result if self.options.unit == "token" else result.by_words(self.codec.tokenization)
+
+    def sequence(self, ids: Sequence[int]) -> tuple[list[float], list[Prediction]]:
+        """Natural log-probabilities of ids after the start, and their predictions where these are wanted.
+
+        The values are those that `lines` gives where the ids are those of lines; totals do not change.
+        """
+        scores = self._batched([[*ids, EOS_ID]], self.start)[0].cut(0, len(ids))
+        return scores.logprobs, scores.predictions or []
 
     def _nothing_read(self) -> State:
         return initial_state(self.model, self.digest)
@@ -278,7 +292,9 @@ class Scorer:
                 outputs.append(hidden)
             flat, wanted = torch.cat(outputs).flatten(0, 1), target.to(model.device).flatten()
             losses = _losses(model, flat, wanted).cpu().view(steps, columns).numpy()
-            predicted = _predictions(model, flat, wanted) if self.options.predictions else []
+            predicted = (
+                predictions_of(model, flat, wanted, self.options.alternatives) if self.options.predictions else []
+            )
         return losses, [predicted[start : start + columns] for start in range(0, len(predicted), columns)], layers
 
     def _settled(self, line: _Line, scores: _Scores) -> LineScore:
@@ -332,22 +348,6 @@ def _numbered_lines(lines: Iterable[str]) -> Iterator[list[tuple[int, str]]]:
             block, characters = [], 0
     if block:
         yield block
-
-
-def _predictions(model: LanguageModel, hidden: Tensor, target: Tensor) -> list[Prediction]:
-    """Entropy of each prediction, and the rank of its target; hidden (N, H), target (N,)."""
-    predictions: list[Prediction] = []
-    for rows in parts(len(hidden), max(LOGITS_AT_ONCE // model.vocabulary_size, 1)):
-        logits = model.decoder(hidden[rows]).float()
-        wanted = logits.gather(1, target[rows].clamp(min=0)[:, None])
-        ranks = (logits > wanted).sum(-1) + 1
-        logits -= logits.amax(-1, keepdim=True)
-        weights = logits.exp()
-        total = weights.sum(-1)
-        # with p = w / total, -sum p ln p = ln total - sum w ln w / total
-        entropies = total.log() - weights.mul_(logits).sum(-1) / total
-        predictions += map(Prediction, entropies.tolist(), ranks.tolist())
-    return predictions
 
 
 def _batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:

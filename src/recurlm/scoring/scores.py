@@ -17,10 +17,15 @@ if TYPE_CHECKING:
 
 
 class Prediction(NamedTuple):
-    """The prediction before a token: its entropy in nats, and the rank of the token, 1 for the likeliest."""
+    """The prediction before a token: its entropy in nats, and the rank of the token, 1 for the likeliest.
+
+    likeliest: ids of the likeliest tokens, each with its log-probability less that of the token; empty unless asked
+    for.
+    """
 
     entropy: float
     rank: int
+    likeliest: tuple[tuple[int, float], ...] = ()
 
 
 class TokenScore(NamedTuple):

@@ -22,7 +22,6 @@ from recurlm.text.download import download, matches
 from recurlm.text.lines import STANDARD_INPUT, decoded_lines
 from recurlm.text.members import is_pattern, is_table, joint_name, member_files, refuse_field
 from recurlm.text.places import DATA_VARIABLE, DataPlaces
-from recurlm.text.python_docs import python_docs
 from recurlm.text.sources import BLOCK_BYTES, Corpus, Text, cut, whole_text
 from recurlm.wording import shown_name
 
@@ -231,6 +230,8 @@ def _open_named(corpus: NamedCorpus, places: DataPlaces) -> Corpus:
 
 
 def _embedded_files(cache: Path) -> dict[str, Path]:
+    from recurlm.text.python_docs import python_docs
+
     contents = {part: text.encode() for part, text in python_docs().items()}
     digests = {part: hashlib.sha256(content).hexdigest() for part, content in contents.items()}
     folder = cache / EMBEDDED / hashlib.sha256("".join(digests.values()).encode()).hexdigest()[:16]

@@ -15,7 +15,7 @@ struct Generator {
     const Forward* layers;   // one step each
     int64_t depth;
     Linear decoder;
-    float sharpness;        // one over the temperature
+    const float* sharpness;  // (batch), one over the temperature
     const double* shares;   // (steps, batch)
     const int64_t* before;  // (batch)
     int64_t* drawn;         // (steps, batch)
@@ -33,7 +33,7 @@ struct Generator {
             decoder.run(thread);
             thread.meet();
             for (int64_t row = thread.first(batch); row < thread.last(batch); ++row)
-                drawn[step * batch + row] = draw(decoder.output + row * decoder.outputs, decoder.outputs, sharpness,
+                drawn[step * batch + row] = draw(decoder.output + row * decoder.outputs, decoder.outputs, sharpness[row],
                                                  shares[step * batch + row]);
             thread.meet();
         }
@@ -72,13 +72,22 @@ extern "C" void recurlm_linear(const uint16_t* input, const uint16_t* packed, co
 }
 
 // Draws a column for each row of logits (rows, columns) from a uniform number in [0, 1). Overwrites the logits.
-// `sharpness` is one over the temperature.
+// `sharpness` (rows) is one over the temperature.
 extern "C" void recurlm_draw(float* logits, const float* sharpness, const double* shares, int64_t* drawn, int64_t rows,
                              int64_t columns, int64_t threads) {
     using namespace recurlm;
     in_threads(std::min(threads, rows), [&](const Thread& thread) {
         for (int64_t row = thread.first(rows); row < thread.last(rows); ++row)
-            drawn[row] = draw(logits + row * columns, columns, *sharpness, shares[row]);
+            drawn[row] = draw(logits + row * columns, columns, sharpness[row], shares[row]);
+    });
+}
+
+// The logarithm of the sum of e^logit for each row of logits (rows, columns).
+extern "C" void recurlm_log_totals(const float* logits, double* totals, int64_t rows, int64_t columns, int64_t threads) {
+    using namespace recurlm;
+    in_threads(std::min(threads, rows), [&](const Thread& thread) {
+        for (int64_t row = thread.first(rows); row < thread.last(rows); ++row)
+            totals[row] = log_total(logits + row * columns, columns);
     });
 }
 
@@ -104,6 +113,6 @@ extern "C" void recurlm_generate(const float* embedding, uint16_t* input, void* 
     }
     const int64_t units = sizes[2 * depth - 1];
     const Generator generator{embedding, input,  layers.data(), depth, {below, decoder, bias, logits, batch, units, words},
-                              *sharpness, shares, before,       drawn, steps, batch};
+                              sharpness, shares, before,       drawn, steps, batch};
     in_threads(threads, [&](const Thread& thread) { generator.run(thread); });
 }

@@ -5,6 +5,7 @@
 #include "tiles.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace recurlm {
 
@@ -46,6 +47,23 @@ struct Linear {
         }
     }
 };
+
+// The logarithm of the sum of e^logit.
+inline double log_total(const float* logits, int64_t size) {
+    Floats most = splat(-3.4e38f);
+    for (int64_t at = 0; at < size; at += kLanes) {
+        const Mask mask = lanes(size - at);
+        most = larger(most, load(logits + at, mask), mask);
+    }
+    const Floats highest = splat(largest(most));
+    double total = 0;
+    for (int64_t at = 0; at < size; at += kLanes) {
+        const Mask mask = lanes(size - at);
+        const Floats distance = load(logits + at, mask) - highest;
+        total += sum(where_above(distance, -87.0f, mask, exponential(distance)));
+    }
+    return double{largest(most)} + std::log(total);
+}
 
 // The first column at which the running sum of e^(logit / temperature) exceeds `share` of the total.
 inline int64_t draw(float* logits, int64_t size, float sharpness, double share) {

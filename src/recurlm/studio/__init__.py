@@ -1,0 +1,1 @@
+"""The page of `recurlm studio`: the runs of a folder in a browser, on top of the server."""
