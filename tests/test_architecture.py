@@ -25,7 +25,7 @@ GROUND_FLOOR = (
 """Each imports only those before it."""
 ROOMS = (
     {"config"},
-    {"recipe_files", "devices"},
+    {"recipe_files", "devices", "distributed"},
     {"kernels", "text"},
     {"models", "ngrams"},
     {"runs", "evaluation", "inspection"},

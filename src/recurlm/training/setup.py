@@ -6,11 +6,12 @@ from pathlib import Path
 
 import torch
 
-from recurlm.errors import InputError
+from recurlm.distributed import PREPARING, Team, agreed
+from recurlm.errors import InputError, UsageError
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.memory_estimate import check_training_fits
-from recurlm.progress import Watcher
+from recurlm.progress import Silent, Watcher
 from recurlm.runs.computation import changed_computation, computing_threads
 from recurlm.runs.config import RunConfig, Start
 from recurlm.runs.folder import MODEL_FILE, RunFolder
@@ -30,18 +31,36 @@ from recurlm.training.prepared import PreparedRun
 from recurlm.training.request import TrainingRequest
 from recurlm.training.tensorboard import TensorBoard
 from recurlm.training.texts import file_lines, given_codec, open_texts, prepare_texts
+from recurlm.wording import counted
 
 TENSORBOARD_FOLDER = "tensorboard"
 
 
 def prepare_training(
-    request: TrainingRequest, watcher: Watcher, after_validation: AfterValidation | None = None
+    request: TrainingRequest,
+    watcher: Watcher,
+    after_validation: AfterValidation | None = None,
+    team: Team | None = None,
 ) -> Trainer:
     """Opens or begins the run of a request: its configuration, its texts, its model, and the trainer of them.
 
-    Raises UsageError or InputError, before anything is written, for a request that cannot be met.
+    The processes of a `team` call this together. Raises UsageError or InputError, before anything is written, for a
+    request that cannot be met.
     """
-    loaded = now()
+    loaded, team = now(), team or Team()
+    with team.first_before_others(PREPARING):
+        run = _open(request, watcher) if team.leads else _join(request)
+    run = replace(run, team=team)
+    _refuse_more_processes_than_columns(run)
+    mirror = TensorBoard(run.folder.path / TENSORBOARD_FOLDER) if request.tensorboard and team.leads else None
+    began = loaded if request.began is None else request.began
+    limit = run.config.time_limit
+    clock = Clock(limit, began=team.first(began), loaded=team.first(loaded), now=agreed(team, now))
+    return Trainer(run, watcher, clock, mirror=mirror, after_validation=after_validation)
+
+
+def _open(request: TrainingRequest, watcher: Watcher) -> PreparedRun:
+    """Opens or begins a run, and holds its folder."""
     folder, config = open_run(request)
     begins = not folder.holds_run()
     texts = open_texts(request, folder, config)
@@ -59,10 +78,24 @@ def prepare_training(
         introduce(run, watcher, noticed)
         if not begins:
             _warn_of_changes(run, watcher)
-        mirror = TensorBoard(folder.path / TENSORBOARD_FOLDER) if request.tensorboard else None
-        run = replace(run, claim=claim.pop_all())
-    clock = Clock(config.time_limit, began=loaded if request.began is None else request.began, loaded=loaded)
-    return Trainer(run, watcher, clock, mirror=mirror, after_validation=after_validation)
+        return replace(run, claim=claim.pop_all())
+
+
+def _join(request: TrainingRequest) -> PreparedRun:
+    """Opens the run that the first process of a team has begun or resumed."""
+    folder, config = open_run(replace(request, resume=True))
+    texts = open_texts(request, folder, config)
+    corpus = prepare_texts(texts, config, given_codec(folder, config), request.places.cache, Silent())
+    return _build(config, corpus, folder)
+
+
+def _refuse_more_processes_than_columns(run: PreparedRun) -> None:
+    columns = run.recipe.batches.batch_size
+    if run.team.count > columns:
+        raise UsageError(
+            f"{run.team.count} processes cannot share the {counted(columns, 'column')} of a batch; start at most "
+            f"{columns}, or begin a run with a larger batches.batch_size"
+        )
 
 
 def _with_kept_text(config: RunConfig, texts: Corpus) -> RunConfig:

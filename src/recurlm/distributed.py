@@ -1,0 +1,161 @@
+"""Several processes that train one model: who they are, which columns each reads, and what they sum.
+
+A process alone is a team of one, for which every sum is the value itself. Only tensors travel, nothing is pickled.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from recurlm.errors import RecurlmError, UsageError
+
+STALLED = timedelta(seconds=25)
+"""How long a process waits for the others in a step before it counts one of them as lost."""
+SAVING = timedelta(minutes=10)
+"""How long the others wait for the first process to write a checkpoint."""
+PREPARING = timedelta(days=1)
+"""How long the others wait for the first process to prepare the texts."""
+
+
+class LostProcessError(RecurlmError):
+    """Another process of the team ended or no longer answers."""
+
+
+class Team:
+    """The processes that train one model, seen from one of them; this class is a process alone.
+
+    rank: number of this process, from 0 · count: number of processes.
+    """
+
+    rank, count = 0, 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes files and talks to the user."""
+        return self.rank == 0
+
+    def columns(self, total: int) -> slice:
+        """The columns that this process reads, of `total`: a range, as long as those of the others or one shorter."""
+        return slice(total * self.rank // self.count, total * (self.rank + 1) // self.count)
+
+    def sum(self, values: Sequence[float]) -> list[float]:
+        """The sums of values over all processes, in float64. No process goes on before all have come here."""
+        return list(values)
+
+    def first(self, value: float) -> float:
+        """The value of the first process."""
+        return self.sum([value if self.leads else 0.0])[0]
+
+    def add(self, tensor: Tensor) -> None:
+        """Replaces a tensor by its sum over all processes."""
+
+    def copy_first(self, tensors: Sequence[Tensor]) -> None:
+        """Replaces tensors by those of the first process."""
+
+    def wait(self, longest: timedelta = SAVING) -> None:
+        """Waits for all processes, at most for `longest`: `SAVING` or `PREPARING`."""
+
+    @contextmanager
+    def first_before_others(self, longest: timedelta = SAVING) -> Iterator[None]:
+        """Inside, the first process is done before the others begin."""
+        if not self.leads:
+            self.wait(longest)
+        yield
+        if self.leads:
+            self.wait(longest)
+
+    def gather_columns(self, tensor: Tensor) -> Tensor:
+        """The columns (B, ...) of all processes from those of this process."""
+        return tensor
+
+    def end(self) -> None:
+        """Leaves the team."""
+
+
+class ProcessGroup(Team):
+    """One process of several, which torch's launcher started."""
+
+    def __init__(self, device: str) -> None:
+        """Joins the team; `device` is cpu or cuda. Raises LostProcessError if not all processes come."""
+        with _lost():
+            dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo", timeout=STALLED)
+            self._waiting = {
+                longest: dist.new_group(backend="gloo", timeout=longest) for longest in (SAVING, PREPARING)
+            }
+        self.rank, self.count = dist.get_rank(), dist.get_world_size()
+
+    def sum(self, values: Sequence[float]) -> list[float]:
+        tensor = torch.tensor(values, dtype=torch.float64)
+        self.add(tensor)
+        summed: list[float] = tensor.tolist()
+        return summed
+
+    def add(self, tensor: Tensor) -> None:
+        with _lost():
+            dist.all_reduce(tensor)
+
+    def copy_first(self, tensors: Sequence[Tensor]) -> None:
+        with _lost():
+            for tensor in tensors:
+                dist.broadcast(tensor, 0)
+
+    def wait(self, longest: timedelta = SAVING) -> None:
+        with _lost():
+            dist.all_reduce(torch.zeros(1), group=self._waiting[longest])
+
+    def gather_columns(self, tensor: Tensor) -> Tensor:
+        total = int(self.sum([len(tensor)])[0])
+        whole = tensor.new_zeros(total, *tensor.shape[1:])
+        whole[self.columns(total)] = tensor
+        self.add(whole)
+        return whole
+
+    def end(self) -> None:
+        dist.destroy_process_group()
+
+
+def is_launched() -> bool:
+    """Whether torch's launcher started this process."""
+    return dist.is_available() and dist.is_torchelastic_launched()
+
+
+def open_team(device: str) -> Team:
+    """The team of this process: of all processes that torch's launcher started with it, or of itself alone.
+
+    device: cpu or cuda. Raises UsageError where a process has no GPU of its own.
+    """
+    if not is_launched() or int(os.environ["WORLD_SIZE"]) == 1:
+        return Team()
+    if device == "cuda":
+        _take_gpu(int(os.environ["LOCAL_RANK"]))
+    return ProcessGroup(device)
+
+
+def _take_gpu(number: int) -> None:
+    found = torch.cuda.device_count()
+    if number >= found:
+        raise UsageError(f"there are more processes than GPUs ({found}) on this machine; start one process a GPU")
+    torch.cuda.set_device(number)
+
+
+@contextmanager
+def _lost() -> Iterator[None]:
+    """Turns the errors of torch's collectives into one plain error."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = next(iter(str(error).splitlines()), "")
+        raise LostProcessError(
+            f"another process of this run ended or does not answer: {reason}\n"
+            "go on from the last checkpoint with the same command and --resume"
+        ) from error
+
+
+def agreed(team: Team, now: Callable[[], float]) -> Callable[[], float]:
+    """A clock that gives every process the time of the first one, so that all decide alike."""
+    return now if team.count == 1 else lambda: team.first(now())
