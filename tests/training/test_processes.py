@@ -2,20 +2,22 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import team_worker
 import torch
-from team_worker import train
 
+import team_worker
 from recurlm.distributed import Team
 from recurlm.tensor_files import tensors
+from team_worker import train
 
 SGD = {"kind": "sgd", "learning_rate": 0.5}
 DROPPED = {
@@ -134,3 +136,55 @@ def test_several_processes_compute_what_one_computes(work, tmp_path, processes):
         model = [tensors((Path(each["out"]) / "model.safetensors").read_bytes(), tmp_path) for each in (one, several)]
         for name, weight in model[0].items():
             torch.testing.assert_close(model[1][name], weight, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.usefixtures("own_type")
+def test_the_number_of_processes_may_change_when_a_run_resumes(work, tmp_path):
+    whole, parts = work("every dropout", "whole"), work("every dropout", "parts")
+    train(whole, Team())
+    train_together(2, [parts | {"looks": 20}], tmp_path)
+    assert len(losses(parts["out"])) == 21
+    train(parts | {"looks": 30, "resume": True}, Team())
+    assert len(losses(parts["out"])) < len(losses(whole["out"]))
+    train_together(4, [parts | {"resume": True}], tmp_path)
+    assert losses(parts["out"]) == pytest.approx(losses(whole["out"]), rel=1e-10)
+    assert [entry["tokens"] for entry in journal(parts["out"])] == [entry["tokens"] for entry in journal(whole["out"])]
+    assert [each.get("processes") for each in journal(parts["out"], "begin") + journal(parts["out"], "resume")] == [
+        2,
+        None,
+        4,
+    ]
+
+
+@pytest.mark.usefixtures("own_type")
+def test_a_run_of_two_processes_resumes_bit_for_bit(work, tmp_path):
+    whole, parts = work("sentences", "whole", "float32"), work("sentences", "parts", "float32")
+    train_together(2, [whole, parts | {"looks": 17}], tmp_path)
+    train_together(2, [parts | {"resume": True}], tmp_path)
+    assert losses(parts["out"]) == losses(whole["out"])
+    models = [(Path(each["out"]) / "model.safetensors").read_bytes() for each in (whole, parts)]
+    assert models[0] == models[1]
+
+
+def test_a_process_that_stalls_is_noticed(work, tmp_path):
+    path = tmp_path / "plan.json"
+    endless = work("plain", "stalled", "float32", stalled=2, epochs=100_000)
+    path.write_text(json.dumps([endless]))
+    team = start_team(2, path)
+    try:
+        wait_for(lambda: (Path(endless["out"]) / "metrics.jsonl").exists())
+        team[1].send_signal(signal.SIGSTOP)
+        _, told = team[0].communicate(timeout=60)
+    finally:
+        for process in team:
+            process.kill()
+            process.wait()
+    assert "LostProcessError: another process of this run ended or does not answer" in told
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> None:
+    """Waits until a condition holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "nothing happened"
+        time.sleep(0.05)

@@ -35,7 +35,9 @@ def settle_processes(asked: int | None) -> int | None:
 
 @contextmanager
 def told_once(team: Team) -> Iterator[None]:
-    """Inside, an error that all processes meet together is told by the first one alone."""
+    """Inside, an error that several processes meet is told once: by the first process, or by the launcher."""
+    from recurlm.distributed import LostProcessError
+    from recurlm.training.launching import leave_to_launcher
     from recurlm.training.step import DivergedError
 
     try:
@@ -44,3 +46,6 @@ def told_once(team: Team) -> Iterator[None]:
         if team.leads:
             raise
         raise SystemExit(error.exit_code) from error
+    except LostProcessError:
+        leave_to_launcher()
+        raise

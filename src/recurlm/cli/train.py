@@ -197,9 +197,11 @@ def train(
     team = open_team(resolve_device(device).type)
     watcher = open_watcher(quiet=quiet) if team.leads else Silent()
     try:
-        trainer = prepare_training(request, watcher, team=team)
-        with StopRequest() as stop, told_once(team):
-            result = trainer.fit(stop)
+        with told_once(team):
+            trainer = prepare_training(request, watcher, team=team)
+            with StopRequest() as stop:
+                result = trainer.fit(stop)
+            team.end()
         if not team.leads:
             return
         watcher.tick(None, "drawing the curves")

@@ -5,31 +5,45 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from recurlm.errors import RecurlmError, StoppedError
+from recurlm.distributed import LostProcessError
+from recurlm.errors import StoppedError
 
 HERE = "127.0.0.1"
+RUN_ID = "recurlm"
+"""The name that torch's launcher gives processes of `launch`."""
+LOST = 76
+"""Exit code, seen by the launcher alone, of a process that lost another one."""
+SECONDS_FOR_THE_CAUSE = 1.0
 
 
 def launch(processes: int, arguments: Sequence[str]) -> int:
     """Runs `recurlm` with these arguments in several processes; returns the exit code of the command.
 
-    The processes share the threads of this one. Raises RecurlmError if a process was killed.
+    The processes share the threads of this one. Raises LostProcessError if a process was killed or did not answer.
     """
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _processors() // processes)))
     try:
         elastic_launch(_config(processes), sys.executable)("-m", "recurlm", *arguments)
     except ChildFailedError as error:
-        return _exit_code(error, processes)
+        return _exit_code({rank: failure.exitcode for rank, failure in error.failures.items()}, processes)
     except SignalException:
         return StoppedError.exit_code
     return 0
+
+
+def leave_to_launcher() -> None:
+    """Ends a process of `launch` that has lost another one: the launcher tells the user why. Else does nothing."""
+    if os.environ.get("TORCHELASTIC_RUN_ID") == RUN_ID:
+        time.sleep(SECONDS_FOR_THE_CAUSE)  # the launcher should see the process that failed first
+        raise SystemExit(LOST)
 
 
 def _config(processes: int) -> LaunchConfig:
@@ -37,7 +51,7 @@ def _config(processes: int) -> LaunchConfig:
         min_nodes=1,
         max_nodes=1,
         nproc_per_node=processes,
-        run_id="recurlm",
+        run_id=RUN_ID,
         rdzv_backend="static",
         rdzv_endpoint=f"{HERE}:{_free_port()}",
         rdzv_configs={"rank": 0},
@@ -59,12 +73,22 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _exit_code(error: ChildFailedError, processes: int) -> int:
-    """The exit code of the process that failed first. Raises RecurlmError if a signal killed it."""
-    number, failure = error.get_first_failure()
-    if failure.exitcode >= 0:
-        return failure.exitcode
-    raise RecurlmError(
-        f"process {number + 1} of {processes} was killed ({signal.Signals(-failure.exitcode).name}), so the others "
-        "ended\ngo on from the last checkpoint with the same command and --resume"
+def _exit_code(codes: Mapping[int, int], processes: int) -> int:
+    """The exit code of a command whose processes failed with these codes, negative where a signal killed one.
+
+    Raises LostProcessError if a process was killed, or if the others lost one that still runs.
+    """
+    told = [code for code in codes.values() if code > 0 and code != LOST]
+    if told:
+        return told[0]
+    killed = [
+        f"process {rank + 1} of {processes} was killed ({_signal(code)})" for rank, code in codes.items() if code < 0
+    ]
+    raise LostProcessError(
+        f"{killed[0] if killed else 'a process did not answer'}, so all {processes} ended\n"
+        "go on from the last checkpoint with the same command and --resume"
     )
+
+
+def _signal(code: int) -> str:
+    return signal.Signals(-code).name

@@ -49,9 +49,8 @@ def prepare_training(
     """
     loaded, team = now(), team or Team()
     with team.first_before_others(PREPARING):
-        run = _open(request, watcher) if team.leads else _join(request)
+        run = _open(request, watcher, team) if team.leads else _join(request)
     run = replace(run, team=team)
-    _refuse_more_processes_than_columns(run)
     mirror = TensorBoard(run.folder.path / TENSORBOARD_FOLDER) if request.tensorboard and team.leads else None
     began = loaded if request.began is None else request.began
     limit = run.config.time_limit
@@ -59,9 +58,10 @@ def prepare_training(
     return Trainer(run, watcher, clock, mirror=mirror, after_validation=after_validation)
 
 
-def _open(request: TrainingRequest, watcher: Watcher) -> PreparedRun:
+def _open(request: TrainingRequest, watcher: Watcher, team: Team) -> PreparedRun:
     """Opens or begins a run, and holds its folder."""
     folder, config = open_run(request)
+    _refuse_more_processes_than_columns(config.recipe.batches.batch_size, team.count)
     begins = not folder.holds_run()
     texts = open_texts(request, folder, config)
     codec = given_codec(folder, config)
@@ -77,7 +77,7 @@ def _open(request: TrainingRequest, watcher: Watcher) -> PreparedRun:
             record_epochs(folder, config.recipe.training.epochs)
         introduce(run, watcher, noticed)
         if not begins:
-            _warn_of_changes(run, watcher)
+            _warn_of_changes(run, watcher, team.count)
         return replace(run, claim=claim.pop_all())
 
 
@@ -89,11 +89,10 @@ def _join(request: TrainingRequest) -> PreparedRun:
     return _build(config, corpus, folder)
 
 
-def _refuse_more_processes_than_columns(run: PreparedRun) -> None:
-    columns = run.recipe.batches.batch_size
-    if run.team.count > columns:
+def _refuse_more_processes_than_columns(columns: int, processes: int) -> None:
+    if processes > columns:
         raise UsageError(
-            f"{run.team.count} processes cannot share the {counted(columns, 'column')} of a batch; start at most "
+            f"{processes} processes cannot share the {counted(columns, 'column')} of a batch; start at most "
             f"{columns}, or begin a run with a larger batches.batch_size"
         )
 
@@ -139,9 +138,9 @@ def _write_config(run: PreparedRun, texts: Corpus) -> None:
     run.folder.create(run.config.to_json(run.corpus, run.model.parameter_count(), texts), run.corpus.codec)
 
 
-def _warn_of_changes(run: PreparedRun, watcher: Watcher) -> None:
-    """Warns if this process cannot continue the run bit for bit."""
+def _warn_of_changes(run: PreparedRun, watcher: Watcher, processes: int) -> None:
+    """Warns if these processes cannot continue the run bit for bit."""
     with computing_threads(run.config.threads):
-        changed = changed_computation(run.folder, run.config.device)
+        changed = changed_computation(run.folder, run.config.device, processes)
     if changed is not None:
         watcher.warn(f"       {changed}")
