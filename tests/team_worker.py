@@ -42,8 +42,7 @@ def train(work: dict, team: Team) -> None:
 if __name__ == "__main__":
     plan = json.loads(Path(sys.argv[1]).read_text("utf-8"))
     distributed.STALLED = timedelta(seconds=plan[0].get("stalled", 60))
-    team = open_team("cpu")
     torch.set_num_threads(1)
-    for work in plan:
-        train(work, team)
-    team.end()
+    with open_team("cpu") as team:
+        for work in plan:
+            train(work, team)

@@ -7,6 +7,8 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from types import TracebackType
+from typing import Self
 
 import torch
 import torch.distributed as dist
@@ -73,8 +75,13 @@ class Team:
         """The columns (B, ...) of all processes from those of this process."""
         return tensor
 
-    def end(self) -> None:
-        """Leaves the team."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Leaves the team: together with the others, or at once after an error."""
 
 
 class ProcessGroup(Team):
@@ -115,8 +122,16 @@ class ProcessGroup(Team):
         self.add(whole)
         return whole
 
-    def end(self) -> None:
-        dist.destroy_process_group()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        # a group that is left to the end of the interpreter aborts the process
+        try:
+            if error is None:
+                self.wait()
+        finally:
+            self._waiting.clear()
+            dist.destroy_process_group()
 
 
 def is_launched() -> bool:

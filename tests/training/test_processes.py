@@ -178,7 +178,7 @@ def test_a_process_that_stalls_is_noticed(work, tmp_path):
     finally:
         for process in team:
             process.kill()
-            process.wait()
+            process.communicate()
     assert "LostProcessError: another process of this run ended or does not answer" in told
 
 

@@ -35,13 +35,17 @@ def settle_processes(asked: int | None) -> int | None:
 
 @contextmanager
 def told_once(team: Team) -> Iterator[None]:
-    """Inside, an error that several processes meet is told once: by the first process, or by the launcher."""
+    """Inside, an error that several processes meet is told once: by the first process, or by the launcher.
+
+    At the end this process leaves its team.
+    """
     from recurlm.distributed import LostProcessError
     from recurlm.training.launching import leave_to_launcher
     from recurlm.training.step import DivergedError
 
     try:
-        yield
+        with team:
+            yield
     except (StoppedError, DivergedError) as error:
         if team.leads:
             raise

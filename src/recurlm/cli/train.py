@@ -201,7 +201,6 @@ def train(
             trainer = prepare_training(request, watcher, team=team)
             with StopRequest() as stop:
                 result = trainer.fit(stop)
-            team.end()
         if not team.leads:
             return
         watcher.tick(None, "drawing the curves")
