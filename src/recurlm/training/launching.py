@@ -18,6 +18,8 @@ from recurlm.errors import StoppedError
 HERE = "127.0.0.1"
 RUN_ID = "recurlm"
 """The name that torch's launcher gives processes of `launch`."""
+TALKATIVE = ("agent.server.api", "multiprocessing.api")
+"""Parts of torch's launcher that log what the user learns from this program in plain words."""
 LOST = 76
 """Exit code, seen by the launcher alone, of a process that lost another one."""
 SECONDS_FOR_THE_CAUSE = 1.0
@@ -28,7 +30,8 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
 
     The processes share the threads of this one. Raises LostProcessError if a process was killed or did not answer.
     """
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    for name in TALKATIVE:
+        logging.getLogger(f"torch.distributed.elastic.{name}").setLevel(logging.CRITICAL)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _processors() // processes)))
     try:
         elastic_launch(_config(processes), sys.executable)("-m", "recurlm", *arguments)
