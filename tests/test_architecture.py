@@ -35,6 +35,7 @@ ROOMS = (
     {"search", "mxnet", "diagnosis", "serving"},
     {"studio"},
     {"cli"},
+    {"__main__"},
 )
 """From the ground up; a room imports only rooms of lower floors."""
 LEVELS = {name: level for level, name in enumerate(GROUND_FLOOR)} | {
