@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -94,6 +95,50 @@ def test_a_killed_process_ends_the_command_and_the_run_resumes_bit_for_bit(start
     assert len(steps(run)) == len(steps(whole)) > 100
     assert steps(run) == steps(whole)
     assert (run / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+
+def test_killed_workers_of_a_run_start_again(start, tmp_path):
+    run, whole = tmp_path / "run", tmp_path / "whole"
+    command = start("run", "--max-restarts", "1")
+    wait_for_checkpoint(run)
+    os.kill(children(command.pid)[0], signal.SIGKILL)
+    _, told = command.communicate(timeout=SECONDS)
+    assert command.returncode == 0
+    assert "starting again: 1 of 1" in told
+    assert start("whole").communicate(timeout=SECONDS)
+    assert steps(run) == steps(whole)
+
+
+def test_the_processes_stop_with_a_checkpoint_when_their_launcher_is_killed(start, tmp_path):
+    run = tmp_path / "run"
+    command = start("run", "--epochs", "100000")
+    wait_for_checkpoint(run)
+    workers = children(command.pid)
+    command.kill()
+    _, told = command.communicate(timeout=30)  # the workers hold the stream until they end
+    assert "recurlm: stopped at step" in told
+    assert len(workers) == 2
+    assert not any(Path(f"/proc/{worker}/fd").exists() and os.listdir(f"/proc/{worker}/fd") for worker in workers)
+
+
+@pytest.mark.thorough
+def test_twenty_kills_lose_nothing(start, tmp_path):
+    run, whole, chosen = tmp_path / "run", tmp_path / "whole", random.Random(3)
+    command = start("run", "--max-restarts", "20", "--epochs", "400")
+    before: set[int] = set()
+    for _ in range(20):
+        wait_for_checkpoint(run)
+        deadline = time.monotonic() + SECONDS
+        while len(workers := [child for child in children(command.pid) if child not in before]) < 2:
+            assert time.monotonic() < deadline, "not started again"
+            time.sleep(0.05)
+        before |= set(workers)
+        time.sleep(chosen.uniform(2, 8))
+        os.kill(chosen.choice(workers), signal.SIGKILL)
+    command.communicate(timeout=600)
+    assert command.returncode == 0
+    start("whole", "--epochs", "400").communicate(timeout=600)
+    assert steps(run) == steps(whole)
 
 
 def test_a_signal_to_the_command_stops_all_processes_with_a_checkpoint(start, tmp_path):

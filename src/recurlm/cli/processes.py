@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from recurlm.distributed import Team
 
 
-def settle_processes(asked: int | None) -> int | None:
+def settle_processes(asked: int | None, restarts: int) -> int | None:
     """Starts the processes that the user asks for; returns the exit code of the command once they have ended.
+
+    They start again at most `restarts` times if one of them is killed.
 
     None where this process carries out the command: alone, or as one of those that were started. Raises UsageError
     where another number of processes was started.
@@ -26,11 +28,13 @@ def settle_processes(asked: int | None) -> int | None:
             raise UsageError(f"--processes {asked}: torchrun started {started} processes; leave --processes out")
         return None
     if asked in (None, 1):
+        if restarts:
+            raise UsageError("--max-restarts belongs to --processes 2 or more")
         return None
     from recurlm.training.launching import launch
 
     assert asked is not None
-    return launch(asked, sys.argv[1:])
+    return launch(asked, sys.argv[1:], restarts)
 
 
 @contextmanager

@@ -157,6 +157,16 @@ def train(
             rich_help_panel=MACHINE,
         ),
     ] = None,
+    max_restarts: Annotated[
+        int,
+        typer.Option(
+            "--max-restarts",
+            metavar="N",
+            min=0,
+            help="With --processes: how often all start again from the last checkpoint after one was killed.",
+            rich_help_panel=MACHINE,
+        ),
+    ] = 0,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -164,7 +174,7 @@ def train(
 
     Ctrl-C stops training after a checkpoint; --resume continues from it.
     """
-    launched = settle_processes(processes)
+    launched = settle_processes(processes, max_restarts)
     if launched is not None:
         raise typer.Exit(launched)
     from recurlm.devices import keep_freed_memory, resolve_device

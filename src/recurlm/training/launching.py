@@ -25,14 +25,29 @@ LOST = 76
 SECONDS_FOR_THE_CAUSE = 1.0
 
 
-def launch(processes: int, arguments: Sequence[str]) -> int:
-    """Runs `recurlm` with these arguments in several processes; returns the exit code of the command.
+def launch(processes: int, arguments: Sequence[str], restarts: int = 0) -> int:
+    """Runs `recurlm train` with these arguments in several processes; returns the exit code of the command.
 
-    The processes share the threads of this one. Raises LostProcessError if a process was killed or did not answer.
+    The processes share the threads of this one. If a process was killed or did not answer, all start again from the
+    last checkpoint, at most `restarts` times; after that, LostProcessError is raised.
     """
     for name in TALKATIVE:
         logging.getLogger(f"torch.distributed.elastic.{name}").setLevel(logging.CRITICAL)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _processors() // processes)))
+    for number in range(1, restarts + 1):
+        try:
+            return _launched(processes, arguments)
+        except LostProcessError as error:
+            print(
+                f"recurlm: {str(error).partition(chr(10))[0]}\nstarting again: {number} of {restarts}",
+                file=sys.stderr,
+                flush=True,
+            )
+            arguments = [*arguments, *(["--resume"] if "--resume" not in arguments else [])]
+    return _launched(processes, arguments)
+
+
+def _launched(processes: int, arguments: Sequence[str]) -> int:
     try:
         elastic_launch(_config(processes), sys.executable)("-m", "recurlm", *arguments)
     except ChildFailedError as error:
