@@ -4,6 +4,7 @@ A process alone is a team of one, for which every sum is the value itself. Only 
 """
 
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -22,6 +23,13 @@ SAVING = timedelta(minutes=10)
 """How long the others wait for the first process to write a checkpoint."""
 PREPARING = timedelta(days=1)
 """How long the others wait for the first process to prepare the texts."""
+
+
+LAUNCHED_HERE = "recurlm"
+"""The name that torch's launcher gives the processes of `recurlm train --processes`."""
+LOST = 76
+"""Exit code, which only the launcher sees, of a process that lost another one."""
+SECONDS_FOR_THE_CAUSE = 1.0
 
 
 class LostProcessError(RecurlmError):
@@ -169,6 +177,13 @@ def _lost() -> Iterator[None]:
             f"another process of this run ended or does not answer: {reason}\n"
             "go on from the last checkpoint with the same command and --resume"
         ) from error
+
+
+def leave_to_launcher() -> None:
+    """Ends a process of `--processes` that lost another one: the launcher tells the user why. Else does nothing."""
+    if os.environ.get("TORCHELASTIC_RUN_ID") == LAUNCHED_HERE:
+        time.sleep(SECONDS_FOR_THE_CAUSE)  # the launcher should see the process that failed first
+        raise SystemExit(LOST)
 
 
 def agreed(team: Team, now: Callable[[], float]) -> Callable[[], float]:

@@ -43,8 +43,7 @@ def told_once(team: Team) -> Iterator[None]:
 
     At the end this process leaves its team.
     """
-    from recurlm.distributed import LostProcessError
-    from recurlm.training.launching import leave_to_launcher
+    from recurlm.distributed import LostProcessError, leave_to_launcher
     from recurlm.training.step import DivergedError
 
     try:

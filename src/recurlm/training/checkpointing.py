@@ -171,6 +171,7 @@ def share_start(team: Team, model: LanguageModel) -> None:
     """Gives every process of a team the weights and the random state of the first one."""
     if team.count == 1:
         return
+    team.wait()
     team.copy_first(list(model.weights().values()))
     shared = random_state(model.device)
     team.copy_first(list(shared.values()))

@@ -5,24 +5,18 @@ import os
 import signal
 import socket
 import sys
-import time
 from collections.abc import Mapping, Sequence
 
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from recurlm.distributed import LostProcessError
+from recurlm.distributed import LAUNCHED_HERE, LOST, LostProcessError
 from recurlm.errors import StoppedError
 
 HERE = "127.0.0.1"
-RUN_ID = "recurlm"
-"""The name that torch's launcher gives processes of `launch`."""
 TALKATIVE = ("agent.server.api", "multiprocessing.api")
 """Parts of torch's launcher that log what the user learns from this program in plain words."""
-LOST = 76
-"""Exit code, seen by the launcher alone, of a process that lost another one."""
-SECONDS_FOR_THE_CAUSE = 1.0
 
 
 def launch(processes: int, arguments: Sequence[str], restarts: int = 0) -> int:
@@ -57,19 +51,12 @@ def _launched(processes: int, arguments: Sequence[str]) -> int:
     return 0
 
 
-def leave_to_launcher() -> None:
-    """Ends a process of `launch` that has lost another one: the launcher tells the user why. Else does nothing."""
-    if os.environ.get("TORCHELASTIC_RUN_ID") == RUN_ID:
-        time.sleep(SECONDS_FOR_THE_CAUSE)  # the launcher should see the process that failed first
-        raise SystemExit(LOST)
-
-
 def _config(processes: int) -> LaunchConfig:
     return LaunchConfig(
         min_nodes=1,
         max_nodes=1,
         nproc_per_node=processes,
-        run_id=RUN_ID,
+        run_id=LAUNCHED_HERE,
         rdzv_backend="static",
         rdzv_endpoint=f"{HERE}:{_free_port()}",
         rdzv_configs={"rank": 0},

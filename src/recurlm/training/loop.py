@@ -179,6 +179,7 @@ class Trainer:
         measured = self._measure(split, stop, "validating")
         if self.validator.judge(measured, self.counters) and self.team.leads:
             self.run.folder.save_model(tensor_bytes(self.run.model.weights()))
+        self.team.wait()
         self.clock.lap()
         averaged = None if self.average is None else self.average.count
         entry = EpochEntry.of(self.course, measured, estimated=self.estimated, averaged=averaged)
@@ -210,7 +211,6 @@ class Trainer:
     def _finish(self, stop: Stop) -> Result:
         """Measures the model that was kept, on every held-out text, and logs the result."""
         folder, counters = self.run.folder, self.counters
-        self.team.wait()  # the first process has written the model
         self.run.model.load_weights(tensors(folder.read(MODEL_FILE), folder.path))
         measured = {
             split: self._measure(split, stop, f"evaluating {split}", exact=counters.exact)

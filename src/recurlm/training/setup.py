@@ -12,7 +12,7 @@ from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.memory_estimate import check_training_fits
 from recurlm.progress import Silent, Watcher
-from recurlm.runs.computation import changed_computation, computing_threads
+from recurlm.runs.computation import changed_computation, computing_threads, kernels
 from recurlm.runs.config import RunConfig, Start
 from recurlm.runs.folder import MODEL_FILE, RunFolder
 from recurlm.runs.manifest import digest
@@ -50,6 +50,7 @@ def prepare_training(
     loaded, team = now(), team or Team()
     with team.first_before_others(PREPARING):
         run = _open(request, watcher, team) if team.leads else _join(request)
+    team.wait(PREPARING)
     run = replace(run, team=team)
     mirror = TensorBoard(run.folder.path / TENSORBOARD_FOLDER) if request.tensorboard and team.leads else None
     began = loaded if request.began is None else request.began
@@ -86,6 +87,7 @@ def _join(request: TrainingRequest) -> PreparedRun:
     folder, config = open_run(replace(request, resume=True))
     texts = open_texts(request, folder, config)
     corpus = prepare_texts(texts, config, given_codec(folder, config), request.places.cache, Silent())
+    kernels(config.device)  # a machine may have to build the compiled library first, while the others wait
     return _build(config, corpus, folder)
 
 
