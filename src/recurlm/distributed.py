@@ -180,9 +180,12 @@ def _lost() -> Iterator[None]:
 
 
 def leave_to_launcher() -> None:
-    """Ends a process of `--processes` that lost another one: the launcher tells the user why. Else does nothing."""
+    """Waits for the launcher to end a process that lost another one, as it does once it sees the one that failed.
+
+    A process of `--processes` that still runs after that ends in silence: the launcher tells the user.
+    """
+    time.sleep(SECONDS_FOR_THE_CAUSE)
     if os.environ.get("TORCHELASTIC_RUN_ID") == LAUNCHED_HERE:
-        time.sleep(SECONDS_FOR_THE_CAUSE)  # the launcher should see the process that failed first
         raise SystemExit(LOST)
 
 
