@@ -92,6 +92,9 @@ class Team:
         """Leaves the team: together with the others, or at once after an error."""
 
 
+ALONE = Team()
+
+
 class ProcessGroup(Team):
     """One process of several, which torch's launcher started."""
 

@@ -62,7 +62,7 @@ class Trainer:
         self.state = TrainingState(model, optimizer, self.average, self.counters, team=self.team)
         self.stepper = Stepper(self.learner, self.counters, run.folder.path, watcher.say)
         self.course = Course(recipe, self.clock, run.batches.total_length(recipe.training.epochs))
-        self.validator = Validator(model, run.corpus, recipe, self.clock.now)
+        self.validator = Validator(model, run.corpus, recipe, self.clock.now, team=self.team)
         self.checkpointer = Checkpointer(run.folder, self.state, recipe.training.checkpoint_seconds, self.clock.now)
         self.journal = Journal(run.folder.path / METRICS_FILE, mirror, writes=self.team.leads)
         self.estimated = sample_size(model.decoder) is not None
