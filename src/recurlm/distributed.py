@@ -158,15 +158,18 @@ def open_team(device: str) -> Team:
     if not is_launched() or int(os.environ["WORLD_SIZE"]) == 1:
         return Team()
     if device == "cuda":
-        _take_gpu(int(os.environ["LOCAL_RANK"]))
+        _take_gpu(int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"]))
     return ProcessGroup(device)
 
 
-def _take_gpu(number: int) -> None:
+def _take_gpu(number: int, processes: int) -> None:
+    """Gives process `number` of this machine its GPU. Raises UsageError, in the first process, if they are too few."""
     found = torch.cuda.device_count()
-    if number >= found:
-        raise UsageError(f"there are more processes than GPUs ({found}) on this machine; start one process a GPU")
-    torch.cuda.set_device(number)
+    if number == 0 and processes > found:
+        raise UsageError(
+            f"{processes} processes need as many GPUs; this machine has {found}; start fewer, or add --device cpu"
+        )
+    torch.cuda.set_device(number % found)
 
 
 @contextmanager

@@ -29,9 +29,9 @@ DROPPED = {
     "recurrent_weights": 0.3,
 }
 SMALL = {"embedding_size": 12, "hidden_sizes": [12, 12]}
-EPOCHS = {"epochs": 2, "log_every": 1, "clip_norm": 0.5}
+ONE_EPOCH = {"epochs": 1, "log_every": 1, "clip_norm": 0.5}
 RECIPES: dict[str, dict[str, Any]] = {
-    "plain": {"optimizer": SGD, "training": EPOCHS},
+    "plain": {"optimizer": SGD, "training": ONE_EPOCH},
     "every dropout": {
         "batches": {
             "kind": "stream",
@@ -42,39 +42,39 @@ RECIPES: dict[str, dict[str, Any]] = {
             "reset_probability": 0.1,
         },
         "model": SMALL | {"tied": True, "dropout": DROPPED | {"state": 0.2}},
-        "training": EPOCHS | {"activation_penalty": 2.0, "slowness_penalty": 1.0},
+        "training": ONE_EPOCH | {"epochs": 2, "activation_penalty": 2.0, "slowness_penalty": 1.0},
         "average": {"kind": "tail", "start": 0.3},
     },
     "single units, rows": {
         "text": {"unit": "character"},
-        "batches": {"kind": "stream", "batch_size": 6, "bptt": 3},
+        "batches": {"kind": "stream", "batch_size": 6, "bptt": 12},
         "model": SMALL | {"cell": "gru", "dropout": {"input": 0.3, "between": 0.3, "output": 0.3, "locked": False}},
         "optimizer": {"kind": "rmsprop", "learning_rate": 0.01},
-        "training": EPOCHS | {"epochs": 1},
+        "training": ONE_EPOCH,
         "average": {"kind": "exponential", "decay": 0.9},
     },
     "sentences": {
         "batches": {"kind": "sentences", "batch_size": 7, "buckets": [7, 8, 9, 10]},
         "model": SMALL | {"dropout": {"output": 0.3}},
         "optimizer": {"kind": "adamw", "learning_rate": 0.01},
-        "training": EPOCHS | {"loss": "sequence", "slowness_penalty": 1.0},
+        "training": ONE_EPOCH | {"loss": "sequence", "slowness_penalty": 1.0},
     },
     "a sample, Muon, documents": {
         "text": {"document": "line"},
         "model": SMALL | {"output": {"kind": "sampled", "tokens": 8}},
         "optimizer": {"kind": "muon", "learning_rate": 0.01},
-        "training": EPOCHS | {"epochs": 1, "slowness_penalty": 1.0},
+        "training": ONE_EPOCH | {"slowness_penalty": 1.0},
     },
     "a mixture": {
         "model": SMALL | {"output": {"kind": "mixture", "experts": 3, "dropout": 0.2}, "dropout": {"locked": True}},
         "optimizer": SGD,
-        "training": EPOCHS | {"epochs": 1},
+        "training": ONE_EPOCH,
     },
     "clusters, Adam": {
         "batches": {"kind": "sentences", "batch_size": 3},
         "model": SMALL | {"output": {"kind": "adaptive", "cutoffs": [12, 14]}},
         "optimizer": {"kind": "adam", "learning_rate": 0.01},
-        "training": EPOCHS | {"epochs": 1},
+        "training": ONE_EPOCH,
     },
 }
 """A few recipes that together use every source of random numbers and every way of batching."""

@@ -17,10 +17,8 @@ if TYPE_CHECKING:
 def settle_processes(asked: int | None, restarts: int) -> int | None:
     """Starts the processes that the user asks for; returns the exit code of the command once they have ended.
 
-    They start again at most `restarts` times if one of them is killed.
-
-    None where this process carries out the command: alone, or as one of those that were started. Raises UsageError
-    where another number of processes was started.
+    They start again at most `restarts` times if one of them is killed. Returns None where this process carries out the
+    command: alone, or as one of those that were started. Raises UsageError where another number of them was started.
     """
     started = os.environ.get("WORLD_SIZE") if "TORCHELASTIC_RUN_ID" in os.environ else None
     if started is not None:
