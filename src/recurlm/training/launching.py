@@ -5,9 +5,10 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 
-from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -43,7 +44,8 @@ def launch(processes: int, arguments: Sequence[str], restarts: int = 0) -> int:
 
 def _launched(processes: int, arguments: Sequence[str]) -> int:
     try:
-        elastic_launch(_config(processes), sys.executable)("-m", "recurlm", *arguments)
+        with tempfile.TemporaryDirectory(prefix="recurlm-") as notes:
+            elastic_launch(_config(processes, notes), sys.executable)("-m", "recurlm", *arguments)
     except ChildFailedError as error:
         return _exit_code({rank: failure.exitcode for rank, failure in error.failures.items()}, processes)
     except SignalException:
@@ -51,7 +53,8 @@ def _launched(processes: int, arguments: Sequence[str]) -> int:
     return 0
 
 
-def _config(processes: int) -> LaunchConfig:
+def _config(processes: int, notes: str) -> LaunchConfig:
+    """How torch's launcher starts the processes; `notes` is a folder for its own files."""
     return LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -61,6 +64,7 @@ def _config(processes: int) -> LaunchConfig:
         rdzv_endpoint=f"{HERE}:{_free_port()}",
         rdzv_configs={"rank": 0},
         local_addr=HERE,
+        logs_specs=DefaultLogsSpecs(log_dir=notes),
         max_restarts=0,
         monitor_interval=0.1,
     )
