@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -23,13 +24,13 @@ SAVING = timedelta(minutes=10)
 """How long the others wait for the first process to write a checkpoint."""
 PREPARING = timedelta(days=1)
 """How long the others wait for the first process to prepare the texts."""
-
-
 LAUNCHED_HERE = "recurlm"
 """The name that torch's launcher gives the processes of `recurlm train --processes`."""
 LOST = 76
 """Exit code, which only the launcher sees, of a process that lost another one."""
 SECONDS_FOR_THE_CAUSE = 1.0
+NOTES, STOPPED = "RECURLM_LAUNCH_NOTES", "stopped"
+"""The variable that names the launcher's folder, and the file there that says that a run stopped with a checkpoint."""
 
 
 class LostProcessError(RecurlmError):
@@ -183,6 +184,12 @@ def _lost() -> Iterator[None]:
             f"another process of this run ended or does not answer: {reason}\n"
             "go on from the last checkpoint with the same command and --resume"
         ) from error
+
+
+def note_stop() -> None:
+    """Tells the launcher of `--processes` that the run stopped with a checkpoint."""
+    if folder := os.environ.get(NOTES):
+        Path(folder, STOPPED).touch()
 
 
 def leave_to_launcher() -> None:

@@ -41,7 +41,7 @@ def told_once(team: Team) -> Iterator[None]:
 
     At the end this process leaves its team.
     """
-    from recurlm.distributed import LostProcessError, leave_to_launcher
+    from recurlm.distributed import LostProcessError, leave_to_launcher, note_stop
     from recurlm.training.step import DivergedError
 
     try:
@@ -49,6 +49,8 @@ def told_once(team: Team) -> Iterator[None]:
             yield
     except (StoppedError, DivergedError) as error:
         if team.leads:
+            if isinstance(error, StoppedError):
+                note_stop()
             raise
         raise SystemExit(error.exit_code) from error
     except LostProcessError:

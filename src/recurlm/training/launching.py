@@ -7,12 +7,13 @@ import socket
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from recurlm.distributed import LAUNCHED_HERE, LOST, LostProcessError
+from recurlm.distributed import LAUNCHED_HERE, LOST, NOTES, STOPPED, LostProcessError
 from recurlm.errors import StoppedError
 
 HERE = "127.0.0.1"
@@ -43,14 +44,15 @@ def launch(processes: int, arguments: Sequence[str], restarts: int = 0) -> int:
 
 
 def _launched(processes: int, arguments: Sequence[str]) -> int:
-    try:
-        with tempfile.TemporaryDirectory(prefix="recurlm-") as notes:
+    with tempfile.TemporaryDirectory(prefix="recurlm-") as notes:
+        os.environ[NOTES] = notes
+        try:
             elastic_launch(_config(processes, notes), sys.executable)("-m", "recurlm", *arguments)
-    except ChildFailedError as error:
-        return _exit_code({rank: failure.exitcode for rank, failure in error.failures.items()}, processes)
-    except SignalException:
-        return StoppedError.exit_code
-    return 0
+        except ChildFailedError as error:
+            return _exit_code({rank: failure.exitcode for rank, failure in error.failures.items()}, processes)
+        except SignalException as error:
+            return StoppedError.exit_code if Path(notes, STOPPED).exists() else 128 + int(error.sigval)
+        return 0
 
 
 def _config(processes: int, notes: str) -> LaunchConfig:

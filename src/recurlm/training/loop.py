@@ -193,6 +193,8 @@ class Trainer:
     def _close_epoch(self) -> None:
         """Counts the epoch, reduces the learning rate on a plateau, and decides whether the run is over."""
         self.stepper.collect()
+        # machines may round differently, and the weights must not drift apart
+        self.team.copy_first(list(self.run.model.weights().values()))
         counters, schedule = self.counters, self.run.recipe.schedule
         if schedule.kind == "plateau" and counters.waited > schedule.patience:
             counters.reductions += 1
