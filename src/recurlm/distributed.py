@@ -40,10 +40,10 @@ class LostProcessError(RecurlmError):
 class Team:
     """The processes that train one model, seen from one of them; this class is a process alone.
 
-    rank: number of this process, from 0 · count: number of processes.
+    rank: number of this process, from 0 · count: number of processes · here: those on this machine.
     """
 
-    rank, count = 0, 1
+    rank, count, here = 0, 1, 1
 
     @property
     def leads(self) -> bool:
@@ -107,6 +107,7 @@ class ProcessGroup(Team):
                 longest: dist.new_group(backend="gloo", timeout=longest) for longest in (SAVING, PREPARING)
             }
         self.rank, self.count = dist.get_rank(), dist.get_world_size()
+        self.here = int(os.environ.get("LOCAL_WORLD_SIZE", self.count))
 
     def sum(self, values: Sequence[float]) -> list[float]:
         tensor = torch.tensor(values, dtype=torch.float64)

@@ -49,9 +49,8 @@ def prepare_training(
     """
     loaded, team = now(), team or Team()
     with team.first_before_others(PREPARING):
-        run = _open(request, watcher, team) if team.leads else _join(request)
+        run = _open(request, watcher, team) if team.leads else _join(request, team)
     team.wait(PREPARING)
-    run = replace(run, team=team)
     mirror = TensorBoard(run.folder.path / TENSORBOARD_FOLDER) if request.tensorboard and team.leads else None
     began = loaded if request.began is None else request.began
     limit = run.config.time_limit
@@ -69,7 +68,7 @@ def _open(request: TrainingRequest, watcher: Watcher, team: Team) -> PreparedRun
     config, noticed = with_cut(config, texts, codec) if begins else (config, Noticed())
     noticed = replace(noticed, lines=(*file_lines(texts), *noticed.lines))
     corpus = prepare_texts(texts, config, codec, request.places.cache, watcher)
-    run = _build(_with_kept_text(config, texts), corpus, folder)
+    run = _build(_with_kept_text(config, texts), corpus, folder, team)
     with ExitStack() as claim:
         claim.enter_context(folder.claimed())
         if begins:
@@ -82,13 +81,13 @@ def _open(request: TrainingRequest, watcher: Watcher, team: Team) -> PreparedRun
         return replace(run, claim=claim.pop_all())
 
 
-def _join(request: TrainingRequest) -> PreparedRun:
+def _join(request: TrainingRequest, team: Team) -> PreparedRun:
     """Opens the run that the first process of a team has begun or resumed."""
     folder, config = open_run(replace(request, resume=True))
     texts = open_texts(request, folder, config)
     corpus = prepare_texts(texts, config, given_codec(folder, config), request.places.cache, Silent())
     kernels(config.device)  # a machine may have to build the compiled library first, while the others wait
-    return _build(config, corpus, folder)
+    return _build(config, corpus, folder, team)
 
 
 def _refuse_more_processes_than_columns(columns: int, processes: int) -> None:
@@ -106,10 +105,10 @@ def _with_kept_text(config: RunConfig, texts: Corpus) -> RunConfig:
     return config
 
 
-def _build(config: RunConfig, corpus: PreparedCorpus, folder: RunFolder) -> PreparedRun:
+def _build(config: RunConfig, corpus: PreparedCorpus, folder: RunFolder, team: Team) -> PreparedRun:
     """The batches and the model of a run. Raises InputError if training would not fit into memory."""
     recipe, size = config.recipe, len(corpus.codec.vocabulary)
-    check_training_fits(recipe, size, len(corpus["train"].ids))
+    check_training_fits(recipe, size, len(corpus["train"].ids), team.here)
     batches = open_batches(corpus["train"], recipe.batches, config.seed)
     torch.manual_seed(config.seed)
     model = LanguageModel(recipe.model, size)
@@ -117,7 +116,7 @@ def _build(config: RunConfig, corpus: PreparedCorpus, folder: RunFolder) -> Prep
         initialise(model, recipe.initialisation)
     elif not folder.checkpoints.folders:
         _load_start(model, config.start)
-    return PreparedRun(config, corpus, batches, model.to(torch.device(config.device)), folder)
+    return PreparedRun(config, corpus, batches, model.to(torch.device(config.device)), folder, team=team)
 
 
 def _load_start(model: LanguageModel, start: Start) -> None:
