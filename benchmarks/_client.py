@@ -10,6 +10,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 END = b"\r\n\r\n"
+MOST_REST = 3.0
+"""Seconds after which an unused connection is not used again; uvicorn ends one after five."""
 
 
 @dataclass
@@ -70,39 +72,58 @@ def _chunks(body: bytes) -> Iterator[bytes]:
 
 
 class Connection(asyncio.Protocol):
-    """A connection that is used again for the next request, as an HTTP client's pool does."""
+    """A connection that is used again for the next request, as an HTTP client's pool does.
 
-    def __init__(self) -> None:
+    One that rested for long, or that the server ended, is opened anew: a server ends what rests.
+    """
+
+    def __init__(self, address: str) -> None:
+        """A server's address, such as http://127.0.0.1:8000."""
+        self._place = urlsplit(address)
         self._answer = Answer(0.0)
         self._done: asyncio.Future[Answer] | None = None
         self._head, self._left, self._tail = b"", 0, b""
+        self._transport: asyncio.Transport | None = None
         self._lost = asyncio.get_running_loop().create_future()
+        self._used = 0.0
 
     @classmethod
     async def open(cls, address: str) -> "Connection":
-        """Connects to a server such as http://127.0.0.1:8000."""
-        place = urlsplit(address)
-        _, made = await asyncio.get_running_loop().create_connection(cls, place.hostname, place.port)
+        """Connects to a server."""
+        made = cls(address)
+        await made._opened()
         return made
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+    async def _opened(self) -> asyncio.Transport:
+        """The transport, which has not rested for long."""
+        loop = asyncio.get_running_loop()
+        if self._transport is None or self._lost.done() or time.perf_counter() > self._used + MOST_REST:
+            if self._transport is not None:
+                await self.close()
+            self._lost = loop.create_future()
+            self._transport, _ = await loop.create_connection(lambda: self, self._place.hostname, self._place.port)
+            self._used = time.perf_counter()
+        return self._transport
 
     async def send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Answer:
         """Sends a request and waits for the end of its answer. Raises ConnectionError where the server hangs up."""
+        transport = await self._opened()
         text = b"" if body is None else json.dumps(body).encode()
         head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         self._done = asyncio.get_running_loop().create_future()
         self._answer = Answer(time.perf_counter())
         self._head = self._tail = b""
-        self._transport.write(f"{head}Content-Length: {len(text)}\r\n\r\n".encode() + text)
-        return await self._done
+        transport.write(f"{head}Content-Length: {len(text)}\r\n\r\n".encode() + text)
+        try:
+            return await self._done
+        finally:
+            self._used = time.perf_counter()
 
     async def close(self) -> None:
-        """Hangs up, whatever is under way."""
-        self._transport.abort()
-        await self._lost
+        """Ends the connection, whatever is under way."""
+        if self._transport is not None:
+            self._transport.abort()
+            await self._lost
 
     def data_received(self, data: bytes) -> None:
         self._answer.pieces.append((time.perf_counter(), data))
@@ -126,7 +147,7 @@ class Connection(asyncio.Protocol):
 
 @asynccontextmanager
 async def connected(address: str, count: int) -> AsyncIterator[list[Connection]]:
-    """So many connections, which end with the context."""
+    """As many connections as asked for; they end with the context."""
     connections = [await Connection.open(address) for _ in range(count)]
     try:
         yield connections

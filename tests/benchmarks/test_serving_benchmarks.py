@@ -72,6 +72,28 @@ def test_schedules_compare_each_answer_with_the_answer_alone(server: ServerProce
     assert row(list(result.rows), "requests in each").figure.low >= 2
 
 
+def test_a_connection_that_the_server_ended_is_opened_anew() -> None:
+    opened = []
+
+    async def answer_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        opened.append(writer)
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        writer.close()
+
+    async def send_twice() -> list[bytes]:
+        server = await asyncio.start_server(answer_once, "127.0.0.1", 0)
+        async with server, connected(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", 1) as (connection,):
+            bodies = []
+            for _ in range(2):
+                bodies.append((await connection.send("GET", "/")).body)
+                await asyncio.wait_for(asyncio.shield(connection._lost), 60)
+            return bodies
+
+    assert asyncio.run(send_twice()) == [b"ok", b"ok"]
+    assert len(opened) == 2
+
+
 def test_an_answer_in_chunks_is_read_whatever_pieces_it_arrives_in() -> None:
     chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (b'data: {"a": 1}\n\n', b"data: [DONE]\n\n"))
     raw = HEAD + chunks + b"0\r\n\r\n"
