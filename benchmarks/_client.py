@@ -120,7 +120,7 @@ class Connection(asyncio.Protocol):
             self._used = time.perf_counter()
 
     async def close(self) -> None:
-        """Ends the connection, whatever is under way."""
+        """Ends the connection, even in the middle of an answer."""
         if self._transport is not None:
             self._transport.abort()
             await self._lost
@@ -147,7 +147,7 @@ class Connection(asyncio.Protocol):
 
 @asynccontextmanager
 async def connected(address: str, count: int) -> AsyncIterator[list[Connection]]:
-    """As many connections as asked for; they end with the context."""
+    """Opens `count` connections; they end with the context."""
     connections = [await Connection.open(address) for _ in range(count)]
     try:
         yield connections

@@ -340,7 +340,7 @@ def _forged_token(target: Target, draw: random.Random) -> Any:
         return StateTokens(draw.choice((b"", b"another", KEY.encode()))).token(target.states[0])
     if change == 3:
         return StateTokens(SECRET.encode()).token(target.states[1])
-    if change == 4:  # whoever has the secret may sign anything
+    if change == 4:  # signed with the right secret, but no state of a model
         return _signed(
             draw.choice(
                 (b"", b"\x01", b"\x02" * 90, b"\x01" + draw.randbytes(draw.randrange(300)), bytes(content[:-32])[:-4])
@@ -401,7 +401,7 @@ def _forged_file(target: Target, draw: random.Random) -> bytes:
 
 
 def plan(count: int, draw: random.Random) -> Sequence[Kind]:
-    """Kinds of so many requests, in the shares of `KINDS`, in a random order; every kind at least once."""
+    """The kind of each of `count` requests, in random order: shares as in `KINDS`, and every kind at least once."""
     kinds = list(KINDS) + draw.choices(list(KINDS), list(KINDS.values()), k=max(0, count - len(KINDS)))
     draw.shuffle(kinds)
     return kinds[:count]

@@ -154,7 +154,7 @@ class Wire:
 def request_bytes(
     method: str, path: str, body: bytes = b"", *, key: str | None = KEY, kind: str = "application/json"
 ) -> bytes:
-    """An HTTP request, whatever its parts are."""
+    """An HTTP request from its parts, which are not checked."""
     lines = [f"{method} {path} HTTP/1.1", "host: localhost", f"content-type: {kind}", f"content-length: {len(body)}"]
     if key is not None:
         lines.append(f"authorization: Bearer {key}")

@@ -11,7 +11,7 @@ from recurlm.models.slots import open_slots
 
 
 def main() -> None:
-    """Answer how many tokens a second so many texts draw side by side."""
+    """Answer with the tokens a second that a number of texts, drawn side by side, reach together."""
     model = recurlm.load(sys.argv[1])
 
     @torch.no_grad()

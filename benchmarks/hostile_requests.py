@@ -142,7 +142,7 @@ def crowd(under_attack: Target, count: int, findings: Findings) -> None:
 
 
 def attack(under_attack: Target, count: int, findings: Findings, number: int) -> None:
-    """Sends so many requests: a fifth from the description, the others of our own, by many clients at once."""
+    """Sends `count` requests from many clients at once; a fifth comes from the description, the rest is ours."""
     draw = random.Random(number)
     described = count // 5
     cases = itertools.islice(described_requests(under_attack, draw), described)

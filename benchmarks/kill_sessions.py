@@ -44,7 +44,7 @@ def measure(options: Options) -> Result:
 
 
 def survivors(path: Path, kills: int) -> list[Survived]:
-    """Kills two writers so many times, each time at a random moment, and reads back what they had confirmed."""
+    """Kills two writers at a random moment, `kills` times, and reads back each time what they had confirmed."""
     draw = random.Random(1)
     return [_after(path, [start(path, "endless", 2 * kill + each) for each in (0, 1)], draw) for kill in range(kills)]
 
@@ -73,7 +73,7 @@ def _after(path: Path, processes: "Sequence[subprocess.Popen[str]]", draw: rando
 
 
 def _confirmed_until_killed(processes: "Sequence[subprocess.Popen[str]]", lines: int) -> Texts:
-    """Kills writers after so many lines of the first one; returns what they confirmed last of each session."""
+    """Kills the writers after `lines` lines of the first one; returns each session's last confirmed text."""
     assert processes[0].stdout is not None
     said = [processes[0].stdout.readline() for _ in range(lines)]
     for process in processes:

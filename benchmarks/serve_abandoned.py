@@ -60,7 +60,7 @@ async def _freed(server: ServerProcess, watch: Connection, body: dict[str, objec
 
 
 async def _abandoned(server: ServerProcess, count: int, draw: random.Random) -> None:
-    """Many clients, at most 32 at a time, each of which hangs up before its answer is whole."""
+    """Starts `count` clients, at most 32 at a time; each hangs up before it has its whole answer."""
     room = asyncio.Semaphore(32)
 
     async def one(body: dict[str, object], seconds: float) -> None:

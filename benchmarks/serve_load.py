@@ -55,7 +55,7 @@ async def _rows(server: ServerProcess, bare: Running, rounds: int, tokens: int) 
 async def driven(
     server: ServerProcess, streams: int, tokens: int, seed: int, *, stream: bool = False
 ) -> tuple[float, list[Answer]]:
-    """Tokens a second of so many requests at once, each over a connection of its own, and their answers."""
+    """Sends `streams` requests at once, each over its own connection; returns tokens a second and the answers."""
     bodies = [
         {"prompt": "w1 w2 w3", "max_tokens": tokens, "stream": stream, "seed": streams * seed + number}
         for number in range(streams)

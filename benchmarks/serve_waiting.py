@@ -40,7 +40,7 @@ async def measured(server: ServerProcess, options: Options) -> Result:
 
 
 async def arriving(server: ServerProcess, rate: float, seconds: float, tokens: int, *, stream: bool) -> list[Answer]:
-    """Sends so many requests a second on average, each when its time has come; returns all answers."""
+    """Sends `rate` requests a second on average, at random moments, for `seconds`; returns all answers."""
     draw, idle, sent = random.Random(1), list[Connection](), list[asyncio.Task[Answer]]()
     begin = due = time.perf_counter()
 

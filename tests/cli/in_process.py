@@ -7,7 +7,7 @@ import random
 import signal
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
@@ -42,6 +42,17 @@ class InterruptedStream(io.BytesIO):
             self._text = None
             signal.raise_signal(signal.SIGINT)
         return written
+
+
+def succeeding(folder: Path) -> Callable[..., Outcome]:
+    """A function that runs `recurlm` in a folder, and takes any exit code but 0 for a failed test."""
+
+    def run(*arguments: object, stdin: str = "") -> Outcome:
+        done = run_command(list(map(str, arguments)), stdin=stdin, folder=folder)
+        assert done.code == 0, done.stderr
+        return done
+
+    return run
 
 
 def run_command(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.in_process import Outcome, run_command
+from cli.in_process import Outcome, succeeding
 from serving.http_server import RUN, Server
 
 LINES = ["the red fruit is a cherry", "it is sweet", "", "the zebra is a lemon", "it is"]
@@ -15,13 +15,7 @@ LINES = ["the red fruit is a cherry", "it is sweet", "", "the zebra is a lemon",
 @pytest.fixture
 def recurlm(tmp_path: Path) -> Callable[..., Outcome]:
     """Runs the command line in this process."""
-
-    def run(*arguments: object, stdin: str = "") -> Outcome:
-        done = run_command(list(map(str, arguments)), stdin=stdin, folder=tmp_path)
-        assert done.code == 0, done.stderr
-        return done
-
-    return run
+    return succeeding(tmp_path)
 
 
 def test_scores_are_those_of_the_command(server: Server, recurlm) -> None:

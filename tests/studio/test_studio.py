@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.in_process import Outcome, run_command
+from cli.in_process import Outcome, succeeding
 from recurlm.studio.app import new_token
 from recurlm.studio.following import GrowingFile
 from recurlm.studio.routes import page_files
@@ -30,13 +30,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def recurlm(tmp_path: Path) -> Callable[..., Outcome]:
     """Runs the command line in this process."""
-
-    def run(*arguments: object, stdin: str = "") -> Outcome:
-        done = run_command(list(map(str, arguments)), stdin=stdin, folder=tmp_path)
-        assert done.code == 0, done.stderr
-        return done
-
-    return run
+    return succeeding(tmp_path)
 
 
 @pytest.fixture

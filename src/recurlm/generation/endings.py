@@ -56,24 +56,18 @@ class GrowingText:
 
     def extend(self, ids: Sequence[int]) -> str:
         """Takes the next ids; returns the text that is now complete and was not returned before."""
-        text = self._text([*self._pending, *ids])
-        if text.endswith(UNFINISHED_CHARACTER):
-            return "".join(map(self.add, ids))
-        self._follow([*self._context, *self._pending, *ids])
-        self._pending.clear()
-        return text
+        text = self._complete(ids)
+        return "".join(map(self.add, ids)) if text is None else text
 
     def add(self, index: int) -> str:
         """Takes the next id; returns the text that is now complete and was not returned before."""
+        if (complete := self._complete([index])) is not None:
+            return complete
         self._pending.append(index)
-        text = self._text(self._pending)
-        if not text.endswith(UNFINISHED_CHARACTER):
-            self._follow([*self._context, *self._pending])
-            self._pending.clear()
-            return text
         if len(self._pending) < MOST_PENDING:
             return ""
         # these bytes are not text: release those that cannot belong to the last character
+        text = self._text(self._pending)
         latest = len(self._pending) - TOKENS_PER_CHARACTER
         splits = (count for count in range(latest, 0, -1) if self._text_if_split(count) == text)
         return self._taken(next(splits, len(self._pending)))
@@ -81,6 +75,16 @@ class GrowingText:
     def rest(self) -> str:
         """The text of the ids that are still waiting."""
         return self._taken(len(self._pending))
+
+    def _complete(self, ids: Sequence[int]) -> str | None:
+        """The text of the waiting ids and these, which then wait no longer; None where its last character lacks ids."""
+        waiting = [*self._pending, *ids]
+        text = self._text(waiting)
+        if text.endswith(UNFINISHED_CHARACTER):
+            return None
+        self._follow([*self._context, *waiting])
+        self._pending.clear()
+        return text
 
     def _follow(self, before: Sequence[int]) -> None:
         """From now on ids follow these, on whose end a space may depend."""

@@ -46,13 +46,11 @@ class ChosenLayer(NamedTuple):
         return {"layer": self.number, "cell": self.cell, **units, "values": rounded(self.values)}
 
 
-@dataclass(frozen=True)
-class MemoryAnswer:
-    """Surprisal, and one part of every chosen layer's memory, token by token."""
+class _OfOnePart:
+    """What answers about one part of a memory have in common."""
 
     subject: Subject
-    part: str | None = None
-    choice: Choice = Choice()
+    part: str | None
 
     @property
     def remarks(self) -> list[str]:
@@ -61,8 +59,17 @@ class MemoryAnswer:
 
     @property
     def shown(self) -> str:
-        """The part that is told."""
+        """The part that the answer is about."""
         return chosen_part(self.subject.trace, self.part)
+
+
+@dataclass(frozen=True)
+class MemoryAnswer(_OfOnePart):
+    """Surprisal, and one part of every chosen layer's memory, token by token."""
+
+    subject: Subject
+    part: str | None = None
+    choice: Choice = Choice()
 
     @cached_property
     def layers(self) -> list[ChosenLayer]:
@@ -111,7 +118,7 @@ class MemoryAnswer:
 
 
 @dataclass(frozen=True)
-class SpanAnswer:
+class SpanAnswer(_OfOnePart):
     """The units that hold something over exactly a span, such as 3:5, and the other places where they do.
 
     `values` tells the values of each of these units after every token.
@@ -121,16 +128,6 @@ class SpanAnswer:
     span: str
     part: str | None = None
     values: bool = False
-
-    @property
-    def remarks(self) -> list[str]:
-        """What a reader should know about the text."""
-        return self.subject.remarks
-
-    @property
-    def shown(self) -> str:
-        """The part whose values hold the span."""
-        return chosen_part(self.subject.trace, self.part)
 
     @cached_property
     def place(self) -> Place:

@@ -83,7 +83,7 @@ async def gone(receive: Receive) -> None:
 async def awaited(request: Request, work: Coroutine[Any, Any, _Result], seconds: float) -> _Result:
     """The result of some work, which ends early where nobody waits for it any longer.
 
-    Raises RequestError 499 where the client has gone, 408 after so many seconds.
+    Raises RequestError: 499 where the client has gone, 408 after `seconds`.
     """
     working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(gone(request.receive))
     try:

@@ -72,7 +72,9 @@ class DrawingRequest(SamplingRequest):
     max_tokens: int | None = Field(None, ge=0, description="Tokens to draw at most; 16 unless given.")
     stop: str | list[str] | None = Field(None, description="A text ends before the first token of a stop text.")
     seed: int | None = Field(None, ge=-(2**63), lt=2**63, description="Repeats a text, byte for byte.")
-    logprobs: int | None = Field(None, ge=0, description="Tell log-probabilities, and so many likeliest tokens.")
+    logprobs: int | None = Field(
+        None, ge=0, description="Tell log-probabilities, each with this many likeliest tokens."
+    )
     stream: bool | None = None
     until_eos: bool | None = Field(None, description="Not OpenAI's: end with the sentence.")
 

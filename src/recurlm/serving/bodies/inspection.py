@@ -21,13 +21,13 @@ class InspectRequest(RequestBody):
     layer: Number | None = Field(None, description="Tell only this layer of the memory, counted from 1.")
     units: list[Number] | None = Field(None, min_length=1, description="Tell only these units of `layer`, from 1.")
     varied: Number | None = Field(
-        None, description="Tell only so many units of a layer: those that vary most, similar ones side by side."
+        None, description="Tell only this number of units of a layer: those that vary most, similar ones side by side."
     )
     span: str | None = Field(None, description="A:B asks which units hold something over exactly the tokens A to B.")
     values: bool = Field(False, description="With `span`, also tell the values of these units after each token.")
     instead: str | None = Field(None, description="WORD@N asks how far WORD in place of token N moves the memory.")
     remembered: Number | None = Field(
-        None, description="Asks what is left of a word after 0 to so many further tokens, on average."
+        None, description="Asks what is left of a word, on average, after 0 to this number of further tokens."
     )
     others: list[str] = Field(default_factory=list, alias="with", description="Further models for `remembered`.")
 

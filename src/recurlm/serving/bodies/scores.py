@@ -19,7 +19,7 @@ class ScoreRequest(RequestBody):
     unit: Literal["token", "word"] = "token"
     oov: str = Field("unk", description=OOV)
     predictions: bool = Field(False, description="Also tell the entropy of each prediction and each token's rank.")
-    likeliest: int = Field(0, ge=0, description="Also tell so many likeliest tokens beside each token.")
+    likeliest: int = Field(0, ge=0, description="Also tell this number of likeliest tokens beside each token.")
 
 
 class LikelyToken(AnswerBody):

@@ -51,7 +51,7 @@ class GenerateRequest(FromState, DrawingRequest):
 class ScoreAfterRequest(FromState, TextOrIds):
     """A text to score after a state. With `commit` the model has also read it then."""
 
-    likeliest: int = Field(0, ge=0, description="Also tell so many likeliest tokens beside each token.")
+    likeliest: int = Field(0, ge=0, description="Also tell this number of likeliest tokens beside each token.")
     commit: bool = False
 
 

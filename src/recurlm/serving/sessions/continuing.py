@@ -17,7 +17,7 @@ from recurlm.text.unknown import UnknownRule
 
 @dataclass(frozen=True)
 class Start:
-    """A model and the state to go on from, after so many tokens of a session."""
+    """A model, the state to go on from, and the number of a session's tokens that it has read."""
 
     served: ServedModel
     state: State
@@ -52,7 +52,7 @@ async def _outcome(served: ServedModel, job: Job, delivery: Delivery) -> Outcome
 
 
 def drawn_pieces(outcome: Outcome, tokens: int, limits: Limits) -> list[Piece]:
-    """The pieces that a session of so many tokens appends after a job that kept the states of all its draws."""
+    """The pieces that a session of `tokens` tokens appends after a job that kept the states of all its draws."""
     count = len(outcome.ids)
     states = outcome.states[len(outcome.states) - count :]
     pieces = []
