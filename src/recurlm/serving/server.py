@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import FrameType
 
 import uvicorn
@@ -85,10 +86,11 @@ class Server(uvicorn.Server):
         self.cut_off = 0
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Hears a signal."""
+        """Hears a signal. The log hears of it from the loop, since a line may be half written when a signal comes."""
         self.force_exit = self.should_exit
         self.should_exit, self.stopped_by = True, sig
-        log.info("stopping", extra={"fields": {"signal": signal.Signals(sig).name, "at_once": self.force_exit}})
+        fields = {"signal": signal.Signals(sig).name, "at_once": self.force_exit}
+        asyncio.get_running_loop().call_soon_threadsafe(partial(log.info, "stopping", extra={"fields": fields}))
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begins to serve."""
