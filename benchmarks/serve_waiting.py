@@ -25,28 +25,45 @@ def measure(options: Options) -> Result:
 
 
 async def measured(server: ServerProcess, options: Options) -> Result:
-    """The same of a server that runs."""
-    seconds, tokens = options.pick((20, 200), (5, 200), (0.5, 5))
+    """The same of a server that runs. In each round the loads follow the capacity that they are a share of."""
+    rounds, seconds, tokens = options.pick((5, 8, 200), (2, 3, 200), (1, 0.5, 5))
     await driven(server, STREAMS, tokens, 0)
-    carried = statistics.median([(await driven(server, STREAMS, tokens, number))[0] for number in range(5)])
-    half = await arriving(server, carried / tokens / 2, seconds, tokens, stream=True)
-    many = await arriving(server, carried / tokens * 10, seconds, tokens, stream=False)
-    again = statistics.median([(await driven(server, STREAMS, tokens, number))[0] for number in range(5)])
-    rows = [Row("capacity", f"{STREAMS} at a time", Spread.of([carried, again]), "tokens/s")]
-    description = f"{described(options)}; requests of {tokens} tokens, {seconds} s each, client beside it"
+    whole, streamed, half, many, goodput = [], [], list[Answer](), list[Answer](), []
+    for number in range(1, 1 + rounds):
+        streamed.append(await _capacity(server, tokens, number, stream=True))
+        half += await arriving(server, streamed[-1] / tokens / 2, seconds, tokens, number, stream=True)
+        whole.append(await _capacity(server, tokens, number, stream=False))
+        answers = await arriving(server, whole[-1] / tokens * 10, seconds, tokens, number, stream=False)
+        goodput.append(_goodput(answers, tokens))
+        many += answers
+    description = f"{described(options)}; requests of {tokens} tokens, {rounds} rounds of {seconds} s, client beside it"
+    rows = [
+        Row(f"capacity, {STREAMS} at a time", "streamed", Spread.of(streamed), "tokens/s"),
+        Row(f"capacity, {STREAMS} at a time", "in one piece", Spread.of(whole), "tokens/s"),
+        *_first_tokens(half),
+        *_overloaded(many, goodput, whole),
+    ]
     checks = (_all_answered(half, {200}), _all_answered(many, {200, 429}), _told_when(many))
-    rows += [*_first_tokens(half), *_overloaded(many, carried, tokens)]
     return Result("serving", description, rows, checks)
 
 
-async def arriving(server: ServerProcess, rate: float, seconds: float, tokens: int, *, stream: bool) -> list[Answer]:
+async def _capacity(server: ServerProcess, tokens: int, seed: int, *, stream: bool) -> float:
+    """Tokens a second of requests that follow each other, median of three times."""
+    return statistics.median(
+        [(await driven(server, STREAMS, tokens, 3 * seed + number, stream=stream))[0] for number in range(3)]
+    )
+
+
+async def arriving(
+    server: ServerProcess, rate: float, seconds: float, tokens: int, seed: int, *, stream: bool
+) -> list[Answer]:
     """Sends `rate` requests a second on average, at random moments, for `seconds`; returns all answers."""
-    draw, idle, sent = random.Random(1), list[Connection](), list[asyncio.Task[Answer]]()
+    draw, idle, sent = random.Random(seed), list[Connection](), list[asyncio.Task[Answer]]()
     begin = due = time.perf_counter()
 
-    async def one(seed: int) -> Answer:
+    async def one(number: int) -> Answer:
         connection = idle.pop() if idle else await Connection.open(server.address)
-        body = {"prompt": "w1 w2 w3", "max_tokens": tokens, "stream": stream, "seed": seed}
+        body = {"prompt": "w1 w2 w3", "max_tokens": tokens, "stream": stream, "seed": number}
         answer = await connection.send("POST", "/v1/completions", body)
         idle.append(connection)
         return answer
@@ -69,16 +86,19 @@ def _first_tokens(answers: Sequence[Answer]) -> list[Row]:
     ]
 
 
-def _overloaded(answers: Sequence[Answer], carried: float, tokens: int) -> list[Row]:
+def _goodput(answers: Sequence[Answer], tokens: int) -> float:
+    """Tokens a second of those answers that were not refusals."""
     good = [answer for answer in answers if answer.status == 200]
-    refused = [answer.seconds * 1e3 for answer in answers if answer.status == 429]
     begin, end = min(answer.sent for answer in answers), max(answer.sent + answer.seconds for answer in good)
-    goodput = len(good) * tokens / (end - begin)
+    return len(good) * tokens / (end - begin)
+
+
+def _overloaded(answers: Sequence[Answer], goodput: Sequence[float], carried: Sequence[float]) -> list[Row]:
+    refused = [answer.seconds * 1e3 for answer in answers if answer.status == 429]
     job = f"ten times the load, {len(answers):,} requests, {len(refused):,} refused"
+    ratio = Spread.of_ratios(goodput, carried)
     return [
-        Row(
-            job, "goodput", Spread.of([goodput]), "tokens/s", "capacity", Spread.of([goodput / carried]), LEAST_GOODPUT
-        ),
+        Row(job, "goodput", Spread.of(goodput), "tokens/s", "capacity", ratio, LEAST_GOODPUT),
         Row(job, "refusal", Spread.of(refused or [0.0]), "ms", at_most=MOST_REFUSAL_MILLISECONDS),
         Row(job, f"refusal, {LATE}", Spread.of([late(refused)]), "ms"),
     ]

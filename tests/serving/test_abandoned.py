@@ -3,11 +3,13 @@
 import gc
 import http.client
 import json
+import logging
 import resource
 import time
 
 import pytest
 
+from recurlm.serving import middleware
 from recurlm.serving.options import ServerOptions
 from serving.http_server import SECONDS, Server, running_server
 
@@ -84,6 +86,32 @@ def test_a_full_server_does_not_read_what_it_refuses_but_asks_for_the_key_first(
         connection.close()
         server.wait_until_idle()
         assert server.send("POST", "/v1/completions", b"no JSON").status == 400
+
+
+def test_refusals_for_want_of_room_are_counted_and_share_a_line_of_the_log(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(middleware, "TELL_SECONDS", 0.5)
+    caplog.set_level(logging.INFO, middleware.log.name)
+    with running_server(ServerOptions(tokens=10**9), slots=1, queue=0) as server:
+        client = begin(server, **ENDLESS)
+        wait_for_load(server, 1)
+        refused = 5
+        for _ in range(refused):
+            assert server.post("/v1/completions", prompt="the").status == 429
+        counted = 'recurlm_requests_total{method="POST",route="/v1/completions",status="429"} 5.0'
+        assert counted in server.get("/metrics").body.decode().splitlines()
+        deadline = time.monotonic() + SECONDS
+        while sum(told(caplog)) < refused:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert sum(told(caplog)) == refused > len(told(caplog))
+        client.close()
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[int]:
+    """The numbers of refused requests that lines of the log tell."""
+    return [record.fields["requests"] for record in caplog.records if record.message == "queue full"]
 
 
 def test_a_request_that_only_fits_in_part_leaves_nothing_behind() -> None:

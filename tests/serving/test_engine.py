@@ -124,6 +124,36 @@ def test_a_job_in_company_gives_the_bits_that_it_gives_alone(engine: Engine) -> 
         assert second.draws == first.draws
 
 
+def test_a_first_token_that_a_reader_waits_for_leaves_while_the_others_are_drawn(engine: Engine) -> None:
+    happened: list[tuple[str, int]] = []
+
+    class Told(Heard):
+        def __init__(self, name: str, at_once: int) -> None:
+            super().__init__()
+            self.name, self.at_once = name, at_once
+
+        def drew(self, draws: Sequence[Draw]) -> None:
+            happened.append((self.name, len(draws)))
+            self.at_once = 4
+            super().drew(draws)
+
+    engine.round_ends.add(lambda: happened.append(("told", 0)))
+    job = Job(initial_state(engine.model, engine.digest), (5, 9), tokens=2_000, seed=3)
+    patient, prompt = Told("patient", 4), Told("prompt", 1)
+    engine.submit(job, patient)
+    assert patient.began.wait(SECONDS)
+    engine.submit(replace(job, tokens=9), prompt)
+    assert prompt.wait().ids == patient.wait().ids[:9]
+
+    first = happened.index(("prompt", 1))
+    assert [happened[place] for place in (first + 1, first + 2, first + 3)] == [
+        ("told", 0),
+        ("patient", 4),
+        ("told", 0),
+    ]
+    assert [count for name, count in happened if name == "prompt"] == [1, 4, 4]
+
+
 def test_a_state_that_no_text_leads_to_changes_no_other_job(engine: Engine) -> None:
     """Sizes that are no multiple of a tile's depth: a tile reads past a row into the next one."""
     start = initial_state(engine.model, engine.digest)

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from recurlm.serving.context import Context
 from recurlm.serving.errors import add_error_handlers
 from recurlm.serving.metrics import Metrics
-from recurlm.serving.middleware import FullQueueMiddleware, KeyMiddleware, RecordMiddleware
+from recurlm.serving.middleware import FullQueueMiddleware, Key, KeyMiddleware, RecordMiddleware
 from recurlm.serving.models import ServedModel
 from recurlm.serving.options import ServerOptions
 from recurlm.serving.routes import completions, inspection, models, scores, sessions, stateless, status, tokens
@@ -44,10 +44,11 @@ def create_app(served: Mapping[str, ServedModel], options: ServerOptions, *, gro
     for router in ROUTERS:
         app.include_router(router)
     add_error_handlers(app)
-    if not grows:  # a model that is yet to come has room
-        app.add_middleware(FullQueueMiddleware, models=tuple(served.values()))
-    app.add_middleware(KeyMiddleware, key=options.key)
+    key = Key(options.key)
+    app.add_middleware(KeyMiddleware, key=key)
     app.add_middleware(RecordMiddleware, metrics=context.metrics)
+    if not grows:  # a model that is yet to come has room
+        app.add_middleware(FullQueueMiddleware, models=tuple(served.values()), key=key, metrics=context.metrics)
     app.openapi = lambda: _description(app)  # type: ignore[method-assign]
     return app
 

@@ -59,9 +59,9 @@ class Inbox:
     """The listener of one job, which collects until its reader looks."""
 
     def __init__(self, delivery: Delivery, reader: asyncio.Event, *, streams: bool) -> None:
-        """`streams`: whether the reader is woken by every draw, or by the end alone."""
+        """`streams`: whether the reader is woken by every draw, the first one as soon as it is there, or by the end."""
         self._delivery, self._reader, self._streams = delivery, reader, streams
-        self.at_once = STREAMED_AT_ONCE if streams else WHOLE_AT_ONCE
+        self.at_once = 1 if streams else WHOLE_AT_ONCE
         self._lock = threading.Lock()
         self._draws: list[Draw] = []
         self._outcome: Outcome | None = None
@@ -72,6 +72,7 @@ class Inbox:
         with self._lock:
             self._draws += draws
         if self._streams:
+            self.at_once = STREAMED_AT_ONCE
             self._delivery.mark(self._reader)
 
     def ended(self, outcome: Outcome) -> None:

@@ -51,7 +51,8 @@ class EngineCounts:
 class Engine:
     """Runs jobs on one model. `slots` jobs run at once, `queue` more may wait.
 
-    round_ends: called in the engine's thread when all listeners of a round have heard their draws and outcomes.
+    round_ends: called in the engine's thread when all listeners of a round have heard their draws and outcomes, and
+    before that when those have that waited for a first token.
     """
 
     model: LanguageModel
@@ -120,8 +121,11 @@ class Engine:
                 for slot, running in list(self._running.items()):
                     running.error = error
                     self._end(slot)
-            for tell in tuple(self.round_ends):
-                tell()
+            self._tell_round()
+
+    def _tell_round(self) -> None:
+        for tell in tuple(self.round_ends):
+            tell()
 
     def _wait_for_work(self) -> bool:
         """Admits waiting jobs and drops cancelled ones; returns False where the engine is to stop."""
@@ -151,13 +155,20 @@ class Engine:
             self.counts.cancelled += 1
 
     def _advance(self) -> None:
-        """Reads on where prompts are not yet read; then draws a token for each other job, or several at once."""
+        """Reads on where prompts are not yet read; then draws a token for each other job, or several at once.
+
+        First tokens that readers wait for are drawn before, and leave while the others are drawn.
+        """
         for _ in range(READ_AT_ONCE):
             if not (reading := {slot: job for slot, job in self._running.items() if job.only_reads}):
                 break
             self._read(reading)
             self.counts.read += len(reading)
         drawing = {slot: job for slot, job in self._running.items() if not job.only_reads and not job.is_done}
+        opening = {slot: drawing.pop(slot) for slot, job in list(drawing.items()) if job.opens_alone}
+        if opening:
+            self._draw_on(opening)
+            self._tell_round()
         if drawing:
             self._draw_on(drawing)
         for slot in [slot for slot, each in self._running.items() if each.is_done]:

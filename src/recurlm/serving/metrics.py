@@ -25,10 +25,10 @@ class Metrics:
         count = Gauge("recurlm_sessions", "Sessions in the database.", registry=self._registry)
         count.set_function(lambda: sessions.count)
         ProcessCollector(registry=self._registry)
-        self.requests = Counter(
+        self._requests = Counter(
             "recurlm_requests", "Requests answered.", ("route", "method", "status"), registry=self._registry
         )
-        self.request_seconds = Histogram(
+        self._request_seconds = Histogram(
             "recurlm_request_seconds",
             "From the request to the end of its answer.",
             ("route",),
@@ -48,6 +48,11 @@ class Metrics:
             registry=self._registry,
         )
         self.scored_tokens = Counter("recurlm_scored_tokens", "Tokens scored.", ("model",), registry=self._registry)
+
+    def answered(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Counts a request that was answered, or whose client went away."""
+        self._requests.labels(route, method, str(status)).inc()
+        self._request_seconds.labels(route).observe(seconds)
 
     def text(self) -> bytes:
         """The figures in Prometheus' text form."""

@@ -1,5 +1,6 @@
 """What stands before every route, as plain ASGI: the key, and a record of each request."""
 
+import asyncio
 import hmac
 import json
 import logging
@@ -25,28 +26,32 @@ METHODS = {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"}
 """The methods that figures tell apart; a client may send any word."""
 LONGEST_PATH = 200
 """Characters of a path that the log shows."""
+TELL_SECONDS = 1.0
+"""After how many seconds the log tells of refusals for want of room."""
 log = logging.getLogger("recurlm.serving")
 
 
-class KeyMiddleware:
-    """Refuses every request without the key, except for the paths in `OPEN`.
+class Key:
+    """What a request must carry.
 
-    Where there is no key, it refuses requests to another name than this machine's own: a page of the web whose name
+    Where there is no key, requests to another name than this machine's own are refused: a page of the web whose name
     leads to 127.0.0.1 (DNS rebinding) could otherwise read answers.
     """
 
-    def __init__(self, app: ASGIApp, key: str | None) -> None:
-        self._app = app
+    def __init__(self, key: str | None) -> None:
         self._expected = None if key is None else f"Bearer {key}".encode()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes an allowed request on."""
-        if scope["type"] == "lifespan" or scope.get("path") in OPEN or self._is_allowed(scope):
-            await self._app(scope, receive, send)
-            return
-        await error_response(self._refusal())(scope, receive, send)
+    def allows(self, scope: Scope) -> bool:
+        """Whether a request carries the key, or needs none."""
+        if scope.get("path") in OPEN:
+            return True
+        if self._expected is None:
+            return LOCAL_HOST.fullmatch(Headers(scope=scope).get("host", "")) is not None
+        given = Headers(scope=scope).get("authorization", "").strip(" \t").encode("latin-1")
+        return hmac.compare_digest(given, self._expected)
 
-    def _refusal(self) -> RequestError:
+    def refusal(self) -> RequestError:
+        """Why a request is refused."""
         if self._expected is None:
             message = (
                 "a server without a key serves requests to localhost or 127.0.0.1 alone; start it with --api-key KEY"
@@ -55,29 +60,52 @@ class KeyMiddleware:
         message = "wrong or missing key; send the header Authorization: Bearer KEY"
         return RequestError(401, message, code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
 
-    def _is_allowed(self, scope: Scope) -> bool:
-        if self._expected is None:
-            return LOCAL_HOST.fullmatch(Headers(scope=scope).get("host", "")) is not None
-        given = Headers(scope=scope).get("authorization", "").strip(" \t").encode("latin-1")
-        return hmac.compare_digest(given, self._expected)
+
+class KeyMiddleware:
+    """Refuses every request without the key, except for the paths in `OPEN`."""
+
+    def __init__(self, app: ASGIApp, key: Key) -> None:
+        self._app, self._key = app, key
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes an allowed request on."""
+        if scope["type"] == "lifespan" or self._key.allows(scope):
+            await self._app(scope, receive, send)
+        else:
+            await error_response(self._key.refusal())(scope, receive, send)
 
 
 class FullQueueMiddleware:
-    """Refuses requests for texts while the queues of all models are full, before it reads them.
+    """Refuses requests for texts while the queues of all models are full, before anything else is done for them.
 
-    Under many times the load that a server can carry, reading what is then refused would leave no time to compute.
+    Under many times the load that a server can carry, reading what is then refused would leave no time to compute, and
+    so would a line of the log for each. One line a second tells how many were refused.
     """
 
-    def __init__(self, app: ASGIApp, models: Collection[ServedModel]) -> None:
-        self._app, self._models = app, models
+    def __init__(self, app: ASGIApp, models: Collection[ServedModel], key: Key, metrics: Metrics) -> None:
+        self._app, self._models, self._key, self._metrics = app, models, key, metrics
+        self._answer = error_response(as_request_error(BusyError(FULL)))
+        self._untold = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a request on that may find room."""
         is_text = scope.get("path") == TEXTS and scope.get("method") == "POST"
-        if is_text and all(served.engine.is_full for served in self._models):
-            await error_response(as_request_error(BusyError(FULL)))(scope, receive, send)
-            return
-        await self._app(scope, receive, send)
+        if is_text and all(served.engine.is_full for served in self._models) and self._key.allows(scope):
+            began = time.monotonic()
+            await self._answer(scope, receive, send)
+            self._record(time.monotonic() - began)
+        else:
+            await self._app(scope, receive, send)
+
+    def _record(self, seconds: float) -> None:
+        self._metrics.answered(TEXTS, "POST", 429, seconds)
+        if not self._untold:
+            asyncio.get_running_loop().call_later(TELL_SECONDS, self._tell)
+        self._untold += 1
+
+    def _tell(self) -> None:
+        log.info("queue full", extra={"fields": {"path": TEXTS, "status": 429, "requests": self._untold}})
+        self._untold = 0
 
 
 class RecordMiddleware:
@@ -114,8 +142,7 @@ class RecordMiddleware:
     def _record(self, scope: Scope, status: int, seconds: float, notes: Mapping[str, object]) -> None:
         route = getattr(scope.get("route"), "path", "unknown")
         method = scope["method"] if scope["method"] in METHODS else "other"
-        self._metrics.requests.labels(route, method, str(status)).inc()
-        self._metrics.request_seconds.labels(route).observe(seconds)
+        self._metrics.answered(route, method, status, seconds)
         log.info(
             "request",
             extra={

@@ -64,6 +64,11 @@ class RunningJob:
         return self.draws_plainly and not self.keeps_states and self.job.alternatives is None
 
     @property
+    def opens_alone(self) -> bool:
+        """Whether a reader waits for the first token, so it is drawn alone."""
+        return self.drawn == 0 and self.listener.at_once == 1
+
+    @property
     def left(self) -> int:
         """Number of tokens that may still be drawn."""
         return self.job.tokens - len(self.sample.ids)

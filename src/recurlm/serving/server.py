@@ -1,6 +1,7 @@
 """The process that serves: its socket, its log, and how it ends."""
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -95,6 +96,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begins to serve."""
         await super().startup(sockets)
+        _spare_collector()
         self._began()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -107,6 +109,12 @@ class Server(uvicorn.Server):
     def exit_code(self) -> int:
         """0 where every request was answered, otherwise 128 and the signal's number."""
         return 128 + self.stopped_by if self.cut_off and self.stopped_by is not None else 0
+
+
+def _spare_collector() -> None:
+    """Takes what stays for good out of Python's garbage collection, which would go through it for 0.1 s every while."""
+    gc.collect()
+    gc.freeze()
 
 
 def serve(models: Mapping[str, ServedModel], options: ServerOptions, listening: socket.socket) -> int:
