@@ -59,6 +59,7 @@ def test_json_is_one_object_a_run_newest_first(recurlm: Command, copied, tmp_pat
         "run": "runs/b",
         "corpus": "texts",
         "recipe": "default",
+        "unit": "word",
         "model": "lstm 8 + 8",
         "parameters": 1278,
         "epochs": 3,

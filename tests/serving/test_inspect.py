@@ -121,7 +121,7 @@ def test_units_that_hold_a_span_come_with_their_values(server: Server) -> None:
         ({"units": [1]}, "units: belong to one layer; send layer too", "units"),
         ({"layer": 1, "units": [1, 999]}, "so none is number 999", None),
         ({"layer": 1, "units": [1], "varied": 2}, "leave out one of the two", "varied"),
-        ({"layer": 0}, "layer: Input should be greater than or equal to 1", "layer"),
+        ({"layer": 0}, "layer: must be at least 1", "layer"),
         ({"span": "3:2"}, "span 3:2: give the first and the last token", None),
         ({"span": "2:99"}, "the text has the tokens 1 to 13", None),
         ({"span": "2:3", "instead": "a@1"}, "span and instead ask different questions", "instead"),

@@ -63,7 +63,7 @@ def test_predictions_are_told_where_asked_for(server: Server) -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"lines": []}, "lines: List should have at least 1 item"),
+        ({"lines": []}, "lines: must not be empty"),
         ({"lines": ["a\nb"]}, "lines.0: contains a line feed"),
         ({"lines": ["the"] * 10_001}, "this server allows at most 10,000"),
         ({"lines": ["the " * 50] * 5_000}, "tokens: this server allows at most 200,000"),

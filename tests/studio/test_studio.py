@@ -4,13 +4,17 @@ import json
 import math
 import re
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+import recurlm as recurlm_package
 from cli.in_process import Outcome, succeeding
+from recurlm.studio import training
 from recurlm.studio.app import new_token
 from recurlm.studio.following import GrowingFile
 from recurlm.studio.routes import page_files
@@ -236,6 +240,61 @@ def test_training_starts_stops_and_goes_on(studio, folder):
     assert went_on["running"]
 
 
+def test_a_training_that_is_stopped_while_it_is_prepared_ends(studio, folder):
+    studio.post("/training", {"name": "mine", "text": TEXT, "time_limit": "10m"})
+    assert studio.get("/training").json["stop_asked"] is False
+    assert studio.post("/training/stop").json["stop_asked"] is True
+    stopped = wait_for(studio, lambda training: not training["running"])
+    assert stopped["exit_code"] not in (0, 75)
+    assert not (folder / "mine" / "checkpoints").exists()
+
+
+DEAF = """
+import signal, sys, time
+heard = []
+def hear(number, frame):
+    heard.append(number)
+    if len(heard) == {enough}:
+        sys.exit({enough})
+signal.signal(signal.SIGINT, hear)
+print({line!r}, flush=True)
+for _ in range({tenths}):
+    time.sleep(0.1)
+sys.exit(10 + len(heard))
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "enough", "tenths", "code"), [("text   my text", 2, 600, 2), ("run    runs/mine: 3 epochs", 2, 20, 11)]
+)
+def test_a_signal_that_is_lost_is_repeated_until_training_begins(monkeypatch, line, enough, tenths, code):
+    """A second one would end a training without its checkpoint."""
+    monkeypatch.setattr(training, "REPEAT_SECONDS", 0.2)
+    program = DEAF.format(line=line, enough=enough, tenths=tenths)
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    begun = training.Training("mine", ("train",), process)
+    while not begun.lines:
+        time.sleep(0.01)
+    begun.stop()
+    begun.stop()
+    assert process.wait(120) == code
+
+
+def test_the_names_of_byte_pairs_are_what_they_stand_for(tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("the red fruit is a plüm .\n" * 40)
+    options = {"text__unit": "bpe", "text__merges": 300, "model__embedding_size": 4, "model__hidden_sizes": [4]}
+    recurlm_package.train(text, out=tmp_path / "runs" / "pairs", epochs=1, device="cpu", quiet=True, **options)
+    with running_studio(tmp_path / "runs") as studio:
+        opened = studio.post("/runs/pairs/open").json
+        (run,) = studio.get("/runs").json["runs"]
+    assert run["unit"] == "bpe"
+    assert opened["unit"] == "bpe"
+    assert opened["names"]["\u0120red"] == "␣red"
+    assert set(opened["names"]) == set(opened["vocabulary"])
+    assert opened["names"]["\u00c3"] == "<C3>"
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -255,6 +314,12 @@ def test_a_training_takes_no_paths_and_no_options(studio, field, value):
     answer = studio.post("/training", {"name": "mine", field: value})
     assert answer.status == 400
     assert studio.get("/training").json["run"] is None
+
+
+def test_a_wrong_or_taken_name_is_told_with_its_field(studio):
+    for name, status in (("../x", 400), ("fruit", 409)):
+        answer = studio.post("/training", {"name": name})
+        assert (answer.status, answer.error["param"]) == (status, "name")
 
 
 def test_a_wrong_time_limit_is_refused_in_plain_words(studio):

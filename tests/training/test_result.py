@@ -13,6 +13,11 @@ def test_the_result_is_told_with_the_commands_that_come_next() -> None:
         "note   train longer",
         "next   recurlm generate runs/a     recurlm eval runs/a     recurlm plot runs/a",
     ]
+    assert (
+        Result("my runs/a", 1, 1, 1.0, VALID, None)
+        .summary()
+        .endswith("next   recurlm generate 'my runs/a'     recurlm eval 'my runs/a'     recurlm plot 'my runs/a'")
+    )
     assert [line[:4] for line in Result("a", 2, 1, 1.0, VALID, None).summary().split("\n")] == ["done", "vali", "next"]
 
 

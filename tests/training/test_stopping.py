@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from recurlm.training.stopping import StopRequest
+from recurlm.training.stopping import StopRequest, interrupt_held
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
@@ -72,3 +72,18 @@ def test_signals_that_are_not_named_keep_their_handlers() -> None:
         os.kill(os.getpid(), signal.SIGINT)
         assert stop.requested
     assert {number: signal.getsignal(number) for number in SIGNALS} == before
+
+
+def test_an_interrupt_is_held_until_libraries_are_loaded() -> None:
+    done = []
+
+    def load() -> None:
+        with interrupt_held():
+            os.kill(os.getpid(), signal.SIGINT)
+            done.append("loaded")
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        load()
+    assert done == ["loaded"]
+    assert signal.getsignal(signal.SIGINT) is before

@@ -1,5 +1,6 @@
 """`recurlm import-mxnet`: write a model that MXNet trained as a run folder."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,7 +38,8 @@ def import_mxnet(
         return
     for line in _summary(imported):
         print(line)
-    message(f"next        recurlm eval {out} TEXT --protocol mxnet     recurlm train TEXT --from {out} --out NEW")
+    run = shlex.quote(str(out))
+    message(f"next        recurlm eval {run} TEXT --protocol mxnet     recurlm train TEXT --from {run} --out NEW")
 
 
 def _summary(imported: "ImportedModel") -> list[str]:

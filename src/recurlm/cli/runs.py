@@ -62,7 +62,10 @@ def _print_table(rows: "tuple[ListedRun, ...]") -> None:
 
 
 def _details(row: "ListedRun") -> str:
-    parts = [row.corpus, f"recipe {row.recipe}" if row.recipe else "", row.model]
+    from recurlm.text.tokenization import PLURALS
+
+    unit = "" if row.unit == "word" else PLURALS[row.unit]
+    parts = [row.corpus, f"recipe {row.recipe}" if row.recipe else "", unit, row.model]
     parts.append("" if row.parameters is None else f"{row.parameters:,} parameters")
     parts.append(counted(row.steps, "step") if row.steps else "")
     return ", ".join(filter(None, parts))

@@ -153,14 +153,16 @@ def train(
 
     Ctrl-C stops training after a checkpoint; --resume continues from it.
     """
-    from recurlm.devices import keep_freed_memory
-    from recurlm.plots.training import write_training_pictures
-    from recurlm.progress import open_watcher
-    from recurlm.runs.folder import RunFolder
-    from recurlm.text.places import DataPlaces
-    from recurlm.training.request import TrainingRequest
-    from recurlm.training.setup import prepare_training
-    from recurlm.training.stopping import StopRequest
+    from recurlm.training.stopping import StopRequest, interrupt_held
+
+    with interrupt_held():
+        from recurlm.devices import keep_freed_memory
+        from recurlm.plots.training import write_training_pictures
+        from recurlm.progress import open_watcher
+        from recurlm.runs.folder import RunFolder
+        from recurlm.text.places import DataPlaces
+        from recurlm.training.request import TrainingRequest
+        from recurlm.training.setup import prepare_training
 
     keep_freed_memory()
     request = TrainingRequest(

@@ -1,5 +1,6 @@
 """`recurlm vocabulary`: what a model's vocabulary holds, and how it grows."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -75,7 +76,8 @@ def vocabulary(
     growth = extend_vocabulary(folder, words, out, init=init or "mean", seed=1 if seed is None else seed)
     message(f"new    {_count_or_names(growth.added)}")
     message(f"known  {_count_or_names(growth.known)}")
-    message(f"next   recurlm train TEXT --from {out} --out OTHER     recurlm eval {out}")
+    grown = shlex.quote(str(out))
+    message(f"next   recurlm train TEXT --from {grown} --out OTHER     recurlm eval {grown}")
     if as_json:
         print_json(growth.to_json())
     else:

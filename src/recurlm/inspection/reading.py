@@ -7,7 +7,7 @@ from recurlm.errors import InputError
 from recurlm.inspection.trace import MOST_TOKENS
 from recurlm.text.codec import Codec
 from recurlm.text.tokenization import Tokenization
-from recurlm.text.vocabulary import EOS, EOS_ID
+from recurlm.text.vocabulary import EOS, EOS_ID, UNK
 
 VISIBLE = {" ": "␣", "\t": "⇥", "\n": "⏎"}
 _PRINTABLE_BYTES = (*range(33, 127), *range(161, 173), *range(174, 256))
@@ -61,19 +61,19 @@ def read_text(codec: Codec, lines: Iterable[str], name: str) -> Reading:
 
 def names_of(reading: Reading, tokenization: Tokenization) -> list[str]:
     """How pictures and tables name tokens: spaces visible, byte pairs as the text or the bytes that they stand for."""
-    is_bytes = tokenization.unit == "bpe"
-    return [_name(_decoded(each.token) if is_bytes else each.token) for each in reading]
+    return [name_of(each.token, tokenization) for each in reading]
 
 
-def _name(token: str) -> str:
+def name_of(token: str, tokenization: Tokenization) -> str:
+    """How pictures and tables name a token."""
+    if tokenization.unit == "bpe" and token not in (EOS, UNK):
+        token = _decoded(token)
     if token == EOS:
         return "⏎"
     return "".join(VISIBLE.get(character, character) for character in token)
 
 
 def _decoded(piece: str) -> str:
-    if piece == EOS:
-        return piece
     content = bytes(_BYTES[character] for character in piece)
     try:
         return content.decode()

@@ -1,7 +1,7 @@
 """A model's memory over a text: the state and the gates of every layer after each token, and each prediction."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -18,6 +18,9 @@ from recurlm.text.vocabulary import EOS_ID
 MOST_TOKENS = 10_000
 STATE_NAMES = {"h": "hidden", "c": "cell"}
 """Names of docs/notation.md for the parts of a state; the last input that a QRNN carries is not shown."""
+
+DECODED_AT_ONCE = 64
+"""Tokens whose predictions are computed together; one at a time, most of the time goes into the decoder's weights."""
 
 Values = NDArray[np.float32]
 
@@ -83,32 +86,42 @@ def trace(
         raise InputError(f"the text has {len(ids):,} tokens; give from 1 to {MOST_TOKENS:,}")
     cells = model.stack.cells
     states: list[dict[str, list[Tensor]]] = [{} for _ in cells]
-    predictions = []
+    eos, *tokens = torch.tensor([EOS_ID, *ids], device=model.device)[:, None]
     with evaluating(model), ExitStack() as stack:
-        logits, state = model.step(torch.tensor([EOS_ID], device=model.device), model.initial_state(1))
+        output, state = model.stack.step(model.embedding(eos), model.initial_state(1))
         gates = [stack.enter_context(cell.observing()) for cell in cells]
-        for index in ids:
-            predictions.append(_predicted(logits[0], index, guesses))
-            logits, state = model.step(torch.tensor([index], device=model.device), state)
+        outputs = [output]
+        for token in tokens:
+            output, state = model.stack.step(model.embedding(token), state)
+            outputs.append(output)
             for cell, layer_state, kept in zip(cells, state, states, strict=True):
                 for name, value in zip(cell.state_names, layer_state, strict=True):
                     if name in STATE_NAMES:
                         kept.setdefault(STATE_NAMES[name], []).append(value)
             if tick is not None:
                 tick(1)
+        predictions = list(_predictions(model, torch.cat(outputs[:-1]), torch.cat(tokens), guesses))
     layers = tuple(map(_layer, cells, states, gates))
     surprisal, entropy, rank, guessed = zip(*predictions, strict=True)
     return Trace(tuple(ids), np.array(surprisal), np.array(entropy), np.array(rank), guessed, layers)
 
 
-def _predicted(logits: Tensor, index: int, guesses: int) -> tuple[float, float, int, tuple[tuple[int, float], ...]]:
-    """Surprisal and entropy in bits, rank, and the likeliest ids with their probabilities."""
-    logprobs = logits.double().log_softmax(-1)
-    entropy = float(torch.special.entr(logprobs.exp()).sum()) / math.log(2)
-    best = logprobs.topk(min(guesses, len(logprobs)))
-    pairs = tuple(zip(best.indices.tolist(), best.values.exp().tolist(), strict=True))
-    rank = int((logprobs > logprobs[index]).sum()) + 1
-    return -float(logprobs[index]) / math.log(2), entropy, rank, pairs
+Prediction = tuple[float, float, int, tuple[tuple[int, float], ...]]
+"""Surprisal and entropy in bits, rank, and the likeliest ids with their probabilities."""
+
+
+def _predictions(model: LanguageModel, outputs: Tensor, ids: Tensor, guesses: int) -> Iterator[Prediction]:
+    """What the model predicts after outputs (T, H), of which each is followed by one of the ids (T)."""
+    for some, following in zip(torch.split(outputs, DECODED_AT_ONCE), torch.split(ids, DECODED_AT_ONCE), strict=True):
+        logprobs = model.decoder(some).double().log_softmax(-1)
+        own = logprobs.gather(-1, following[:, None])
+        entropy = torch.special.entr(logprobs.exp()).sum(-1) / math.log(2)
+        rank = (logprobs > own).sum(-1) + 1
+        best = logprobs.topk(min(guesses, logprobs.shape[-1]), -1)
+        surprisal = -own.squeeze(-1) / math.log(2)
+        shares = best.values.exp().tolist()
+        pairs = [tuple(zip(*row, strict=True)) for row in zip(best.indices.tolist(), shares, strict=True)]
+        yield from zip(surprisal.tolist(), entropy.tolist(), rank.tolist(), pairs, strict=True)
 
 
 def _layer(cell: Cell, state: dict[str, list[Tensor]], gates: dict[str, list[Tensor]]) -> LayerTrace:

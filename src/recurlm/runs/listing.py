@@ -1,5 +1,6 @@
 """The runs in a folder, as `recurlm runs` lists them."""
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,15 +16,16 @@ from recurlm.runs.metrics import LastEntries, State, state_of
 class ListedRun:
     """A run in one row.
 
-    name: of its folder, within the listed folder · model: cells and sizes · parameters: number of trained weights ·
-    steps, epochs: done so far · valid_perplexity, test_perplexity: of the end of the run, else of its last validation;
-    None if not measured · created: when the run began, in ISO 8601.
+    name: of its folder, within the listed folder · unit: what one token is, on which perplexities depend · model: cells
+    and sizes · parameters: number of trained weights · steps, epochs: done so far · valid_perplexity, test_perplexity:
+    of the end of the run, else of its last validation; None if not measured · created: when the run began, in ISO 8601.
     """
 
     name: str
     run: str
     corpus: str
     recipe: str
+    unit: str
     model: str
     parameters: int | None
     epochs: int
@@ -37,14 +39,15 @@ class ListedRun:
     def of(cls, folder: RunFolder, within: Path) -> "ListedRun":
         """The row of a run. Raises CorruptFileError or InputError for a damaged one."""
         config = folder.config("corpus", "recipe")
-        last = LastEntries.of(folder)
+        last, recipe = LastEntries.of(folder), folder.recipe()
         results = {split: value for split, (value, _) in last.results.items()}
         return cls(
             name=str(folder.path.relative_to(within)) if folder.path != within else folder.path.name,
             run=str(folder.path),
             corpus=config["corpus"].get("name") or config["corpus"]["source"],
             recipe=config.get("recipe_name", ""),
-            model=folder.recipe().model.layers_in_words,
+            unit=recipe.text.unit,
+            model=recipe.model.layers_in_words,
             parameters=config.get("parameters"),
             epochs=last.epochs,
             steps=last.steps,
@@ -99,10 +102,10 @@ def _listed(path: Path, directory: Path) -> ListedRun:
     """The row of one folder. Raises InputError, with one line, for a folder that is no run or damaged."""
     folder = RunFolder(path)
     if not folder.holds_run():
-        advice = f"; its runs: recurlm runs {path}" if any(path.glob(f"*/{CONFIG_FILE}")) else ""
+        advice = f"; its runs: recurlm runs {shlex.quote(str(path))}" if any(path.glob(f"*/{CONFIG_FILE}")) else ""
         raise InputError(f"{path}: not a run folder (no {CONFIG_FILE}){advice}")
     try:
         return ListedRun.of(folder, directory)
     except RecurlmError as error:
         reason = str(error).partition("\n")[0]
-        raise InputError(f"{reason}; see: recurlm verify {path}") from error
+        raise InputError(f"{reason}; see: recurlm verify {shlex.quote(str(path))}") from error

@@ -1,6 +1,7 @@
 """What one run is, how it did, and how to go on with it, as `recurlm show` prints it."""
 
 import os
+import shlex
 import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -76,14 +77,15 @@ class RunSummary:
     @property
     def next_commands(self) -> tuple[str, ...]:
         """The commands that go on with the run."""
-        resume = f"recurlm train --out {self.run} --resume"
-        use = (f"recurlm generate {self.run}", f"recurlm eval {self.run}") if self.has_model else ()
+        run = shlex.quote(self.run)
+        resume = f"recurlm train --out {run} --resume"
+        use = (f"recurlm generate {run}", f"recurlm eval {run}") if self.has_model else ()
         if self.state == "stopped":
             return (resume, *use)
         if self.state == "running" or not self.has_model:
             return use
         longer = () if self.longer_epochs is None else (f"{resume} --epochs {self.longer_epochs}",)
-        return (*use, *longer, f"recurlm train TEXT --from {self.run} --out NEW")
+        return (*use, *longer, f"recurlm train TEXT --from {run} --out NEW")
 
     def to_json(self) -> dict[str, Any]:
         """The object that `show --json` prints."""

@@ -1,5 +1,6 @@
 """Verification of a run folder: reads every file back, and says what is damaged, what that costs, and what to do."""
 
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -80,7 +81,9 @@ def _files(folder: RunFolder) -> Iterator[Finding]:
         return
     listed = folder.manifest()
     for name in sorted({*listed, CONFIG_FILE, VOCABULARY_FILE}):
-        advice = LOST.get(name, f"draw it again: recurlm plot {folder.path}" if _is_picture(name) else BRING_BACK)
+        advice = LOST.get(
+            name, f"draw it again: recurlm plot {shlex.quote(str(folder.path))}" if _is_picture(name) else BRING_BACK
+        )
         yield _checked(name, partial(_read, folder, name), advice)
     if MODEL_FILE not in listed:
         yield Finding(MODEL_FILE, "absent", "no epoch is finished yet", _resume(folder))
@@ -191,4 +194,4 @@ def _is_picture(name: str) -> bool:
 
 
 def _resume(folder: RunFolder) -> str:
-    return f"go on with: recurlm train --out {folder.path} --resume"
+    return f"go on with: recurlm train --out {shlex.quote(str(folder.path))} --resume"

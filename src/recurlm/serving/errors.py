@@ -1,6 +1,7 @@
 """Errors of the server in OpenAI's form, with the plain messages that the other parts of the program give."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -29,6 +30,33 @@ SESSION_ERRORS: dict[type[RecurlmError], tuple[int, str]] = {
     DamagedSessionError: (500, "session_damaged"),
 }
 """Status and code of each."""
+PLAIN = {
+    "string_type": "must be a text",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "list_type": "must be a list",
+    "dict_type": "must be an object",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+    "literal_error": "must be {expected}",
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "string_too_short": "must have at least {min_length} characters",
+    "string_too_long": "must have at most {max_length} characters",
+    "too_short": "must have at least {min_length} entries",
+    "too_long": "must have at most {max_length} entries",
+}
+"""What is said of each of pydantic's kinds of errors, with the words that pydantic's context has."""
+FORM = re.compile(r"str|int|float|bool|list\[.*\]|tuple\[.*\]")
+EMPTY = "must not be empty"
 BROKEN = "the server failed; its log says more"
 
 
@@ -102,7 +130,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        return error_response(_as_refusal(error.errors()[0]))
+        return error_response(_as_refusal(error.errors()))
 
 
 def _about_path(request: Request, status: int) -> str:
@@ -111,9 +139,9 @@ def _about_path(request: Request, status: int) -> str:
     return f"{request.method} {request.url.path}: {wrong}; GET /openapi.json lists the paths"
 
 
-def _as_refusal(found: Mapping[str, Any]) -> RequestError:
+def _as_refusal(errors: Sequence[Mapping[str, Any]]) -> RequestError:
     """What the first problem of a body or of the address is, in plain words."""
-    place = [str(part) for part in found["loc"][1:]]
+    found, place = errors[0], _place(errors[0])
     name = ".".join(place) or None
     if not place and found["type"] != "value_error":
         return RequestError(400, "the body must be a JSON object, sent with the header content-type: application/json")
@@ -121,5 +149,22 @@ def _as_refusal(found: Mapping[str, Any]) -> RequestError:
         return RequestError(400, f"{name}: no such field; GET /openapi.json lists the fields", param=name)
     if found["type"] == "missing":
         return RequestError(400, f"{name}: missing", param=name)
-    text = str(found["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    # a field that may have several forms has an error for each form
+    text = " or ".join(dict.fromkeys(_plain(each) for each in errors if _place(each) == place))
     return RequestError(400, text if name is None else f"{name}: {text}", param=name)
+
+
+def _place(found: Mapping[str, Any]) -> list[str]:
+    """The field of an error, without the form that pydantic names after a field of several forms."""
+    parts = [str(part) for part in found["loc"][1:]]
+    return [part for part in parts if not FORM.fullmatch(part)]
+
+
+def _plain(found: Mapping[str, Any]) -> str:
+    """An error of pydantic in plain words."""
+    context = found.get("ctx", {})
+    if found["type"] in ("string_too_short", "too_short") and context.get("min_length") == 1:
+        return EMPTY
+    if found["type"] in PLAIN:
+        return PLAIN[found["type"]].format(**context)
+    return str(found["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")

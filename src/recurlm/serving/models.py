@@ -11,7 +11,8 @@ from recurlm.errors import UsageError
 from recurlm.interface.model import Model, load
 from recurlm.serving.engine import Engine
 
-NAME = re.compile(r"[^\s/?#%\x00-\x1f]{1,200}")
+NAME = re.compile(r"(?! )[^\s/?#%\x00-\x1f\x7f]([^/?#%\x00-\x1f\x7f]{0,198}[^\s/?#%])?")
+"""What an address holds and a client writes into one: `%20` stands for a space, but `?`, `#` and `%` go unescaped."""
 
 
 @dataclass
@@ -41,7 +42,9 @@ class ServedModel:
 def serve_model(name: str, model: Model, *, slots: int, queue: int) -> ServedModel:
     """Starts the engine of a model. Raises UsageError for a name that an address cannot hold."""
     if not NAME.fullmatch(name):
-        raise UsageError(f"{name!r}: a served model needs a name without spaces, slashes, ?, # and %; give --name")
+        raise UsageError(
+            f"{name!r}: a served model needs a name of up to 200 characters without /, ?, # and %; give --name"
+        )
     model.network.eval()  # two threads compute with it, and neither may turn dropout on again
     return ServedModel(name, model, Engine(model.network, model.codec, model.digest, slots=slots, queue=queue))
 

@@ -44,13 +44,15 @@ class ResumeRequest(RequestBody):
 class TrainingAnswer(AnswerBody):
     """The training that the page started last; all but `lines` are null before the first.
 
-    command: as one would type it · exit_code: null while it runs · lines: what it has written.
+    command: as one would type it · exit_code: null while it runs · stop_asked: whether the page asked it to stop ·
+    lines: what it has written.
     """
 
     run: str | None = None
     command: str | None = None
     running: bool = False
     exit_code: int | None = None
+    stop_asked: bool = False
     lines: tuple[str, ...] = ()
 
 

@@ -4,12 +4,14 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from recurlm.errors import InputError
+from recurlm.inspection.reading import name_of
 from recurlm.recipe_files import load_recipe, recipe_names
 from recurlm.serving.bodies.base import ErrorBody
 from recurlm.serving.context import Served
@@ -126,7 +128,9 @@ def open_run(name: str, studio: Parts) -> dict[str, Any]:
     """Loads the model of a run, so that requests may name it as `model`."""
     _check_run(studio, name)
     model = studio.models[name].model
-    return {"name": name, "unit": model.codec.tokenization.unit, "vocabulary": list(model.codec.vocabulary.tokens)}
+    tokenization, tokens = model.codec.tokenization, model.codec.vocabulary.tokens
+    named = {token: name_of(token, tokenization) for token in tokens} if tokenization.unit == "bpe" else {}
+    return {"name": name, "unit": tokenization.unit, "vocabulary": list(tokens), "names": named}
 
 
 @router.get(
@@ -172,7 +176,7 @@ def train(body: TrainRequest, studio: Parts) -> TrainingAnswer:
     _check_choice("recipe", body.recipe, recipe_names())
     if studio.folder.is_run:
         raise RequestError(409, f"{studio.folder.directory} is itself a run; open the folder above it to train others")
-    if studio.folder.path(body.name).exists():
+    if _path(studio, body.name).exists():
         raise RequestError(409, f"{body.name} exists already; choose another name", param="name")
     with _busy_is_conflict():
         studio.trainings.check_free()
@@ -200,6 +204,13 @@ def stop(studio: Parts) -> TrainingAnswer:
 
 def _told(training: Training | None) -> TrainingAnswer:
     return TrainingAnswer() if training is None else TrainingAnswer(**training.to_json())
+
+
+def _path(studio: Studio, name: str) -> Path:
+    try:
+        return studio.folder.path(name)
+    except InputError as error:
+        raise RequestError(400, str(error), param="name") from error
 
 
 def _check_run(studio: Studio, name: str) -> None:

@@ -1,5 +1,6 @@
 """Training from the page: the command that one would type, as a child process."""
 
+import contextlib
 import os
 import shlex
 import signal
@@ -21,6 +22,9 @@ TEXTS = ".texts"
 """Folder, within the folder of runs, of the texts that the page was given; `recurlm runs` passes it over."""
 MOST_LINES = 400
 STOPPING_SECONDS = 30.0
+REPEAT_SECONDS = 2.0
+BEGUN = "run "
+"""How the line begins that `train` prints last before it learns."""
 
 
 class TrainingBusyError(RecurlmError):
@@ -37,6 +41,7 @@ class Training:
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=MOST_LINES))
 
     def __post_init__(self) -> None:
+        self.stop_asked = self._has_begun = False
         self._reader = threading.Thread(target=self._read, name="recurlm-training", daemon=True)
         self._reader.start()
 
@@ -45,12 +50,29 @@ class Training:
         with self.process.stdout as output:
             for line in output:
                 self.lines.append(line.rstrip("\n"))
+                self._has_begun |= line.startswith(BEGUN)
         self.process.wait()
 
     @property
     def is_running(self) -> bool:
         """Whether the process has not ended."""
         return self.process.poll() is None
+
+    def stop(self) -> None:
+        """Asks for a checkpoint and the end, as Ctrl-C does, and only once: a second time would lose the checkpoint."""
+        if self.is_running and not self.stop_asked:
+            self.stop_asked = True
+            self.process.send_signal(signal.SIGINT)
+            threading.Thread(target=self._insist, name="recurlm-stopping", daemon=True).start()
+
+    def _insist(self) -> None:
+        """Asks again while training is prepared, when there is no checkpoint to lose: a library may drop the signal."""
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(REPEAT_SECONDS)
+            if not self.is_running or self._has_begun:
+                return
+            self.process.send_signal(signal.SIGINT)
 
     def to_json(self) -> dict[str, Any]:
         """What the page shows."""
@@ -59,6 +81,7 @@ class Training:
             "command": shlex.join(("recurlm", *self.arguments)),
             "running": self.is_running,
             "exit_code": self.process.poll(),
+            "stop_asked": self.stop_asked,
             "lines": list(self.lines),
         }
 
@@ -96,8 +119,8 @@ class Trainings:
     def stop(self) -> None:
         """Asks the training to write a checkpoint and end, as Ctrl-C does. Does nothing where none runs."""
         with self._lock:
-            if self.last is not None and self.last.is_running:
-                self.last.process.send_signal(signal.SIGINT)
+            if self.last is not None:
+                self.last.stop()
 
     def close(self) -> None:
         """Stops the training and waits for its checkpoint."""

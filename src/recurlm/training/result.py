@@ -1,5 +1,6 @@
 """The result of a run."""
 
+import shlex
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,5 +46,6 @@ class Result:
             lines.append(f"test   perplexity {self.test.value:.2f}  [{self.test.signature}]")
         if self.advice:
             lines.append(f"note   {self.advice}")
-        lines.append(f"next   recurlm generate {self.run}     recurlm eval {self.run}     recurlm plot {self.run}")
+        run = shlex.quote(self.run)
+        lines.append(f"next   recurlm generate {run}     recurlm eval {run}     recurlm plot {run}")
         return "\n".join(lines)

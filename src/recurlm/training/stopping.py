@@ -1,9 +1,10 @@
 """Ctrl-C, SIGTERM and SIGHUP: the first signal asks to stop at the next step, the second ends the process at once."""
 
+import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from types import FrameType, TracebackType
 from typing import Any, Self, TextIO
 
@@ -47,6 +48,19 @@ class StopRequest:
         if number == signal.SIGINT:
             raise KeyboardInterrupt
         raise SystemExit(128 + number)
+
+
+@contextlib.contextmanager
+def interrupt_held() -> Iterator[None]:
+    """Holds Ctrl-C back until the end: while libraries load, C code drops the exception and the signal is lost."""
+    held: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: held.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if held:
+        signal.raise_signal(signal.SIGINT)
 
 
 def leave(terminals: list[TextIO]) -> None:

@@ -446,3 +446,19 @@ def test_a_foreign_session_is_refused(tmp_path: Path) -> None:
         answer = server.post(f"/sessions/{session}/read", text="red")
     assert answer.status == 400
     assert f"sha256:{other[:8]}, which this server does not serve" in answer.error["message"]
+
+
+@pytest.mark.parametrize("path", ["read", "score"])
+def test_an_empty_text_changes_nothing(server: Server, path: str) -> None:
+    made = create(server, text=TEXT)
+    more = {"commit": True} if path == "score" else {}
+    for empty in ({"text": ""}, {"ids": []}, {}):
+        told = ok(server.post(f"/sessions/{made['session']}/{path}", **empty, **more))
+        assert (told["state"], told["tokens"]) == (made["state"], made["tokens"])
+    assert ok(server.get(f"/sessions/{made['session']}"))["state"] == made["state"]
+
+
+def test_a_text_of_no_tokens_changes_nothing(server: Server) -> None:
+    made = create(server, text=TEXT)
+    told = ok(server.post(f"/sessions/{made['session']}/generate", max_tokens=0))
+    assert (told["state"], told["tokens"]) == (made["state"], made["tokens"])

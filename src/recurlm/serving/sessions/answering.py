@@ -100,6 +100,8 @@ class Answers:
         return await self._response(drawing.whole())
 
     async def _read(self, ids: Sequence[int], told: Told) -> Told:
+        if not ids:
+            return told | self._holder.unchanged()
         context = self._context
         check_length(self._start, len(ids), context)
         pieces = await read(self._start, ids, context.delivery, context.sessions.store.limits)
@@ -184,6 +186,8 @@ class Drawing:
             "logprobs": self._logprobs(draws[: len(ids)]),
             "finish_reason": finish_reason(outcome),
         }
+        if not ids:
+            return told | self._holder.unchanged()
         pieces = drawn_pieces(outcome, self._start.tokens, self._context.sessions.store.limits)
         return told | await self._holder.append(pieces)
 

@@ -1,8 +1,7 @@
 // The next token's distribution as bars: the model's own above, what the options of sampling make of it below.
-import { h, post, share } from "./dom.js";
+import { h, post, share, shownToken } from "./dom.js";
 import { t } from "./words.js";
 
-export const shownToken = (token) => (token === "<eos>" ? "↵" : token === " " ? "␣" : token);
 export const LIKELIEST = 12;
 
 export const nextToken = (model, ids, options) =>
@@ -37,9 +36,9 @@ function bar(kind, value, most) {
   return h("span", { className: "bar" }, filled);
 }
 
-function row({ token, probability, drawn }, most, here, onpick) {
+function row({ token, probability, drawn }, { most, names }, here, onpick) {
   const cut = drawn === 0;
-  const word = shownToken(token);
+  const word = shownToken(token, names);
   const after = cut ? t("neverDrawn") : `${t("drawn")} ${share(drawn)}`;
   const told = `${word}: ${t("modelSays")} ${share(probability)}, ${after}`;
   return h("button", {
@@ -55,8 +54,9 @@ function row({ token, probability, drawn }, most, here, onpick) {
   h("span", { className: "number" }, cut ? "–" : share(drawn)));
 }
 
-// found: what `/distribution` answers; current: the token that stands here, if any; onpick(entry) goes on with another
-export function bars(found, current, onpick) {
+// found: what `/distribution` answers; names: as `shownToken` takes them; current: the token that stands here, if any;
+// onpick(entry) goes on with another
+export function bars(found, names, current, onpick) {
   const most = Math.max(...found.tokens.map(({ probability, drawn }) => Math.max(probability, drawn)));
   const head = h("div", { className: "guess next quiet", "aria-hidden": "true" },
     h("span", {}, ""), h("span", {}, ""),
@@ -66,7 +66,7 @@ export function bars(found, current, onpick) {
     .replace("{all}", found.vocabulary.toLocaleString("en"));
   return [
     head,
-    ...found.tokens.map((each) => row(each, most, each.token === current, () => onpick(each))),
+    ...found.tokens.map((each) => row(each, { most, names }, each.token === current, () => onpick(each))),
     h("p", { className: "quiet small", role: "status" }, counted),
   ];
 }

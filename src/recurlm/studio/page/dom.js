@@ -1,4 +1,5 @@
 // Small helpers: elements, requests, numbers, commands to copy.
+import { explained, ServerError, UnreachableError } from "./errors.js";
 import { t } from "./words.js";
 
 export function h(tag, properties = {}, ...children) {
@@ -17,11 +18,20 @@ export async function request(method, path, body, signal) {
     headers: { "content-type": "application/json" },
     body: JSON.stringify(body),
   };
-  const answer = await fetch(path, { method, signal, ...sent });
+  const answer = await reached(path, { method, signal, ...sent });
   if (answer.ok) return answer;
-  let message = `${answer.status} ${answer.statusText}`;
-  try { message = (await answer.json()).error.message; } catch { /* no JSON: the status says it */ }
-  throw new Error(message);
+  let told = { message: `${answer.status} ${answer.statusText}` };
+  try { told = (await answer.json()).error; } catch { /* no JSON: the status says it */ }
+  throw new ServerError(answer.status, told);
+}
+async function reached(path, options) {
+  try {
+    const answer = await fetch(path, options);
+    if (shown instanceof UnreachableError) showError(null);
+    return answer;
+  } catch (error) {
+    throw error.name === "AbortError" ? error : new UnreachableError();
+  }
 }
 export const get = async (path) => (await request("GET", path)).json();
 export const post = async (path, body) => (await request("POST", path, body)).json();
@@ -46,10 +56,30 @@ function fieldsOf(part) {
   return Object.fromEntries(pairs);
 }
 
+let shown = null;
 export function showError(error) {
   const place = document.getElementById("error");
+  shown = error;
   place.hidden = !error || error.name === "AbortError";
-  place.textContent = error ? error.message : "";
+  place.textContent = error ? explained(error) : "";
+}
+
+// Says on a button that its work goes on, with the seconds once there are some; returns what ends that.
+const timers = new WeakMap();
+export function working(button, label) {
+  const began = Date.now();
+  const tell = () => {
+    const seconds = Math.floor((Date.now() - began) / 1000);
+    button.textContent = seconds > 1 ? `${t("computing")} ${seconds} s` : t("computing");
+  };
+  clearInterval(timers.get(button));
+  const timer = setInterval(tell, 1000);
+  timers.set(button, timer);
+  tell();
+  return () => {
+    clearInterval(timer);
+    if (timers.get(button) === timer) button.textContent = label;
+  };
 }
 
 export function figure(value) {
@@ -66,6 +96,9 @@ export function share(probability) {
   if (probability >= 0.00995) return probability.toFixed(2).slice(1);
   return probability >= 0.001 ? probability.toFixed(3).slice(1) : "~0";
 }
+// A token as it is shown; names: those of byte pairs, as `/runs/NAME/open` tells them.
+const NAMES = new Map([["<eos>", "↵"], [" ", "␣"]]);
+export const shownToken = (token, names) => NAMES.get(token) || (Object.hasOwn(names, token) ? names[token] : token);
 export const quoted = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'"'"'`)}'`);
 
 // A command, or lines of Python, with a button that copies them.

@@ -19,10 +19,9 @@ function mixed(color, amount) {
   return `color-mix(in oklab, var(${color}) ${share}%, transparent)`;
 }
 
-// The mark of a token; number: its place in the text.
-export function mark(token, other, number) {
-  const isEnd = token.token === "<eos>";
-  const span = h("span", { "data-at": number, className: isEnd ? "end" : "" }, isEnd ? "↵" : token.token);
+// The mark of a token; name: as it is shown · number: its place in the text.
+export function mark(token, name, other, number) {
+  const span = h("span", { "data-at": number, className: token.token === "<eos>" ? "end" : "" }, name);
   const value = bits(token.logprob), against = other && bits(other.logprob);
   if (value === null) return span;
   if (other === null) span.style.backgroundColor = mixed("--heat", value / FULL);

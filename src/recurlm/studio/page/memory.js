@@ -1,5 +1,5 @@
 // What a memory holds over a text: units and gates, what holds a span, two memories apart, how long a word stays.
-import { choice, field, h, modelChoice, models, post, shared, showError } from "./dom.js";
+import { choice, field, h, modelChoice, models, post, shared, showError, working } from "./dom.js";
 import { leftSection } from "./memory_left.js";
 import { inTerminal, python } from "./memory_shared.js";
 import { spanSection } from "./memory_span.js";
@@ -90,12 +90,15 @@ function otherModel() {
 const ask = (fields) => post("/inspect", { model: shared.model, text: state.text, ...fields });
 
 async function compute() {
-  if (!shared.text.trim()) { focus().focus(); return; }
+  if (!shared.text.trim()) {
+    showError(new Error(t("needTextHere")));
+    focus().focus();
+    return;
+  }
   turn += 1;
   const mine = turn;
   showError(null);
-  const told = place.body.hidden ? place.invite : place.readout;
-  told.textContent = t("computing");
+  const done = working(document.getElementById("show"), t("show"));
   if (!state.memory || state.text !== shared.text || state.memory.model !== shared.model) {
     Object.assign(state, { text: shared.text, at: 0, span: null });
   }
@@ -115,9 +118,8 @@ async function compute() {
     state.memory = null;
     place.body.hidden = true;
     place.invite.hidden = false;
-    place.invite.textContent = t("memoryIs");
     showError(error);
-  }
+  } finally { done(); }
 }
 
 function draw() {

@@ -15,7 +15,7 @@ export function leftSection(around) {
   around.place.left.replaceChildren(
     h("h2", {}, t("remembered")), h("p", { className: "quiet prose" }, t("rememberedIs")),
     h("div", { className: "row" }, field(t("furtherTokens"), steps), against(around.names, "for-left"),
-      h("button", { id: "remember", onclick: start }, t("drawIt"))),
+      h("button", { id: "remember", "data-label": t("drawIt"), onclick: start }, t("drawIt"))),
     around.place.curves);
 }
 
@@ -24,7 +24,7 @@ function ask(around) {
     const [model, ...others] = await openRuns();
     return around.ask({ model, remembered: state.steps, with: others });
   };
-  answered(question, (answer) => draw(around.place.curves, answer));
+  answered(question, (answer) => draw(around.place.curves, answer), document.getElementById("remember"));
 }
 
 // The distances as shares of the first one, since states of different models have different lengths.

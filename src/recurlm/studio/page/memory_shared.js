@@ -1,5 +1,5 @@
 // What the questions about a memory have in common: the same in a terminal and in Python, a second run, numbers.
-import { choice, command, field, h, post, quoted, runPath, shared, showError } from "./dom.js";
+import { choice, command, field, h, post, quoted, runPath, shared, showError, working } from "./dom.js";
 import { t } from "./words.js";
 
 const MOST_ROWS = 200, LONGEST = 13;
@@ -36,17 +36,19 @@ export function python(model, answer, ...more) {
     `${answer}(${given}).to_json()`]);
 }
 
-// A function that draws the answer to a question, unless it was asked a later one meanwhile.
+// A function that draws the answer to a question, unless it was asked a later one meanwhile. A button, whose label
+// is its `data-label`, says that the work goes on.
 export function asker() {
   let turn = 0;
-  return async (question, draw) => {
+  return async (question, draw, button = null) => {
     turn += 1;
     const mine = turn;
     showError(null);
+    const done = button ? working(button, button.dataset.label) : () => {};
     try {
       const answer = await question();
       if (mine === turn) draw(answer);
-    } catch (error) { showError(error); }
+    } catch (error) { showError(error); } finally { done(); }
   };
 }
 

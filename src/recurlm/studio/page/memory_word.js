@@ -1,5 +1,5 @@
 // One other word: two memories, how far apart they are after each token.
-import { h } from "./dom.js";
+import { h, showError } from "./dom.js";
 import { lane } from "./memory_lanes.js";
 import { against, asker, inTerminal, labels, numbers, openRuns, python } from "./memory_shared.js";
 import { numbered, t } from "./words.js";
@@ -15,15 +15,21 @@ export function wordSection(around) {
   around.place.word.replaceChildren(
     h("h2", {}, t("otherWord")), h("p", { className: "quiet prose" }, t("otherWordIs")),
     h("div", { className: "row" }, h("label", {}, h("span", {}, `${t("inPlaceOf")} `, replaced), word),
-      against(around.names, "for-word"), h("button", { id: "compare", onclick: start }, t("compare"))),
+      against(around.names, "for-word"),
+      h("button", { id: "compare", "data-label": t("compare"), onclick: start }, t("compare"))),
     around.place.apart);
   return { point: (index) => { replaced.textContent = `${index + 1} ${around.memory.tokens[index].name}`; } };
 }
 
 function ask(around) {
+  if (!state.word.trim()) {
+    showError(new Error(t("needWord")));
+    document.getElementById("word").focus();
+    return;
+  }
   const instead = `${state.word.trim()}@${around.strip.at + 1}`;
   const question = async () => Promise.all((await openRuns()).map((model) => around.ask({ model, instead })));
-  answered(question, (answers) => draw(around, answers, instead));
+  answered(question, (answers) => draw(around, answers, instead), document.getElementById("compare"));
 }
 
 // One run shows each of its layers; of two runs each shows its last layer.

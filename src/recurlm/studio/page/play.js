@@ -1,8 +1,10 @@
 // A prompt and its continuation, token by token; every other token is a way to go on, kept in a tree.
-import { bars, idsOf, latest, nextToken, shownToken } from "./distribution.js";
+import { bars, idsOf, latest, nextToken } from "./distribution.js";
 import {
   command, events, field, h, modelChoice, post, python, quoted, request, runPath, shared, share, showError,
+  shownToken,
 } from "./dom.js";
+import { explained } from "./errors.js";
 import * as sampling from "./sampling.js";
 import { idsBefore, newChild, newRoot, tree, triedAt } from "./tree.js";
 import { t } from "./words.js";
@@ -102,8 +104,8 @@ function drawOptions() {
 async function open() {
   const name = shared.model;
   if (!state.opened || state.opened.name !== name) {
-    const { vocabulary, unit } = await post(`/runs/${encodeURIComponent(name)}/open`);
-    state.opened = { name, unit, ids: new Map(vocabulary.map((token, id) => [token, id])) };
+    const { vocabulary, unit, names } = await post(`/runs/${encodeURIComponent(name)}/open`);
+    state.opened = { name, unit, names, ids: new Map(vocabulary.map((token, id) => [token, id])) };
   }
   return state.opened;
 }
@@ -188,7 +190,7 @@ function drawAll() {
 }
 
 function tokenButton(each, index) {
-  const word = shownToken(each.token);
+  const word = shownToken(each.token, state.opened.names);
   const button = h("button", {
     className: `token ${index === state.at ? "at" : ""}`,
     "aria-label": `${word}, ${t("probability")} ${share(each.probability)}`,
@@ -223,8 +225,9 @@ const look = latest(async () => {
     await open();
     const ids = here ? idsBefore(node, at) : await idsOf(shared.model, prompt);
     const found = await nextToken(shared.model, ids, sampling.asked());
-    drawn.push(...bars(found, here && here.token, (entry) => (here ? fork(node, at, entry) : write(entry))));
-  } catch (error) { drawn.push(h("p", { className: "quiet small prose" }, error.message)); }
+    const goOnWith = (entry) => (here ? fork(node, at, entry) : write(entry));
+    drawn.push(...bars(found, state.opened.names, here && here.token, goOnWith));
+  } catch (error) { drawn.push(h("p", { className: "quiet small prose" }, explained(error))); }
   const title = here ? t("alternatives") : `${t("afterPrompt")} “${prompt}”`;
   const parts = [h("small", {}, title), ...drawn, resetButton(), h("p", { className: "quiet small" }, t("playKeys"))];
   place.aside.replaceChildren(...parts.filter(Boolean));
@@ -241,12 +244,13 @@ function resetButton() {
 }
 
 function drawTree() {
-  const joined = state.opened && state.opened.unit === "character" ? "" : " ";
+  const { unit, names } = state.opened || { unit: "word", names: {} };
   const chosen = (node) => {
     Object.assign(state, { node, at: null, changed: false });
     drawAll();
   };
-  place.tree.replaceChildren(h("small", {}, t("tried")), tree(state.roots, state.node, joined, chosen));
+  const spelled = { joined: unit === "word" ? " " : "", names };
+  place.tree.replaceChildren(h("small", {}, t("tried")), tree(state.roots, state.node, spelled, chosen));
 }
 
 function drawCommand() {

@@ -31,7 +31,7 @@ async function look(go) {
   }
   if (!chosen) chosen = new Set(runs.slice(0, 1).map((run) => run.name));
   for (const run of runs) if (run.state === "running" && !kept.has(run.name)) chosen.add(run.name);
-  const note = `${t("perplexityTable")} ${t("choose")}`;
+  const note = [t("perplexityTable"), ...(areAlike(runs) ? [] : [t("sameToken")]), t("choose")].join(" ");
   const notes = [note, ...problems].map((line) => h("p", { className: "quiet small" }, line));
   place.table.replaceChildren(h("div", { className: "scroll" }, table(runs)), ...notes);
   draw(runs).catch(showError);
@@ -47,7 +47,8 @@ function drawEmpty(go) {
 function table(runs) {
   const column = (text, className = "") => h("th", { className, scope: "col" }, text);
   const head = h("tr", {}, column(""), column(t("run")), column(t("model")), column(t("parameters"), "number wide"),
-    column(t("valid"), "number"), column(t("test"), "number"), column(t("state")), column(t("began"), "wide"));
+    column(t("token")), column(t("valid"), "number"), column(t("test"), "number"), column(t("state")),
+    column(t("began"), "wide"));
   return h("table", {}, h("thead", {}, head), h("tbody", {}, runs.map((run) => row(run, runs))));
 }
 
@@ -69,6 +70,7 @@ function row(run, runs) {
     cell("run-name", h("label", { htmlFor: box.id }, h("span", {}, run.name))),
     cell("", run.model),
     cell("number wide", short(run.parameters)),
+    cell("", t(`of_${run.unit}`)),
     cell("number", figure(run.valid_perplexity)),
     cell("number", figure(run.test_perplexity)),
     cell(run.state === "running" ? "alive" : "", t(run.state)),
@@ -100,10 +102,12 @@ async function read(run) {
   if (known && known.state === run.state && run.state !== "running") return;
   kept.set(run.name, { state: run.state, entries: await wholeRun(run.name) });
 }
+const areAlike = (runs) => new Set(runs.map((run) => run.unit)).size < 2;
 function drawPicture(shown) {
   const drawn = shown.filter((run) => kept.has(run.name)).map((run) => [run.name, kept.get(run.name).entries]);
   const picture = drawn.length === 1 ? oneRun(drawn[0][1]) : severalRuns(drawn);
-  place.picture.replaceChildren(...(drawn.length ? [picture] : []));
+  const warning = areAlike(shown) ? [] : [h("p", { id: "unlike", role: "status" }, t("unlikeUnits"))];
+  place.picture.replaceChildren(...warning, ...(drawn.length ? [picture] : []));
 }
 
 function drawCommands(names) {

@@ -1,6 +1,6 @@
 // A text as a heat map of surprisal, with the model's own guesses; two models, or their difference.
 import {
-  choice, command, field, guess, h, modelChoice, models, post, python, runPath, shared, showError,
+  choice, command, field, guess, h, modelChoice, models, post, python, runPath, shared, showError, shownToken, working,
 } from "./dom.js";
 import { areAlike, bits, FULL, mark, paired, table } from "./heat.js";
 import { t } from "./words.js";
@@ -87,18 +87,23 @@ function recompute() {
 }
 
 async function compute() {
-  if (!shared.text.trim()) return;
+  if (!shared.text.trim()) {
+    showError(new Error(t("needTextHere")));
+    focus().focus();
+    return;
+  }
   turn += 1;
   const mine = turn;
   showError(null);
   place.head.replaceChildren(h("p", { className: "quiet" }, t("computing")));
+  const done = working(document.getElementById("show"), t("show"));
   const lines = shared.text.split("\n").filter((line) => line.trim());
   const asked = { lines, unit: state.unit, predictions: true, likeliest: LIKELIEST };
   try {
     const scores = [];
     for (const model of new Set([shared.model, state.second || shared.model])) {
-      await post(`/runs/${encodeURIComponent(model)}/open`);
-      scores.push(await post("/score", { model, ...asked }));
+      const { names } = await post(`/runs/${encodeURIComponent(model)}/open`);
+      scores.push({ ...await post("/score", { model, ...asked }), names });
     }
     if (mine !== turn) return; // another text or model was asked for meanwhile
     if (scores[1] && !areAlike(scores)) {
@@ -110,7 +115,7 @@ async function compute() {
     if (mine !== turn) return;
     showError(error);
     state.scores = [];
-  }
+  } finally { done(); }
   draw();
 }
 
@@ -120,7 +125,7 @@ function draw() {
   place.head.append(legend());
   state.tokens = [];
   for (const line of paired(state.scores)) place.map.append(h("p", {}, line.flatMap(([token, other]) => {
-    const span = mark(token, other, state.tokens.length);
+    const span = mark(token, shownToken(token.token, state.scores[0].names), other, state.tokens.length);
     state.tokens.push({ token, other, span });
     return [span, " "];
   })));
@@ -175,9 +180,9 @@ function point(at) {
   state.at = at;
   const { token, other, span } = state.tokens[at];
   span.classList.add("at");
-  const name = token.token === "<eos>" ? `↵ ${t("end")}` : token.token;
+  const name = shownToken(token.token, state.scores[0].names), isEnd = token.token === "<eos>";
   const figures = rows(token, other).flatMap(([label, value]) => [h("dt", {}, label), h("dd", {}, value)]);
-  place.aside.replaceChildren(h("strong", { className: "run-name" }, name),
+  place.aside.replaceChildren(h("strong", { className: "run-name" }, isEnd ? `${name} ${t("end")}` : name),
     ...(token.oov ? [h("p", { className: "quiet small" }, t("unknown"))] : []),
     h("dl", { "aria-live": "polite" }, figures), ...guesses(token), h("p", { className: "quiet small" }, t("hover")));
 }
@@ -197,7 +202,7 @@ function rows(token, other) {
 
 function guesses({ token, likeliest }) {
   if (!likeliest || !likeliest.length) return [];
-  const shown = likeliest.map((each) => guess(each.token === "<eos>" ? "↵" : each.token, Math.exp(each.logprob), {
+  const shown = likeliest.map((each) => guess(shownToken(each.token, state.scores[0].names), Math.exp(each.logprob), {
     className: `guess ${each.token === token ? "here" : ""}`,
   }));
   return [h("small", {}, t("guesses")), ...shown];

@@ -182,7 +182,9 @@ const hasBegun = ({ lines }) => lines.some((line) => /^(epoch|done) /.test(line)
 
 function stateOf(training) {
   if (training.running) return stopping ? t("stopping") : hasBegun(training) ? t("running") : t("preparing");
-  return { 0: t("ended"), [STOPPED]: t("stopped") }[training.exit_code] || t("failed");
+  if (training.exit_code === 0) return t("ended");
+  if (training.exit_code === STOPPED) return t("stopped");
+  return t(training.stop_asked && !hasBegun(training) ? "stoppedEarly" : "failed");
 }
 
 function update(training) {

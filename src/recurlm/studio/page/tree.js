@@ -1,6 +1,5 @@
 // The tree of continuations: a node per text, a child where another token was chosen.
-import { shownToken } from "./distribution.js";
-import { h } from "./dom.js";
+import { h, shownToken } from "./dom.js";
 import { t } from "./words.js";
 
 const SHOWN = 8;
@@ -34,15 +33,17 @@ export function triedAt(node, at) {
   return found;
 }
 
-export function tree(roots, current, joined, onchoose) {
+// joined: what stands between tokens · names: as `shownToken` takes them
+export function tree(roots, current, { joined, names }, onchoose) {
+  const shown = (token) => shownToken(token, names);
   const item = (node) => {
     const start = node.parent ? node.at + 1 : 0;
-    const words = node.drawn.slice(start, start + SHOWN).map((each) => shownToken(each.token)).join(joined);
+    const words = node.drawn.slice(start, start + SHOWN).map((each) => shown(each.token)).join(joined);
     const button = h("button", {
       "aria-current": node === current ? "true" : null,
-      title: `${shownToken(node.label)}${joined}${words}`,
+      title: `${shown(node.label)}${joined}${words}`,
       onclick: () => onchoose(node),
-    }, h("b", {}, shownToken(node.label) || "∅"), `${joined}${words}`);
+    }, h("b", {}, shown(node.label) || "∅"), `${joined}${words}`);
     return h("li", {}, button, ...(node.children.length ? [h("ul", {}, node.children.map(item))] : []));
   };
   if (!roots.length) return h("p", { className: "quiet small" }, t("noTree"));

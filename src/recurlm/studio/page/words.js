@@ -71,6 +71,22 @@ const WORDS = {
   keepsText: ["The page keeps the text in that file when training begins.", "开始训练时，页面会把文本保存到该文件。"],
   unknownWords: ["The model does not know {words}; write others.", "模型不认识 {words}，请换成别的词。"],
   another: ["Train another", "再训练一个"],
+  unreachable: ["The studio does not answer. Is recurlm studio still running in its terminal? Start it again, and open the address that it prints.", "studio 没有响应。终端里的 recurlm studio 还在运行吗？请重新启动，并打开它打印的地址。"],
+  // the English page shows the words of the server for these
+  serverSays: ["", "服务器报告（英文）："],
+  noAccess: ["", "此浏览器没有访问权限，请打开终端里显示的地址。"],
+  isBusy: ["", "等待的请求太多，请稍后再试。"], isEnding: ["", "studio 正在退出。"],
+  tookTooLong: ["", "计算超时，请减少内容后再试。"], tooLarge: ["", "文本太大，请分成几次发送。"],
+  trainsAlready: ["", "已有训练正在进行，请先停止它。"],
+  badName: ["", "训练名称不可用：最多 100 个字符，不能含 / \\ : * ? \" < > |，不能以“.”或“-”开头，首尾不能有空格。"],
+  nameTaken: ["", "这个名称已被占用，请换一个。"], noSuchRun: ["", "文件夹里没有这个训练，它可能已被删除。"],
+  badTime: ["", "时间上限请写成 90s、10m、1.5h 或 1h30m。"],
+  stoppedEarly: ["stopped before it had learned anything", "已停止，还没有学到任何内容"],
+  needTextHere: ["There is no text yet: paste one above, or drop a file there.", "还没有文本：请在上面粘贴，或拖入文件。"],
+  needWord: ["Write the other word first.", "请先写出要换上的词。"],
+  of_word: ["word", "单词"], of_character: ["character", "字符"], of_bpe: ["byte pair", "字节对"],
+  sameToken: ["Compare only runs with the same token.", "只有词元单位相同的训练才能比较。"],
+  unlikeUnits: ["These runs have different tokens, so their perplexities say nothing about each other. Compare the bits per character that recurlm eval prints for each.", "这些训练的词元单位不同，困惑度不能互相比较。请比较 recurlm eval 给出的每字符比特数（bits per character）。"],
   saveText: ["Save text.txt", "保存 text.txt"],
 };
 export let language = localStorage.getItem("language") || (navigator.language.startsWith("zh") ? "zh" : "en");
