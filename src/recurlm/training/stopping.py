@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from types import FrameType, TracebackType
 from typing import Any, Self, TextIO
 
+from recurlm.distributed import Team
+
 
 def stopping_signals() -> list[int]:
     """The signals that ask to stop. SIGHUP is not among them if it is ignored, as under nohup."""
@@ -47,6 +49,24 @@ class StopRequest:
         if number == signal.SIGINT:
             raise KeyboardInterrupt
         raise SystemExit(128 + number)
+
+
+class AgreedStop:
+    """A request to stop that reached any process of a team: all of them see it at the same look."""
+
+    def __init__(self, request: StopRequest, team: Team) -> None:
+        self._request, self._team = request, team
+        self._parent = os.getppid()
+
+    @property
+    def requested(self) -> bool:
+        """Whether to stop. All processes look together. The end of the launcher is a request too."""
+        if self._team.count == 1:
+            return self._request.requested
+        return self._team.sum([self._request.requested or os.getppid() != self._parent])[0] > 0
+
+
+Stop = StopRequest | AgreedStop
 
 
 def leave(terminals: list[TextIO]) -> None:
