@@ -17,6 +17,7 @@ from recurlm.distributed import Team, open_team
 from recurlm.errors import StoppedError
 from recurlm.progress import Silent
 from recurlm.text.places import DataPlaces
+from recurlm.training import gradients
 from recurlm.training.request import TrainingRequest
 from recurlm.training.setup import prepare_training
 from small_runs import StopAfter
@@ -42,6 +43,7 @@ def train(work: dict, team: Team) -> None:
 if __name__ == "__main__":
     plan = json.loads(Path(sys.argv[1]).read_text("utf-8"))
     distributed.STALLED = timedelta(seconds=plan[0].get("stalled", 60))
+    gradients.MESSAGE_BYTES = 1000  # small models, too, send while they compute
     torch.set_num_threads(1)
     with open_team("cpu") as team:
         for work in plan:

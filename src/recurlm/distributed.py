@@ -4,6 +4,7 @@ A process alone is a team of one, for which every sum is the value itself. Only 
 """
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,11 +20,9 @@ from torch import Tensor
 from recurlm.errors import RecurlmError, UsageError
 
 STALLED = timedelta(seconds=25)
-"""How long a process waits for the others in a step before it counts one of them as lost."""
-SAVING = timedelta(minutes=10)
-"""How long the others wait for the first process to write a checkpoint."""
-PREPARING = timedelta(days=1)
-"""How long the others wait for the first process to prepare the texts."""
+"""How long a process waits for the others before it counts one of them as lost."""
+PULSE = 1.0
+"""Seconds after which a process that takes its own time shows the others that it lives."""
 LAUNCHED_HERE = "recurlm"
 """The name that torch's launcher gives the processes of `recurlm train --processes`."""
 LOST = 76
@@ -40,10 +39,12 @@ class LostProcessError(RecurlmError):
 class Team:
     """The processes that train one model, seen from one of them; this class is a process alone.
 
-    rank: number of this process, from 0 · count: number of processes · here: those on this machine.
+    rank: number of this process, from 0 · count: number of processes · here: those on this machine · abandoned:
+    whether the launcher that started this process has ended.
     """
 
     rank, count, here = 0, 1, 1
+    abandoned = False
 
     @property
     def leads(self) -> bool:
@@ -64,21 +65,35 @@ class Team:
 
     def add(self, tensor: Tensor) -> None:
         """Replaces a tensor by its sum over all processes."""
+        self.start_adding(tensor)()
+
+    def start_adding(self, tensor: Tensor) -> Callable[[], None]:
+        """Begins to replace a tensor by its sum over all processes; the function that it returns waits for the sum.
+
+        All processes begin their sums in the same order.
+        """
+        return _nothing
 
     def copy_first(self, tensors: Sequence[Tensor]) -> None:
         """Replaces tensors by those of the first process."""
 
-    def wait(self, longest: timedelta = SAVING) -> None:
-        """Waits for all processes, at most for `longest`: `SAVING` or `PREPARING`."""
+    @contextmanager
+    def in_own_time(self) -> Iterator[None]:
+        """Inside, each process takes the time that its work needs; all leave together.
+
+        Raises LostProcessError if another process fails or no longer answers.
+        """
+        yield
 
     @contextmanager
-    def first_before_others(self, longest: timedelta = SAVING) -> Iterator[None]:
-        """Inside, the first process is done before the others begin."""
-        if not self.leads:
-            self.wait(longest)
-        yield
-        if self.leads:
-            self.wait(longest)
+    def first_before_others(self) -> Iterator[None]:
+        """Inside, the first process is done before the others begin, and each takes the time that it needs."""
+        with self.in_own_time():
+            if self.leads:
+                yield
+        with self.in_own_time():
+            if not self.leads:
+                yield
 
     def gather_columns(self, tensor: Tensor) -> Tensor:
         """The columns (B, ...) of all processes from those of this process."""
@@ -96,18 +111,25 @@ class Team:
 ALONE = Team()
 
 
+def _nothing() -> None:
+    """What a process alone waits for."""
+
+
 class ProcessGroup(Team):
     """One process of several, which torch's launcher started."""
 
     def __init__(self, device: str) -> None:
         """Joins the team; `device` is cpu or cuda. Raises LostProcessError if not all processes come."""
+        self._launcher = os.getppid()
         with _lost():
             dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo", timeout=STALLED)
-            self._waiting = {
-                longest: dist.new_group(backend="gloo", timeout=longest) for longest in (SAVING, PREPARING)
-            }
+            self._pulses: dist.ProcessGroup | None = dist.new_group(backend="gloo", timeout=STALLED)
         self.rank, self.count = dist.get_rank(), dist.get_world_size()
         self.here = int(os.environ.get("LOCAL_WORLD_SIZE", self.count))
+
+    @property
+    def abandoned(self) -> bool:  # type: ignore[override]
+        return os.getppid() != self._launcher
 
     def sum(self, values: Sequence[float]) -> list[float]:
         tensor = torch.tensor(values, dtype=torch.float64)
@@ -115,18 +137,35 @@ class ProcessGroup(Team):
         summed: list[float] = tensor.tolist()
         return summed
 
-    def add(self, tensor: Tensor) -> None:
+    def start_adding(self, tensor: Tensor) -> Callable[[], None]:
         with _lost():
-            dist.all_reduce(tensor)
+            work = dist.all_reduce(tensor, async_op=True)
+
+        def wait() -> None:
+            with _lost():
+                work.wait()
+
+        return wait
 
     def copy_first(self, tensors: Sequence[Tensor]) -> None:
         with _lost():
             for tensor in tensors:
                 dist.broadcast(tensor, 0)
 
-    def wait(self, longest: timedelta = SAVING) -> None:
-        with _lost():
-            dist.all_reduce(torch.zeros(1), group=self._waiting[longest])
+    @contextmanager
+    def in_own_time(self) -> Iterator[None]:
+        pulse = _Pulse(self._pulses, self.count)
+        pulse.start()
+        try:
+            yield
+        except BaseException:
+            pulse.failed = True
+            raise
+        finally:
+            pulse.finished.set()
+            pulse.join()
+        if pulse.lost is not None:
+            raise pulse.lost
 
     def gather_columns(self, tensor: Tensor) -> Tensor:
         total = int(self.sum([len(tensor)])[0])
@@ -141,10 +180,38 @@ class ProcessGroup(Team):
         # a group that is left to the end of the interpreter aborts the process
         try:
             if error is None:
-                self.wait()
+                with self.in_own_time():
+                    pass
         finally:
-            self._waiting.clear()
+            self._pulses = None
             dist.destroy_process_group()
+
+
+class _Pulse(threading.Thread):
+    """Shows the other processes that this one lives, until all have finished their work or one has failed."""
+
+    def __init__(self, group: dist.ProcessGroup | None, count: int) -> None:
+        super().__init__(daemon=True)
+        self._group, self._count = group, count
+        self.finished, self.failed = threading.Event(), False
+        self.lost: LostProcessError | None = None
+
+    def run(self) -> None:
+        try:
+            while not self._all_finished():
+                pass
+        except LostProcessError as error:
+            self.lost = error
+
+    def _all_finished(self) -> bool:
+        self.finished.wait(PULSE)
+        told = torch.tensor([self.finished.is_set(), self.failed], dtype=torch.float64)
+        with _lost():
+            dist.all_reduce(told, group=self._group)
+            finished, failed = told.tolist()
+            if failed:
+                raise RuntimeError("it failed")
+        return bool(finished == self._count)
 
 
 def is_launched() -> bool:

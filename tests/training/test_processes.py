@@ -103,8 +103,9 @@ def train_together(processes: int, plan: list[dict[str, Any]], folder: Path) -> 
     """Carries out a plan in several processes."""
     path = folder / f"plan-{processes}.json"
     path.write_text(json.dumps(plan))
-    ended = [team.communicate(timeout=300) for team in start_team(processes, path)]
-    assert not any(errors for _, errors in ended), ended
+    team = start_team(processes, path)
+    told = [process.communicate(timeout=300)[1] for process in team]
+    assert [process.returncode for process in team] == [0] * processes, told
 
 
 def start_team(processes: int, plan: Path) -> list[subprocess.Popen[str]]:

@@ -107,9 +107,9 @@ class Checkpointer:
                 "untouched\nbegin another run with a lower optimizer.learning_rate"
             )
         carried = self.state.gathered()
-        if self.state.team.leads:
-            self.folder.checkpoints.save(step, self.state.files(carried))
-        self.state.team.wait()
+        with self.state.team.in_own_time():
+            if self.state.team.leads:
+                self.folder.checkpoints.save(step, self.state.files(carried))
         self.restart_interval()
 
     def resume(self, tell: Callable[[str], None]) -> bool:
@@ -171,7 +171,6 @@ def share_start(team: Team, model: LanguageModel) -> None:
     """Gives every process of a team the weights and the random state of the first one."""
     if team.count == 1:
         return
-    team.wait()
     team.copy_first(list(model.weights().values()))
     shared = random_state(model.device)
     team.copy_first(list(shared.values()))

@@ -177,9 +177,10 @@ class Trainer:
         """Measures the validation text, keeps the model if it is the best, and logs the epoch."""
         split = self.run.recipe.validation.split
         measured = self._measure(split, stop, "validating")
-        if self.validator.judge(measured, self.counters) and self.team.leads:
-            self.run.folder.save_model(tensor_bytes(self.run.model.weights()))
-        self.team.wait()
+        kept = self.validator.judge(measured, self.counters)
+        with self.team.in_own_time():
+            if kept and self.team.leads:
+                self.run.folder.save_model(tensor_bytes(self.run.model.weights()))
         self.clock.lap()
         averaged = None if self.average is None else self.average.count
         entry = EpochEntry.of(self.course, measured, estimated=self.estimated, averaged=averaged)
@@ -213,7 +214,8 @@ class Trainer:
     def _finish(self, stop: Stop) -> Result:
         """Measures the model that was kept, on every held-out text, and logs the result."""
         folder, counters = self.run.folder, self.counters
-        self.run.model.load_weights(tensors(folder.read(MODEL_FILE), folder.path))
+        with self.team.in_own_time():
+            self.run.model.load_weights(tensors(folder.read(MODEL_FILE), folder.path))
         measured = {
             split: self._measure(split, stop, f"evaluating {split}", exact=counters.exact)
             for split in self.validator.held_out

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from recurlm.distributed import PREPARING, Team, agreed
+from recurlm.distributed import Team, agreed
 from recurlm.errors import InputError, UsageError
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
@@ -48,9 +48,8 @@ def prepare_training(
     request that cannot be met.
     """
     loaded, team = now(), team or Team()
-    with team.first_before_others(PREPARING):
+    with team.first_before_others():
         run = _open(request, watcher, team) if team.leads else _join(request, team)
-    team.wait(PREPARING)
     mirror = TensorBoard(run.folder.path / TENSORBOARD_FOLDER) if request.tensorboard and team.leads else None
     began = loaded if request.began is None else request.began
     limit = run.config.time_limit

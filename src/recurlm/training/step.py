@@ -15,7 +15,7 @@ from recurlm.models.dropout import KeptColumns, keeping_columns
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.state import LayerStates, detach
 from recurlm.text.batching import IGNORED, Batch
-from recurlm.training.gradients import sum_gradients
+from recurlm.training.gradients import summing_gradients
 from recurlm.training.penalties import Shares, minimized, output_penalty
 
 
@@ -98,11 +98,12 @@ def forward_loss(learner: Learner, batch: Batch, state: LayerStates, *, synchron
 
 def backward(learner: Learner, batch: Batch, forward: Forward) -> None:
     """Computes the gradients of the loss of the whole batch and clips their norm."""
-    forward.loss.backward()  # type: ignore[no-untyped-call]
     if batch.part is None:
+        forward.loss.backward()  # type: ignore[no-untyped-call]
         add_row_gradients(learner.model.embedding.weight, batch.input, forward.embedded)
     else:
-        sum_gradients(learner.team, learner.model, batch, batch.part, forward.embedded)
+        with summing_gradients(learner.team, learner.model, batch, forward.embedded):
+            forward.loss.backward()  # type: ignore[no-untyped-call]
     if learner.options.clip_norm is not None:
         torch.nn.utils.clip_grad_norm_(learner.model.parameters(), learner.options.clip_norm)
 

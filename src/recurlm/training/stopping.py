@@ -56,14 +56,13 @@ class AgreedStop:
 
     def __init__(self, request: StopRequest, team: Team) -> None:
         self._request, self._team = request, team
-        self._parent = os.getppid()
 
     @property
     def requested(self) -> bool:
         """Whether to stop. All processes look together. The end of the launcher is a request too."""
         if self._team.count == 1:
             return self._request.requested
-        return self._team.sum([self._request.requested or os.getppid() != self._parent])[0] > 0
+        return self._team.sum([self._request.requested or self._team.abandoned])[0] > 0
 
 
 Stop = StopRequest | AgreedStop
