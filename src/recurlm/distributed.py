@@ -120,7 +120,7 @@ class ProcessGroup(Team):
 
     def __init__(self, device: str) -> None:
         """Joins the team; `device` is cpu or cuda. Raises LostProcessError if not all processes come."""
-        self._launcher = os.getppid()
+        self._device, self._launcher = device, os.getppid()
         with _lost():
             dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo", timeout=STALLED)
             self._pulses: dist.ProcessGroup | None = dist.new_group(backend="gloo", timeout=STALLED)
@@ -132,7 +132,7 @@ class ProcessGroup(Team):
         return os.getppid() != self._launcher
 
     def sum(self, values: Sequence[float]) -> list[float]:
-        tensor = torch.tensor(values, dtype=torch.float64)
+        tensor = torch.tensor(values, dtype=torch.float64, device=self._device)
         self.add(tensor)
         summed: list[float] = tensor.tolist()
         return summed

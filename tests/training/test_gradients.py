@@ -3,12 +3,13 @@
 import pytest
 import torch
 
-from recurlm.config import ModelOptions
+from recurlm.config import ModelOptions, Training
 from recurlm.distributed import Team
 from recurlm.models.language_model import LanguageModel
 from recurlm.text.batching import Batch
 from recurlm.training import gradients
 from recurlm.training.gradients import plan_messages, summing_gradients
+from recurlm.training.step import Learner, train_step
 
 TYPES, STEPS, COLUMNS = 40, 5, 4
 
@@ -101,6 +102,16 @@ def test_messages_leave_in_the_order_of_the_plan(monkeypatch):
     team = Recorder(model)
     backward(model, half_batch(), team)
     assert team.sizes[:-1] == [sum(weight.numel() for weight in weights) for weights in early[::-1]]
+
+
+@pytest.mark.parametrize(("columns", "carried"), [(slice(0, 0), 0), (slice(1, 3), 2)])
+def test_a_process_carries_the_state_of_its_own_columns(columns, carried):
+    model = two_layers()
+    batch = half_batch().whole.cut(columns)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    learner = Learner(model, optimizer, Training(), "fp32", Recorder(model))
+    _, state = train_step(learner, batch, model.initial_state(batch.columns))
+    assert {len(tensor) for layer in state for tensor in layer} == {carried}
 
 
 def test_a_small_model_sends_one_message():

@@ -172,6 +172,8 @@ def test_the_number_of_processes_may_change_when_a_run_resumes(work, tmp_path):
         None,
         4,
     ]
+    # two processes of one thread began; one process has the threads of both, four share them
+    assert [each["threads"] for each in journal(parts["out"], "begin") + journal(parts["out"], "resume")] == [1, 2, 1]
 
 
 @pytest.mark.usefixtures("own_type")

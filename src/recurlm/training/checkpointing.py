@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from recurlm.distributed import Team
-from recurlm.errors import CorruptFileError
+from recurlm.errors import CorruptFileError, InputError
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.state import LayerStates, map_state
 from recurlm.runs.checkpoints import WEIGHTS_FILE
@@ -121,8 +121,13 @@ class Checkpointer:
             if self.state.team.leads:
                 self.folder.discard_unfinished()
             files = self.folder.checkpoints.latest(tell)
-        if files is None:
-            return False
+        if files is not None:
+            self._restore(files)
+        self._refuse_another_step()
+        return files is not None
+
+    def _restore(self, files: Mapping[str, bytes]) -> None:
+        """Raises CorruptFileError if the checkpoint belongs to another model."""
         try:
             self.state.restore(files, self.folder.path)
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
@@ -130,7 +135,16 @@ class Checkpointer:
                 f"{self.folder.path}: its newest checkpoint does not fit config.json: {error}; begin again in another "
                 "folder"
             ) from error
-        return True
+
+    def _refuse_another_step(self) -> None:
+        """Raises InputError where the first process has read another checkpoint, as folders that are not shared do."""
+        step = self.state.counters.step
+        first = int(self.state.team.first(step))
+        if step != first:
+            raise InputError(
+                f"{self.folder.path}: this process found a checkpoint of step {step:,}, the first process one of step "
+                f"{first:,}; put the run into a folder that all machines share"
+            )
 
 
 def state_tensors(state: LayerStates | None) -> dict[str, Tensor]:

@@ -30,6 +30,8 @@ def launch(processes: int, arguments: Sequence[str], restarts: int = 0) -> int:
     for name in TALKATIVE:
         logging.getLogger(f"torch.distributed.elastic.{name}").setLevel(logging.CRITICAL)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _processors() // processes)))
+    if loopback := _loopback():
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)  # other machines have no business with gradients
     for number in range(1, restarts + 1):
         try:
             return _launched(processes, arguments)
@@ -77,6 +79,12 @@ def _free_port() -> int:
         found.bind((HERE, 0))
         port: int = found.getsockname()[1]
         return port
+
+
+def _loopback() -> str | None:
+    """The name of the network interface that only this machine reaches; None where no usual name is found."""
+    names = {name for _, name in socket.if_nameindex()}
+    return next((name for name in ("lo", "lo0") if name in names), None)
 
 
 def _processors() -> int:

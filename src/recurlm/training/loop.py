@@ -73,7 +73,7 @@ class Trainer:
         Raises StoppedError if `stop_request` asks for it, after a checkpoint; DivergedError if the loss is not finite.
         """
         stop = AgreedStop(stop_request, self.team)
-        with self.run.claim, computing_threads(self.run.config.threads):
+        with self.run.claim, computing_threads(self.run.threads):
             self._resume_and_plan()
             with self.journal.open_at(step=self.counters.step, epochs=self.counters.epoch):
                 self._begin()

@@ -28,6 +28,11 @@ class PreparedRun:
     team: Team = field(default_factory=Team)
 
     @property
+    def threads(self) -> int:
+        """The threads of this process: its part of the run's, which the processes of a machine share."""
+        return max(1, self.config.threads // self.team.here)
+
+    @property
     def recipe(self) -> Recipe:
         """The recipe of the run."""
         return self.config.recipe

@@ -64,6 +64,8 @@ def _open(request: TrainingRequest, watcher: Watcher, team: Team) -> PreparedRun
     begins = not folder.holds_run()
     texts = open_texts(request, folder, config)
     codec = given_codec(folder, config)
+    if begins:
+        config = replace(config, threads=config.threads * team.here)
     config, noticed = with_cut(config, texts, codec) if begins else (config, Noticed())
     noticed = replace(noticed, lines=(*file_lines(texts), *noticed.lines))
     corpus = prepare_texts(texts, config, codec, request.places.cache, watcher)
@@ -140,7 +142,7 @@ def _write_config(run: PreparedRun, texts: Corpus) -> None:
 
 def _warn_of_changes(run: PreparedRun, watcher: Watcher, processes: int) -> None:
     """Warns if these processes cannot continue the run bit for bit."""
-    with computing_threads(run.config.threads):
+    with computing_threads(run.threads):
         changed = changed_computation(run.folder, run.config.device, processes)
     if changed is not None:
         watcher.warn(f"       {changed}")

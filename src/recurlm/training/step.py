@@ -13,7 +13,7 @@ from recurlm.errors import RecurlmError
 from recurlm.kernels.embedding import add_row_gradients, looked_up
 from recurlm.models.dropout import KeptColumns, keeping_columns
 from recurlm.models.language_model import LanguageModel
-from recurlm.models.state import LayerStates, detach
+from recurlm.models.state import LayerStates, detach, map_state
 from recurlm.text.batching import IGNORED, Batch
 from recurlm.training.gradients import summing_gradients
 from recurlm.training.penalties import Shares, minimized, output_penalty
@@ -78,7 +78,7 @@ def train_step(learner: Learner, batch: Batch, state: LayerStates) -> tuple[Step
     backward(learner, batch, forward)
     learner.optimizer.step()
     result = StepResult(nats, int(batch.whole.counted.sum()), value, forward.losses)
-    return result, detach(forward.state)
+    return result, _carried(batch, forward.state)
 
 
 def forward_loss(learner: Learner, batch: Batch, state: LayerStates, *, synchronous: bool = True) -> Forward:
@@ -112,6 +112,12 @@ def _kept_columns(batch: Batch) -> KeptColumns | None:
     if batch.part is None:
         return None
     return KeptColumns(batch.part.first, batch.columns, batch.whole.columns)
+
+
+def _carried(batch: Batch, state: LayerStates) -> LayerStates:
+    """The state to carry on; that of no column where this process read one only to draw as the others do."""
+    own = batch.columns if batch.part is None else batch.part.columns
+    return map_state(lambda tensor: tensor[:own], detach(state))
 
 
 def _count_targets(target: Tensor, synchronous: bool) -> Tensor | int:
