@@ -3,7 +3,9 @@
 import json
 import os
 import random
+import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -22,21 +24,18 @@ SECONDS = 120
 def start(
     corpus_folder: Path, small_recipe: Callable[..., Path], tmp_path: Path
 ) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts a command that trains with two processes."""
+    """Starts a command that trains with two processes, or with those that another launcher starts."""
     recipe = small_recipe(optimizer=SGD, training={"epochs": 4, "log_every": 1, "checkpoint_seconds": 0.1})
     started = []
 
-    def start_(out: str, *options: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "recurlm", "train", str(corpus_folder), "--recipe", str(recipe)]
+    def start_(out: str, *options: str, launcher: tuple[str, ...] = ("-m",)) -> subprocess.Popen[str]:
+        command = [sys.executable, *launcher, "recurlm", "train", str(corpus_folder), "--recipe", str(recipe)]
         command += ["--out", str(tmp_path / out), "--cache-dir", str(tmp_path / "cache"), "--precision", "fp32"]
+        command += ["--processes", "2"] if launcher == ("-m",) else []
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
         started.append(
             subprocess.Popen(
-                [*command, "--processes", "2", *options],
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
+                [*command, *options], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
             )
         )
         return started[-1]
@@ -119,6 +118,65 @@ def test_the_processes_stop_with_a_checkpoint_when_their_launcher_is_killed(star
     assert "recurlm: stopped at step" in told
     assert len(workers) == 2
     assert not any(Path(f"/proc/{worker}/fd").exists() and os.listdir(f"/proc/{worker}/fd") for worker in workers)
+
+
+def rank(command: subprocess.Popen[str], number: int) -> int:
+    """The process with this number in its team."""
+    (found,) = [child for child in children(command.pid) if rank_of(child) == str(number)]
+    return found
+
+
+def test_a_full_disk_ends_all_processes_and_the_run_resumes(start, tmp_path):
+    run, whole = tmp_path / "run", tmp_path / "whole"
+    command = start("run", "--max-restarts", "1")
+    wait_for_checkpoint(run)
+    # from now on the process that writes the run has room for a few bytes
+    resource.prlimit(rank(command, 0), resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+    _, told = command.communicate(timeout=SECONDS)
+    assert command.returncode == 1
+    assert told.count("the file would be larger than the system allows") == 1
+    assert "Traceback" not in told
+    assert "starting again" not in told
+    assert start("run", "--resume").communicate(timeout=SECONDS)
+    assert start("whole").communicate(timeout=SECONDS)
+    assert steps(run) == steps(whole)
+
+
+@pytest.mark.thorough
+def test_a_stalled_process_is_ended_and_all_start_again(start, tmp_path):
+    run, whole = tmp_path / "run", tmp_path / "whole"
+    command = start("run", "--max-restarts", "1", "--epochs", "40")
+    wait_for_checkpoint(run)
+    os.kill(rank(command, 1), signal.SIGSTOP)
+    _, told = command.communicate(timeout=2 * SECONDS)
+    assert command.returncode == 0, told
+    assert "a process did not answer, so all 2 ended" in told
+    assert "starting again: 1 of 1" in told
+    assert start("whole", "--epochs", "40").communicate(timeout=SECONDS)
+    assert steps(run) == steps(whole)
+
+
+@pytest.mark.parametrize(
+    ("machines", "options"),
+    [
+        (1, ["--standalone", "--nproc-per-node=2"]),
+        (2, ["--nnodes=2", "--nproc-per-node=1", "--master-addr=127.0.0.1", "--master-port={port}"]),
+        (2, ["--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:{port}"]),
+    ],
+    ids=["one machine", "static", "c10d"],
+)
+def test_torchrun_starts_the_processes_of_one_machine_or_two(start, tmp_path, machines, options):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        filled = [option.format(port=free.getsockname()[1]) for option in options]
+    numbered = [[f"--node-rank={number}"] if "--nnodes=2" in filled else [] for number in range(machines)]
+    launchers = [("-m", "torch.distributed.run", *filled, *number, "-m") for number in numbered]
+    commands = [start("run", "--epochs", "1", launcher=launcher) for launcher in launchers]
+    told = [command.communicate(timeout=SECONDS) for command in commands]
+    assert [command.returncode for command in commands] == [0] * machines, told
+    assert sum(output.strip() == str(tmp_path / "run") for output, _ in told) == 1
+    begun = json.loads((tmp_path / "run" / "metrics.jsonl").read_text("utf-8").splitlines()[0])
+    assert (begun["event"], begun["processes"]) == ("begin", 2)
 
 
 @pytest.mark.thorough
