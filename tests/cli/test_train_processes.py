@@ -62,10 +62,21 @@ def rank_of(process: int) -> str | None:
 
 def wait_for_checkpoint(run: Path) -> None:
     """Waits until a run inside its first epochs has a checkpoint."""
+    wait_for(lambda: bool(list(run.glob("checkpoints/step-*"))))
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Waits until a condition holds."""
     deadline = time.monotonic() + SECONDS
-    while not list(run.glob("checkpoints/step-*")):
-        assert time.monotonic() < deadline, "no checkpoint"
+    while not condition():
+        assert time.monotonic() < deadline, "nothing happened"
         time.sleep(0.02)
+
+
+def count_of_lives(run: Path) -> int:
+    """How often processes have begun to train a run."""
+    content = (run / "metrics.jsonl").read_text("utf-8")
+    return content.count('"event": "begin"') + content.count('"event": "resume"')
 
 
 def steps(run: Path) -> list[dict[str, Any]]:
@@ -182,21 +193,18 @@ def test_torchrun_starts_the_processes_of_one_machine_or_two(start, tmp_path, ma
 @pytest.mark.thorough
 def test_twenty_kills_lose_nothing(start, tmp_path):
     run, whole, chosen = tmp_path / "run", tmp_path / "whole", random.Random(3)
-    command = start("run", "--max-restarts", "20", "--epochs", "400")
-    before: set[int] = set()
-    for _ in range(20):
-        wait_for_checkpoint(run)
-        deadline = time.monotonic() + SECONDS
-        while len(workers := [child for child in children(command.pid) if child not in before]) < 2:
-            assert time.monotonic() < deadline, "not started again"
-            time.sleep(0.05)
-        before |= set(workers)
-        time.sleep(chosen.uniform(2, 8))
-        os.kill(chosen.choice(workers), signal.SIGKILL)
+    command = start("run", "--max-restarts", "20", "--epochs", "200")
+    wait_for_checkpoint(run)
+    for kills in range(20):
+        wait_for(lambda lives=kills + 1: count_of_lives(run) == lives)
+        time.sleep(chosen.uniform(0, 1))
+        os.kill(rank(command, chosen.randrange(2)), signal.SIGKILL)
     command.communicate(timeout=600)
     assert command.returncode == 0
-    start("whole", "--epochs", "400").communicate(timeout=600)
+    assert count_of_lives(run) == 21
+    start("whole", "--epochs", "200").communicate(timeout=600)
     assert steps(run) == steps(whole)
+    assert (run / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
 
 def test_a_signal_to_the_command_stops_all_processes_with_a_checkpoint(start, tmp_path):

@@ -95,17 +95,19 @@ def _processors() -> int:
 def _exit_code(codes: Mapping[int, int], processes: int) -> int:
     """The exit code of a command whose processes failed with these codes, negative where a signal killed one.
 
+    The codes stand in the order in which the launcher saw them: after the first one, it ends the other processes.
+
     Raises LostProcessError if a process was killed, or if the others lost one that still runs.
     """
     told = [code for code in codes.values() if code > 0 and code != LOST]
     if told:
         return told[0]
-    killed = [
-        f"process {rank + 1} of {processes} was killed ({_signal(code)})" for rank, code in codes.items() if code < 0
-    ]
+    rank, code = next(iter(codes.items()))
+    cause = (
+        f"process {rank + 1} of {processes} was killed ({_signal(code)})" if code < 0 else "a process did not answer"
+    )
     raise LostProcessError(
-        f"{killed[0] if killed else 'a process did not answer'}, so all {processes} ended\n"
-        "go on from the last checkpoint with the same command and --resume"
+        f"{cause}, so all {processes} ended\ngo on from the last checkpoint with the same command and --resume"
     )
 
 
