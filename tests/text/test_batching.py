@@ -381,3 +381,21 @@ def test_the_steps_of_very_many_epochs_are_known_without_going_through_them(enco
     # 700 tokens in pieces of 35, one in twenty half as long: 20 or a few more
     assert 20 <= source.total_length(10**9) / 10**9 < 23
     assert len(counted) <= 101
+
+
+@given(sentence_lengths, st.integers(1, 7), st.integers(1, 4))
+def test_the_parts_of_a_batch_hold_its_targets_once_and_its_whole(encoded, lengths, columns, processes):
+    text = encoded(numbered(lengths))
+    for batch in open_batches(text, StreamBatches(batch_size=columns, bptt=3), seed=1).batches(0):
+        bounds = [columns * rank // processes for rank in range(processes + 1)]
+        parts = [batch.cut(slice(*bound)) for bound in itertools.pairwise(bounds)]
+        assert sum((pairs([part]) for part in parts), Counter()) == pairs([batch])
+        assert sum(int(part.counted.sum()) for part in parts) == int(batch.counted.sum())
+        assert all(part.whole is batch and part.columns >= 1 for part in parts)
+
+
+def test_a_part_has_the_restarts_of_its_columns(encoded):
+    options = StreamBatches(batch_size=4, bptt=5, reset_probability=0.5)
+    batch = next(iter(open_batches(encoded(numbered([40])), options, seed=1).batches(0)))
+    assert batch.restarts is not None
+    assert np.array_equal(batch.cut(slice(1, 3)).restarts, batch.restarts[:, 1:3])

@@ -24,7 +24,9 @@ from recurlm.cli.console import (
     print_json,
     recipe_changes,
 )
+from recurlm.cli.interrupts import interrupt_held
 from recurlm.cli.process import process_began
+from recurlm.cli.processes import settle_processes, told_once
 
 FIRST, ONWARD = "Most used", "Go on with a run"
 TRAIN_EXAMPLES = (
@@ -146,6 +148,26 @@ def train(
             rich_help_panel=OUTPUT,
         ),
     ] = False,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            "--processes",
+            metavar="N",
+            min=1,
+            help="Train with N processes on this machine, which share the columns of each batch. [default: 1]",
+            rich_help_panel=MACHINE,
+        ),
+    ] = None,
+    max_restarts: Annotated[
+        int,
+        typer.Option(
+            "--max-restarts",
+            metavar="N",
+            min=0,
+            help="With --processes: how often all start again from the last checkpoint after one was killed.",
+            rich_help_panel=MACHINE,
+        ),
+    ] = 0,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -153,16 +175,19 @@ def train(
 
     Ctrl-C stops training after a checkpoint; --resume continues from it.
     """
-    from recurlm.training.stopping import StopRequest, interrupt_held
-
+    launched = settle_processes(processes, max_restarts)
+    if launched is not None:
+        raise typer.Exit(launched)
     with interrupt_held():
-        from recurlm.devices import keep_freed_memory
+        from recurlm.devices import keep_freed_memory, resolve_device
+        from recurlm.distributed import open_team
         from recurlm.plots.training import write_training_pictures
-        from recurlm.progress import open_watcher
+        from recurlm.progress import Silent, open_watcher
         from recurlm.runs.folder import RunFolder
         from recurlm.text.places import DataPlaces
         from recurlm.training.request import TrainingRequest
         from recurlm.training.setup import prepare_training
+        from recurlm.training.stopping import StopRequest
 
     keep_freed_memory()
     request = TrainingRequest(
@@ -181,11 +206,15 @@ def train(
         places=DataPlaces(data_directory, cache_directory, offline),
         began=process_began(),
     )
-    watcher = open_watcher(quiet=quiet)
+    team = open_team(resolve_device(device).type)
+    watcher = open_watcher(quiet=quiet) if team.leads else Silent()
     try:
-        trainer = prepare_training(request, watcher)
-        with StopRequest() as stop:
-            result = trainer.fit(stop)
+        with told_once(team):
+            trainer = prepare_training(request, watcher, team=team)
+            with StopRequest() as stop:
+                result = trainer.fit(stop)
+        if not team.leads:
+            return
         watcher.tick(None, "drawing the curves")
         write_training_pictures(RunFolder(Path(result.run)))
     finally:

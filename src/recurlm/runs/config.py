@@ -41,7 +41,8 @@ class RunConfig:
     """What decides a run besides its text.
 
     recipe_name: name of the recipe, or of the run to start from · source: the text, as `recurlm train` takes it ·
-    threads: of torch on the CPU · time_limit: seconds, None for no limit · start: None for a new model.
+    threads: of torch on the CPU, of all processes of a machine together · time_limit: seconds, None for no limit ·
+    start: None for a new model.
     """
 
     recipe: Recipe

@@ -37,7 +37,7 @@ class Batch:
     counted: (T, B), positions that perplexity counts · sentences: number of sentences that end in the batch ·
     carried: whether the batch starts from the state after the batch before · rate: factor for the learning rate ·
     restarts: (T, B), on the host, true where a column's state is set to zero before the input is read; None means
-    nowhere.
+    nowhere · part: None, or which columns of a larger batch these are; `sentences` then counts those of the larger one.
     """
 
     input: Tensor
@@ -47,11 +47,31 @@ class Batch:
     carried: bool
     rate: float = 1.0
     restarts: NDArray[np.bool_] | None = None
+    part: "Part | None" = None
 
     @property
     def columns(self) -> int:
         """B"""
         return self.input.shape[1]
+
+    @property
+    def whole(self) -> "Batch":
+        """The batch that this is a part of; itself where it is none."""
+        return self if self.part is None else self.part.whole
+
+    def cut(self, columns: slice) -> "Batch":
+        """The columns that one of several processes reads.
+
+        Where there are none, the first column without targets: a process without work draws random numbers too.
+        """
+        width = columns.stop - columns.start
+        kept = columns if width else slice(0, 1)
+        target, counted = self.target[:, kept], self.counted[:, kept]
+        if not width:
+            target, counted = torch.full_like(target, IGNORED), torch.zeros_like(counted)
+        part = Part(self, kept.start, width)
+        restarts = None if self.restarts is None else self.restarts[:, kept]
+        return replace(self, input=self.input[:, kept], target=target, counted=counted, restarts=restarts, part=part)
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on a device; the copy to a GPU is asynchronous."""
@@ -63,6 +83,15 @@ class Batch:
             return source.to(device, non_blocking=True)
 
         return replace(self, input=moved(self.input), target=moved(self.target), counted=moved(self.counted))
+
+
+@dataclass(frozen=True)
+class Part:
+    """Columns of a batch: `columns` of `whole`, which stays on the host, from number `first` on."""
+
+    whole: Batch
+    first: int
+    columns: int
 
 
 class BatchSource(Protocol):
