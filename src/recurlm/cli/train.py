@@ -36,7 +36,6 @@ TRAIN_EXAMPLES = (
     ("recurlm train my-text.txt --time-limit 10m --out runs/mine", "ten minutes on your own text"),
     ("recurlm train molecules.smi --unit character --time-limit 10m", "text without spaces: SMILES, Chinese"),
     ("recurlm train --resume --out runs/mine", "go on after Ctrl-C"),
-    ("recurlm train my-text.txt --seeds 1-5 --processes 2", "five seeds, two at a time"),
 )
 
 

@@ -81,7 +81,7 @@ def train_seed(values: dict[str, Any], tell: Tell) -> Values:
     if finished is not None:
         return finished | {"kept": True}
     keep_freed_memory()
-    _take_gpu()
+    take_gpu()
     watcher = TellingWatcher(tell)
     trainer = prepare_training(request, watcher)
     with StopRequest() as stop:
@@ -103,7 +103,7 @@ def _finished(request: TrainingRequest) -> dict[str, Any] | None:
     return {name: value for name, value in last.final.items() if name not in ("event", "step")}
 
 
-def _take_gpu() -> None:
+def take_gpu() -> None:
     """Gives each worker a GPU of its own, as far as there are enough."""
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ[NUMBER]) % torch.cuda.device_count())
