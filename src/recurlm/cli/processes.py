@@ -35,6 +35,16 @@ def settle_processes(asked: int | None, restarts: int) -> int | None:
     return launch(asked, sys.argv[1:], restarts)
 
 
+def refuse_with_seeds(seed: int | None, restarts: int) -> None:
+    """Raises UsageError for what does not go with --seeds: --seed, --max-restarts, and torchrun."""
+    if seed is not None:
+        raise UsageError("--seeds names all seeds; leave --seed out")
+    if restarts:
+        raise UsageError("--max-restarts belongs to one run; with --seeds, give the command again with --resume")
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        raise UsageError("torchrun trains one model; start --seeds without it, with --processes for seeds at a time")
+
+
 @contextmanager
 def told_once(team: Team) -> Iterator[None]:
     """Inside, an error that several processes meet is told once: by the first process, or by the launcher.

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import signal
 import socket
 import sys
 import tempfile
@@ -15,6 +14,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from recurlm.distributed import LAUNCHED_HERE, LOST, NOTES, STOPPED, LostProcessError
 from recurlm.errors import StoppedError
+from recurlm.workers import processors, signal_name
 
 HERE = "127.0.0.1"
 TALKATIVE = ("agent.server.api", "multiprocessing.api")
@@ -29,7 +29,7 @@ def launch(processes: int, arguments: Sequence[str], restarts: int = 0) -> int:
     """
     for name in TALKATIVE:
         logging.getLogger(f"torch.distributed.elastic.{name}").setLevel(logging.CRITICAL)
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _processors() // processes)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, processors() // processes)))
     if loopback := _loopback():
         os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)  # other machines have no business with gradients
     for number in range(1, restarts + 1):
@@ -87,11 +87,6 @@ def _loopback() -> str | None:
     return next((name for name in ("lo", "lo0") if name in names), None)
 
 
-def _processors() -> int:
-    """Number of processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _exit_code(codes: Mapping[int, int], processes: int) -> int:
     """The exit code of a command whose processes failed with these codes, negative where a signal killed one.
 
@@ -104,12 +99,10 @@ def _exit_code(codes: Mapping[int, int], processes: int) -> int:
         return told[0]
     rank, code = next(iter(codes.items()))
     cause = (
-        f"process {rank + 1} of {processes} was killed ({_signal(code)})" if code < 0 else "a process did not answer"
+        f"process {rank + 1} of {processes} was killed ({signal_name(code)})"
+        if code < 0
+        else "a process did not answer"
     )
     raise LostProcessError(
         f"{cause}, so all {processes} ended\ngo on from the last checkpoint with the same command and --resume"
     )
-
-
-def _signal(code: int) -> str:
-    return signal.Signals(-code).name
