@@ -259,6 +259,17 @@ class Encoder:
             line += block.count(LINE_FEED)
             yield self._settled(ids)
 
+    def ids_of(self, tokens: Sequence[str]) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
+        """The id of each of some tokens (N,), the line feed among them, and whether the vocabulary lacks it (N,).
+
+        Raises KeyError for a token that `blocks` would refuse.
+        """
+        ids = np.fromiter(map(self._ids.__getitem__, tokens), np.uint32, len(tokens))
+        missing = ids == self._ids.absent
+        if self._unknown is not None:
+            ids[missing] = self._unknown
+        return ids, missing
+
     def _settled(self, ids: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
         missing = np.flatnonzero(ids == self._ids.absent)
         self.oov += len(missing)

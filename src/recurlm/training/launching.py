@@ -13,6 +13,7 @@ from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, Sign
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from recurlm.capacity import processors
 from recurlm.distributed import LAUNCHED_HERE, LOST, NOTES, STOPPED, LostProcessError
 from recurlm.errors import StoppedError
 
@@ -29,7 +30,7 @@ def launch(processes: int, arguments: Sequence[str], restarts: int = 0) -> int:
     """
     for name in TALKATIVE:
         logging.getLogger(f"torch.distributed.elastic.{name}").setLevel(logging.CRITICAL)
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _processors() // processes)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, processors() // processes)))
     for number in range(1, restarts + 1):
         try:
             return _launched(processes, arguments)
@@ -77,11 +78,6 @@ def _free_port() -> int:
         found.bind((HERE, 0))
         port: int = found.getsockname()[1]
         return port
-
-
-def _processors() -> int:
-    """Number of processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _exit_code(codes: Mapping[int, int], processes: int) -> int:
