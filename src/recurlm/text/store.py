@@ -18,8 +18,7 @@ from recurlm.config import DocumentRule, TextOptions
 from recurlm.errors import CorruptFileError, InputError, RecurlmWarning
 from recurlm.files.partial import remove_abandoned, resumable_folder, temporary_folder
 from recurlm.files.sealed import Fingerprint, fingerprint, move_into_place, read_seal, write_seal
-from recurlm.text.codec import Codec, EncodedText, Encoder, Ids, file_starts, train_tokenization
-from recurlm.text.preparing import number
+from recurlm.text.codec import Codec, EncodedText, Encoder, Ids, file_starts, id_blocks, train_tokenization
 from recurlm.text.shards import SHARD_BYTES, Merged, Report, Shard, shards_of
 from recurlm.text.sources import Corpus, Text
 from recurlm.text.tokenization import LINE_FEED, BytePairs, Tokenization
@@ -27,7 +26,6 @@ from recurlm.text.vocabulary import EOS, UNK, Vocabulary
 
 FORMAT = "recurlm store 4"
 STORE_FILE = "store.json"
-_IDS_AT_ONCE = 1 << 20
 _REMEMBERED = 256
 """Number of files whose digests one process remembers."""
 
@@ -70,6 +68,8 @@ def prepare(
     several shards it is read by `processes` processes (None: as many as there are processors), and a call that was
     interrupted goes on in the next one. With `codec` no vocabulary is built; every split is encoded with the codec.
     """
+    from recurlm.text.preparing import number  # whoever only reads ids starts no processes
+
     remove_abandoned(cache)
     folder = cache / "prepared" / _key(corpus, options, codec)
     if (found := _found(corpus, folder, options)) is not None:
@@ -219,5 +219,5 @@ def _verify_ids(path: Path, dtype: str, size: int, fingerprint: Fingerprint) -> 
         ids = np.memmap(path, dtype, "r")
     except ValueError as error:
         raise CorruptFileError(f"{path}: not a file of {dtype} ids") from error
-    if any(int(ids[start : start + _IDS_AT_ONCE].max()) >= size for start in range(0, len(ids), _IDS_AT_ONCE)):
+    if any(int(block.max()) >= size for _, block in id_blocks(ids)):
         raise CorruptFileError(f"{path}: holds ids beyond the {size:,} tokens of the vocabulary")
