@@ -25,6 +25,8 @@ LINES = 20_000
 DISTINCT_BYTES = 50_000_000
 """A longer text repeats itself after this: to prepare it is the same work."""
 BETWEEN_SAMPLES = 0.05
+SLOWEST_PREPARATION = 15
+"""MB/s; the time limit of a training counts its preparation too."""
 SMALL_MODEL = ("model.embedding_size=64", "model.hidden_sizes=[64]", "batches.kind=stream", "text.maximum_size=10000")
 MOST_MEMORY, SAME_MEMORY = 1000.0, 1.2
 """Megabytes of a training's own memory, and how many times that of the smallest text the largest may take."""
@@ -71,18 +73,14 @@ def _speeds(folder: Path, megabytes: int, rounds: int) -> tuple[Mapping[int, lis
 
 def _training_memory(folder: Path, megabytes: float, seconds: int) -> float:
     """The largest own memory, in MB, of `recurlm train` with its processes: it prepares a text and trains a while."""
-    texts = Path(tempfile.mkdtemp(dir=folder))
+    texts, limit = Path(tempfile.mkdtemp(dir=folder)), seconds + round(megabytes / SLOWEST_PREPARATION)
     write_text(texts / "train.txt", int(megabytes * 1_000_000))
     write_text(texts / "valid.txt", 100_000)
     command = [sys.executable, "-m", "recurlm", "train", str(texts), "--recipe", "demo", "--out", str(texts / "run")]
-    command += ["--quiet", "--time-limit", f"{seconds}s", *(f"--set={each}" for each in SMALL_MODEL)]
-    peak = 0.0
+    command += ["--quiet", "--time-limit", f"{limit}s", *(f"--set={each}" for each in SMALL_MODEL)]
+    peak, environment = 0.0, os.environ | {"RECURLM_CACHE_DIR": str(texts / "cache")}
     with subprocess.Popen(
-        command,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"RECURLM_CACHE_DIR": str(texts / "cache")},
-        cwd=ROOT,
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT
     ) as process:
         while process.poll() is None:
             peak = max(peak, sum(map(_own_megabytes, _with_children(process.pid))))

@@ -5,7 +5,7 @@ import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,10 +15,8 @@ from recurlm.runs.computation import kernels
 from recurlm.runs.folder import RunFolder
 from recurlm.text.recorded import describe
 from recurlm.text.sources import Corpus
+from recurlm.text.store import PreparedCorpus
 from recurlm.version import CODE_VERSION
-
-if TYPE_CHECKING:
-    from recurlm.text.store import PreparedCorpus
 
 RUN_FORMAT = "recurlm run 1"
 
@@ -77,7 +75,7 @@ class RunConfig:
             None if start is None else Start(**start),
         )
 
-    def to_json(self, corpus: "PreparedCorpus", parameters: int, texts: Corpus | None = None) -> dict[str, Any]:
+    def to_json(self, corpus: PreparedCorpus, parameters: int, texts: Corpus | None = None) -> dict[str, Any]:
         """All of config.json; `texts` are the texts that the run learns from."""
         return {
             "format": RUN_FORMAT,
@@ -99,7 +97,7 @@ class RunConfig:
             "recipe": self.recipe.model_dump(mode="json"),
         }
 
-    def _describe_texts(self, corpus: "PreparedCorpus", texts: Corpus | None) -> dict[str, Any]:
+    def _describe_texts(self, corpus: PreparedCorpus, texts: Corpus | None) -> dict[str, Any]:
         """Describes each split, and all texts that the model learned from, those of earlier runs included."""
         counted = {
             name: {"digest": text.digest, "tokens": len(text.ids), "sentences": text.sentences, "oov": text.oov}

@@ -19,6 +19,7 @@ from recurlm.errors import CorruptFileError, InputError, RecurlmWarning
 from recurlm.files.partial import remove_abandoned, resumable_folder, temporary_folder
 from recurlm.files.sealed import Fingerprint, fingerprint, move_into_place, read_seal, write_seal
 from recurlm.text.codec import Codec, EncodedText, Encoder, Ids, file_starts, id_blocks, train_tokenization
+from recurlm.text.preparing import number
 from recurlm.text.shards import SHARD_BYTES, Merged, Report, Shard, shards_of
 from recurlm.text.sources import Corpus, Text
 from recurlm.text.tokenization import LINE_FEED, BytePairs, Tokenization
@@ -68,8 +69,6 @@ def prepare(
     several shards it is read by `processes` processes (None: as many as there are processors), and a call that was
     interrupted goes on in the next one. With `codec` no vocabulary is built; every split is encoded with the codec.
     """
-    from recurlm.text.preparing import number  # whoever only reads ids starts no processes
-
     remove_abandoned(cache)
     folder = cache / "prepared" / _key(corpus, options, codec)
     if (found := _found(corpus, folder, options)) is not None:
