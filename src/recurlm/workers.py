@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+from recurlm.capacity import processors
 from recurlm.errors import RecurlmError, RecurlmWarning
 from recurlm.files.errors import explained
 
@@ -267,8 +268,3 @@ def _ending(code: int) -> str:
 def signal_name(code: int) -> str:
     """The name of the signal that gave a process its negative exit code."""
     return signal.Signals(-code).name
-
-
-def processors() -> int:
-    """Number of processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

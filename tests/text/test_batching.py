@@ -159,6 +159,16 @@ def test_columns_restart_with_the_probability_asked_for(encoded):
     assert all(batch.restarts is None for batch in Streams(encoded([[1] * 99]), StreamBatches(), seed=6).batches(1))
 
 
+def test_the_columns_that_restart_are_those_of_one_table_of_draws(encoded):
+    """Runs of earlier versions drew the table at once; a resumed run draws the rest of it."""
+    options = StreamBatches(batch_size=50, bptt=2, reset_probability=0.4)
+    streams = Streams(encoded([[1] * 2_000]), options, seed=6)
+    table = np.random.default_rng([6, 3, 2]).random((streams.length(3), 50)) < 0.4
+    for start in (0, 7):
+        drawn = [batch.restarts[0] for batch in streams.batches(3, start)]
+        assert np.array_equal(np.stack(drawn), table[start:])
+
+
 sentence_options = st.builds(
     SentenceBatches,
     batch_size=st.integers(1, 6),

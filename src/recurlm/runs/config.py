@@ -101,7 +101,7 @@ class RunConfig:
     def _describe_texts(self, corpus: PreparedCorpus, texts: Corpus | None) -> dict[str, Any]:
         """Describes each split, and all texts that the model learned from, those of earlier runs included."""
         counted = {
-            name: {"digest": text.digest, "tokens": len(text.ids), "sentences": len(text.ends), "oov": text.oov}
+            name: {"digest": text.digest, "tokens": len(text.ids), "sentences": text.sentences, "oov": text.oov}
             for name, text in corpus.splits.items()
         }
         if texts is None:

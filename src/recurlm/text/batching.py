@@ -145,11 +145,11 @@ class Streams:
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         lengths, rotations = self._lengths(epoch), self._rotations(epoch)
-        resets = self._resets(epoch, len(lengths))
+        resets = self._resets(epoch, start)
         first = sum(lengths[:start])
         for index, length in enumerate(lengths[start:], start):
             batch = self._batch(first, length, rotations)
-            restarts = _with_resets(batch.restarts, resets[index], length)
+            restarts = _with_resets(batch.restarts, next(resets), length)
             yield replace(batch, carried=index > 0, restarts=restarts)
             first += length
 
@@ -177,10 +177,12 @@ class Streams:
             return np.zeros(len(self.column_lengths), np.int64)
         return np.random.default_rng([self.seed, epoch, ROTATIONS]).integers(np.maximum(self.column_lengths, 1))
 
-    def _resets(self, epoch: int, batches: int) -> NDArray[np.bool_]:
-        """(batches, B): where a column's state starts from zeros by chance."""
-        generator = np.random.default_rng([self.seed, epoch, RESETS])
-        return generator.random((batches, len(self.column_lengths))) < self.options.reset_probability
+    def _resets(self, epoch: int, start: int) -> Iterator[NDArray[np.bool_]]:
+        """(B,) for each batch from number `start` on: where a column's state starts from zeros by chance."""
+        numbers, columns = np.random.PCG64([self.seed, epoch, RESETS]), len(self.column_lengths)
+        generator = np.random.Generator(numbers.advance(start * columns))  # one draw for each column of each batch
+        while True:
+            yield generator.random(columns) < self.options.reset_probability
 
     def _batch(self, first: int, length: int, rotations: NDArray[np.int64]) -> Batch:
         columns = self.column_lengths

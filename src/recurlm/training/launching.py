@@ -12,9 +12,10 @@ from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, Sign
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from recurlm.capacity import processors
 from recurlm.distributed import LAUNCHED_HERE, LOST, NOTES, STOPPED, LostProcessError
 from recurlm.errors import StoppedError
-from recurlm.workers import processors, signal_name
+from recurlm.workers import signal_name
 
 HERE = "127.0.0.1"
 TALKATIVE = ("agent.server.api", "multiprocessing.api")
