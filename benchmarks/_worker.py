@@ -12,7 +12,7 @@ from benchmarks._measure import Contestant, peak_megabytes, serve
 from benchmarks._peers import Idiomatic
 from benchmarks._products import Products
 from benchmarks._recurlm import EachAlone, ListAtOnce, Recurlm, RecurlmOnPadding, RecurlmWithLogprobs
-from recurlm.cli.threads import THREAD_SETTINGS
+from recurlm.cli.threads import thread_settings
 from recurlm.devices import bf16_is_fast, runs
 
 PROGRAMS: dict[str, Any] = {
@@ -28,7 +28,7 @@ PROGRAMS: dict[str, Any] = {
 
 def contestant(name: str, job: Job, program: str, precision: str, device: str) -> Contestant:
     """A contestant that runs one of `PROGRAMS`; recurlm with its command line's settings, others with torch's own."""
-    environment = THREAD_SETTINGS if program.startswith("recurlm") else {}
+    environment = thread_settings() if program.startswith("recurlm") else {}
     command = (sys.executable, "-m", "benchmarks._worker", str(job.folder), program, precision, device)
     return Contestant(name, command, environment, _unable(program, precision, device))
 

@@ -11,7 +11,7 @@ from benchmarks._client import Answer, connected
 from benchmarks._measure import Contestant, Running, Spread, late, running
 from benchmarks._report import Options, Result, Row, run
 from benchmarks._server import ServerProcess, described, serving
-from recurlm.cli.threads import THREAD_SETTINGS
+from recurlm.cli.threads import thread_settings
 
 BARE, WHOLE, STREAMED = "bare stepper", "answers in one piece", "answers streamed"
 STREAMS = (16, 64)
@@ -30,7 +30,7 @@ def measured(server: ServerProcess, options: Options) -> Result:
     """The same of a server that runs."""
     rounds, tokens = options.pick((5, 2000), (3, 500), (1, 10))
     command = (sys.executable, "-m", "benchmarks._stepper", str(server.run))
-    with running([Contestant(BARE, command, THREAD_SETTINGS)]) as processes:
+    with running([Contestant(BARE, command, thread_settings())]) as processes:
         rows = asyncio.run(_rows(server, processes[BARE], rounds, tokens))
     description = f"{described(options)}, {tokens} tokens a stream, {rounds} rounds in turn, client beside it"
     return Result("serving", description, rows)
