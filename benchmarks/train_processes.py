@@ -30,7 +30,7 @@ JOBS = {
 }
 """For each job its recipe, the changes, and roughly the words of a step.
 
-At the learning rate of its recipe the stream's loss jumps to 18 in the third step, and rounding then decides what follows.
+At the learning rate of its recipe the stream's loss jumps to 18 in the third step; after that rounding decides.
 """
 TINY = ("model.embedding_size=16", "model.hidden_sizes=[16,16]")
 ONE, THREADS, PROCESSES = "1 process, 1 thread", "1 process, 2 threads", "2 processes, 1 thread each"
