@@ -124,7 +124,7 @@ def test_a_lost_process_is_told_and_its_work_goes_on(tmp_path, small_shards, mon
     worker_alone = {**preparing.ONE_THREAD, "PYTHONHASHSEED": "no number"}
     with monkeypatch.context() as patch:
         patch.setattr(preparing, "ONE_THREAD", worker_alone)
-        with pytest.raises(LostWorkerError, match=r"train ended with exit code 1\n.*same command again"):
+        with pytest.raises(LostWorkerError, match=r"train: its process ended with exit code 1\n.*same command again"):
             prepare(corpus, TextOptions(), tmp_path / "cache", processes=2)
     prepare(corpus, TextOptions(), tmp_path / "cache", processes=2)
     small_shards(1 << 20)
