@@ -125,7 +125,7 @@ def test_the_key_may_come_from_the_environment(environment) -> None:
         (["--host", "0.0.0.0"], "recurlm: --host 0.0.0.0: others could reach the server, so it needs a key\n"),
         (["--api-key", ""], "the key must be printable ASCII"),
         (["--name", "a", "--name", "b"], "--name is given 2 times for 1 runs"),
-        (["--name", "a/b"], "'a/b': a served model needs a name without spaces"),
+        (["--name", "a/b"], "'a/b': a served model needs a name of up to 200 characters without"),
         (["--host", "256.1.1.1", "--api-key", "k"], "cannot listen at 256.1.1.1, port 8000"),
         ([str(RUN)], "two runs are named 'run'; give each a --name of its own"),
     ],
