@@ -74,7 +74,7 @@ def _chunks(body: bytes) -> Iterator[bytes]:
 class Connection(asyncio.Protocol):
     """A connection that is used again for the next request, as an HTTP client's pool does.
 
-    One that rested for long, or that the server ended, is opened anew: a server ends what rests.
+    A server closes connections that rest, so one that rested for long, or that the server closed, is opened again.
     """
 
     def __init__(self, address: str) -> None:

@@ -111,7 +111,7 @@ Prediction = tuple[float, float, int, tuple[tuple[int, float], ...]]
 
 
 def _predictions(model: LanguageModel, outputs: Tensor, ids: Tensor, guesses: int) -> Iterator[Prediction]:
-    """What the model predicts after outputs (T, H), of which each is followed by one of the ids (T)."""
+    """The predictions that the outputs (T, H) lead to, each judged by the id (T,) that follows."""
     for some, following in zip(torch.split(outputs, DECODED_AT_ONCE), torch.split(ids, DECODED_AT_ONCE), strict=True):
         logprobs = model.decoder(some).double().log_softmax(-1)
         own = logprobs.gather(-1, following[:, None])
