@@ -43,6 +43,7 @@ SECTIONS = {
         "docs/cells",
         "docs/parts",
         "docs/performance",
+        "docs/scaling",
         "docs/tour",
     ),
     "project": (

@@ -1,4 +1,4 @@
-"""The memory of this machine. Work that cannot fit is refused before it begins."""
+"""The memory and the processors of this machine. Work that cannot fit is refused before it begins."""
 
 import functools
 import os
@@ -15,6 +15,22 @@ CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/
 def machine_memory() -> int:
     """Bytes that a process can use: the machine's memory or the container's limit; `sys.maxsize` if unknown."""
     return min([_physical_memory(), *filter(None, map(_limit, CGROUP_LIMITS))])
+
+
+def processors() -> int:
+    """Number of processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def shared_processors() -> int:
+    """Number of processors for work that one process does while the others of its launch wait.
+
+    OMP_NUM_THREADS bounds it: the threads of this process and those of the others on this machine.
+    """
+    threads, launched = os.environ.get("OMP_NUM_THREADS", ""), os.environ.get("LOCAL_WORLD_SIZE", "1")
+    if not (threads.isdecimal() and launched.isdecimal()):
+        return processors()
+    return max(min(processors(), int(threads) * int(launched)), 1)
 
 
 def check_fits(needed: int, what: str, advice: str, *, error: type[InputError] | type[UsageError] = UsageError) -> None:

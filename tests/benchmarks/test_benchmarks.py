@@ -23,6 +23,7 @@ from benchmarks._report import Options, Result, Row, agreement
 from benchmarks._training import train
 from benchmarks.rescore_nbest import distinct_prefixes, made_lists
 from benchmarks.score_sentences import same_scores
+from benchmarks.train_processes import tokens_a_second
 
 from benchmarks import _worker
 from benchmarks import all as everything
@@ -302,3 +303,11 @@ def test_every_measurement_of_a_list_exists():
     for names in everything.MEASUREMENTS.values():
         for name in names:
             assert Path(ROOT, "benchmarks", f"{name}.py").is_file()
+
+
+def test_the_speed_of_a_run_is_the_median_of_its_steps_after_the_first():
+    seconds = [0.0, 9.0, 18.0, 27.0, 36.0, 45.0, 46.0, 47.0, 49.0]
+    entries = [{"event": "begin", "step": 0}]
+    entries += [{"event": "step", "tokens": 700 * number, "seconds": each} for number, each in enumerate(seconds)]
+    journal = "".join(f"{json.dumps(entry)}\n" for entry in [*entries, {"event": "final"}])
+    assert tokens_a_second(journal) == 700.0

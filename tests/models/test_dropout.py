@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from recurlm.config import Dropout, ModelOptions, UniformInitialisation
-from recurlm.models.dropout import SequenceDropout, drop_word_types, mask
+from recurlm.models.dropout import KeptColumns, SequenceDropout, drop_word_types, keeping_columns, mask
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
 
@@ -86,3 +86,16 @@ def test_each_dropout_of_a_model_acts_in_training_only(place):
     plain = LanguageModel(options.model_copy(update={"dropout": Dropout()}), 12)
     plain.load_weights(model.weights())
     assert torch.equal(logits(plain.train()), logits(model))
+
+
+@pytest.mark.parametrize("locked", [True, False])
+def test_processes_together_draw_the_masks_that_one_draws(locked):
+    dropout, values = SequenceDropout(0.5, locked=locked), torch.rand(6, 5, 7)
+    torch.manual_seed(3)
+    whole, after = dropout(values), torch.rand(1)
+    for first, columns in ((0, 2), (2, 3)):
+        torch.manual_seed(3)
+        with keeping_columns(KeptColumns(first, columns, 5)):
+            part = dropout(values[:, first : first + columns])
+        assert torch.equal(part, whole[:, first : first + columns])
+        assert torch.equal(torch.rand(1), after)

@@ -35,6 +35,13 @@ def test_training_keeps_weights_gradients_and_two_copies_for_adam_beside_one_ste
     assert estimate_training_memory(values, 7, tokens=10) == 4 * (4 * 200 + 110)
 
 
+def test_processes_on_one_machine_each_keep_their_copies_and_a_message_and_share_the_step() -> None:
+    values = recipe(
+        model={"embedding_size": 3, "hidden_sizes": [4]}, batches={"kind": "stream", "batch_size": 2, "bptt": 5}
+    )
+    assert estimate_training_memory(values, 7, tokens=10, processes=3) == 4 * (3 * 5 * 200 + 110)
+
+
 @pytest.mark.parametrize(("optimizer", "copies"), [("sgd", 2), ("adam", 4), ("rmsprop", 3)])
 def test_each_optimizer_has_its_copies(optimizer: str, copies: int) -> None:
     values = recipe(model={"embedding_size": 3, "hidden_sizes": [4]}, optimizer={"kind": optimizer})

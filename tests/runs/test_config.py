@@ -16,7 +16,7 @@ def config(time_limit: float | None, start: Start | None) -> RunConfig:
 @pytest.mark.parametrize("time_limit", [None, 90.0])
 @pytest.mark.parametrize("start", [None, Start("runs/first", "0123")])
 def test_a_configuration_comes_back_from_its_file(time_limit, start):
-    text = SimpleNamespace(digest="abcd", ids=np.zeros(9), ends=np.zeros(2), oov=1)
+    text = SimpleNamespace(digest="abcd", ids=np.zeros(9), sentences=2, oov=1)
     vocabulary = SimpleNamespace(digest="ef01")
     codec = SimpleNamespace(vocabulary=type("Words", (), {"__len__": lambda _: 7, **vars(vocabulary)})())
     corpus = SimpleNamespace(name="fruit", codec=codec, splits={"train": text})

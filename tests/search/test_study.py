@@ -68,7 +68,7 @@ def test_the_interrupted_trial_comes_again_and_the_next_ones_as_if_nothing_had_b
             trial = study.next()
             assert trial is not None
             trial.state, trial.perplexity = "complete", 100 * trial.values[RATE.key]
-        study.save()
+        study.save(study.trials[-1])
 
     whole = Study(tmp_path / "whole.jsonl", (RATE, SIZE), 3)
     go_on(whole, 14)
@@ -124,7 +124,7 @@ def test_without_the_extra_the_install_command_is_named(tmp_path: Path, monkeypa
 )
 def test_a_trial_that_no_search_has_made_is_refused(tmp_path: Path, changed: dict[str, object]) -> None:
     study = study_with(tmp_path, [[30.0]])
-    study.save()
+    study.save(study.trials[-1])
     assert len(Study(study.path, (RATE,), 1).trials) == 1
     values = json.loads(study.path.read_text()) | changed
     study.path.write_text(json.dumps(values) + "\n")

@@ -159,6 +159,16 @@ def test_columns_restart_with_the_probability_asked_for(encoded):
     assert all(batch.restarts is None for batch in Streams(encoded([[1] * 99]), StreamBatches(), seed=6).batches(1))
 
 
+def test_the_columns_that_restart_are_those_of_one_table_of_draws(encoded):
+    """Runs of earlier versions drew the table at once; a resumed run draws the rest of it."""
+    options = StreamBatches(batch_size=50, bptt=2, reset_probability=0.4)
+    streams = Streams(encoded([[1] * 2_000]), options, seed=6)
+    table = np.random.default_rng([6, 3, 2]).random((streams.length(3), 50)) < 0.4
+    for start in (0, 7):
+        drawn = [batch.restarts[0] for batch in streams.batches(3, start)]
+        assert np.array_equal(np.stack(drawn), table[start:])
+
+
 sentence_options = st.builds(
     SentenceBatches,
     batch_size=st.integers(1, 6),
@@ -381,3 +391,21 @@ def test_the_steps_of_very_many_epochs_are_known_without_going_through_them(enco
     # 700 tokens in pieces of 35, one in twenty half as long: 20 or a few more
     assert 20 <= source.total_length(10**9) / 10**9 < 23
     assert len(counted) <= 101
+
+
+@given(sentence_lengths, st.integers(1, 7), st.integers(1, 4))
+def test_the_parts_of_a_batch_hold_its_targets_once_and_its_whole(encoded, lengths, columns, processes):
+    text = encoded(numbered(lengths))
+    for batch in open_batches(text, StreamBatches(batch_size=columns, bptt=3), seed=1).batches(0):
+        bounds = [columns * rank // processes for rank in range(processes + 1)]
+        parts = [batch.cut(slice(*bound)) for bound in itertools.pairwise(bounds)]
+        assert sum((pairs([part]) for part in parts), Counter()) == pairs([batch])
+        assert sum(int(part.counted.sum()) for part in parts) == int(batch.counted.sum())
+        assert all(part.whole is batch and part.columns >= 1 for part in parts)
+
+
+def test_a_part_has_the_restarts_of_its_columns(encoded):
+    options = StreamBatches(batch_size=4, bptt=5, reset_probability=0.5)
+    batch = next(iter(open_batches(encoded(numbered([40])), options, seed=1).batches(0)))
+    assert batch.restarts is not None
+    assert np.array_equal(batch.cut(slice(1, 3)).restarts, batch.restarts[:, 1:3])

@@ -89,6 +89,6 @@ def test_a_validation_may_read_as_much_as_the_epochs_since_the_last(validated: i
 
 def test_frequencies_are_counted_in_blocks_of_the_first_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("recurlm.training.advice.COUNTED_TOKENS", 7)
-    monkeypatch.setattr("recurlm.training.advice.BLOCK_TOKENS", 3)
+    monkeypatch.setattr("recurlm.text.codec.IDS_AT_ONCE", 3)
     # 1 1 2 0 1 1 2: counts raised by one are 2, 5 and 3
     assert unigram_perplexity(TRAIN, TEXT) == pytest.approx(10 / 10**0.5)  # type: ignore[arg-type]

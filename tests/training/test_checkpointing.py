@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from recurlm.config import ModelOptions
-from recurlm.errors import CorruptFileError
+from recurlm.distributed import Team
+from recurlm.errors import CorruptFileError, InputError
 from recurlm.models.language_model import LanguageModel
 from recurlm.training.checkpointing import (
     Checkpointer,
@@ -34,6 +35,20 @@ def test_a_checkpoint_is_due_when_more_than_the_seconds_have_passed() -> None:
     assert not checkpointer.is_due
     now = 221.0
     assert checkpointer.is_due
+
+
+def test_a_process_that_reads_another_checkpoint_than_the_first_one_is_refused() -> None:
+    class Second(Team):
+        rank, count = 1, 2
+
+        def first(self, value: float) -> float:
+            return 7.0
+
+    state = SimpleNamespace(team=Second(), counters=SimpleNamespace(step=0))
+    folder = SimpleNamespace(path=PLACE, checkpoints=SimpleNamespace(latest=lambda tell: None))
+    checkpointer = Checkpointer(folder, state, 60.0, lambda: 0.0)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"step 0, the first process one of step 7; put the run into a folder that"):
+        checkpointer.resume(print)
 
 
 def test_a_carried_state_comes_back(model: LanguageModel) -> None:

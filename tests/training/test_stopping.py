@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from recurlm.training.stopping import StopRequest, interrupt_held
+from recurlm.cli.interrupts import interrupt_held
+from recurlm.training.stopping import StopRequest
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 

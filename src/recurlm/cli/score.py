@@ -1,7 +1,6 @@
 """`recurlm score`: the log-probability of every token of every line, or of every word of a table of stimuli."""
 
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,20 +17,27 @@ from recurlm.cli.console import (
     StateOutOption,
     UnknownOption,
     message,
+    print_json,
 )
 from recurlm.errors import UsageError
+from recurlm.text.members import is_pattern
 
 if TYPE_CHECKING:
-    from recurlm.scoring.formats import Writer
+    from recurlm.bulk.job import ScoringJob, TextScoring
     from recurlm.scoring.scorer import Scorer
-    from recurlm.scoring.stimuli import Stimuli
 
 
 def score(
     run: RunArgument,
-    file: Annotated[
-        str, typer.Argument(metavar="[FILE|-]", help="Text file or table (.gz too), or - for standard input.")
-    ] = "-",
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[FILE|-]",
+            help="Text file or table (.gz too), or - for standard input. With --out, files and patterns such as "
+            "'texts/*.gz'. [default: -]",
+            show_default=False,
+        ),
+    ] = None,
     column: Annotated[
         str | None,
         typer.Option(
@@ -89,100 +95,114 @@ def score(
     ] = Precision.FP32,
     device: DeviceOption = Device.AUTO,
     cache_directory: CacheDirectoryOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="Score many files: write the scores of each into a file of this folder, print one total, and skip "
+            "what is done when started again.",
+            show_default=False,
+        ),
+    ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option("--processes", metavar="N", min=1, help="With --out: score N files at a time. [default: 1]"),
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option("--shard", metavar="I/N", help="With --out: score the I-th of N shares of the files, from 1."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Score a text: log-probability of every token.
 
     Each line is scored alone unless --context carry; its end <eos> counts. With --column, FILE is a table of stimuli.
+    With --out, many files are scored, by several processes or machines.
     """
-    from recurlm.devices import keep_freed_memory, resolve_device, slower_than_fp32
-    from recurlm.interface.model import load
-    from recurlm.models.memory import State
-    from recurlm.scoring.formats import open_writer
-    from recurlm.scoring.scorer import scoring_options
-    from recurlm.scoring.stimuli import StimulusWriter
-    from recurlm.text.corpora import open_lines
-    from recurlm.text.places import DataPlaces
-
-    if as_json and format not in (None, ScoreFormat.JSONL):
+    if as_json and out is None and format not in (None, ScoreFormat.JSONL):
         raise UsageError(f"--json already means --format jsonl; drop --json or --format {format}")
-    _check_state_out(state_out, file, context)
-    stimuli = _stimuli(file, column, regions, table, format, as_json)
-    if stimuli is not None:
-        _refuse_with_column(log_base=log_base, after=after, context=context, unit=unit)
-    writer = open_writer(format or ("jsonl" if as_json else "text"), log_base)
-    predictions = writer.needs_predictions or stimuli is not None
-    options = scoring_options(context, after, unit, oov, precision, predictions=predictions)
-    keep_freed_memory()
-    model = load(run, device=resolve_device(device).type)
-    state = None if state_in is None else State.load(state_in)
-    if prompt is not None:
-        state = model.read(prompt, state=state)
-    scorer = model.scorer(state=state, options=options)
-    if stimuli is not None:
-        writer = StimulusWriter(stimuli, model.codec.tokenization)
-    scorer.place = writer.place
-    slower = slower_than_fp32(scorer.options.precision, model.network.device)
-    if slower is not None:
-        message(f"# {slower}")
-    lines, text = open_lines(file, DataPlaces(cache_directory=cache_directory))
-    if text is not None:
-        model.warn_if_altered(text, file)
-    digest = "" if text is None else text.sha256
-    seen = text is not None and model.learned_from(text)
+    from recurlm.bulk.job import ScoringJob
 
-    def signature() -> str:
-        return scorer.signature(digest) + ("|seen=training" if seen else "") + writer.label
-
-    _write(scorer, writer, lines, None if text is None else text.size, file, signature)
-    if state_out is not None:
-        scorer.state.save(state_out)
-    _report(scorer, signature())
-
-
-def _stimuli(
-    file: str,
-    column: str | None,
-    regions: str | None,
-    table: TableKind | None,
-    format: ScoreFormat | None,
-    as_json: bool,
-) -> "Stimuli | None":
-    """The table that the options describe; None where they name no column. Raises UsageError where they disagree."""
-    from recurlm.scoring.stimuli import Stimuli
-    from recurlm.text.lines import STANDARD_INPUT
-    from recurlm.text.tables import table_kind
-
-    if column is None:
-        for option, value in (("--region-column", regions), ("--table", table)):
-            if value is not None:
-                raise UsageError(f"{option} describes a table; add --column NAME for the column of its sentences")
-        return None
-    if format not in (None, ScoreFormat.TSV, ScoreFormat.JSONL, ScoreFormat.LINES):
-        raise UsageError(f"--format {format}: a table of stimuli is written as tsv, jsonl or lines")
-    return Stimuli(
+    job = ScoringJob(
+        run=str(run),
+        format=format or ("jsonl" if as_json else None),
+        log_base=log_base,
+        context=context,
+        after=after,
+        prompt=prompt,
+        unit=unit,
+        oov=oov,
+        precision=precision,
+        device=device,
+        state_in=None if state_in is None else str(state_in),
         column=column,
-        kind=table_kind(file, table),
-        name=STANDARD_INPUT if file == "-" else file,
         regions=regions,
-        lines=format == ScoreFormat.LINES,
-        as_json=as_json or format == ScoreFormat.JSONL,
+        table=table,
+        cache=None if cache_directory is None else str(cache_directory),
     )
+    if out is not None:
+        if state_out is not None:
+            raise UsageError("--state-out belongs to one text; leave it or --out out")
+        _score_files(job, files or [], out, processes or 1, shard, as_json)
+        return
+    _refuse_without_out(files, processes, shard)
+    _score_text(job, "-" if files is None else files[0], state_out)
 
 
-def _refuse_with_column(*, log_base: LogBase | None, after: str | None, context: Context, unit: Unit) -> None:
-    refused = {
-        "--log-base": (log_base is not None, "surprisal is in bits"),
-        "--after": (after is not None, "every word of a sentence counts"),
-        "--context carry": (context != Context.RESET, "every sentence is read alone"),
-        "--unit word": (unit != Unit.TOKEN, "a row already is a word as the reader sees it"),
-    }
-    for option, (is_given, reason) in refused.items():
-        if is_given:
-            raise UsageError(f"{option} does not go with --column: {reason}; leave it out")
+def _refuse_without_out(files: list[str] | None, processes: int | None, shard: str | None) -> None:
+    for option, value in (("--processes", processes), ("--shard", shard)):
+        if value is not None:
+            raise UsageError(f"{option} belongs to --out DIR, a folder for the scores of many files")
+    if files is not None and (len(files) > 1 or is_pattern(files[0])):
+        raise UsageError("several files are scored into a folder; add --out DIR")
 
 
-def _check_state_out(state_out: Path | None, file: str, context: Context) -> None:
+def _score_files(
+    job: "ScoringJob", files: list[str], out: Path, processes: int, shard: str | None, as_json: bool
+) -> None:
+    """Scores files into a folder and prints the total."""
+    from recurlm.bulk.scoring import BulkRequest, parse_shard, score_files, unknown_warning
+    from recurlm.progress import open_watcher
+
+    if not files:
+        raise UsageError("--out is a folder for the scores of files; name the files")
+    request = BulkRequest(job, tuple(files), out, processes, None if shard is None else parse_shard(shard))
+    watcher = open_watcher()
+    try:
+        scores = score_files(request, watcher)
+    finally:
+        watcher.close()
+    warning = unknown_warning(scores, job.oov)
+    if warning is not None:
+        message(warning)
+    if as_json:
+        print_json(scores.to_json())
+    else:
+        print(scores.table())
+    scores.raise_failure()
+
+
+def _score_text(job: "ScoringJob", file: str, state_out: Path | None) -> None:
+    """Scores one text on stdout."""
+    from recurlm.bulk.job import OpenedJob
+    from recurlm.devices import keep_freed_memory
+
+    _check_state_out(state_out, file, job.context)
+    job.check()
+    job.stimuli(file)
+    keep_freed_memory()
+    opened = OpenedJob.of(job)
+    if opened.remark is not None:
+        message(f"# {opened.remark}")
+    text = opened.open(file)
+    _write(text)
+    if state_out is not None:
+        text.scorer.state.save(state_out)
+    _report(text.scorer, text.signature())
+
+
+def _check_state_out(state_out: Path | None, file: str, context: str) -> None:
     from recurlm.files import check_output
 
     if state_out is None:
@@ -192,25 +212,15 @@ def _check_state_out(state_out: Path | None, file: str, context: Context) -> Non
         raise UsageError("--state-out belongs to --context carry; otherwise every line has a state of its own")
 
 
-def _write(
-    scorer: "Scorer",
-    writer: "Writer",
-    lines: Iterator[str],
-    size: int | None,
-    name: str,
-    signature: Callable[[], str],
-) -> None:
-    """The scores of lines on stdout, with progress on stderr; `size` is that of the text in bytes, if known."""
+def _write(text: "TextScoring") -> None:
+    """The scores of a text on stdout, with progress on stderr."""
     from recurlm.progress import open_watcher
 
     watcher = open_watcher(quiet=sys.stdout.isatty())
-    progress = Progress(watcher, size)
+    progress = Progress(watcher, text.size)
     try:
-        sys.stdout.write(writer.head())
-        for line in scorer.lines(writer.scored_parts(progress.watch(lines))):
-            sys.stdout.write(writer.line(line))
-            progress.done(len(line.words))
-        sys.stdout.write(writer.foot(scorer.totals, name, signature()))
+        for piece in text.output(progress.watch, progress.done):
+            sys.stdout.write(piece)
         sys.stdout.flush()
     finally:
         watcher.close()

@@ -85,6 +85,15 @@ def search(
     ] = None,
     device: DeviceOption = Device.AUTO,
     resume: Annotated[bool, typer.Option("--resume", help="Resume the search in the folder.")] = False,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            "--processes",
+            metavar="N",
+            min=1,
+            help="Carry out N trials at a time. The same command on another machine, with the same --out, joins in.",
+        ),
+    ] = None,
     data_directory: DataDirectoryOption = None,
     cache_directory: CacheDirectoryOption = None,
     offline: OfflineOption = False,
@@ -100,6 +109,7 @@ def search(
     from recurlm.progress import open_watcher
     from recurlm.search.search import SearchRequest
     from recurlm.search.search import search as find
+    from recurlm.search.together import search_together
     from recurlm.text.places import DataPlaces
     from recurlm.training.request import TrainingRequest
 
@@ -117,7 +127,8 @@ def search(
     )
     watcher = open_watcher(quiet=quiet)
     try:
-        findings = find(SearchRequest(training, tuple(vary or ()), trials, time), watcher)
+        request = SearchRequest(training, tuple(vary or ()), trials, time, processes)
+        findings = find(request, watcher) if processes is None else search_together(request, watcher)
     finally:
         watcher.close()
     if as_json:

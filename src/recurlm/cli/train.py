@@ -1,7 +1,8 @@
 """`recurlm train`: from a text to a trained model."""
 
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,7 +25,12 @@ from recurlm.cli.console import (
     print_json,
     recipe_changes,
 )
+from recurlm.cli.interrupts import interrupt_held
 from recurlm.cli.process import process_began
+from recurlm.cli.processes import refuse_with_seeds, settle_processes, told_once
+
+if TYPE_CHECKING:
+    from recurlm.training.request import TrainingRequest
 
 FIRST, ONWARD = "Most used", "Go on with a run"
 TRAIN_EXAMPLES = (
@@ -105,6 +111,17 @@ def train(
             rich_help_panel=RECIPE,
         ),
     ] = None,
+    seeds: Annotated[
+        str | None,
+        typer.Option(
+            "--seeds",
+            metavar="LIST",
+            help="Train a run for each seed of a list such as 1-5 or 1,3,7, in RUN/seed-N, and report mean, deviation "
+            "and the perplexity of the ensemble.",
+            show_default=False,
+            rich_help_panel=RECIPE,
+        ),
+    ] = None,
     resume: Annotated[
         bool,
         typer.Option(
@@ -146,6 +163,27 @@ def train(
             rich_help_panel=OUTPUT,
         ),
     ] = False,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            "--processes",
+            metavar="N",
+            min=1,
+            help="Train with N processes on this machine, which share the columns of each batch; with --seeds, N seeds "
+            "at a time. [default: 1]",
+            rich_help_panel=MACHINE,
+        ),
+    ] = None,
+    max_restarts: Annotated[
+        int,
+        typer.Option(
+            "--max-restarts",
+            metavar="N",
+            min=0,
+            help="With --processes: how often all start again from the last checkpoint after one was killed.",
+            rich_help_panel=MACHINE,
+        ),
+    ] = 0,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -153,16 +191,23 @@ def train(
 
     Ctrl-C stops training after a checkpoint; --resume continues from it.
     """
-    from recurlm.training.stopping import StopRequest, interrupt_held
-
+    if seeds is not None:
+        is_given = str(seed) != os.environ.get("RECURLM_SEED")
+        refuse_with_seeds(seed if is_given else None, max_restarts)
+    else:
+        launched = settle_processes(processes, max_restarts)
+        if launched is not None:
+            raise typer.Exit(launched)
     with interrupt_held():
-        from recurlm.devices import keep_freed_memory
+        from recurlm.devices import keep_freed_memory, resolve_device
+        from recurlm.distributed import open_team
         from recurlm.plots.training import write_training_pictures
-        from recurlm.progress import open_watcher
+        from recurlm.progress import Silent, open_watcher
         from recurlm.runs.folder import RunFolder
         from recurlm.text.places import DataPlaces
         from recurlm.training.request import TrainingRequest
         from recurlm.training.setup import prepare_training
+        from recurlm.training.stopping import StopRequest
 
     keep_freed_memory()
     request = TrainingRequest(
@@ -172,20 +217,27 @@ def train(
         start=start,
         changes=recipe_changes(changes, epochs, unit),
         out=out,
-        seed=seed,
+        seed=seed if seeds is None else None,
         device=device,
         precision=precision,
         resume=resume,
         time_limit=time_limit,
         tensorboard=tensorboard,
         places=DataPlaces(data_directory, cache_directory, offline),
-        began=process_began(),
+        began=process_began() if seeds is None else None,
     )
-    watcher = open_watcher(quiet=quiet)
+    if seeds is not None:
+        _train_seeds(request, seeds, processes or 1, quiet=quiet, as_json=as_json)
+        return
+    team = open_team(resolve_device(device).type)
+    watcher = open_watcher(quiet=quiet) if team.leads else Silent()
     try:
-        trainer = prepare_training(request, watcher)
-        with StopRequest() as stop:
-            result = trainer.fit(stop)
+        with told_once(team):
+            trainer = prepare_training(request, watcher, team=team)
+            with StopRequest() as stop:
+                result = trainer.fit(stop)
+        if not team.leads:
+            return
         watcher.tick(None, "drawing the curves")
         write_training_pictures(RunFolder(Path(result.run)))
     finally:
@@ -197,3 +249,21 @@ def train(
         return
     message(result.summary())
     print(result.run)
+
+
+def _train_seeds(request: "TrainingRequest", seeds: str, processes: int, *, quiet: bool, as_json: bool) -> None:
+    """Trains a run for each seed and prints their results and spread."""
+    from recurlm.progress import open_watcher
+    from recurlm.training.seeds import parse_seeds, train_seeds
+
+    named = parse_seeds(seeds, LARGEST_SEED)
+    watcher = open_watcher(quiet=quiet)
+    try:
+        found = train_seeds(request, named, processes, watcher)
+    finally:
+        watcher.close()
+    if as_json:
+        print_json(found.to_json())
+    elif found.results:
+        print(found.table())
+    found.raise_failure()

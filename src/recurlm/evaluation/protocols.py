@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recurlm.config import SentenceBatches, StreamBatches
+from recurlm.distributed import ALONE, Team
 from recurlm.errors import InputError, UsageError
 from recurlm.evaluation.perplexity import STATES, Perplexity, Tally, Tick
 from recurlm.evaluation.token_losses import (
@@ -36,13 +37,15 @@ SMALLEST_MXNET_PROBABILITY = 1e-10
 class ProtocolOptions:
     """Options of single protocols; the others ignore them.
 
-    columns, warm_up: see `stream_perplexity` · buckets, full_batches: see `mxnet_perplexity`.
+    columns, warm_up: see `stream_perplexity` · buckets, full_batches: see `mxnet_perplexity` · team: the processes that
+    share the work, under every protocol.
     """
 
     columns: int = 1
     warm_up: int = 0
     buckets: Sequence[int] = SEED_BUCKETS
     full_batches: int | None = None
+    team: Team = ALONE
 
 
 USUAL_OPTIONS = ProtocolOptions()
@@ -59,10 +62,12 @@ def perplexity(
     """The perplexity of a text under the protocol of this name. Raises UsageError for an unknown name."""
     check_protocol(protocol)
     if protocol == "stream":
-        return stream_perplexity(model, text, columns=options.columns, warm_up=options.warm_up, tick=tick)
+        columns, warm_up = options.columns, options.warm_up
+        return stream_perplexity(model, text, columns=columns, warm_up=warm_up, tick=tick, team=options.team)
     if protocol == "sentence":
-        return sentence_perplexity(model, text, tick=tick)
-    return mxnet_perplexity(model, text, buckets=options.buckets, full_batches=options.full_batches, tick=tick)
+        return sentence_perplexity(model, text, tick=tick, team=options.team)
+    buckets, full_batches = options.buckets, options.full_batches
+    return mxnet_perplexity(model, text, buckets=buckets, full_batches=full_batches, tick=tick, team=options.team)
 
 
 def check_protocol(protocol: str) -> None:
@@ -79,17 +84,18 @@ def stream_perplexity(
     warm_up: int = 0,
     chunk: int = STREAM_CHUNK,
     tick: Tick | None = None,
+    team: Team = ALONE,
 ) -> Perplexity:
     """The protocol of the literature: one stream, the state carried throughout, every token predicted once.
 
     With `columns` > 1 the stream is cut into that many columns, which are read side by side: this is faster, gives a
     slightly higher perplexity, and the signature names it. Each column but the first starts with the state after
     ``<eos>`` and the `warm_up` tokens before it; these are read and not counted. `chunk` is the number of time steps
-    computed at once; the result does not depend on it.
+    computed at once; the result does not depend on it. The keyword `team` names the processes that share the columns.
     """
     tally = Tally(text)
     warm_up = min(warm_up, column_rows(text, columns) - 1) if columns > 1 else 0
-    for positions, losses in stream_losses(model, text, columns, chunk, warm_up):
+    for positions, losses in stream_losses(model, text, columns, chunk, warm_up, team):
         tally.add(positions, losses, tick)
     extra = {"columns": columns} if columns > 1 else {}
     extra |= {"warm-up": warm_up} if warm_up else {}
@@ -97,14 +103,19 @@ def stream_perplexity(
 
 
 def sentence_perplexity(
-    model: LanguageModel, text: EncodedText, *, budget: int = SENTENCE_BUDGET, tick: Tick | None = None
+    model: LanguageModel,
+    text: EncodedText,
+    *,
+    budget: int = SENTENCE_BUDGET,
+    tick: Tick | None = None,
+    team: Team = ALONE,
 ) -> Perplexity:
     """Every line starts from a zero state; its words and its ``<eos>`` are counted.
 
     `budget` is the number of padded positions computed at once; the result does not depend on it.
     """
     tally = Tally(text)
-    for positions, losses in sentence_losses(model, text, budget):
+    for positions, losses in sentence_losses(model, text, budget, team):
         tally.add(positions, losses, tick)
     return tally.result("sentence", {})
 
@@ -129,6 +140,7 @@ def mxnet_perplexity(
     buckets: Sequence[int] = SEED_BUCKETS,
     full_batches: int | None = None,
     tick: Tick | None = None,
+    team: Team = ALONE,
 ) -> Perplexity:
     """The protocol of the tutorial: sentences in buckets, each from a zero state, its first word given.
 
@@ -142,7 +154,7 @@ def mxnet_perplexity(
     members = _bucket_members(bounds[1], buckets, full_batches)
     tally = Tally(text)
     for bucket, sentences in zip(buckets, members, strict=True):
-        for positions, losses, read in _bucket_losses(model, text, bounds, sentences, bucket):
+        for positions, losses, read in _bucket_losses(model, text, bounds, sentences, bucket, team):
             tally.add(positions, losses)
             if tick is not None:
                 tick(read)
@@ -172,13 +184,14 @@ def _bucket_losses(
     bounds: tuple[NDArray[np.int64], NDArray[np.int64]],
     sentences: NDArray[np.int64],
     bucket: int,
+    team: Team,
 ) -> Iterator[tuple[*PositionedLosses, int]]:
     """Positions and losses of the counted tokens of one bucket's sentences, and the number of tokens read."""
     starts, lengths = bounds
     for rows in _row_groups(sentences, max(1, SENTENCE_BUDGET // bucket)):
         input_, target = given_first_word_batch(padded_rows(text.ids, starts[rows], lengths[rows], bucket))
         counted = (target != IGNORED) & (target != EOS_ID)
-        losses = row_losses(model, input_, target).clip(max=-math.log(SMALLEST_MXNET_PROBABILITY))
+        losses = row_losses(model, input_, target, team=team).clip(max=-math.log(SMALLEST_MXNET_PROBABILITY))
         positions = starts[rows][:, None] + 1 + np.arange(bucket)
         yield positions[counted], losses[counted], int(lengths[rows].sum())
 

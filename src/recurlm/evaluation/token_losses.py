@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from recurlm.devices import autocast
+from recurlm.distributed import ALONE, Team
 from recurlm.models.language_model import LanguageModel, evaluating
-from recurlm.models.state import LayerStates, Restarts, restart
+from recurlm.models.state import LayerStates, Restarts, map_state, restart
 from recurlm.text.batching import IGNORED, length_groups, padded_rows, plain_stream, sentence_batch
 from recurlm.text.codec import EncodedText
 from recurlm.text.vocabulary import EOS_ID
@@ -57,23 +58,48 @@ def column_rows(text: EncodedText, columns: int) -> int:
 
 
 def stream_losses(
-    model: LanguageModel, text: EncodedText, columns: int = 1, chunk: int = STREAM_CHUNK, warm_up: int = 0
+    model: LanguageModel,
+    text: EncodedText,
+    columns: int = 1,
+    chunk: int = STREAM_CHUNK,
+    warm_up: int = 0,
+    team: Team = ALONE,
 ) -> Iterator[PositionedLosses]:
     """Losses of a text that is cut into `columns` streams, `chunk` time steps at once.
 
     The state restarts where a document of the text begins. Each column but the first starts with the state after
-    `warm_up` tokens before it.
+    `warm_up` tokens before it. The processes of a team share the columns, if these are enough for all, and each yields
+    the losses of all.
     """
     streams = plain_stream(text, chunk, columns)
-    state = _warm_state(model, text, columns, warm_up)
+    team = _able(team, columns)
+    own = team.columns(columns)
+    state = map_state(lambda tensor: tensor[own], _warm_state(model, text, columns, warm_up))
     first = 0
     for batch in streams.batches(0):
-        losses, state = token_losses(model, batch.input, batch.target, state, restarts=batch.restarts)
+        restarts = None if batch.restarts is None else batch.restarts[:, own]
+        found, state = token_losses(model, batch.input[:, own], batch.target[:, own], state, restarts=restarts)
+        losses = _together(found.t(), columns, team).t()
         steps = first + np.arange(len(batch.input))
         positions = steps[:, None] + streams.rows * np.arange(columns)
         counted = batch.counted.numpy()
         yield positions[counted], losses.numpy()[counted]
         first += len(batch.input)
+
+
+def _able(team: Team, rows: int) -> Team:
+    """The team if there are rows for each of its processes; else each process computes all of them."""
+    return team if rows >= team.count else ALONE
+
+
+def _together(found: Tensor, rows: int, team: Team) -> Tensor:
+    """The losses of all `rows` (rows, ...), from those of the rows of this process."""
+    if team.count == 1:
+        return found
+    whole = found.new_zeros(rows, *found.shape[1:])
+    whole[team.columns(rows)] = found
+    team.add(whole)
+    return whole
 
 
 @torch.no_grad()
@@ -98,30 +124,42 @@ def _warm_state(model: LanguageModel, text: EncodedText, columns: int, warm_up: 
 
 
 def sentence_losses(
-    model: LanguageModel, text: EncodedText, budget: int = SENTENCE_BUDGET
+    model: LanguageModel, text: EncodedText, budget: int = SENTENCE_BUDGET, team: Team = ALONE
 ) -> Iterator[PositionedLosses]:
-    """Losses of a text whose sentences all start from a zero state, `budget` padded positions at once."""
+    """Losses of a text whose sentences all start from a zero state, `budget` padded positions at once.
+
+    The processes of a team share the sentences, and each yields the losses of all.
+    """
     starts, lengths = sentence_bounds(text)
     for group in length_groups(lengths.tolist(), budget):
         width = int(lengths[group].max())
         input_, target = sentence_batch(padded_rows(text.ids, starts[group], lengths[group], width))
         positions = starts[group][:, None] + np.arange(width)
         counted = target != IGNORED
-        yield positions[counted], row_losses(model, input_, target, budget)[counted]
+        yield positions[counted], row_losses(model, input_, target, budget, team)[counted]
 
 
 def row_losses(
-    model: LanguageModel, input_: NDArray[Any], target: NDArray[Any], budget: int = SENTENCE_BUDGET
+    model: LanguageModel,
+    input_: NDArray[Any],
+    target: NDArray[Any],
+    budget: int = SENTENCE_BUDGET,
+    team: Team = ALONE,
 ) -> NDArray[np.float64]:
-    """Losses (B, T) of sentences that start from a zero state, `budget` positions at once; input and target (B, T)."""
+    """Losses (B, T) of sentences that start from a zero state, `budget` positions at once; input and target (B, T).
+
+    The processes of a team share the sentences, if these are enough for all, and each returns the losses of all.
+    """
     steps = max(1, budget // len(input_))
-    state = model.initial_state(len(input_))
+    team = _able(team, len(input_))
+    own = team.columns(len(input_))
+    state = model.initial_state(own.stop - own.start)
     found = []
-    rows = (torch.split(torch.from_numpy(each).t(), steps) for each in (input_, target))
+    rows = (torch.split(torch.from_numpy(each[own]).t(), steps) for each in (input_, target))
     for inputs, targets in zip(*rows, strict=True):
         losses, state = token_losses(model, inputs, targets, state)
         found.append(losses)
-    return torch.cat(found).t().numpy()
+    return _together(torch.cat(found).t(), len(input_), team).numpy()
 
 
 def sentence_bounds(text: EncodedText) -> tuple[NDArray[Any], NDArray[Any]]:

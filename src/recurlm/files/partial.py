@@ -14,10 +14,12 @@ from contextlib import AbstractContextManager
 from io import BufferedRandom
 from pathlib import Path
 
+from recurlm.errors import InputError
 from recurlm.files.errors import named_errors
 from recurlm.files.locks import locked
 
 ABANDONED_SECONDS = 24 * 3600
+UNFINISHED = ".unfinished"
 
 
 @contextlib.contextmanager
@@ -54,6 +56,24 @@ def temporary_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def resumable_folder(path: Path) -> Iterator[Path]:
+    """A folder for work that goes on where it was interrupted. It is removed after the work, and after an InputError.
+
+    One process works in it, and others wait. `remove_abandoned` removes one whose work did not go on for a day.
+    """
+    path = path.with_name(f".{path.name}{UNFINISHED}")
+    path.mkdir(parents=True, exist_ok=True)
+    with named_errors(path), locked(path):
+        path.mkdir(exist_ok=True)  # the process that was waited for removed it
+        try:
+            yield path
+        except InputError:
+            shutil.rmtree(path, ignore_errors=True)
+            raise
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def _in_use(path: Path) -> AbstractContextManager[None]:
     """Keeps `remove_abandoned` away from a partial file. Windows protects open files itself."""
     return locked(path) if os.name == "posix" else contextlib.nullcontext()
@@ -86,9 +106,10 @@ def remove_abandoned(folder: Path) -> None:
     """Removes the partial files of killed processes from a folder that others may use, and from its subfolders.
 
     A partial file that a living process holds stays. On this system the process number tells whether the process lives.
-    A partial file of another system, such as a second machine with the same cache, is removed once it is a day old.
+    A partial file of another system, such as a second machine with the same cache, is removed once it is a day old, and
+    so is a folder of `resumable_folder`.
     """
-    for pattern in (".*.partial", "*/.*.partial", "*/*/.*.partial"):
+    for pattern in (".*.partial", "*/.*.partial", "*/*/.*.partial", f"*/.*{UNFINISHED}"):
         for path in folder.glob(pattern):
             with contextlib.suppress(OSError):
                 if _is_abandoned(path):
@@ -113,10 +134,10 @@ def _this_system() -> str:
 
 def _is_abandoned(path: Path) -> bool:
     match = re.fullmatch(r"\.(\d+)-(?:([0-9a-f]{8})-)?[0-9a-f]{12}\.partial", path.name)
-    if match is None:
+    if match is None and path.suffix != UNFINISHED:
         return False
     # Windows has no signal that only asks whether a process lives
-    if match[2] == _this_system() and os.name == "posix":
+    if match is not None and match[2] == _this_system() and os.name == "posix":
         return not _lives(int(match[1]))
     newest: float = max(each.stat().st_mtime for each in (path, *path.glob("*")))
     return time.time() - newest > ABANDONED_SECONDS

@@ -14,8 +14,13 @@ def looked_up(weight: Tensor, ids: Tensor) -> Tensor:
 
 def add_row_gradients(weight: Tensor, ids: Tensor, rows: Tensor) -> None:
     """Adds the gradient of looked-up rows to the gradient of the matrix; call it after the backward pass."""
-    if rows.grad is None:
+    add_rows(weight, ids, rows.grad)
+
+
+def add_rows(weight: Tensor, ids: Tensor, gradient: Tensor | None) -> None:
+    """Adds a gradient (..., E), if there is one, to the rows `ids` (...) of the gradient of a matrix (V, E)."""
+    if gradient is None:
         return
     if weight.grad is None:
         weight.grad = weight.new_zeros(weight.shape)
-    weight.grad.index_add_(0, ids.flatten(), rows.grad.flatten(0, -2))
+    weight.grad.index_add_(0, ids.flatten(), gradient.flatten(0, -2))

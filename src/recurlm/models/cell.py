@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from recurlm.kernels import recurrent_sweep
-from recurlm.models.dropout import mask, weight_mask
+from recurlm.models.dropout import column_mask, weight_mask
 from recurlm.models.state import LayerState
 
 
@@ -124,7 +124,7 @@ class RecurrentCell(Cell):
         if self.training and recurrent_weights:
             self._dropped_weight_hh = self.weight_hh * weight_mask(self.weight_hh, recurrent_weights)
         if self.training and state:
-            self._state_mask = mask((batch, self.hidden_size), state, self.weight_hh)
+            self._state_mask = column_mask((batch, self.hidden_size), state, self.weight_hh, dim=0)
         try:
             with nullcontext() if self._dropped_weight_hh is None else _without_layout_warning():
                 yield

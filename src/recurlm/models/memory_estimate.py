@@ -72,15 +72,17 @@ def estimate_memory(options: ModelOptions, vocabulary_size: int) -> int:
     return NUMBER * sum(map(math.prod, model_shapes(options, vocabulary_size).values()))
 
 
-def estimate_training_memory(recipe: Recipe, vocabulary_size: int, tokens: int) -> int:
+def estimate_training_memory(recipe: Recipe, vocabulary_size: int, tokens: int, processes: int = 1) -> int:
     """Least memory of training, in bytes: weights, gradients, the optimizer's copies, an average, and one step.
 
-    tokens: length of the training text, which limits the positions in a batch.
+    tokens: length of the training text, which limits the positions in a batch · processes: those on this machine; they
+    share the step, and each has everything else, and a message with its gradients.
     """
     momentum = getattr(recipe.optimizer, "momentum", 0) and recipe.optimizer.kind in ("sgd", "rmsprop")
     copies = 2 + OPTIMIZER_COPIES[recipe.optimizer.kind] + bool(momentum) + (recipe.average.kind != "none")
+    copies += processes > 1
     weights = estimate_memory(recipe.model, vocabulary_size)
-    return copies * weights + estimate_step_memory(recipe, tokens)
+    return processes * copies * weights + estimate_step_memory(recipe, tokens)
 
 
 def estimate_step_memory(recipe: Recipe, tokens: int) -> int:
@@ -97,15 +99,16 @@ def check_model_fits(options: ModelOptions, vocabulary_size: int, place: str) ->
     check_fits(estimate_memory(options, vocabulary_size), f"{place}: the model", SMALLER, error=InputError)
 
 
-def check_training_fits(recipe: Recipe, vocabulary_size: int, tokens: int) -> None:
-    """Raises InputError if training a model needs more memory than the machine has."""
+def check_training_fits(recipe: Recipe, vocabulary_size: int, tokens: int, processes: int = 1) -> None:
+    """Raises InputError if training a model, in `processes` on this machine, needs more memory than the machine has."""
     step = estimate_step_memory(recipe, tokens)
     check_fits(step, "one training step", FEWER, error=InputError)
     states = NUMBER * recipe.validation.columns * 2 * sum(recipe.model.hidden_sizes)
+    together = f" in {processes} processes" if processes > 1 else ""
     check_fits(states, "validation", "use fewer validation.columns", error=InputError)
     check_fits(
-        estimate_training_memory(recipe, vocabulary_size, tokens),
-        f"training a model of {estimate_memory(recipe.model, vocabulary_size) // NUMBER:,} parameters",
+        estimate_training_memory(recipe, vocabulary_size, tokens, processes),
+        f"training a model of {estimate_memory(recipe.model, vocabulary_size) // NUMBER:,} parameters{together}",
         SMALLER,
         error=InputError,
     )

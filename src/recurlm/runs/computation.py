@@ -54,9 +54,10 @@ def kernels(device: str) -> dict[str, Any]:
     }
 
 
-def changed_computation(folder: RunFolder, device: str) -> str | None:
-    """A sentence if this process cannot continue a run bit for bit, or if that is not known; else None."""
-    now = _flat(computation(device))
+def changed_computation(folder: RunFolder, device: str, processes: int = 1) -> str | None:
+    """A sentence if these processes cannot continue a run bit for bit, or if that is not known; else None."""
+    own = _flat(computation(device))
+    now = own | {"processes": processes}
     differences: dict[str, str] = {}
     earlier = list(_earlier(folder))
     for before in earlier:
@@ -68,7 +69,7 @@ def changed_computation(folder: RunFolder, device: str) -> str | None:
     if differences:
         listed = ", ".join(differences[name] for name in now if name in differences)
         return f"continues, but not bit for bit like an uninterrupted run: {listed}"
-    if now.keys() - earlier[0].keys():
+    if own.keys() - earlier[0].keys():
         return "the kernels that began this run are not recorded, so it may not continue bit for bit"
     return None
 
@@ -87,7 +88,8 @@ def _earlier(folder: RunFolder) -> Iterator[Computation]:
             with suppress(CorruptFileError):
                 entry = parse_json_object(line, METRICS_FILE, finite=False, file_names=True)
                 if entry.get("event") in ("begin", "resume"):
-                    yield _flat({name: entry.get(name) for name in ("kernels", "threads", "torch")})
+                    recorded = {name: entry.get(name) for name in ("kernels", "threads", "torch")}
+                    yield _flat(recorded | {"processes": entry.get("processes", 1)})
 
 
 def _flat(values: Computation) -> dict[str, Any]:

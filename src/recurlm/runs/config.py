@@ -41,7 +41,8 @@ class RunConfig:
     """What decides a run besides its text.
 
     recipe_name: name of the recipe, or of the run to start from · source: the text, as `recurlm train` takes it ·
-    threads: of torch on the CPU · time_limit: seconds, None for no limit · start: None for a new model.
+    threads: of torch on the CPU, of all processes of a machine together · time_limit: seconds, None for no limit ·
+    start: None for a new model.
     """
 
     recipe: Recipe
@@ -100,7 +101,7 @@ class RunConfig:
     def _describe_texts(self, corpus: PreparedCorpus, texts: Corpus | None) -> dict[str, Any]:
         """Describes each split, and all texts that the model learned from, those of earlier runs included."""
         counted = {
-            name: {"digest": text.digest, "tokens": len(text.ids), "sentences": len(text.ends), "oov": text.oov}
+            name: {"digest": text.digest, "tokens": len(text.ids), "sentences": text.sentences, "oov": text.oov}
             for name, text in corpus.splits.items()
         }
         if texts is None:

@@ -20,6 +20,7 @@ from recurlm.runs.folder import RunFolder
 from recurlm.search.description import SEARCH_FILE, describe, resumed_recipe, text_digests
 from recurlm.search.findings import Findings, shown_value
 from recurlm.search.search_space import Dimension, changes_for, parse_space
+from recurlm.search.shared import JOURNAL_FILE, SharedStudy
 from recurlm.search.study import Study, Trial
 from recurlm.text.corpora import is_read_once
 from recurlm.training.loop import AfterValidation
@@ -44,13 +45,15 @@ class SearchRequest:
 
     training: of every trial, without start, time limit and precision; `out` is the folder of the search, `resume`
     resumes it · vary: as `--vary` takes them, empty for `usual_variations` · trials: their number at the end ·
-    time: of all trials together, as `--time` takes it.
+    time: of all trials together, as `--time` takes it · processes: number of those that carry out the search here,
+    None for this one alone; with a number, the search in the folder is joined.
     """
 
     training: TrainingRequest
     vary: tuple[str, ...] = ()
     trials: int = 20
     time: str | None = None
+    processes: int | None = None
 
 
 class TimedStop(StopRequest):
@@ -94,21 +97,31 @@ class Search:
         Raises StoppedError after a signal; the trial in progress can be resumed. Raises RecurlmError if no trial is
         complete.
         """
+        if self.carry_out(trials, seconds - self.study.seconds, watcher, objective):
+            self.raise_stopped(trials)
+        return self.findings()
+
+    def carry_out(self, trials: int, seconds: float, watcher: Watcher, objective: Objective | None = None) -> bool:
+        """Tries recipes until there are `trials` trials, for some seconds; returns whether a signal stopped it."""
         study = self.study
         objective = objective or self._objective(watcher)
-        with TimedStop(seconds - study.seconds) as stop:
+        with TimedStop(seconds) as stop:
             while len(study.over) < trials and not stop.requested:
-                trial = study.next()
+                trial = study.next(trials)
                 if trial is None:
-                    watcher.say("every combination was tried")
+                    if len(study.trials) < trials:
+                        watcher.say("every combination was tried")
                     break
                 self._try(trial, objective, stop)
                 watcher.say(self._told(trial))
-        if stop.by_signal and len(study.over) < trials:
+        return stop.by_signal
+
+    def raise_stopped(self, trials: int) -> None:
+        """Raises StoppedError if there are fewer than `trials` trials."""
+        if len(self.study.over) < trials:
             raise StoppedError(
-                f"stopped; {counted(len(study.over), 'trial')} done; go on with the same command and --resume"
+                f"stopped; {counted(len(self.study.over), 'trial')} done; go on with the same command and --resume"
             )
-        return self._findings()
 
     def _try(self, trial: Trial, objective: Objective, stop: StopRequest) -> None:
         """Trains one trial, and records how it ended."""
@@ -118,15 +131,15 @@ class Search:
         def judge(epoch: int, measured: Perplexity) -> None:
             trial.curve[epoch - 1 :] = [_bounded(measured.value)]
             trial.seconds = before + time.monotonic() - began
-            self.study.save()
+            self.study.save(trial)
             if epoch < epochs and self.study.falls_behind(trial):
                 raise PrunedError
 
         self._train(trial, lambda: objective(trial, judge, stop))
         trial.seconds = before + time.monotonic() - began
+        self.study.save(trial)
         if trial is self.study.best:
-            write_within(self.folder, BEST_FILE, recipe_toml(self._best_recipe(trial)).encode())
-        self.study.save()
+            self._write_best(trial)
         if trial.state != "unfinished":
             RunFolder(self._place(trial)).checkpoints.discard()
 
@@ -183,7 +196,11 @@ class Search:
         }
         return f"trial {trial.name}  {told.get(trial.state, f'{trial.state}: {trial.note}')}  {values}"
 
-    def _findings(self) -> Findings:
+    def _write_best(self, trial: Trial) -> None:
+        write_within(self.folder, BEST_FILE, recipe_toml(self._best_recipe(trial)).encode())
+
+    def findings(self) -> Findings:
+        """The findings of all trials so far. Raises RecurlmError if no trial is complete."""
         best = self.study.best
         if best is None:
             failed = [trial for trial in self.study.over if trial.note]
@@ -191,6 +208,7 @@ class Search:
                 f"\nthe last one: {failed[-1].note}" if failed else "; go on with --resume, more --time or --trials"
             )
             raise RecurlmError(f"{self.folder}: no trial is complete{reason}")
+        self._write_best(best)
         return Findings(self.folder / BEST_FILE, best, tuple(self.study.trials), self.study.seed, self._given_texts())
 
     def _given_texts(self) -> tuple[str, ...]:
@@ -216,10 +234,15 @@ def search(request: SearchRequest, watcher: Watcher) -> Findings:
     """
     seconds = math.inf if request.time is None else parse_duration(request.time, "--time")
     opened = open_search(request)
-    watcher.say(f"search {opened.folder}: {len(opened.study.over)} of {counted(request.trials, 'trial')} done")
+    tell_space(opened, request.trials, watcher)
+    return opened.run(request.trials, seconds, watcher)
+
+
+def tell_space(opened: Search, trials: int, watcher: Watcher) -> None:
+    """Tells how far a search is, and what it varies."""
+    watcher.say(f"search {opened.folder}: {len(opened.study.over)} of {counted(trials, 'trial')} done")
     for dimension in opened.study.space:
         watcher.say(f"       --vary {dimension}")
-    return opened.run(request.trials, seconds, watcher)
 
 
 def open_search(request: SearchRequest) -> Search:
@@ -233,9 +256,10 @@ def open_search(request: SearchRequest) -> Search:
     description = describe(config, space, text_digests(config, training))
     recipe = config.recipe
     if (folder / SEARCH_FILE).is_file():
-        recipe = resumed_recipe(folder, description, resume=training.resume)
+        recipe = resumed_recipe(folder, description, resume=training.resume or request.processes is not None)
         description["recipe"] = recipe.model_dump(mode="json")
-    study = Study(folder / TRIALS_FILE, space, config.seed)
+    is_shared = request.processes is not None or (folder / JOURNAL_FILE).is_file()
+    study = (SharedStudy if is_shared else Study)(folder / TRIALS_FILE, space, config.seed)
     write_within(folder, SEARCH_FILE, json_text(description, indent=2).encode())
     trial_request = replace(
         training,

@@ -90,33 +90,43 @@ class Study:
         """Seconds of all trials."""
         return sum(trial.seconds for trial in self.trials)
 
-    def next(self) -> Trial | None:
-        """The interrupted trial, or a new one; None if everything was tried."""
+    def next(self, most: int | None = None) -> Trial | None:
+        """The interrupted trial, or a new one; None if everything was tried, or if there are `most` trials."""
         for trial in self.trials:
             if trial.state == "unfinished":
                 return trial
+        if most is not None and len(self.trials) >= most:
+            return None
+        new = self._new()
+        if new is not None:
+            self.trials.append(new)
+            self.save(new)
+        return new
+
+    def refresh(self) -> None:
+        """Reads what other processes have done; here, there are none."""
+
+    def _new(self) -> Trial | None:
+        """A trial whose values were not tried before; None if everything was tried."""
         number = len(self.trials) + 1
         tried = [trial.values for trial in self.trials]
         for draw in range(DRAWS):
             values = self._draw(number, draw)
             if values not in tried:
-                trial = Trial(number, values)
-                self.trials.append(trial)
-                self.save()
-                return trial
+                return Trial(number, values)
         return None
 
     def falls_behind(self, trial: Trial) -> bool:
         """Whether the best validation of a trial is worse than the median of complete trials after as many epochs."""
         study = self._history(self._optuna.samplers.RandomSampler(seed=0))
-        study.enqueue_trial({each.key: _coordinate(each, trial.values[each.key]) for each in self.space})
-        asked = study.ask(self._distributions())
+        study.enqueue_trial(self.coordinates(trial))
+        asked = study.ask(self.distributions())
         for epoch, perplexity in enumerate(trial.curve, start=1):
             asked.report(perplexity, epoch)
         return bool(asked.should_prune())
 
-    def save(self) -> None:
-        """Writes the file."""
+    def save(self, trial: Trial) -> None:
+        """Writes the file after a change of this trial."""
         lines = (json.dumps(asdict(trial), ensure_ascii=False, allow_nan=False) + "\n" for trial in self.trials)
         write_within(self.path.parent, self.path.name, "".join(lines).encode())
 
@@ -124,7 +134,7 @@ class Study:
         """Values for a trial, decided by the seed, the number and the trials before."""
         seed = int(np.random.SeedSequence([self.seed, number, draw]).generate_state(1)[0])
         study = self._history(self._optuna.samplers.TPESampler(seed=seed))
-        asked = study.ask(self._distributions())
+        asked = study.ask(self.distributions())
         return {each.key: _value(each, asked.params[each.key]) for each in self.space}
 
     def _history(self, sampler: "optuna.samplers.BaseSampler") -> "optuna.Study":
@@ -136,19 +146,29 @@ class Study:
         return study
 
     def _frozen(self, trial: Trial) -> "optuna.trial.FrozenTrial":
-        states = self._optuna.trial.TrialState
-        # values that diverge are to be avoided, so they count as pruned; a failure says nothing about values
-        seen = {"complete": states.COMPLETE, "pruned": states.PRUNED, "diverged": states.PRUNED, "failed": states.FAIL}
         frozen: optuna.trial.FrozenTrial = self._optuna.trial.create_trial(
-            state=seen[trial.state],
+            state=self.ending(trial),
             value=trial.perplexity,
-            params={each.key: _coordinate(each, trial.values[each.key]) for each in self.space},
-            distributions=self._distributions(),
+            params=self.coordinates(trial),
+            distributions=self.distributions(),
             intermediate_values=dict(enumerate(trial.curve, start=1)),
         )
         return frozen
 
-    def _distributions(self) -> dict[str, Any]:
+    def ending(self, trial: Trial) -> "optuna.trial.TrialState":
+        """How a trial that is over ended, as Optuna calls it."""
+        states = self._optuna.trial.TrialState
+        # values that diverge are to be avoided, so they count as pruned; a failure says nothing about values
+        seen = {"complete": states.COMPLETE, "pruned": states.PRUNED, "diverged": states.PRUNED, "failed": states.FAIL}
+        ended: optuna.trial.TrialState = seen[trial.state]
+        return ended
+
+    def coordinates(self, trial: Trial) -> dict[str, Any]:
+        """The values of a trial as Optuna takes them."""
+        return {each.key: _coordinate(each, trial.values[each.key]) for each in self.space}
+
+    def distributions(self) -> dict[str, Any]:
+        """The space as Optuna takes it."""
         return {each.key: self._distribution(each) for each in self.space}
 
     def _distribution(self, dimension: Dimension) -> Any:

@@ -37,7 +37,7 @@ class Batch:
     counted: (T, B), positions that perplexity counts · sentences: number of sentences that end in the batch ·
     carried: whether the batch starts from the state after the batch before · rate: factor for the learning rate ·
     restarts: (T, B), on the host, true where a column's state is set to zero before the input is read; None means
-    nowhere.
+    nowhere · part: None, or which columns of a larger batch these are; `sentences` then counts those of the larger one.
     """
 
     input: Tensor
@@ -47,11 +47,31 @@ class Batch:
     carried: bool
     rate: float = 1.0
     restarts: NDArray[np.bool_] | None = None
+    part: "Part | None" = None
 
     @property
     def columns(self) -> int:
         """B"""
         return self.input.shape[1]
+
+    @property
+    def whole(self) -> "Batch":
+        """The batch that this is a part of; itself where it is none."""
+        return self if self.part is None else self.part.whole
+
+    def cut(self, columns: slice) -> "Batch":
+        """The columns that one of several processes reads.
+
+        Where there are none, the first column without targets: a process without work draws random numbers too.
+        """
+        width = columns.stop - columns.start
+        kept = columns if width else slice(0, 1)
+        target, counted = self.target[:, kept], self.counted[:, kept]
+        if not width:
+            target, counted = torch.full_like(target, IGNORED), torch.zeros_like(counted)
+        part = Part(self, kept.start, width)
+        restarts = None if self.restarts is None else self.restarts[:, kept]
+        return replace(self, input=self.input[:, kept], target=target, counted=counted, restarts=restarts, part=part)
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on a device; the copy to a GPU is asynchronous."""
@@ -63,6 +83,15 @@ class Batch:
             return source.to(device, non_blocking=True)
 
         return replace(self, input=moved(self.input), target=moved(self.target), counted=moved(self.counted))
+
+
+@dataclass(frozen=True)
+class Part:
+    """Columns of a batch: `columns` of `whole`, which stays on the host, from number `first` on."""
+
+    whole: Batch
+    first: int
+    columns: int
 
 
 class BatchSource(Protocol):
@@ -116,11 +145,11 @@ class Streams:
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         lengths, rotations = self._lengths(epoch), self._rotations(epoch)
-        resets = self._resets(epoch, len(lengths))
+        resets = self._resets(epoch, start)
         first = sum(lengths[:start])
         for index, length in enumerate(lengths[start:], start):
             batch = self._batch(first, length, rotations)
-            restarts = _with_resets(batch.restarts, resets[index], length)
+            restarts = _with_resets(batch.restarts, next(resets), length)
             yield replace(batch, carried=index > 0, restarts=restarts)
             first += length
 
@@ -148,10 +177,12 @@ class Streams:
             return np.zeros(len(self.column_lengths), np.int64)
         return np.random.default_rng([self.seed, epoch, ROTATIONS]).integers(np.maximum(self.column_lengths, 1))
 
-    def _resets(self, epoch: int, batches: int) -> NDArray[np.bool_]:
-        """(batches, B): where a column's state starts from zeros by chance."""
-        generator = np.random.default_rng([self.seed, epoch, RESETS])
-        return generator.random((batches, len(self.column_lengths))) < self.options.reset_probability
+    def _resets(self, epoch: int, start: int) -> Iterator[NDArray[np.bool_]]:
+        """(B,) for each batch from number `start` on: where a column's state starts from zeros by chance."""
+        numbers, columns = np.random.PCG64([self.seed, epoch, RESETS]), len(self.column_lengths)
+        generator = np.random.Generator(numbers.advance(start * columns))  # one draw for each column of each batch
+        while True:
+            yield generator.random(columns) < self.options.reset_probability
 
     def _batch(self, first: int, length: int, rotations: NDArray[np.int64]) -> Batch:
         columns = self.column_lengths

@@ -23,6 +23,7 @@ from recurlm.wording import counted, shown_name
 
 VOCABULARY_FILE = "vocabulary.json"
 TOKENIZER_FILE = "tokenizer.json"
+IDS_AT_ONCE = 1 << 20
 LEFT_OUT = -1
 """In place of an id: the model does not read this token."""
 
@@ -68,10 +69,15 @@ class EncodedText:
         if self.missing is not None:
             missing = self.missing[self.missing < tokens]
             return replace(part, missing=missing, oov=len(missing))
-        written = 0 if unknown_id is None else int((np.asarray(self.ids) == unknown_id).sum())
-        here = 0 if unknown_id is None else int((np.asarray(ids) == unknown_id).sum())
+        written = 0 if unknown_id is None else _occurrences(self.ids, unknown_id)
+        here = 0 if unknown_id is None else _occurrences(ids, unknown_id)
         # an <unk> that the text itself holds cannot be told from one that replaces an unknown token
         return replace(part, oov=min(here, self.oov), oov_is_bound=0 < self.oov < written)
+
+    @cached_property
+    def sentences(self) -> int:
+        """Number of sentences, counted without the memory that their positions take."""
+        return _occurrences(self.ids, EOS_ID)
 
     @cached_property
     def ends(self) -> Positions:
@@ -259,6 +265,17 @@ class Encoder:
             line += block.count(LINE_FEED)
             yield self._settled(ids)
 
+    def ids_of(self, tokens: Sequence[str]) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
+        """The id of each of some tokens (N,), the line feed among them, and whether the vocabulary lacks it (N,).
+
+        Raises KeyError for a token that `blocks` would refuse.
+        """
+        ids = np.fromiter(map(self._ids.__getitem__, tokens), np.uint32, len(tokens))
+        missing = ids == self._ids.absent
+        if self._unknown is not None:
+            ids[missing] = self._unknown
+        return ids, missing
+
     def _settled(self, ids: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
         missing = np.flatnonzero(ids == self._ids.absent)
         self.oov += len(missing)
@@ -299,7 +316,23 @@ def _check_characters(text: str) -> None:
 def file_starts(text: Text, ids: Ids) -> Positions:
     """The positions in the ids of a text at which its further files begin: each follows the ``<eos>`` of a line."""
     lines = text.lines_before_starts()
-    return (np.flatnonzero(np.asarray(ids) == EOS_ID) + 1)[lines - 1] if len(lines) else lines
+    found, before = [lines[:0]], 0
+    for start, block in id_blocks(ids) if len(lines) else ():
+        ends = start + np.flatnonzero(block == EOS_ID) + 1
+        here = lines[(lines > before) & (lines <= before + len(ends))]
+        found.append(ends[here - before - 1])
+        before += len(ends)
+    return np.concatenate(found)
+
+
+def id_blocks(ids: Ids) -> Iterator[tuple[int, Ids]]:
+    """Ids that are mapped from a file, block by block with the position of each, so that little is in memory."""
+    for start in range(0, len(ids), IDS_AT_ONCE):
+        yield start, np.asarray(ids[start : start + IDS_AT_ONCE])
+
+
+def _occurrences(ids: Ids, index: int) -> int:
+    return sum(int(np.count_nonzero(block == index)) for _, block in id_blocks(ids))
 
 
 def closed_blocks(text: Text) -> Iterator[str]:

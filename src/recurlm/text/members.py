@@ -34,14 +34,19 @@ def is_pattern(specification: str) -> bool:
 
 
 def member_files(specifications: Sequence[str]) -> list[Path]:
-    """The files that texts, patterns and folders stand for, as absolute paths, sorted.
+    """The files that texts, patterns and folders stand for, as absolute paths, sorted. Raises as `named_files`."""
+    # the name of a link stays, since its ending says what the file holds
+    return [Path(os.path.abspath(path)) for path in named_files(specifications)]
+
+
+def named_files(specifications: Sequence[str]) -> list[Path]:
+    """The files that texts, patterns and folders stand for, as they are named, sorted by absolute path.
 
     Neither a pattern nor a folder stands for hidden files. Of a folder, only files of texts and records count. Raises
     UsageError for standard input and for a file that is named twice, InputError for a text that is not there and for a
     pattern or folder without a file.
     """
-    # the name of a link stays, since its ending says what the file holds
-    found = sorted(Path(os.path.abspath(path)) for each in specifications for path in _files_of(each))
+    found = sorted((path for each in specifications for path in _files_of(each)), key=os.path.abspath)
     seen: set[Path] = set()
     for path in found:
         file = path.resolve()

@@ -255,6 +255,18 @@ def _at_lines(text: Text, wanted: list[int]) -> tuple[int, int]:
     return first, second
 
 
+def ranges(text: Text, size: int) -> Iterator[Text]:
+    """The text in parts of whole lines, each of about ``size`` bytes, in order; at least one part."""
+    start, stop = text.start, text.start + text.size
+    with opened(text.path) as file:
+        while True:
+            end = min(_next_line(file, start + size), stop)
+            yield Text(text.name, text.path, start, end)
+            if end == stop:
+                return
+            start = end
+
+
 def _too_few_lines(text: Text, place: str | None) -> str:
     count = sum(1 for _ in text.lines())
     if count > 1 or place is not None:

@@ -1,37 +1,34 @@
 """Token ids of a prepared corpus on disk, memory-mapped: a text of any size trains in bounded memory."""
 
 import hashlib
-import itertools
 import json
-import tempfile
 import warnings
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recurlm.capacity import shared_processors
 from recurlm.config import DocumentRule, TextOptions
 from recurlm.errors import CorruptFileError, InputError, RecurlmWarning
-from recurlm.files.partial import remove_abandoned, temporary_folder
+from recurlm.files.partial import remove_abandoned, resumable_folder, temporary_folder
 from recurlm.files.sealed import Fingerprint, fingerprint, move_into_place, read_seal, write_seal
-from recurlm.text.codec import Codec, EncodedText, Encoder, closed_blocks, file_starts, train_tokenization
+from recurlm.text.codec import Codec, EncodedText, Encoder, Ids, file_starts, id_blocks, train_tokenization
+from recurlm.text.preparing import number
+from recurlm.text.shards import SHARD_BYTES, Merged, Report, Shard, shards_of
 from recurlm.text.sources import Corpus, Text
 from recurlm.text.tokenization import LINE_FEED, BytePairs, Tokenization
-from recurlm.text.vocabulary import EOS, EOS_ID, UNK, Vocabulary
+from recurlm.text.vocabulary import EOS, UNK, Vocabulary
 
 FORMAT = "recurlm store 4"
 STORE_FILE = "store.json"
-_IDS_AT_ONCE = 1 << 20
 _REMEMBERED = 256
 """Number of files whose digests one process remembers."""
-
-Report = Callable[[int], None]
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -64,24 +61,42 @@ def prepare(
     cache: Path,
     report: Report | None = None,
     codec: Codec | None = None,
+    processes: int | None = None,
 ) -> PreparedCorpus:
     """Build the vocabulary from the training text and encode every split; a second call reads the stored result.
 
-    `report` is called with the number of characters read since its last call. The training text is read once:
-    words get provisional ids by first appearance, and are renumbered when their counts are known. With `codec`
-    no vocabulary is built; every split is encoded with the codec.
+    `report` is called with the number of characters read since its last call. Each text is read once, in shards; with
+    several shards it is read by `processes` processes (None: as many as there are processors), and a call that was
+    interrupted goes on in the next one. With `codec` no vocabulary is built; every split is encoded with the codec.
     """
     remove_abandoned(cache)
     folder = cache / "prepared" / _key(corpus, options, codec)
-    if folder.exists() or folder.is_symlink():
-        try:
-            return _read(corpus.name, folder, options.document)
-        except CorruptFileError as error:
-            warnings.warn(f"{error}; preparing the text again", RecurlmWarning, stacklevel=2)
-    with temporary_folder(folder.parent) as unfinished:
-        _write(corpus, options, codec, unfinished, report or (lambda _: None))
-        move_into_place(unfinished, folder, lambda: _read(corpus.name, folder, options.document))
+    if (found := _found(corpus, folder, options)) is not None:
+        return found
+    is_large = any(text.size > SHARD_BYTES for _, text in _texts(corpus))
+    with resumable_folder(folder) if is_large else temporary_folder(folder.parent) as place:
+        with suppress(CorruptFileError):
+            return _read(corpus.name, folder, options.document)  # what the process made that this one waited for
+        tokenization = codec.tokenization if codec else train_tokenization(options, corpus.train.lines())
+        shards = [shard for split, text in _texts(corpus) for shard in shards_of(text, split, place)]
+        merged = Merged()
+        number(shards, tokenization, processes or shared_processors(), report or (lambda _: None), merged.add)
+        codec = codec or _codec(corpus.train, merged, tokenization, options)
+        with temporary_folder(folder.parent) as unfinished:
+            _write(corpus, codec, shards, merged, unfinished)
+            move_into_place(unfinished, folder, lambda: _read(corpus.name, folder, options.document))
     return _read(corpus.name, folder, options.document)
+
+
+def _found(corpus: Corpus, folder: Path, options: TextOptions) -> PreparedCorpus | None:
+    """What an earlier call stored; None, with a warning, where it was altered."""
+    if not folder.exists() and not folder.is_symlink():
+        return None
+    try:
+        return _read(corpus.name, folder, options.document)
+    except CorruptFileError as error:
+        warnings.warn(f"{error}; preparing the text again", RecurlmWarning, stacklevel=3)
+        return None
 
 
 def _key(corpus: Corpus, options: TextOptions, codec: Codec | None) -> str:
@@ -102,116 +117,62 @@ def _texts(corpus: Corpus) -> list[tuple[str, Text]]:
     return [(split, text) for split, text in present if text is not None]
 
 
-def _write(corpus: Corpus, options: TextOptions, codec: Codec | None, folder: Path, report: Report) -> None:
-    splits: dict[str, StoredSplit] = {}
-    if codec is None:
-        tokenization = train_tokenization(options, corpus.train.lines())
-        codec, splits["train"] = _write_training_text(corpus.train, tokenization, options, folder, report)
-    for split, text in _texts(corpus):
-        if split not in splits:
-            splits[split] = _write_text(text, codec, folder / f"{split}.ids")
-        if len(text.starts):
-            ids = np.memmap(folder / f"{split}.ids", _dtype(codec.vocabulary), "r")
-            file_starts(text, ids).tofile(folder / f"{split}.starts")
-    for name, content in codec.files().items():
-        (folder / name).write_text(content, encoding="utf-8")
-    values = {
-        "format": FORMAT,
-        "dtype": _dtype(codec.vocabulary).name,
-        "files": {},
-        "splits": {split: asdict(stored) for split, stored in splits.items()},
-    }
-    write_seal(folder / STORE_FILE, values)
+def _codec(text: Text, merged: Merged, tokenization: Tokenization, options: TextOptions) -> Codec:
+    """The tokenization with the vocabulary of a training text. Raises InputError for a text to learn nothing from."""
+    found = zip(merged.tokens, merged.counts("train").tolist(), strict=True)
+    counts = {token: count for token, count in found if count and token != LINE_FEED}
+    _check_tokens(text, counts)
+    if isinstance(tokenization, BytePairs):
+        return Codec(tokenization, Vocabulary((EOS, *tokenization.pieces)))
+    vocabulary = Vocabulary.build(
+        counts,
+        order=options.order,
+        minimum_count=1 if UNK in counts else options.minimum_count,
+        maximum_size=options.maximum_size,
+        unknown=options.unknown,
+    )
+    return Codec(tokenization, vocabulary)
 
 
-def _write_text(text: Text, codec: Codec, path: Path) -> StoredSplit:
-    encoder = Encoder(codec)
-    dtype = _dtype(codec.vocabulary)
-    with path.open("wb") as file:
-        for block in encoder.blocks(text):
-            file.write(block.astype(dtype).tobytes())
-    return StoredSplit(text.name, text.sha256, encoder.characters, encoder.oov)
-
-
-def _dtype(vocabulary: Vocabulary) -> np.dtype[np.unsignedinteger]:
-    return np.dtype("<u2") if len(vocabulary) <= 1 << 16 else np.dtype("<u4")
-
-
-def _write_training_text(
-    text: Text, tokenization: Tokenization, options: TextOptions, folder: Path, report: Report
-) -> tuple[Codec, StoredSplit]:
-    """Write train.ids; the vocabulary is complete only after the whole text."""
-    provisional: defaultdict[str, int] = defaultdict(itertools.count().__next__)
-    provisional[LINE_FEED] = provisional.default_factory()  # type: ignore[misc]
-    counts = np.zeros(1 << 16, np.int64)
-    characters = 0
-    with tempfile.TemporaryFile(dir=folder) as file:
-        for block in closed_blocks(text):
-            ids = np.fromiter(map(provisional.__getitem__, tokenization.split(block)), np.uint32)
-            counts = _add_counts(counts, ids, len(provisional))
-            file.write(ids.tobytes())
-            characters += len(block)
-            report(len(block))
-        _check_tokens(text, counts, provisional)
-        vocabulary = _vocabulary(tokenization, provisional, counts, options)
-        renumber = _renumbering(provisional, vocabulary)
-        dtype = _dtype(vocabulary)
-        with (folder / "train.ids").open("wb") as target:
-            for ids in _provisional_ids(file):
-                target.write(renumber[ids].astype(dtype).tobytes())
-    replaced = _replaced(provisional, counts, vocabulary)
-    return Codec(tokenization, vocabulary), StoredSplit(text.name, text.sha256, characters, replaced)
-
-
-def _add_counts(counts: Array, ids: Array, types: int) -> Array:
-    if types > len(counts):
-        counts = np.concatenate([counts, np.zeros(max(len(counts), types - len(counts)), np.int64)])
-    counts[:types] += np.bincount(ids, minlength=types)
-    return counts
-
-
-def _check_tokens(text: Text, counts: Array, provisional: dict[str, int]) -> None:
-    if int(counts.sum() - counts[provisional[LINE_FEED]]) < 2:
+def _check_tokens(text: Text, counts: Mapping[str, int]) -> None:
+    if sum(counts.values()) < 2:
         raise InputError(f"{text.name}: fewer than two tokens; a language model needs a text to learn from")
-    if EOS in provisional:
+    if EOS in counts:
         raise InputError(
             f"{text.name}: holds the word {EOS} itself; every line end counts as {EOS} already, so remove it"
         )
 
 
-def _vocabulary(
-    tokenization: Tokenization, provisional: dict[str, int], counts: Array, options: TextOptions
-) -> Vocabulary:
-    if isinstance(tokenization, BytePairs):
-        return Vocabulary((EOS, *tokenization.pieces))
-    by_appearance = {token: int(counts[index]) for token, index in provisional.items() if token != LINE_FEED}
-    return Vocabulary.build(
-        by_appearance,
-        order=options.order,
-        minimum_count=1 if UNK in by_appearance else options.minimum_count,
-        maximum_size=options.maximum_size,
-        unknown=options.unknown,
-    )
+def _write(corpus: Corpus, codec: Codec, shards: Sequence[Shard], merged: Merged, folder: Path) -> None:
+    """Writes the ids of every split, the vocabulary, and the seal."""
+    ids, missing = _final_ids(corpus, codec, merged)
+    splits: dict[str, StoredSplit] = {}
+    for split, text in _texts(corpus):
+        path, own = folder / f"{split}.ids", [shard for shard in shards if shard.split == split]
+        with path.open("wb") as file:
+            for block in (block for shard in own for block in merged.renumbered(shard, ids)):
+                file.write(block.tobytes())
+        oov, characters = int(merged.counts(split)[missing].sum()), sum(shard.characters for shard in own)
+        splits[split] = StoredSplit(text.name, text.sha256, characters, oov)
+        if len(text.starts):
+            file_starts(text, np.memmap(path, ids.dtype, "r")).tofile(folder / f"{split}.starts")
+    for name, content in codec.files().items():
+        (folder / name).write_text(content, encoding="utf-8")
+    described = {split: asdict(stored) for split, stored in splits.items()}
+    write_seal(folder / STORE_FILE, {"format": FORMAT, "dtype": ids.dtype.name, "files": {}, "splits": described})
 
 
-def _renumbering(provisional: dict[str, int], vocabulary: Vocabulary) -> Array:
-    unknown = vocabulary.ids.get(UNK, EOS_ID)
-    final = vocabulary.ids
-    renumber = np.fromiter((final.get(token, unknown) for token in provisional), np.uint32, len(provisional))
-    renumber[provisional[LINE_FEED]] = EOS_ID
-    return renumber
-
-
-def _replaced(provisional: dict[str, int], counts: Array, vocabulary: Vocabulary) -> int:
-    """Number of tokens of the training text that became ``<unk>``, without those that the text writes so."""
-    final = vocabulary.ids
-    return sum(int(counts[i]) for token, i in provisional.items() if token not in final and token != LINE_FEED)
-
-
-def _provisional_ids(file: BinaryIO) -> Iterator[Array]:
-    file.seek(0)
-    while content := file.read(4 * _IDS_AT_ONCE):
-        yield np.frombuffer(content, np.uint32)
+def _final_ids(corpus: Corpus, codec: Codec, merged: Merged) -> tuple[Ids, NDArray[np.bool_]]:
+    """The id of each merged token, and whether the vocabulary lacks it. Raises InputError as `Codec.encode` does."""
+    encoder = Encoder(codec)
+    try:
+        ids, missing = encoder.ids_of(merged.tokens)
+    except KeyError:
+        for _, text in _texts(corpus):
+            for _ in encoder.blocks(text):
+                pass  # finds the line
+        raise
+    return ids.astype("<u2" if len(codec.vocabulary) <= 1 << 16 else "<u4"), missing
 
 
 def _read(name: str, folder: Path, document: DocumentRule) -> PreparedCorpus:
@@ -257,5 +218,5 @@ def _verify_ids(path: Path, dtype: str, size: int, fingerprint: Fingerprint) -> 
         ids = np.memmap(path, dtype, "r")
     except ValueError as error:
         raise CorruptFileError(f"{path}: not a file of {dtype} ids") from error
-    if any(int(ids[start : start + _IDS_AT_ONCE].max()) >= size for start in range(0, len(ids), _IDS_AT_ONCE)):
+    if any(int(block.max()) >= size for _, block in id_blocks(ids)):
         raise CorruptFileError(f"{path}: holds ids beyond the {size:,} tokens of the vocabulary")

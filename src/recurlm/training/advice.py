@@ -1,14 +1,12 @@
 """Advice about runs that train too briefly, or that validate on more text than they train on."""
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from recurlm.config import Recipe
 from recurlm.evaluation.perplexity import Perplexity, exponential
 from recurlm.progress import duration
-from recurlm.text.codec import EncodedText
+from recurlm.text.codec import EncodedText, id_blocks
 from recurlm.text.store import PreparedCorpus
 from recurlm.text.vocabulary import EOS_ID
 from recurlm.training.counters import Counters
@@ -18,7 +16,6 @@ from recurlm.wording import counted
 LEAST_EPOCHS = 0.1
 COUNTED_TOKENS = 10_000_000
 """Largest number of training tokens from which word frequencies are counted."""
-BLOCK_TOKENS = 1 << 20
 
 
 def validation_warnings(corpus: PreparedCorpus, recipe: Recipe) -> list[str]:
@@ -73,15 +70,20 @@ def unigram_perplexity(train: EncodedText, text: EncodedText, *, eos: bool = Tru
 
     Without `eos`, the ends of sentences are not counted.
     """
-    ids = np.asarray(text.ids)
-    ids = ids if eos else ids[ids != EOS_ID]
-    blocks = _id_blocks(train)
-    size = 1 + max(int(ids.max(initial=0)), *(int(block.max()) for block in blocks))
-    counts = sum((np.bincount(block, minlength=size) for block in blocks), np.ones(size, np.int64))
-    return exponential(float(-np.log(counts[ids] / counts.sum()).sum()), max(len(ids), 1))
+    counts, measured = _counts(train, COUNTED_TOKENS), _counts(text, len(text.ids))
+    if not eos:
+        measured[EOS_ID] = 0
+    size = max(len(counts), len(measured))
+    counts, measured = (np.pad(each, (0, size - len(each))) for each in (counts, measured))
+    nats = measured @ -np.log((counts + 1) / (counts + 1).sum())
+    return exponential(float(nats), max(int(measured.sum()), 1))
 
 
-def _id_blocks(text: EncodedText) -> list[NDArray[np.integer[Any]]]:
-    """The first ids of a text in blocks, which bound the memory of counting them."""
-    ids = text.ids[:COUNTED_TOKENS]
-    return [np.asarray(ids[start : start + BLOCK_TOKENS]) for start in range(0, len(ids), BLOCK_TOKENS)]
+def _counts(text: EncodedText, tokens: int) -> NDArray[np.int64]:
+    """How often each id occurs among the first tokens of a text."""
+    counts = np.zeros(1, np.int64)
+    for _, block in id_blocks(text.ids[:tokens]):
+        here = np.bincount(block, minlength=len(counts))
+        here[: len(counts)] += counts
+        counts = here
+    return counts

@@ -214,7 +214,12 @@ def _restarted(batch: Batch, state: LayerStates) -> tuple[Batch, LayerStates]:
 
 
 def open_captured_steps(learner: Learner, say: Callable[[str], None]) -> CapturedSteps | None:
-    """Captured steps if the model is on a GPU and the optimizer is of `build_optimizer`, but not Muon; else None."""
+    """Captured steps if the model is on a GPU and the optimizer is of `build_optimizer`, but not Muon; else None.
+
+    None, too, for one of several processes.
+    """
+    if learner.team.count > 1:
+        return None
     if learner.model.device.type != "cuda" or isinstance(learner.optimizer, MuonWithAdamW):
         return None
     return CapturedSteps(learner, CUDAGraphs(), say)

@@ -1,15 +1,16 @@
 """Checkpoints while a run trains: the state that they hold, how it is saved, and how a run resumes from it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from recurlm.errors import CorruptFileError
+from recurlm.distributed import Team
+from recurlm.errors import CorruptFileError, InputError
 from recurlm.models.language_model import LanguageModel
-from recurlm.models.state import LayerStates
+from recurlm.models.state import LayerStates, map_state
 from recurlm.runs.checkpoints import WEIGHTS_FILE
 from recurlm.runs.folder import RunFolder
 from recurlm.tensor_files import tensor_bytes, tensors
@@ -28,7 +29,9 @@ COUNTERS_FILE = "counters.json"
 class TrainingState:
     """Everything that changes while a run trains, but for torch's random state.
 
-    carried: the recurrent state after the last batch, None at the beginning of an epoch.
+    carried: the recurrent state after the last batch, of the columns that this process reads; None at the beginning of
+    an epoch. A checkpoint has all columns, and the random state that all processes share, so any number of processes
+    can go on from it.
     """
 
     model: LanguageModel
@@ -36,14 +39,19 @@ class TrainingState:
     average: WeightAverage | None
     counters: Counters
     carried: LayerStates | None = None
+    team: Team = field(default_factory=Team)
 
-    def files(self) -> dict[str, bytes]:
-        """The files of a checkpoint, torch's random state included."""
+    def gathered(self) -> LayerStates | None:
+        """The recurrent state of all columns. All processes call this together."""
+        return None if self.carried is None else map_state(self.team.gather_columns, self.carried)
+
+    def files(self, carried: LayerStates | None) -> dict[str, bytes]:
+        """The files of a checkpoint, torch's random state included; `carried` is the state of all columns."""
         device = self.model.device
         files = {
             WEIGHTS_FILE: tensor_bytes(self.model.weights()),
             OPTIMIZER_FILE: tensor_bytes(optimizer_tensors(self.optimizer)),
-            STATE_FILE: tensor_bytes(state_tensors(self.carried) | random_state(device)),
+            STATE_FILE: tensor_bytes(state_tensors(carried) | random_state(device)),
             COUNTERS_FILE: self.counters.to_json(),
         }
         if self.average is not None:
@@ -61,12 +69,21 @@ class TrainingState:
         if self.average is not None:
             self.average.restore(tensors(files[AVERAGE_FILE], place))
         saved = tensors(files[STATE_FILE], place)
-        self.carried = state_from_tensors(saved, self.model, place)
+        self.carried = self._own(state_from_tensors(saved, self.model, place))
         restore_random_state(saved, place)
+
+    def _own(self, carried: LayerStates | None) -> LayerStates | None:
+        """The columns that this process reads."""
+        if carried is None:
+            return None
+        return map_state(lambda tensor: tensor[self.team.columns(len(tensor))], carried)
 
 
 class Checkpointer:
-    """Saves the state of a run in its folder when `seconds` have passed since the last time, and restores it."""
+    """Saves the state of a run in its folder when `seconds` have passed since the last time, and restores it.
+
+    Of several processes the first one writes; all read the same checkpoint.
+    """
 
     def __init__(self, folder: RunFolder, state: TrainingState, seconds: float, now: Callable[[], float]) -> None:
         self.folder, self.state, self.seconds, self.now = folder, state, seconds, now
@@ -89,7 +106,10 @@ class Checkpointer:
                 f"weights are no longer finite after step {step:,}; the last good checkpoint in {self.folder.path} is "
                 "untouched\nbegin another run with a lower optimizer.learning_rate"
             )
-        self.folder.checkpoints.save(step, self.state.files())
+        carried = self.state.gathered()
+        with self.state.team.in_own_time():
+            if self.state.team.leads:
+                self.folder.checkpoints.save(step, self.state.files(carried))
         self.restart_interval()
 
     def resume(self, tell: Callable[[str], None]) -> bool:
@@ -97,10 +117,17 @@ class Checkpointer:
 
         Raises CorruptFileError if the checkpoint is damaged or belongs to another model.
         """
-        self.folder.discard_unfinished()
-        files = self.folder.checkpoints.latest(tell)
-        if files is None:
-            return False
+        with self.state.team.first_before_others():  # the first process puts damaged checkpoints away
+            if self.state.team.leads:
+                self.folder.discard_unfinished()
+            files = self.folder.checkpoints.latest(tell)
+        if files is not None:
+            self._restore(files)
+        self._refuse_another_step()
+        return files is not None
+
+    def _restore(self, files: Mapping[str, bytes]) -> None:
+        """Raises CorruptFileError if the checkpoint belongs to another model."""
         try:
             self.state.restore(files, self.folder.path)
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
@@ -108,7 +135,16 @@ class Checkpointer:
                 f"{self.folder.path}: its newest checkpoint does not fit config.json: {error}; begin again in another "
                 "folder"
             ) from error
-        return True
+
+    def _refuse_another_step(self) -> None:
+        """Raises InputError where the first process has read another checkpoint, as folders that are not shared do."""
+        step = self.state.counters.step
+        first = int(self.state.team.first(step))
+        if step != first:
+            raise InputError(
+                f"{self.folder.path}: this process found a checkpoint of step {step:,}, the first process one of step "
+                f"{first:,}; put the run into a folder that all machines share"
+            )
 
 
 def state_tensors(state: LayerStates | None) -> dict[str, Tensor]:
@@ -143,6 +179,16 @@ def random_state(device: torch.device) -> dict[str, Tensor]:
     if device.type == "cuda":
         states["random.cuda"] = torch.cuda.get_rng_state(device)
     return states
+
+
+def share_start(team: Team, model: LanguageModel) -> None:
+    """Gives every process of a team the weights and the random state of the first one."""
+    if team.count == 1:
+        return
+    team.copy_first(list(model.weights().values()))
+    shared = random_state(model.device)
+    team.copy_first(list(shared.values()))
+    restore_random_state(shared, Path())
 
 
 def restore_random_state(saved: Mapping[str, Tensor], place: Path) -> None:

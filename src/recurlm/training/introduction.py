@@ -31,7 +31,7 @@ def introduce(run: PreparedRun, watcher: Watcher, noticed: Noticed) -> None:
 
 def _text_lines(run: PreparedRun) -> Iterator[str]:
     train, vocabulary = run.corpus["train"], run.corpus.codec.vocabulary
-    size = f"{counted(len(train.ends), 'sentence')}, {counted(len(train.ids), 'token')} with <eos>"
+    size = f"{counted(train.sentences, 'sentence')}, {counted(len(train.ids), 'token')} with <eos>"
     yield f"text   {run.corpus.name}: {size}, {len(vocabulary):,} different {PLURALS[run.recipe.text.unit]}"
     if train.oov:
         yield f"       {counted(train.oov, 'token')} ({train.oov / len(train.ids):.1%}) read as <unk>"

@@ -25,10 +25,13 @@ class Mirror(Protocol):
 
 
 class Journal:
-    """metrics.jsonl: one JSON object a line, appended while the run trains. `mirror` receives every entry too."""
+    """metrics.jsonl: one JSON object a line, appended while the run trains. `mirror` receives every entry too.
 
-    def __init__(self, path: Path, mirror: Mirror | None = None) -> None:
-        self.path, self.mirror = path, mirror
+    Where `writes` is false, another process writes the journal of the run.
+    """
+
+    def __init__(self, path: Path, mirror: Mirror | None = None, *, writes: bool = True) -> None:
+        self.path, self.mirror, self.writes = path, mirror, writes
         self._file: TextIO | None = None
 
     @contextmanager
@@ -37,6 +40,9 @@ class Journal:
 
         step: steps done · epochs: whole epochs done.
         """
+        if not self.writes:
+            yield
+            return
         if self.path.exists() or self.path.is_symlink():
             self._remove_beyond(step, epochs)
         self._file = append_within(self.path.parent, self.path.name)
@@ -49,6 +55,8 @@ class Journal:
 
     def write(self, entry: Mapping[str, Any]) -> None:
         """Appends one object; numbers that JSON cannot hold become null."""
+        if not self.writes:
+            return
         if self._file is None:
             raise ValueError("the journal is not open")
         cleaned = {key: _finite(value) for key, value in entry.items()}

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 
 from recurlm.errors import StoppedError
 from recurlm.evaluation.perplexity import Perplexity
@@ -13,7 +14,7 @@ from recurlm.tensor_files import tensor_bytes, tensors
 from recurlm.text.batching import Batch
 from recurlm.training.advice import advice, validation_warnings
 from recurlm.training.averaging import addition_is_due, open_average
-from recurlm.training.checkpointing import Checkpointer, TrainingState
+from recurlm.training.checkpointing import Checkpointer, TrainingState, share_start
 from recurlm.training.clock import Clock
 from recurlm.training.course import Course
 from recurlm.training.entries import EpochEntry, StepEntry, beside_bar, live_line
@@ -24,7 +25,7 @@ from recurlm.training.prepared import PreparedRun
 from recurlm.training.result import Result
 from recurlm.training.step import Learner
 from recurlm.training.stepper import Stepper
-from recurlm.training.stopping import StopRequest
+from recurlm.training.stopping import AgreedStop, Stop, StopRequest
 from recurlm.training.validation import Validator
 
 AfterValidation = Callable[[int, Perplexity], None]
@@ -51,26 +52,28 @@ class Trainer:
         after_validation: AfterValidation | None = None,
     ) -> None:
         """`clock` has the time limit, if there is one; `mirror` receives the entries of the journal too."""
-        recipe, model = run.recipe, run.model
+        recipe, model, self.team = run.recipe, run.model, run.team
         self.run, self.watcher, self.after_validation = run, watcher, after_validation
         self.clock = clock or Clock()
         self.counters = self.clock.counters
-        self.learner = Learner(model, build_optimizer(recipe.optimizer, model), recipe.training, run.config.precision)
+        optimizer = build_optimizer(recipe.optimizer, model)
+        self.learner = Learner(model, optimizer, recipe.training, run.config.precision, self.team)
         self.average = open_average(recipe.average, model)
-        self.state = TrainingState(model, self.learner.optimizer, self.average, self.counters)
+        self.state = TrainingState(model, optimizer, self.average, self.counters, team=self.team)
         self.stepper = Stepper(self.learner, self.counters, run.folder.path, watcher.say)
         self.course = Course(recipe, self.clock, run.batches.total_length(recipe.training.epochs))
-        self.validator = Validator(model, run.corpus, recipe, self.clock.now)
+        self.validator = Validator(model, run.corpus, recipe, self.clock.now, team=self.team)
         self.checkpointer = Checkpointer(run.folder, self.state, recipe.training.checkpoint_seconds, self.clock.now)
-        self.journal = Journal(run.folder.path / METRICS_FILE, mirror)
+        self.journal = Journal(run.folder.path / METRICS_FILE, mirror, writes=self.team.leads)
         self.estimated = sample_size(model.decoder) is not None
 
-    def fit(self, stop: StopRequest) -> Result:
+    def fit(self, stop_request: StopRequest) -> Result:
         """Trains until the recipe or the time limit ends the run.
 
-        Raises StoppedError if `stop` asks for it, after a checkpoint; DivergedError if the loss is not finite.
+        Raises StoppedError if `stop_request` asks for it, after a checkpoint; DivergedError if the loss is not finite.
         """
-        with self.run.claim, computing_threads(self.run.config.threads):
+        stop = AgreedStop(stop_request, self.team)
+        with self.run.claim, computing_threads(self.run.threads):
             self._resume_and_plan()
             with self.journal.open_at(step=self.counters.step, epochs=self.counters.epoch):
                 self._begin()
@@ -85,6 +88,7 @@ class Trainer:
     def _resume_and_plan(self) -> None:
         """Restores the newest checkpoint, and tells the user what validation will cost."""
         resumed = self.checkpointer.resume(self.watcher.warn)
+        share_start(self.team, self.run.model)
         if resumed:
             self.watcher.say(f"going on after step {self.counters.step:,}")
         if self.clock.limit is None:
@@ -98,11 +102,12 @@ class Trainer:
     def _begin(self) -> None:
         """Logs what computes the run, and starts the clock."""
         begun = {"event": "resume" if self.counters.step else "begin", "step": self.counters.step}
+        begun |= {"processes": self.team.count} if self.team.count > 1 else {}
         self.journal.write(begun | computation(self.run.model.device.type))
         self.clock.start()
         self.checkpointer.restart_interval()
 
-    def _train_epoch(self, stop: StopRequest) -> None:
+    def _train_epoch(self, stop: Stop) -> None:
         """Takes the steps that the epoch still has, or fewer if the time is up."""
         self.run.model.train()
         for batch in self.run.batches.batches(self.counters.epoch, self.counters.index):
@@ -118,6 +123,8 @@ class Trainer:
 
     def _step(self, batch: Batch) -> None:
         """Takes one step, with the state carried from the step before if the batch continues it."""
+        if self.team.count > 1:
+            batch = batch.cut(self.team.columns(batch.columns))
         carried = self.state.carried
         if carried is None or not batch.carried:
             carried = self.run.model.initial_state(batch.columns)
@@ -148,7 +155,7 @@ class Trainer:
             self.counters.open_window()
         self.watcher.tick(self.course.share, live)
 
-    def _validate(self, stop: StopRequest) -> None:
+    def _validate(self, stop: Stop) -> None:
         """Validates the averaged weights, or the weights if there is no average, and closes the epoch."""
         counters, began = self.counters, self.counters.seconds
         self.save()
@@ -166,24 +173,29 @@ class Trainer:
         say_all(self.watcher, drop_exactness(self.clock))
         self.save()
 
-    def _judge(self, stop: StopRequest) -> None:
+    def _judge(self, stop: Stop) -> None:
         """Measures the validation text, keeps the model if it is the best, and logs the epoch."""
         split = self.run.recipe.validation.split
         measured = self._measure(split, stop, "validating")
-        if self.validator.judge(measured, self.counters):
-            self.run.folder.save_model(tensor_bytes(self.run.model.weights()))
+        kept = self.validator.judge(measured, self.counters)
+        with self.team.in_own_time():
+            if kept and self.team.leads:
+                self.run.folder.save_model(tensor_bytes(self.run.model.weights()))
         self.clock.lap()
         averaged = None if self.average is None else self.average.count
         entry = EpochEntry.of(self.course, measured, estimated=self.estimated, averaged=averaged)
         self.journal.write(entry.to_json())
         self.watcher.say(entry.line(split))
-        self.watcher.say(f"  it writes: {self.validator.specimen()}")
+        if self.team.leads:
+            self.watcher.say(f"  it writes: {self.validator.specimen()}")
         if self.after_validation is not None:
             self.after_validation(entry.figures.epoch, measured)
 
     def _close_epoch(self) -> None:
         """Counts the epoch, reduces the learning rate on a plateau, and decides whether the run is over."""
         self.stepper.collect()
+        # machines may round differently, and the weights must not drift apart
+        self.team.copy_first(list(self.run.model.weights().values()))
         counters, schedule = self.counters, self.run.recipe.schedule
         if schedule.kind == "plateau" and counters.waited > schedule.patience:
             counters.reductions += 1
@@ -199,10 +211,11 @@ class Trainer:
         out_of_patience = patience is not None and counters.validations_without_gain >= patience
         return out_of_patience or self.course.ends_after(counters.epoch)
 
-    def _finish(self, stop: StopRequest) -> Result:
+    def _finish(self, stop: Stop) -> Result:
         """Measures the model that was kept, on every held-out text, and logs the result."""
         folder, counters = self.run.folder, self.counters
-        self.run.model.load_weights(tensors(folder.read(MODEL_FILE), folder.path))
+        with self.team.in_own_time():
+            self.run.model.load_weights(tensors(folder.read(MODEL_FILE), folder.path))
         measured = {
             split: self._measure(split, stop, f"evaluating {split}", exact=counters.exact)
             for split in self.validator.held_out
@@ -212,16 +225,19 @@ class Trainer:
         note = advice(valid, counters, self.validator, self.run.recipe.training.epochs, self.clock.limit)
         result = Result(str(folder.path), counters.epoch, counters.step, counters.seconds, valid, test, note)
         self.journal.write({"event": "final", "step": counters.step} | result.to_json())
-        folder.seal([METRICS_FILE])
+        if self.team.leads:
+            folder.seal([METRICS_FILE])
         return result
 
-    def _measure(self, split: str, stop: StopRequest, doing: str, *, exact: bool = False) -> Perplexity:
+    def _measure(self, split: str, stop: Stop, doing: str, *, exact: bool = False) -> Perplexity:
         def done(part: float) -> None:
             self.watcher.tick(self.course.share, beside_bar(self.course, f"{doing} {part:.0%}"))
             if stop.requested:
                 self._stop(save=False)
 
-        return self.validator.measure(split, exact=exact, done=done)
+        measured = self.validator.measure(split, exact=exact, done=done)
+        # machines may round differently, but all processes have to decide alike
+        return replace(measured, nats=self.team.first(measured.nats))
 
     def save(self) -> None:
         """Writes a checkpoint. Raises DivergedError if the loss or a weight is not finite."""

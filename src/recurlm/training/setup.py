@@ -6,12 +6,13 @@ from pathlib import Path
 
 import torch
 
-from recurlm.errors import InputError
+from recurlm.distributed import Team, agreed
+from recurlm.errors import InputError, UsageError
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.memory_estimate import check_training_fits
-from recurlm.progress import Watcher
-from recurlm.runs.computation import changed_computation, computing_threads
+from recurlm.progress import Silent, Watcher
+from recurlm.runs.computation import changed_computation, computing_threads, kernels
 from recurlm.runs.config import RunConfig, Start
 from recurlm.runs.folder import MODEL_FILE, RunFolder
 from recurlm.runs.manifest import digest
@@ -30,26 +31,45 @@ from recurlm.training.prepared import PreparedRun
 from recurlm.training.request import TrainingRequest
 from recurlm.training.tensorboard import TensorBoard
 from recurlm.training.texts import file_lines, given_codec, open_texts, prepare_texts
+from recurlm.wording import counted
 
 TENSORBOARD_FOLDER = "tensorboard"
 
 
 def prepare_training(
-    request: TrainingRequest, watcher: Watcher, after_validation: AfterValidation | None = None
+    request: TrainingRequest,
+    watcher: Watcher,
+    after_validation: AfterValidation | None = None,
+    team: Team | None = None,
 ) -> Trainer:
     """Opens or begins the run of a request: its configuration, its texts, its model, and the trainer of them.
 
-    Raises UsageError or InputError, before anything is written, for a request that cannot be met.
+    The processes of a `team` call this together. Raises UsageError or InputError, before anything is written, for a
+    request that cannot be met.
     """
-    loaded = now()
+    loaded, team = now(), team or Team()
+    with team.first_before_others():
+        run = _open(request, watcher, team) if team.leads else _join(request, team)
+    mirror = TensorBoard(run.folder.path / TENSORBOARD_FOLDER) if request.tensorboard and team.leads else None
+    began = loaded if request.began is None else request.began
+    limit = run.config.time_limit
+    clock = Clock(limit, began=team.first(began), loaded=team.first(loaded), now=agreed(team, now))
+    return Trainer(run, watcher, clock, mirror=mirror, after_validation=after_validation)
+
+
+def _open(request: TrainingRequest, watcher: Watcher, team: Team) -> PreparedRun:
+    """Opens or begins a run, and holds its folder."""
     folder, config = open_run(request)
+    _refuse_more_processes_than_columns(config.recipe.batches.batch_size, team.count)
     begins = not folder.holds_run()
     texts = open_texts(request, folder, config)
     codec = given_codec(folder, config)
+    if begins:
+        config = replace(config, threads=config.threads * team.here)
     config, noticed = with_cut(config, texts, codec) if begins else (config, Noticed())
     noticed = replace(noticed, lines=(*file_lines(texts), *noticed.lines))
     corpus = prepare_texts(texts, config, codec, request.places.cache, watcher)
-    run = _build(_with_kept_text(config, texts), corpus, folder)
+    run = _build(_with_kept_text(config, texts), corpus, folder, team)
     with ExitStack() as claim:
         claim.enter_context(folder.claimed())
         if begins:
@@ -58,11 +78,25 @@ def prepare_training(
             record_epochs(folder, config.recipe.training.epochs)
         introduce(run, watcher, noticed)
         if not begins:
-            _warn_of_changes(run, watcher)
-        mirror = TensorBoard(folder.path / TENSORBOARD_FOLDER) if request.tensorboard else None
-        run = replace(run, claim=claim.pop_all())
-    clock = Clock(config.time_limit, began=loaded if request.began is None else request.began, loaded=loaded)
-    return Trainer(run, watcher, clock, mirror=mirror, after_validation=after_validation)
+            _warn_of_changes(run, watcher, team.count)
+        return replace(run, claim=claim.pop_all())
+
+
+def _join(request: TrainingRequest, team: Team) -> PreparedRun:
+    """Opens the run that the first process of a team has begun or resumed."""
+    folder, config = open_run(replace(request, resume=True))
+    texts = open_texts(request, folder, config)
+    corpus = prepare_texts(texts, config, given_codec(folder, config), request.places.cache, Silent())
+    kernels(config.device)  # a machine may have to build the compiled library first, while the others wait
+    return _build(config, corpus, folder, team)
+
+
+def _refuse_more_processes_than_columns(columns: int, processes: int) -> None:
+    if processes > columns:
+        raise UsageError(
+            f"{processes} processes cannot share the {counted(columns, 'column')} of a batch; start at most "
+            f"{columns}, or begin a run with a larger batches.batch_size"
+        )
 
 
 def _with_kept_text(config: RunConfig, texts: Corpus) -> RunConfig:
@@ -72,10 +106,10 @@ def _with_kept_text(config: RunConfig, texts: Corpus) -> RunConfig:
     return config
 
 
-def _build(config: RunConfig, corpus: PreparedCorpus, folder: RunFolder) -> PreparedRun:
+def _build(config: RunConfig, corpus: PreparedCorpus, folder: RunFolder, team: Team) -> PreparedRun:
     """The batches and the model of a run. Raises InputError if training would not fit into memory."""
     recipe, size = config.recipe, len(corpus.codec.vocabulary)
-    check_training_fits(recipe, size, len(corpus["train"].ids))
+    check_training_fits(recipe, size, len(corpus["train"].ids), team.here)
     batches = open_batches(corpus["train"], recipe.batches, config.seed)
     torch.manual_seed(config.seed)
     model = LanguageModel(recipe.model, size)
@@ -83,7 +117,7 @@ def _build(config: RunConfig, corpus: PreparedCorpus, folder: RunFolder) -> Prep
         initialise(model, recipe.initialisation)
     elif not folder.checkpoints.folders:
         _load_start(model, config.start)
-    return PreparedRun(config, corpus, batches, model.to(torch.device(config.device)), folder)
+    return PreparedRun(config, corpus, batches, model.to(torch.device(config.device)), folder, team=team)
 
 
 def _load_start(model: LanguageModel, start: Start) -> None:
@@ -106,9 +140,9 @@ def _write_config(run: PreparedRun, texts: Corpus) -> None:
     run.folder.create(run.config.to_json(run.corpus, run.model.parameter_count(), texts), run.corpus.codec)
 
 
-def _warn_of_changes(run: PreparedRun, watcher: Watcher) -> None:
-    """Warns if this process cannot continue the run bit for bit."""
-    with computing_threads(run.config.threads):
-        changed = changed_computation(run.folder, run.config.device)
+def _warn_of_changes(run: PreparedRun, watcher: Watcher, processes: int) -> None:
+    """Warns if these processes cannot continue the run bit for bit."""
+    with computing_threads(run.threads):
+        changed = changed_computation(run.folder, run.config.device, processes)
     if changed is not None:
         watcher.warn(f"       {changed}")

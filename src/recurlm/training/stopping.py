@@ -1,12 +1,13 @@
 """Ctrl-C, SIGTERM and SIGHUP: the first signal asks to stop at the next step, the second ends the process at once."""
 
-import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from types import FrameType, TracebackType
 from typing import Any, Self, TextIO
+
+from recurlm.distributed import Team
 
 
 def stopping_signals() -> list[int]:
@@ -50,17 +51,21 @@ class StopRequest:
         raise SystemExit(128 + number)
 
 
-@contextlib.contextmanager
-def interrupt_held() -> Iterator[None]:
-    """Holds Ctrl-C back until the end: while libraries load, C code drops the exception and the signal is lost."""
-    held: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: held.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if held:
-        signal.raise_signal(signal.SIGINT)
+class AgreedStop:
+    """A request to stop that reached any process of a team: all of them see it at the same look."""
+
+    def __init__(self, request: StopRequest, team: Team) -> None:
+        self._request, self._team = request, team
+
+    @property
+    def requested(self) -> bool:
+        """Whether to stop. All processes look together. The end of the launcher is a request too."""
+        if self._team.count == 1:
+            return self._request.requested
+        return self._team.sum([self._request.requested or self._team.abandoned])[0] > 0
+
+
+Stop = StopRequest | AgreedStop
 
 
 def leave(terminals: list[TextIO]) -> None:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from recurlm.config import Recipe
+from recurlm.distributed import ALONE, Team
 from recurlm.errors import InputError
 from recurlm.evaluation.perplexity import Perplexity, Tick
 from recurlm.evaluation.protocols import ProtocolOptions, given_buckets, perplexity
@@ -56,9 +57,15 @@ class Validator:
     """
 
     def __init__(
-        self, model: LanguageModel, corpus: PreparedCorpus, recipe: Recipe, now: Callable[[], float] = now
+        self,
+        model: LanguageModel,
+        corpus: PreparedCorpus,
+        recipe: Recipe,
+        now: Callable[[], float] = now,
+        *,
+        team: Team = ALONE,
     ) -> None:
-        self.model, self.corpus, self.recipe, self.now = model, corpus, recipe, now
+        self.model, self.corpus, self.recipe, self.now, self.team = model, corpus, recipe, now, team
         self.options = recipe.validation
         self.part: int | None = None
         self.paces = {True: Pace(), False: Pace()}
@@ -148,6 +155,7 @@ class Validator:
             warm_up=0 if exact else options.warm_up,
             buckets=given_buckets(self.recipe.batches),
             full_batches=options.full_batches,
+            team=self.team,
         )
         return perplexity(self.model, text, options.protocol, protocol_options, tick=tick)
 

@@ -1,0 +1,68 @@
+"""`--processes`: several processes that carry out one command."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from recurlm.errors import StoppedError, UsageError
+
+if TYPE_CHECKING:
+    from recurlm.distributed import Team
+
+
+def settle_processes(asked: int | None, restarts: int) -> int | None:
+    """Starts the processes that the user asks for; returns the exit code of the command once they have ended.
+
+    They start again at most `restarts` times if one of them is killed. Returns None where this process carries out the
+    command: alone, or as one of those that were started. Raises UsageError where another number of them was started.
+    """
+    started = os.environ.get("WORLD_SIZE") if "TORCHELASTIC_RUN_ID" in os.environ else None
+    if started is not None:
+        if asked not in (None, int(started)):
+            raise UsageError(f"--processes {asked}: torchrun started {started} processes; leave --processes out")
+        return None
+    if asked in (None, 1):
+        if restarts:
+            raise UsageError("--max-restarts belongs to --processes 2 or more")
+        return None
+    from recurlm.training.launching import launch
+
+    assert asked is not None
+    return launch(asked, sys.argv[1:], restarts)
+
+
+def refuse_with_seeds(seed: int | None, restarts: int) -> None:
+    """Raises UsageError for what does not go with --seeds: --seed, --max-restarts, and torchrun."""
+    if seed is not None:
+        raise UsageError("--seeds names all seeds; leave --seed out")
+    if restarts:
+        raise UsageError("--max-restarts belongs to one run; with --seeds, give the command again with --resume")
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        raise UsageError("torchrun trains one model; start --seeds without it, with --processes for seeds at a time")
+
+
+@contextmanager
+def told_once(team: Team) -> Iterator[None]:
+    """Inside, an error that several processes meet is told once: by the first process, or by the launcher.
+
+    At the end this process leaves its team.
+    """
+    from recurlm.distributed import LostProcessError, leave_to_launcher, note_stop
+    from recurlm.training.step import DivergedError
+
+    try:
+        with team:
+            yield
+    except (StoppedError, DivergedError) as error:
+        if team.leads:
+            if isinstance(error, StoppedError):
+                note_stop()
+            raise
+        raise SystemExit(error.exit_code) from error
+    except LostProcessError:
+        leave_to_launcher()
+        raise
