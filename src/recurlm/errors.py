@@ -57,6 +57,13 @@ class StoppedError(RecurlmError):
     exit_code = 75
 
 
+KINDS = {
+    kind.exit_code: kind
+    for kind in (RecurlmError, UsageError, InputError, CorruptFileError, DownloadError, StoppedError)
+}
+"""The class of each exit code."""
+
+
 class RecurlmWarning(UserWarning):
     """A remark about a file or a figure. The command line prints it as one line on stderr."""
 

@@ -14,11 +14,11 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from recurlm.capacity import processors
-from recurlm.errors import RecurlmError, RecurlmWarning
+from recurlm.errors import KINDS, RecurlmError, RecurlmWarning
 from recurlm.files.errors import explained
 
 Values = Mapping[str, Any]
@@ -29,6 +29,7 @@ LOOK_SECONDS = 0.2
 """How often the process that asks looks for something else than answers."""
 NUMBER = "RECURLM_WORKER"
 """The variable that holds the number of a worker, from 0."""
+NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 GENTLE_SECONDS = 5.0
 """How long a worker without a request has to end by itself."""
 
@@ -38,7 +39,8 @@ class Told:
     """What a worker tells about a request.
 
     request: its number, from 0 · values: of the answer, or of an event before it · error: why there is no answer ·
-    code: exit code of that error · is_last: whether the request is over.
+    code: exit code of that error · is_last: whether the request is over · is_lost: whether its process ended instead of
+    an answer.
     """
 
     request: int
@@ -46,15 +48,20 @@ class Told:
     error: str = ""
     code: int = 0
     is_last: bool = True
+    is_lost: bool = False
 
 
 class Workers:
     """Several processes that run one module; a context that kills those that are left at its end."""
 
-    def __init__(self, module: str, count: int) -> None:
-        """`module` calls `serve`. The workers share the threads of this process."""
-        threads = max(1, processors() // count)
-        self._workers = [_Worker(module, number, threads) for number in range(count)]
+    def __init__(self, module: str, count: int, variables: Mapping[str, str] = NO_VARIABLES) -> None:
+        """`module` calls `serve`; `variables` are added to its environment.
+
+        The workers share the threads of this process.
+        """
+        usual = {"OMP_NUM_THREADS": str(max(1, processors() // count))}
+        environment = usual | os.environ | variables
+        self._workers = [_Worker(module, number, environment) for number in range(count)]
         self._told: queue.SimpleQueue[Told | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._stopped = False
@@ -135,7 +142,7 @@ def _waiting(requests: Sequence[Values]) -> _Waiting:
 
 def raised(told: Told) -> RecurlmError:
     """The error that a worker told, for the process that asked to raise."""
-    error = RecurlmError(told.error)
+    error = KINDS.get(told.code, RecurlmError)(told.error)
     error.exit_code = told.code
     return error
 
@@ -143,15 +150,14 @@ def raised(told: Told) -> RecurlmError:
 class _Worker:
     """One process, seen from the process that asks."""
 
-    def __init__(self, module: str, number: int, threads: int) -> None:
+    def __init__(self, module: str, number: int, environment: Mapping[str, str]) -> None:
         paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)
-        environment = {"OMP_NUM_THREADS": str(threads)} | os.environ | {"PYTHONPATH": paths, NUMBER: str(number)}
         self.lives = True
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=environment,
+            env={**environment, "PYTHONPATH": paths, NUMBER: str(number)},
             **_own_group(),
         )
 
@@ -170,7 +176,7 @@ class _Worker:
         except (OSError, ValueError):  # a pipe to a process that has ended, or a line that it could not end
             pass
         self.lives = False
-        yield Told(number, {}, f"its process {_ending(self._process.wait())}", RecurlmError.exit_code)
+        yield Told(number, {}, f"its process {_ending(self._process.wait())}", RecurlmError.exit_code, is_lost=True)
 
     def close(self) -> None:
         """Ends the process's standard input."""
@@ -180,9 +186,11 @@ class _Worker:
 
     def end(self, *, gently: bool) -> None:
         """Ends the process; `gently` lets an idle one end by itself."""
+        if not gently:
+            self._process.kill()  # before `close`, which waits for a request that the process does not read
         self.close()
         try:
-            self._process.wait(GENTLE_SECONDS if gently else 0)
+            self._process.wait(GENTLE_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

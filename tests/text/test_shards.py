@@ -124,7 +124,7 @@ def test_a_lost_process_is_told_and_its_work_goes_on(tmp_path, small_shards, mon
     worker_alone = {**preparing.ONE_THREAD, "PYTHONHASHSEED": "no number"}
     with monkeypatch.context() as patch:
         patch.setattr(preparing, "ONE_THREAD", worker_alone)
-        with pytest.raises(LostWorkerError, match=r"train ended with exit code 1\n.*same command again"):
+        with pytest.raises(LostWorkerError, match=r"train: its process ended with exit code 1\n.*same command again"):
             prepare(corpus, TextOptions(), tmp_path / "cache", processes=2)
     prepare(corpus, TextOptions(), tmp_path / "cache", processes=2)
     small_shards(1 << 20)
@@ -154,6 +154,42 @@ def killed_in_the_middle(folder: Path) -> None:
         assert [process.stdout.readline() for _ in range(3)] == ["part\n"] * 3
         process.kill()
     assert process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds processes by Linux's /proc")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_worker_outlives_the_process_that_prepares(tmp_path, number):
+    made_corpus(tmp_path, LINES.encode() * 20_000)
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"part\n"
+        workers = [
+            each for path in Path(f"/proc/{process.pid}/task").glob("*/children") for each in path.read_text().split()
+        ]
+        process.send_signal(number)
+        process.communicate()
+    assert len(workers) == 2
+    deadline = time.monotonic() + 30
+    while any(Path(f"/proc/{worker}").exists() for worker in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds processes by Linux's /proc")
+def test_a_killed_worker_is_told_with_the_way_out(tmp_path):
+    made_corpus(tmp_path, LINES.encode() * 20_000)
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "part\n"
+        path = next(path for path in Path(f"/proc/{process.pid}/task").glob("*/children") if path.read_text())
+        os.kill(int(path.read_text().split()[0]), signal.SIGKILL)
+        _, told = process.communicate()
+    assert process.returncode == 1
+    assert "LostWorkerError: train: its process was killed (SIGKILL)\ngive the same command again" in told
 
 
 def kept_shards(folder: Path, settled: float = 0.5) -> dict[Path, int]:
