@@ -60,7 +60,7 @@ class Workers:
         The workers share the threads of this process.
         """
         usual = {"OMP_NUM_THREADS": str(max(1, processors() // count))}
-        environment = usual | os.environ | variables
+        environment = {**usual, **os.environ, **variables}
         self._workers = [_Worker(module, number, environment) for number in range(count)]
         self._told: queue.SimpleQueue[Told | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []

@@ -132,5 +132,21 @@ def test_without_the_library_the_way_out_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "regex", None)
     _segments.cache_clear()
     with pytest.raises(UsageError, match="pip install regex"):
-        list(Prose().split("a text"))
+        list(Prose().split("words that no other test has made it remember"))
     _segments.cache_clear()
+
+
+MARKS = "\u0301\u00ad\u200d\ufeff\uff9e\U0001f3fb"
+
+
+@given(
+    st.text(st.sampled_from("ab1é漢ไカא \n\t\r\x1c\x85\u1680\u3000'._<>\U0001f1e9" + MARKS), max_size=24),
+    st.sampled_from(["", "<unk>", " a", *(f" {mark}" for mark in MARKS), *(f" \u1680{mark}" for mark in MARKS)]),
+)
+def test_words_cut_one_by_one_are_those_of_the_whole_line(beginning, end):
+    text = beginning + end + beginning
+    expected = []
+    for number, line in enumerate(text.split("\n")):
+        expected += ["\n"] if number else []
+        expected += [segment for segment in _segments().findall(line) if not segment.isspace()]
+    assert list(Prose().split(text)) == expected

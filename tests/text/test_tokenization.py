@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recurlm.errors import CorruptFileError, InputError
-from recurlm.text.tokenization import BytePairs, Characters, Words
+from recurlm.text import tokenization
+from recurlm.text.tokenization import LONGEST_REMEMBERED, BytePairs, Characters, Remembered, Words
 
 LINES = ["the cat sat on the mat", "the dog sat on the log", "", "naïve café 漢字 \t tab", "12 + 34 = 46!"]
 texts = st.text(st.sampled_from("ab é漢\t\r<>\n"), max_size=40)
@@ -46,6 +47,28 @@ def test_characters_are_code_points(text):
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=40))
 def test_byte_pairs_spell_any_text_exactly(byte_pairs, text):
     assert byte_pairs.join(list(byte_pairs.split(text))) == text
+
+
+@given(st.text(st.sampled_from("abé 漢  \n\t\r\x1c\x85\u3000\u0301'.1"), max_size=30))
+def test_the_pieces_of_words_are_those_of_the_library_for_whole_lines(byte_pairs, text):
+    tokenizers = pytest.importorskip("tokenizers")
+    text = f"{text} ab {text}"
+    library = tokenizers.Tokenizer.from_str(byte_pairs.serialized)
+    expected = []
+    for number, line in enumerate(text.split("\n")):
+        expected += (["\n"] if number else []) + library.encode(line).tokens
+    assert list(byte_pairs.split(text)) == expected
+
+
+def test_words_are_remembered_up_to_a_number_and_a_length(monkeypatch):
+    monkeypatch.setattr(tokenization, "REMEMBERED_WORDS", 2)
+    cuts = []
+    remembered = Remembered(lambda word: cuts.append(word) or (word,))
+    long = "x" * (LONGEST_REMEMBERED + 1)
+    assert [remembered[word] for word in ("a", "b", "a", long, long, "c", "a")] == [
+        ("a",), ("b",), ("a",), (long,), (long,), ("c",), ("a",)
+    ]  # fmt: skip
+    assert cuts == ["a", "b", long, long, "c", "a"]
 
 
 def test_byte_pairs_learn_frequent_pieces(byte_pairs):

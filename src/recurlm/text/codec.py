@@ -15,7 +15,7 @@ from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError, InputError, RecurlmError
 from recurlm.files import read_bounded
 from recurlm.text.prose import Prose
-from recurlm.text.sources import Text
+from recurlm.text.sources import BLOCK_BYTES, Text
 from recurlm.text.tokenization import LINE_FEED, BytePairs, Characters, Tokenization, Words
 from recurlm.text.unknown import AS_UNK, UnknownRule
 from recurlm.text.vocabulary import EOS, EOS_ID, Vocabulary
@@ -335,10 +335,10 @@ def _occurrences(ids: Ids, index: int) -> int:
     return sum(int(np.count_nonzero(block == index)) for _, block in id_blocks(ids))
 
 
-def closed_blocks(text: Text) -> Iterator[str]:
-    """Blocks of the text; the last one ends with a line feed even where the file does not."""
+def closed_blocks(text: Text, size: int = BLOCK_BYTES) -> Iterator[str]:
+    """Blocks of about `size` bytes; the last one ends with a line feed even where the file does not."""
     block = ""
-    for block in text.blocks():
+    for block in text.blocks(size):
         if block.endswith(LINE_FEED):
             yield block
         else:

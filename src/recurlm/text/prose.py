@@ -12,9 +12,9 @@ from functools import cache
 from typing import Any, Literal
 
 from recurlm.errors import UsageError
+from recurlm.text.tokenization import LINE_FEED, Remembered
 from recurlm.text.vocabulary import UNK
 
-LINE_FEED = "\n"
 UNSPACED = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uff9f"
     "\U00020000-\U0003ffff]"
@@ -63,11 +63,9 @@ class Prose:
             block = block.lower()
         if self.digits == "mask":
             block = _DIGIT.sub("0", block)
-        segments = _segments()
-        for number, line in enumerate(block.split(LINE_FEED)):
-            if number:
-                yield LINE_FEED
-            yield from itertools.filterfalse(str.isspace, segments.findall(line))
+        if not block.isascii() and _marked_space().search(block):
+            return itertools.chain.from_iterable(_tokens_of(line) for line in re.split("(\n)", block))
+        return itertools.chain.from_iterable(map(_remembered.__getitem__, block.replace(LINE_FEED, " \n ").split(" ")))
 
     def join(self, tokens: Sequence[str]) -> str:
         """The text that these tokens spell, with spaces where English prose has them.
@@ -105,11 +103,32 @@ def _unspaced(before: str, token: str) -> bool:
     return bool(UNSPACED.match(before[-1]) and UNSPACED.match(token))
 
 
+def _tokens_of(part: str) -> tuple[str, ...]:
+    """The tokens of a part of a text that ends where a word or a line ends."""
+    if part == LINE_FEED:
+        return (LINE_FEED,)
+    return tuple(itertools.filterfalse(str.isspace, _segments().findall(part)))
+
+
+_remembered = Remembered(_tokens_of)
+
+
+@cache
+def _marked_space() -> Any:
+    """The pattern of spaces with a mark, which belongs to them, so that no word begins after the first."""
+    return _library().compile(r" \s*[\p{WB=Extend}\p{WB=Format}\p{WB=ZWJ}]")
+
+
 @cache
 def _segments() -> Any:
-    """The pattern of everything between two word boundaries. Raises UsageError if the `regex` library is missing."""
+    """The pattern of everything between two word boundaries."""
+    regex = _library()
+    return regex.compile(rf"{UNK}|\b.+?\b", regex.WORD | regex.VERSION1 | regex.DOTALL)
+
+
+def _library() -> Any:
     try:
         import regex
     except ImportError as error:
         raise UsageError("words of prose need the regex library: pip install regex") from error
-    return regex.compile(rf"{UNK}|\b.+?\b", regex.WORD | regex.VERSION1 | regex.DOTALL)
+    return regex

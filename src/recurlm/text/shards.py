@@ -8,6 +8,7 @@ from its beginning to its end.
 import hashlib
 import itertools
 import json
+import sys
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -29,6 +30,8 @@ from recurlm.text.tokenization import LINE_FEED, BytePairs, Characters, Tokeniza
 
 FORMAT = "recurlm shard 1"
 SHARD_BYTES = 32 << 20
+BLOCK_BYTES = 1 << 16
+"""So little that the tokens of a block stay in the processor's cache."""
 NUMBERS_AT_ONCE = 1 << 20
 SEAL, NUMBERS, TOKENS, COUNTS = "shard.json", "numbers.uint32", "tokens.txt", "counts.int64"
 
@@ -47,19 +50,22 @@ class Shard:
 
     def write(self, tokenization: Tokenization, report: Report = lambda _: None) -> None:
         """Numbers the tokens of the range, and makes the folder, whole or not at all. Raises InputError as `Text`."""
-        numbers = _by_appearance()
-        counts, characters = _NONE, 0
+        numbers: _Numbers | _CharacterNumbers = (
+            _CharacterNumbers() if isinstance(tokenization, Characters) else _Numbers(tokenization)
+        )
+        characters = 0
         with temporary_folder(self.folder.parent) as unfinished:
             with (unfinished / NUMBERS).open("wb") as file:
-                for block in closed_blocks(self.text):
-                    tokens = np.fromiter(map(numbers.__getitem__, tokenization.split(block)), np.uint32)
-                    counts = _grown(counts, len(numbers))
-                    counts[: len(numbers)] += np.bincount(tokens, minlength=len(numbers))
-                    file.write(tokens.tobytes())
+                for block in closed_blocks(self.text, BLOCK_BYTES):
+                    file.write(numbers.of(block).tobytes())
                     characters += len(block)
                     report(len(block))
-            (unfinished / TOKENS).write_bytes("\n".join(itertools.islice(numbers, 1, None)).encode())
-            (unfinished / COUNTS).write_bytes(counts[: len(numbers)].tobytes())
+            tokens = numbers.tokens()
+            counts = np.zeros(len(tokens), np.int64)
+            for found in _blocks_of(unfinished / NUMBERS):
+                counts += np.bincount(found, minlength=len(tokens))
+            (unfinished / TOKENS).write_bytes("\n".join(tokens[1:]).encode())
+            (unfinished / COUNTS).write_bytes(counts.tobytes())
             write_seal(unfinished / SEAL, {**self._origin(tokenization), "characters": characters})
             unfinished.rename(self.folder)
 
@@ -95,9 +101,7 @@ class Shard:
 
     def numbers(self) -> Iterator[NDArray[np.uint32]]:
         """The tokens of the range, as positions in `tokens`, block by block."""
-        with (self.folder / NUMBERS).open("rb") as file:
-            while len(block := np.fromfile(file, np.uint32, NUMBERS_AT_ONCE)):
-                yield block
+        return _blocks_of(self.folder / NUMBERS)
 
     @cached_property
     def _seal(self) -> dict[str, Any]:
@@ -108,6 +112,45 @@ class Shard:
         cut = json.dumps(described(tokenization), sort_keys=True)
         origin = {"start": self.text.start, "bytes": self.text.size}
         return {"format": FORMAT, **origin, "tokenization": hashlib.sha256(cut.encode()).hexdigest()}
+
+
+class _Numbers:
+    """Numbers the tokens of blocks by first appearance; the line feed is number 0."""
+
+    def __init__(self, tokenization: Tokenization) -> None:
+        self._split = tokenization.split
+        self._numbers = _by_appearance()
+
+    def of(self, block: str) -> NDArray[np.uint32]:
+        """The numbers of the tokens of a block."""
+        return np.fromiter(map(self._numbers.__getitem__, self._split(block)), np.uint32)
+
+    def tokens(self) -> list[str]:
+        """The tokens in the order of their numbers."""
+        return list(self._numbers)
+
+
+class _CharacterNumbers:
+    """The same for characters, by a table of all code points."""
+
+    def __init__(self) -> None:
+        self._tokens = [LINE_FEED]
+        self._table = np.full(sys.maxunicode + 1, _NO_NUMBER, np.uint32)
+        self._table[ord(LINE_FEED)] = 0
+
+    def of(self, block: str) -> NDArray[np.uint32]:
+        """The numbers of the characters of a block."""
+        points = np.frombuffer(block.encode("utf-32-le"), "<u4")
+        numbers: NDArray[np.uint32] = self._table[points]
+        new = dict.fromkeys(points[numbers == _NO_NUMBER].tolist())
+        for point in new:
+            self._table[point] = len(self._tokens)
+            self._tokens.append(chr(point))
+        return np.take(self._table, points) if new else numbers
+
+    def tokens(self) -> list[str]:
+        """The characters in the order of their numbers."""
+        return self._tokens
 
 
 def shards_of(text: Text, split: str, folder: Path) -> list[Shard]:
@@ -148,6 +191,14 @@ class Merged:
 
 
 _NONE = np.zeros(0, np.int64)
+_NO_NUMBER = np.iinfo(np.uint32).max
+
+
+def _blocks_of(path: Path) -> Iterator[NDArray[np.uint32]]:
+    """The numbers in a file, block by block."""
+    with path.open("rb") as file:
+        while len(block := np.fromfile(file, np.uint32, NUMBERS_AT_ONCE)):
+            yield block
 
 
 def _positions_file(shard: Shard) -> Path:

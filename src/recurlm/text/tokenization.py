@@ -3,8 +3,10 @@
 In each tokenization a line feed is one token, which the vocabulary calls ``<eos>``.
 """
 
+import itertools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from recurlm.documents import parse_json_object
@@ -13,6 +15,10 @@ from recurlm.errors import CorruptFileError, InputError, UsageError
 LINE_FEED = "\n"
 PLURALS = {"word": "words", "character": "characters", "bpe": "pieces"}
 """The tokens of each unit, in messages."""
+REMEMBERED_WORDS, LONGEST_REMEMBERED = 1 << 16, 32
+"""How many words keep their tokens, and the characters of the longest one: some ten megabytes for most texts."""
+
+_SPACE_BEFORE_WORD = re.compile(r" (?=\S)")
 
 
 class Tokenization(Protocol):
@@ -57,6 +63,21 @@ class Characters:
         return "".join(tokens)
 
 
+class Remembered(dict[str, tuple[str, ...]]):
+    """The tokens of words, cut once where a word is short: most words of a text are frequent ones."""
+
+    def __init__(self, cut: Callable[[str], tuple[str, ...]]) -> None:
+        self._cut = cut
+
+    def __missing__(self, word: str) -> tuple[str, ...]:
+        tokens = self._cut(word)
+        if len(word) <= LONGEST_REMEMBERED:
+            if len(self) >= REMEMBERED_WORDS:
+                self.clear()
+            self[word] = tokens
+        return tokens
+
+
 class BytePairs:
     """Byte-level byte-pair encoding (Sennrich et al. 2016) through the `tokenizers` library."""
 
@@ -72,6 +93,8 @@ class BytePairs:
             self._tokenizer = _byte_level(*_vocabulary_and_merges(found))
         except ValueError as error:
             raise CorruptFileError(f"{place}: not a tokenizer of this program: {error}") from error
+        self._pieces = self.pieces
+        self._pieces_of = Remembered(self._pieces_of_word)
 
     @classmethod
     def train(cls, lines: Iterable[str], size: int) -> "BytePairs":
@@ -91,15 +114,19 @@ class BytePairs:
         return [self._tokenizer.id_to_token(index) for index in range(self._tokenizer.get_vocab_size())]
 
     def split(self, block: str) -> Iterator[str]:
-        lines = block.split(LINE_FEED)
-        for number, encoding in enumerate(self._tokenizer.encode_batch(lines)):
-            yield from encoding.tokens
-            if number < len(lines) - 1:
+        for number, line in enumerate(block.split(LINE_FEED)):
+            if number:
                 yield LINE_FEED
+            # the library cuts before such a space too, so a word has the same pieces in every line
+            words = _SPACE_BEFORE_WORD.sub("\n ", line).split("\n")
+            yield from itertools.chain.from_iterable(map(self._pieces_of.__getitem__, words))
 
     def join(self, tokens: Sequence[str]) -> str:
         pieces = "".join(tokens).split(LINE_FEED)
         return LINE_FEED.join(self._tokenizer.decoder.decode([piece]) if piece else "" for piece in pieces)
+
+    def _pieces_of_word(self, word: str) -> tuple[str, ...]:
+        return tuple(map(self._pieces.__getitem__, self._tokenizer.encode(word).ids))
 
 
 def _tokenizers() -> Any:
