@@ -401,3 +401,11 @@ def test_no_warning_for_a_text_in_order(folder, places, recwarn):
     open_source(str(folder), places)
     open_source(str(folder), places)
     assert not [each for each in recwarn if issubclass(each.category, RecurlmWarning)]
+
+
+def test_the_first_of_several_damaged_files_is_named(folder, places):
+    for number in range(6):
+        packed = gzip.compress(b"u v\n" * 20)
+        (folder / f"{number}.txt.gz").write_bytes(packed[:-9] if number in (2, 4) else packed)
+    with pytest.raises(CorruptFileError, match=r"2\.txt\.gz"):
+        open_source(str(folder), places)

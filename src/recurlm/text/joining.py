@@ -5,13 +5,17 @@ The joined text is UTF-8 with a line feed at the end of every document; its `sta
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from recurlm.capacity import shared_processors
 from recurlm.documents import parse_json_object
 from recurlm.errors import CorruptFileError, InputError, UsageError
 from recurlm.files import digest_of, opened
@@ -56,20 +60,33 @@ def join(
     """
     _check_field(paths, field)
     if digests is None:
-        digests = [digest_of(path, error=InputError).removeprefix("sha256:") for path in paths]
+        with _threads() as threads:
+            found = threads.map(partial(digest_of, error=InputError), paths)
+            digests = [digest.removeprefix("sha256:") for digest in found]
     named = [[str(path), digest] for path, digest in zip(paths, digests, strict=True)]
     key = hashlib.sha256(json.dumps([FORMAT, named, field]).encode()).hexdigest()[:32]
     folder = places.cache / "joined" / key
     try:
         return _read(folder, name)
     except CorruptFileError:
-        with temporary_folder(folder.parent) as unfinished:
-            members = _write(unfinished, zip(paths, digests, strict=True), field, open_text)
+        with temporary_folder(folder.parent) as unfinished, _threads() as threads:
+            texts = threads.map(partial(_text_of, open_text=open_text), paths)
+            members = _write(unfinished, zip(paths, digests, texts, strict=True), field)
             if all(member.is_empty for member in members):
                 raise InputError(f"{name}: {counted(len(members), 'file')}, none of them with a line") from None
             write_seal(unfinished / SEAL, {"format": FORMAT, "members": list(map(asdict, members))})
             move_into_place(unfinished, folder, lambda: _read(folder, name))
     return _read(folder, name)
+
+
+@contextmanager
+def _threads() -> Iterator[ThreadPoolExecutor]:
+    """A thread for each processor, since unpacking and digests leave the interpreter to others; no work outlives it."""
+    threads = ThreadPoolExecutor(shared_processors())
+    try:
+        yield threads
+    finally:
+        threads.shutdown(cancel_futures=True)
 
 
 def _read(folder: Path, name: str) -> Joined:
@@ -79,31 +96,32 @@ def _read(folder: Path, name: str) -> Joined:
     return Joined(Text(name, folder / JOINED, starts=starts), tuple(Member(**each) for each in values["members"]))
 
 
-def _write(folder: Path, files: Iterator[tuple[Path, str]], field: str | None, open_text: Opener) -> tuple[Member, ...]:
+def _write(folder: Path, files: Iterable[tuple[Path, str, Text | None]], field: str | None) -> tuple[Member, ...]:
     """Writes the joined text and its starts; returns its members."""
     members: list[Member] = []
     with (folder / JOINED).open("wb") as joined, (folder / STARTS).open("wb") as starts:
-        for path, digest in files:
+        for path, digest, text in files:
             size, begun = path.stat().st_size, joined.tell()
             if is_table(path):
                 documents: Iterator[Iterator[str]] = (iter([text]) for text in _records(path, field or ""))
-                own = None
             else:
-                text = _text_of(path, open_text)
                 documents = iter([text.blocks()] if text is not None else [])
-                own = None if text is None else text.sha256
             for document in documents:
                 _write_document(document, joined, starts)
-            members.append(Member(str(path), digest, size, begun, joined.tell(), own))
+            members.append(Member(str(path), digest, size, begun, joined.tell(), text and text.sha256))
     return tuple(members)
 
 
 def _text_of(path: Path, open_text: Opener) -> Text | None:
-    """The text of a file; None for one that is empty, or empty once it is unpacked."""
+    """The text of a file, its digest computed; None for a table, and for a file that is empty or unpacks to nothing."""
+    if is_table(path):
+        return None
     try:
-        return open_text(path)
+        text = open_text(path)
     except EmptyTextError:
         return None
+    _ = text.sha256  # once, here beside the other files
+    return text
 
 
 def _write_document(pieces: Iterator[str], joined: BinaryIO, starts: BinaryIO) -> None:
