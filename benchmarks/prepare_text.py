@@ -1,10 +1,13 @@
 """Speed of turning a large text into ids, in one process and on all processors, and the memory of training on it.
 
-Run on an idle machine; `--sizes 1,2,4` are the gigabytes of the texts that are trained on.
+Run on an idle machine. `--sizes 1,2,4,20` are the gigabytes of the texts that are trained on, one after another; each
+is removed before the next is made. The files are in the folder for temporary files, TMPDIR. `--before FOLDER` is a work
+tree of another version, which takes turns in preparing the same text.
 """
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks._measure import Spread, peak_megabytes
+from benchmarks._measure import Spread
 from benchmarks._record import ROOT
 from benchmarks._report import Check, Options, Result, Row, parse_options, print_circumstances, record, show
 from recurlm.capacity import processors
@@ -28,22 +31,21 @@ BETWEEN_SAMPLES = 0.05
 SLOWEST_PREPARATION = 15
 """MB/s; the time limit of a training counts its preparation too."""
 SMALL_MODEL = ("model.embedding_size=64", "model.hidden_sizes=[64]", "batches.kind=stream", "text.maximum_size=10000")
+DISK_PER_TEXT = 2.2
+"""Bytes on disk for each byte of a text: the text, 4 bytes a token for the shards, 2 for the ids, tokens of 7 bytes."""
 MOST_MEMORY, SAME_MEMORY = 1000.0, 1.2
 """Megabytes of a training's own memory, and how many times that of the smallest text the largest may take."""
 
 
-def measure(options: Options, sizes: Sequence[float] | None = None) -> Result:
+def measure(options: Options, sizes: Sequence[float] | None = None, before: Path | None = None) -> Result:
     """A text with Zipf's word frequencies: MB/s of one process and of all in turn, then memory for several sizes."""
     megabytes, rounds = options.pick(1000, 100, 1), options.pick(3, 1, 1)
     trained = [size * 1000 for size in sizes] if sizes else options.pick([1000, 2000, 4000], [50, 100, 200], [1, 2])
     with tempfile.TemporaryDirectory() as folder:
-        speeds, counts = _speeds(Path(folder), megabytes, rounds)
+        _check_room(Path(folder), max(megabytes, *trained))
+        speeds, counts = _speeds(Path(folder), megabytes, rounds, before)
         memory = {size: _training_memory(Path(folder), size, options.pick(30, 15, 3)) for size in trained}
-    ratio = Spread.of_ratios(speeds[processors()], speeds[1])
-    rows = [
-        Row(JOB, "1 process", Spread.of(speeds[1]), "MB/s"),
-        Row(JOB, f"{processors()} processes", Spread.of(speeds[processors()]), "MB/s", "1 process", ratio, 1.7),
-    ]
+    rows = _speed_rows(speeds)
     for size, peak in memory.items():
         job = f"training on {size:,.0f} MB: own memory"
         rows.append(Row(job, "recurlm", Spread.of([peak]), "MB", at_most=MOST_MEMORY))
@@ -53,17 +55,40 @@ def measure(options: Options, sizes: Sequence[float] | None = None) -> Result:
     return Result(JOB, f"{megabytes:,} MB of a made text, rounds: {rounds}; {counts}", rows, [check])
 
 
-def _speeds(folder: Path, megabytes: int, rounds: int) -> tuple[Mapping[int, list[float]], str]:
-    """MB/s by the number of processes, which take turns; and what was prepared."""
+def _check_room(folder: Path, megabytes: float) -> None:
+    """Prints the room on disk that the largest text needs; ends the program where there is less."""
+    needed, free = DISK_PER_TEXT * megabytes / 1000, shutil.disk_usage(folder).free / 1e9
+    print(f"disk: {needed:,.1f} GB needed at most, {free:,.1f} GB free in {folder.parent}", flush=True)
+    if needed > free:
+        sys.exit("too little room; name a folder on a larger disk with TMPDIR, or smaller --sizes")
+
+
+def _speed_rows(speeds: Mapping[str, list[float]]) -> list[Row]:
+    """A row for each contestant; the last is all processors, held to the first."""
+    reference = next(iter(speeds))
+    return [
+        Row(JOB, name, Spread.of(found), "MB/s")
+        if name == reference
+        else Row(JOB, name, Spread.of(found), "MB/s", reference, Spread.of_ratios(found, speeds[reference]), target)
+        for (name, found), target in zip(speeds.items(), [*[None] * (len(speeds) - 1), 1.7], strict=True)
+    ]
+
+
+def _speeds(folder: Path, megabytes: int, rounds: int, before: Path | None) -> tuple[Mapping[str, list[float]], str]:
+    """MB/s of each contestant, which take turns; and what was prepared."""
     path = folder / "text.txt"
     write_text(path, megabytes * 1_000_000)
-    speeds: dict[int, list[float]] = {1: [], processors(): []}
+    contestants = {} if before is None else {f"before, {before.name}": (before, "")}
+    contestants |= {"1 process": (ROOT, "1"), f"{processors()} processes": (ROOT, str(processors()))}
+    speeds: dict[str, list[float]] = {name: [] for name in contestants}
     counts = ""
     for _ in range(rounds):
-        for processes, found in speeds.items():
-            command = [sys.executable, "-m", "benchmarks.prepare_text", "--prepare", str(path), str(processes)]
-            seconds, peak, tokens, words = map(float, subprocess.check_output(command, text=True, cwd=ROOT).split())
-            found.append(megabytes / seconds)
+        for name, (tree, processes) in contestants.items():
+            command = [sys.executable, "-m", "benchmarks._preparation", str(path), processes]
+            environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tree / "src"), str(ROOT)])}
+            told = subprocess.check_output(command, text=True, cwd=ROOT, env=environment)
+            seconds, peak, tokens, words = map(float, told.split())
+            speeds[name].append(megabytes / seconds)
             counts = (
                 f"{int(tokens):,} training tokens, {int(words):,} words, {peak:,.0f} MB resident in the first process"
             )
@@ -88,7 +113,7 @@ def _training_memory(folder: Path, megabytes: float, seconds: int) -> float:
         assert process.stderr is not None
         if process.returncode:
             raise RuntimeError(f"training on {megabytes} MB failed: {process.stderr.read()}")
-    subprocess.run(["rm", "-rf", str(texts)], check=True)
+    shutil.rmtree(texts)
     return peak
 
 
@@ -128,31 +153,16 @@ def write_text(path: Path, size: int) -> None:
             file.write(text)
 
 
-def _prepare(path: Path, processes: int) -> None:
-    from recurlm.config import TextOptions
-    from recurlm.text.corpora import open_source
-    from recurlm.text.store import prepare
-
-    options = TextOptions(minimum_count=2, maximum_size=50_000)
-    with tempfile.TemporaryDirectory(dir=path.parent) as cache:
-        start = time.monotonic()
-        prepared = prepare(open_source(str(path)), options, Path(cache), processes=processes)
-        seconds = time.monotonic() - start
-        print(seconds, peak_megabytes(), len(prepared["train"].ids), len(prepared.codec.vocabulary))
-
-
 def main() -> None:
-    """Print and record it; with --prepare, be the process that is measured."""
-    if sys.argv[1:2] == ["--prepare"]:
-        _prepare(Path(sys.argv[2]), int(sys.argv[3]))
-        return
+    """Print and record it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--sizes", type=lambda text: [*map(float, text.split(","))], help="gigabytes of texts to train on"
     )
+    parser.add_argument("--before", type=Path, metavar="FOLDER", help="a work tree of the version to compare with")
     options, out, arguments = parse_options(parser)
     print_circumstances(options)
-    result = measure(options, arguments.sizes)
+    result = measure(options, arguments.sizes, arguments.before and arguments.before.resolve())
     show(result)
     path = record("prepare-text", [result], options, out)
     if path is not None:

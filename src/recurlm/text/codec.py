@@ -81,8 +81,13 @@ class EncodedText:
 
     @cached_property
     def ends(self) -> Positions:
-        """Position just after each sentence's ``<eos>``."""
-        return np.flatnonzero(np.asarray(self.ids) == EOS_ID) + 1
+        """Position just after each sentence's ``<eos>``; found in blocks, so that nothing has the size of the text."""
+        ends, found = np.empty(self.sentences, np.int64), 0
+        for start, block in id_blocks(self.ids):
+            here = np.flatnonzero(block == EOS_ID) + (start + 1)
+            ends[found : found + len(here)] = here
+            found += len(here)
+        return ends
 
     @cached_property
     def further_documents(self) -> Positions:

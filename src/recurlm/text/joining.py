@@ -108,7 +108,7 @@ def _write(folder: Path, files: Iterable[tuple[Path, str, Text | None]], field: 
                 documents = iter([text.blocks()] if text is not None else [])
             for document in documents:
                 _write_document(document, joined, starts)
-            members.append(Member(str(path), digest, size, begun, joined.tell(), text and text.sha256))
+            members.append(Member(str(path), digest, size, begun, joined.tell(), None if text is None else text.sha256))
     return tuple(members)
 
 
