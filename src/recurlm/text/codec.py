@@ -342,7 +342,6 @@ def _occurrences(ids: Ids, index: int) -> int:
 
 def closed_blocks(text: Text, size: int = BLOCK_BYTES) -> Iterator[str]:
     """Blocks of about `size` bytes; the last one ends with a line feed even where the file does not."""
-    block = ""
     for block in text.blocks(size):
         if block.endswith(LINE_FEED):
             yield block
