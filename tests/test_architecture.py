@@ -24,7 +24,7 @@ GROUND_FLOOR = (
 )
 """Each imports only those before it."""
 ROOMS = (
-    {"config"},
+    {"config", "shared_sums"},
     {"recipe_files", "devices", "distributed", "workers"},
     {"kernels", "text"},
     {"models", "ngrams"},
