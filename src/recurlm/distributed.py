@@ -145,7 +145,7 @@ class ProcessGroup(Team):
 
     def sum(self, values: Sequence[float]) -> list[float]:
         tensor = torch.tensor(values, dtype=torch.float64, device=self._device)
-        self.add(tensor)
+        self._send([tensor])()
         summed: list[float] = tensor.tolist()
         return summed
 
