@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 
 from recurlm.distributed import ALONE, Team
 from recurlm.errors import InputError, UsageError
-from recurlm.interface.facts import facts
 from recurlm.interface.former_keywords import takes_former_keywords, warn
 from recurlm.markup import table
 from recurlm.models.memory import check_state, initial_state, model_digest, state_after
@@ -65,9 +64,13 @@ class Model:
         self.network, self.codec, self.recipe, self.corpus = network, codec, recipe, corpus
 
     def __repr__(self) -> str:
+        from recurlm.interface.facts import facts
+
         return escaped(f"Model({', '.join(f'{name} {fact}' for name, fact in facts(self))})")
 
     def _repr_html_(self) -> str:
+        from recurlm.interface.facts import facts
+
         return table([("model", ""), *facts(self)])
 
     @takes_former_keywords
@@ -87,13 +90,12 @@ class Model:
         """Perplexity of a file, of a corpus by name, or without `source` of the corpus the model learned from.
 
         A corpus is measured on its test split unless `split` names another; a file is measured whole unless
-        `split` asks for the part that training would hold out. More `columns` than 1 read a stream as the validations
-        of training do. `team` names the processes that share the work and call this together. `oov` says what unknown
-        tokens count: unk, skip, floor:LOGPROB or share:N (see `UnknownRule`). Without `places` the environment says
-        where corpora lie. Raises InputError for a text that cannot be read or, where the vocabulary has no ``<unk>``
-        and the rule needs it, holds an unknown token; CorruptFileError where the corpus that the model learned from
-        was altered. A text that the model learned from gives a RecurlmWarning and is marked in the signature. Each
-        choice is a keyword.
+        `split` asks for the part that training would hold out. With `columns` a stream is read as a validation reads
+        it. A `team` of processes calls this together. `oov` says what unknown tokens count: unk, skip, floor:LOGPROB or
+        share:N (see `UnknownRule`). Without `places` the environment says where corpora lie. Each choice is a keyword.
+        Raises InputError for a text that cannot be read or, where the vocabulary has no ``<unk>`` and the rule needs
+        it, holds an unknown token; CorruptFileError where the corpus that the model learned from was altered. A text
+        that the model learned from gives a RecurlmWarning and is marked in the signature.
         """
         from recurlm.evaluation.protocols import ProtocolOptions, given_buckets, perplexity
         from recurlm.text.unknown import UnknownRule
