@@ -173,7 +173,7 @@ def group_losses(
         if team.count > 1:
             summed = torch.cat([losses.flatten() for losses in found])
             team.add(summed)
-            parts = summed.split([losses.numel() for losses in found])
+            parts = torch.split(summed, [losses.numel() for losses in found])
             found = [part.view_as(losses) for part, losses in zip(parts, found, strict=True)]
         yield from zip(turn, (losses.numpy() for losses in found), strict=True)
 
