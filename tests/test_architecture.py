@@ -26,7 +26,7 @@ GROUND_FLOOR = (
 ROOMS = (
     {"config", "shared_sums"},
     {"recipe_files", "devices", "distributed", "workers"},
-    {"kernels", "text"},
+    {"launching", "kernels", "text"},
     {"models", "ngrams"},
     {"runs", "evaluation", "inspection"},
     {"scoring", "generation", "rescoring", "comparison", "plots"},

@@ -52,13 +52,13 @@ def test_one_launched_process_is_a_team_of_its_own(monkeypatch):
 def test_another_number_of_processes_than_was_started_is_refused(monkeypatch):
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert settle_processes(None, 0) is None
-    assert settle_processes(2, 0) is None
+    assert settle_processes(None, 0, "") is None
+    assert settle_processes(2, 0, "") is None
     with pytest.raises(UsageError, match="--processes 3: torchrun started 2 processes"):
-        settle_processes(3, 0)
+        settle_processes(3, 0, "")
 
 
 def test_restarts_belong_to_several_processes():
-    assert settle_processes(1, 0) is None
+    assert settle_processes(1, 0, "") is None
     with pytest.raises(UsageError, match="--max-restarts belongs to --processes 2 or more"):
-        settle_processes(None, 3)
+        settle_processes(None, 3, "")

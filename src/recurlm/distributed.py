@@ -1,8 +1,9 @@
-"""Several processes that train one model: who they are, which columns each reads, and what they sum.
+"""Several processes that share one job: who they are, which columns each reads, and what they sum.
 
 A process alone is a team of one, for which every sum is the value itself. Only tensors travel, nothing is pickled.
 """
 
+import hashlib
 import os
 import threading
 import time
@@ -29,7 +30,7 @@ LEAST_SHARED = 1 << 16
 PULSE = 1.0
 """Seconds after which a process that takes its own time shows the others that it lives."""
 LAUNCHED_HERE = "recurlm"
-"""The name that torch's launcher gives the processes of `recurlm train --processes`."""
+"""The name that torch's launcher gives the processes of `--processes`."""
 LOST = 76
 """Exit code, which only the launcher sees, of a process that lost another one."""
 SECONDS_FOR_THE_CAUSE = 1.0
@@ -42,7 +43,7 @@ class LostProcessError(RecurlmError):
 
 
 class Team:
-    """The processes that train one model, seen from one of them; this class is a process alone.
+    """The processes that share one job, seen from one of them; this class is a process alone.
 
     rank: number of this process, from 0 · count: number of processes · here: those on this machine · abandoned:
     whether the launcher that started this process has ended.
@@ -304,16 +305,28 @@ def _lost() -> Iterator[None]:
         yield
     except RuntimeError as error:
         reason = next(iter(str(error).splitlines()), "")
-        raise LostProcessError(
-            f"another process of this run ended or does not answer: {reason}\n"
-            "go on from the last checkpoint with the same command and --resume"
-        ) from error
+        raise LostProcessError(f"another process of this command ended or does not answer: {reason}") from error
 
 
 def note_stop() -> None:
     """Tells the launcher of `--processes` that the run stopped with a checkpoint."""
     if folder := os.environ.get(NOTES):
         Path(folder, STOPPED).touch()
+
+
+def is_first_to_tell(error: Exception) -> bool:
+    """Whether this process of `--processes` is the first that meets this error, so that it tells the user.
+
+    Processes that another launcher started do not know, and all of them tell.
+    """
+    folder = os.environ.get(NOTES)
+    if folder is None:
+        return True
+    try:
+        Path(folder, f"told-{hashlib.sha256(str(error).encode()).hexdigest()}").touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
 
 
 def leave_to_launcher() -> None:

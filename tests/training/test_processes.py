@@ -199,7 +199,7 @@ def test_a_process_that_stalls_is_noticed(work, tmp_path):
         for process in team:
             process.kill()
             process.communicate()
-    assert "LostProcessError: another process of this run ended or does not answer" in told
+    assert "LostProcessError: another process of this command ended or does not answer" in told
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> None:

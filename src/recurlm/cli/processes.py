@@ -4,35 +4,52 @@ from __future__ import annotations
 
 import os
 import sys
+import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from recurlm.errors import StoppedError, UsageError
+from recurlm.errors import RecurlmError, RecurlmWarning, StoppedError, UsageError
 
 if TYPE_CHECKING:
     from recurlm.distributed import Team
 
 
-def settle_processes(asked: int | None, restarts: int) -> int | None:
+def settle_processes(asked: int | None, restarts: int, advice: str) -> int | None:
     """Starts the processes that the user asks for; returns the exit code of the command once they have ended.
 
-    They start again at most `restarts` times if one of them is killed. Returns None where this process carries out the
-    command: alone, or as one of those that were started. Raises UsageError where another number of them was started.
+    They start again at most `restarts` times if one of them is killed; after that, the user is told with this advice.
+    Returns None where this process carries out the command: alone, or as one of those that were started. Raises
+    UsageError where another number of them was started.
     """
-    started = os.environ.get("WORLD_SIZE") if "TORCHELASTIC_RUN_ID" in os.environ else None
+    started = _launched_processes()
     if started is not None:
-        if asked not in (None, int(started)):
+        if asked not in (None, started):
             raise UsageError(f"--processes {asked}: torchrun started {started} processes; leave --processes out")
         return None
     if asked in (None, 1):
         if restarts:
             raise UsageError("--max-restarts belongs to --processes 2 or more")
         return None
-    from recurlm.training.launching import launch
+    from recurlm.distributed import LostProcessError
+    from recurlm.launching import launch
 
     assert asked is not None
-    return launch(asked, sys.argv[1:], restarts)
+    try:
+        return launch(asked, sys.argv[1:], restarts)
+    except LostProcessError as error:
+        raise LostProcessError(f"{error}\n{advice}") from error
+
+
+def number_of_processes(asked: int | None) -> int:
+    """How many processes carry out the command: as many as were started, or as the user asks for."""
+    return _launched_processes() or asked or 1
+
+
+def _launched_processes() -> int | None:
+    """The number of processes that torch's launcher started; None where it did not start this one."""
+    return int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else None
 
 
 def refuse_with_seeds(seed: int | None, restarts: int) -> None:
@@ -46,23 +63,37 @@ def refuse_with_seeds(seed: int | None, restarts: int) -> None:
 
 
 @contextmanager
-def told_once(team: Team) -> Iterator[None]:
-    """Inside, an error that several processes meet is told once: by the first process, or by the launcher.
+def told_once(team: Team, advice: str, *shared: type[RecurlmError]) -> Iterator[None]:
+    """Inside, what several processes meet is told once: by the first process, by the first that meets it, or by the
+    launcher.
 
-    At the end this process leaves its team.
+    The first process tells its warnings and the errors that all processes meet together (`shared`). An error that a
+    lost process causes comes with the advice. At the end this process leaves its team.
     """
-    from recurlm.distributed import LostProcessError, leave_to_launcher, note_stop
-    from recurlm.training.step import DivergedError
+    from recurlm.distributed import SECONDS_FOR_THE_CAUSE, LostProcessError, is_first_to_tell, leave_to_launcher
 
+    if not team.leads:
+        warnings.simplefilter("ignore", RecurlmWarning)
     try:
         with team:
             yield
-    except (StoppedError, DivergedError) as error:
+    except shared as error:
         if team.leads:
-            if isinstance(error, StoppedError):
-                note_stop()
+            _note_stop(error)
             raise
         raise SystemExit(error.exit_code) from error
-    except LostProcessError:
+    except LostProcessError as error:
         leave_to_launcher()
-        raise
+        raise LostProcessError(f"{error}\n{advice}") from error
+    except RecurlmError as error:
+        if is_first_to_tell(error):
+            raise
+        time.sleep(SECONDS_FOR_THE_CAUSE)  # a process that ends makes the launcher end the one that tells
+        raise SystemExit(error.exit_code) from error
+
+
+def _note_stop(error: RecurlmError) -> None:
+    from recurlm.distributed import note_stop
+
+    if isinstance(error, StoppedError):
+        note_stop()

@@ -1,4 +1,4 @@
-"""Starts several processes that train one model on this machine, through torch's own launcher."""
+"""Starts several processes that carry out one command on this machine, through torch's own launcher."""
 
 import logging
 import os
@@ -23,10 +23,10 @@ TALKATIVE = ("agent.server.api", "multiprocessing.api")
 
 
 def launch(processes: int, arguments: Sequence[str], restarts: int = 0) -> int:
-    """Runs `recurlm train` with these arguments in several processes; returns the exit code of the command.
+    """Runs `recurlm` with these arguments in several processes; returns the exit code of the command.
 
-    The processes share the threads of this one. If a process was killed or did not answer, all start again from the
-    last checkpoint, at most `restarts` times; after that, LostProcessError is raised.
+    The processes share the threads of this one. If a process was killed or did not answer, all start again with
+    --resume, at most `restarts` times; after that, LostProcessError is raised.
     """
     for name in TALKATIVE:
         logging.getLogger(f"torch.distributed.elastic.{name}").setLevel(logging.CRITICAL)
@@ -104,6 +104,4 @@ def _exit_code(codes: Mapping[int, int], processes: int) -> int:
         if code < 0
         else "a process did not answer"
     )
-    raise LostProcessError(
-        f"{cause}, so all {processes} ended\ngo on from the last checkpoint with the same command and --resume"
-    )
+    raise LostProcessError(f"{cause}, so all {processes} ended")
