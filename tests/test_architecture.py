@@ -15,6 +15,7 @@ GROUND_FLOOR = (
     "errors",
     "terminal",
     "capacity",
+    "launched",
     "documents",
     "files",
     "tensor_files",

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -18,18 +18,15 @@ import torch.distributed as dist
 from torch import Tensor
 
 from recurlm.errors import RecurlmError, UsageError
+from recurlm.launched import NOTES, STOPPED, is_abandoned, is_launched_here, remove_abandoned_notes
 
 STALLED = timedelta(seconds=25)
 """How long a process waits for the others before it counts one of them as lost."""
 PULSE = 1.0
 """Seconds after which a process that takes its own time shows the others that it lives."""
-LAUNCHED_HERE = "recurlm"
-"""The name that torch's launcher gives the processes of `recurlm train --processes`."""
 LOST = 76
 """Exit code, which only the launcher sees, of a process that lost another one."""
 SECONDS_FOR_THE_CAUSE = 1.0
-NOTES, STOPPED = "RECURLM_LAUNCH_NOTES", "stopped"
-"""The variable that names the launcher's folder, and the file there that says that a run stopped with a checkpoint."""
 
 
 class LostProcessError(RecurlmError):
@@ -120,7 +117,7 @@ class ProcessGroup(Team):
 
     def __init__(self, device: str) -> None:
         """Joins the team; `device` is cpu or cuda. Raises LostProcessError if not all processes come."""
-        self._device, self._launcher = device, os.getppid()
+        self._device, self._parent = device, os.getppid()
         with _lost():
             dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo", timeout=STALLED)
             self._pulses: dist.ProcessGroup | None = dist.new_group(backend="gloo", timeout=STALLED)
@@ -129,7 +126,8 @@ class ProcessGroup(Team):
 
     @property
     def abandoned(self) -> bool:  # type: ignore[override]
-        return os.getppid() != self._launcher
+        # a launcher of `--processes` may have ended before this process asked for its number
+        return is_abandoned() or os.getppid() != self._parent
 
     def sum(self, values: Sequence[float]) -> list[float]:
         tensor = torch.tensor(values, dtype=torch.float64, device=self._device)
@@ -185,6 +183,7 @@ class ProcessGroup(Team):
         finally:
             self._pulses = None
             dist.destroy_process_group()
+            remove_abandoned_notes()
 
 
 class _Pulse(threading.Thread):
@@ -257,7 +256,8 @@ def _lost() -> Iterator[None]:
 def note_stop() -> None:
     """Tells the launcher of `--processes` that the run stopped with a checkpoint."""
     if folder := os.environ.get(NOTES):
-        Path(folder, STOPPED).touch()
+        with suppress(FileNotFoundError):  # the folder of a launcher that was killed
+            Path(folder, STOPPED).touch()
 
 
 def leave_to_launcher() -> None:
@@ -266,7 +266,7 @@ def leave_to_launcher() -> None:
     A process of `--processes` that still runs after that ends in silence: the launcher tells the user.
     """
     time.sleep(SECONDS_FOR_THE_CAUSE)
-    if os.environ.get("TORCHELASTIC_RUN_ID") == LAUNCHED_HERE:
+    if is_launched_here():
         raise SystemExit(LOST)
 
 

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from recurlm.cli.interrupts import interrupt_held
 from recurlm.errors import StoppedError, UsageError
 
 if TYPE_CHECKING:
     from recurlm.distributed import Team
 
 
-def settle_processes(asked: int | None, restarts: int) -> int | None:
+def settle_processes(asked: int | None, restarts: int, check: Callable[[], None] = lambda: None) -> int | None:
     """Starts the processes that the user asks for; returns the exit code of the command once they have ended.
 
-    They start again at most `restarts` times if one of them is killed. Returns None where this process carries out the
-    command: alone, or as one of those that were started. Raises UsageError where another number of them was started.
+    Before that, `check` raises the errors that each of them would meet. They start again at most `restarts` times if
+    one of them is killed. Returns None where this process carries out the command: alone, or as one of those that were
+    started. Raises UsageError where another number of them was started.
     """
     started = os.environ.get("WORLD_SIZE") if "TORCHELASTIC_RUN_ID" in os.environ else None
     if started is not None:
@@ -29,7 +31,9 @@ def settle_processes(asked: int | None, restarts: int) -> int | None:
         if restarts:
             raise UsageError("--max-restarts belongs to --processes 2 or more")
         return None
-    from recurlm.training.launching import launch
+    check()
+    with interrupt_held():
+        from recurlm.training.launching import launch
 
     assert asked is not None
     return launch(asked, sys.argv[1:], restarts)

@@ -194,10 +194,6 @@ def train(
     if seeds is not None:
         is_given = str(seed) != os.environ.get("RECURLM_SEED")
         refuse_with_seeds(seed if is_given else None, max_restarts)
-    else:
-        launched = settle_processes(processes, max_restarts)
-        if launched is not None:
-            raise typer.Exit(launched)
     with interrupt_held():
         from recurlm.devices import keep_freed_memory, resolve_device
         from recurlm.distributed import open_team
@@ -205,6 +201,7 @@ def train(
         from recurlm.progress import Silent, open_watcher
         from recurlm.runs.folder import RunFolder
         from recurlm.text.places import DataPlaces
+        from recurlm.training.opening import check_request
         from recurlm.training.request import TrainingRequest
         from recurlm.training.setup import prepare_training
         from recurlm.training.stopping import StopRequest
@@ -229,6 +226,9 @@ def train(
     if seeds is not None:
         _train_seeds(request, seeds, processes or 1, quiet=quiet, as_json=as_json)
         return
+    launched = settle_processes(processes, max_restarts, lambda: check_request(request, processes or 1))
+    if launched is not None:
+        raise typer.Exit(launched)
     team = open_team(resolve_device(device).type)
     watcher = open_watcher(quiet=quiet) if team.leads else Silent()
     try:
