@@ -106,7 +106,7 @@ class BulkScores:
     def table(self) -> str:
         """The total in lines."""
         if not self.files:
-            return "no file to score: there are fewer files than shares"
+            return "this share has no file: there are fewer files than shares"
         totals = self.totals
         failed = f", {len(self.failures):,} failed" if self.failures else ""
         rows = [

@@ -154,17 +154,12 @@ class Model:
         return gathered_roots(self.network, self._encoded("train", places), options, tick=tick)
 
     def learned_from(self, text: Text, given: str | Path | None = None) -> bool:
-        """Whether the model learned from a text or from a part of it, which then gives a RecurlmWarning.
-
-        The warning names the file as it was `given`, or else the place of the text.
-        """
+        """Whether the model learned from a text (the file `given`) or a part of it, which gives a RecurlmWarning."""
         learned = self.corpus is not None and self.corpus.learned_from(text)
         if learned:
             place = given if given is not None and Path(given).is_file() else text.place
-            warn(
-                f"the model learned from {place} or a part of it: figures on it say nothing about new text",
-                stacklevel=5,
-            )
+            remark = f"the model learned from {place} or a part of it: figures on it say nothing about new text"
+            warn(remark, stacklevel=5)
         return learned
 
     def warn_if_altered(self, text: Text, specification: str = "", *, stacklevel: int = 3) -> None:
