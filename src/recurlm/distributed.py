@@ -232,12 +232,18 @@ def open_team(device: str) -> Team:
 
 def _take_gpu(number: int, processes: int) -> None:
     """Gives process `number` of this machine its GPU. Raises UsageError, in the first process, if they are too few."""
+    if number == 0:
+        check_gpus(processes)
+    torch.cuda.set_device(number % torch.cuda.device_count())
+
+
+def check_gpus(processes: int) -> None:
+    """Raises UsageError if this machine has fewer GPUs than processes."""
     found = torch.cuda.device_count()
-    if number == 0 and processes > found:
+    if processes > found:
         raise UsageError(
             f"{processes} processes need as many GPUs; this machine has {found}; start fewer, or add --device cpu"
         )
-    torch.cuda.set_device(number % found)
 
 
 @contextmanager

@@ -174,6 +174,7 @@ def test_tables_are_scored_row_by_row(recurlm, trained, tmp_path):
         assert (tmp_path / "scores" / f"{name}.csv.tsv").read_text() == expected
 
 
+@pytest.mark.usefixtures("workers_here")
 def test_a_failing_file_is_named_and_the_others_are_scored(recurlm, trained, folder):
     (folder / "texts" / "bad.txt").write_bytes(b"it is\na \xff red\n")
     (folder / "texts" / "cut.txt.gz").write_bytes((folder / "texts" / "t3.txt.gz").read_bytes()[:-9])
@@ -320,7 +321,8 @@ def partial(folder: Path) -> list[Path]:
 
 
 @on_linux
-def test_a_killed_worker_is_told_with_its_file_and_the_rest_is_scored(start, folder):
+@pytest.mark.usefixtures("workers_here")
+def test_a_killed_worker_is_told_with_its_file_and_the_rest_is_scored(start, recurlm, trained, folder):
     command = start("--processes", "2")
     wait_until(lambda: len(partial(folder)) == 2)
     os.kill(children(command.pid)[0], signal.SIGKILL)
@@ -329,9 +331,9 @@ def test_a_killed_worker_is_told_with_its_file_and_the_rest_is_scored(start, fol
     assert "texts/long" in told
     assert "its process was killed (SIGKILL)" in told
     assert "8 scored, 0 scored before, 1 failed" in out
-    again, told = (resumed := start("--processes", "2")).communicate(timeout=SECONDS)
-    assert resumed.returncode == 0, told
-    assert "1 scored, 8 scored before" in again
+    again = recurlm("score", trained, "texts/*", "--out", "scores", cwd=folder)
+    assert again.returncode == 0, again.stderr
+    assert "1 scored, 8 scored before" in again.stdout
     assert not partial(folder)
 
 
@@ -355,7 +357,8 @@ def test_the_rest_is_named_when_every_worker_is_killed(start, folder):
         (signal.SIGKILL, -9),
     ],
 )
-def test_no_process_outlives_the_command_and_what_is_finished_stays(start, folder, number, code):
+@pytest.mark.usefixtures("workers_here")
+def test_no_process_outlives_the_command_and_what_is_finished_stays(start, recurlm, trained, folder, number, code):
     command = start("--processes", "2")
     finished = folder / "scores" / "long0.txt.scores.txt"
     wait_until(finished.exists)
@@ -367,14 +370,17 @@ def test_no_process_outlives_the_command_and_what_is_finished_stays(start, folde
     wait_until(lambda: not any(map(lives, workers)))
     assert not (folder / "scores" / "t4.txt.scores.txt").exists()
     stamp = finished.stat().st_mtime_ns
-    out, _ = start("--processes", "2").communicate(timeout=SECONDS)
-    assert "files        " in out
+    again = recurlm("score", trained, "texts/*", "--out", "scores", cwd=folder)
+    assert again.returncode == 0, again.stderr
+    assert "files        " in again.stdout
     assert len(outputs(folder / "scores", "")) == 9
     assert finished.stat().st_mtime_ns == stamp
     assert not partial(folder)
 
 
 @on_linux
+@pytest.mark.usefixtures("workers_here")
+@pytest.mark.thorough
 def test_two_shares_at_the_same_time(start, folder, recurlm, trained):
     shares = [start("--shard", f"{number}/2") for number in (1, 2)]
     for share in shares:

@@ -240,7 +240,9 @@ def lives(process: int) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds processes by Linux's /proc")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 75), (signal.SIGKILL, -9)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 75), pytest.param(signal.SIGKILL, -9, marks=pytest.mark.thorough)]
+)
 def test_stopped_seeds_resume(start, tmp_path, number, code):
     command = start("--epochs", "100000")
     for seed in (1, 2):

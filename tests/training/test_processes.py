@@ -141,7 +141,7 @@ def losses(run: str) -> list[float]:
 
 
 @pytest.mark.usefixtures("own_type")
-@pytest.mark.parametrize("processes", [pytest.param(2, marks=pytest.mark.thorough), 3])
+@pytest.mark.parametrize("processes", [2, pytest.param(3, marks=pytest.mark.thorough)])
 def test_several_processes_compute_what_one_computes(work, tmp_path, processes):
     alone = [work(name, f"alone-{number}") for number, name in enumerate(RECIPES)]
     together = [work(name, f"together-{number}") for number, name in enumerate(RECIPES)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -13,6 +14,9 @@ from recurlm.errors import StoppedError, UsageError
 
 if TYPE_CHECKING:
     from recurlm.distributed import Team
+
+
+SECONDS_TO_TELL = 2.0
 
 
 def settle_processes(asked: int | None, restarts: int, check: Callable[[], None] = lambda: None) -> int | None:
@@ -47,6 +51,18 @@ def refuse_with_seeds(seed: int | None, restarts: int) -> None:
         raise UsageError("--max-restarts belongs to one run; with --seeds, give the command again with --resume")
     if "TORCHELASTIC_RUN_ID" in os.environ:
         raise UsageError("torchrun trains one model; start --seeds without it, with --processes for seeds at a time")
+
+
+@contextmanager
+def told_by_first() -> Iterator[None]:
+    """Inside, a UsageError that all processes of torchrun meet is told by the first one of each machine."""
+    try:
+        yield
+    except UsageError as error:
+        if "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("LOCAL_RANK", "0") == "0":
+            raise
+        time.sleep(SECONDS_TO_TELL)  # torchrun ends the others when this process ends
+        raise SystemExit(error.exit_code) from error
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from recurlm.cli.console import (
 )
 from recurlm.cli.interrupts import interrupt_held
 from recurlm.cli.process import process_began
-from recurlm.cli.processes import refuse_with_seeds, settle_processes, told_once
+from recurlm.cli.processes import refuse_with_seeds, settle_processes, told_by_first, told_once
 
 if TYPE_CHECKING:
     from recurlm.training.request import TrainingRequest
@@ -226,10 +226,11 @@ def train(
     if seeds is not None:
         _train_seeds(request, seeds, processes or 1, quiet=quiet, as_json=as_json)
         return
-    launched = settle_processes(processes, max_restarts, lambda: check_request(request, processes or 1))
-    if launched is not None:
-        raise typer.Exit(launched)
-    team = open_team(resolve_device(device).type)
+    with told_by_first():
+        launched = settle_processes(processes, max_restarts, lambda: check_request(request, processes or 1))
+        if launched is not None:
+            raise typer.Exit(launched)
+        team = open_team(resolve_device(device).type)
     watcher = open_watcher(quiet=quiet) if team.leads else Silent()
     try:
         with told_once(team):

@@ -1,5 +1,6 @@
 """The run that a request begins or resumes: its folder and its configuration."""
 
+from recurlm.distributed import check_gpus
 from recurlm.errors import InputError, UsageError
 from recurlm.files import check_output_folder
 from recurlm.runs.config import RunConfig
@@ -39,6 +40,8 @@ def check_request(request: TrainingRequest, processes: int = 1) -> None:
     """
     folder, config = open_run(request)
     refuse_more_processes_than_columns(config.recipe.batches.batch_size, processes)
+    if config.device == "cuda":
+        check_gpus(processes)
     check_output_folder(folder.path)
     if not folder.holds_run():
         check_named_text(request, config)
