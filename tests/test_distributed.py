@@ -3,7 +3,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recurlm.cli import processes
 from recurlm.cli.processes import settle_processes
+from recurlm.devices import resolve_device
 from recurlm.distributed import Team, open_team
 from recurlm.errors import UsageError
 
@@ -32,6 +34,15 @@ def test_a_process_alone_leads_and_its_sums_are_its_values():
 @pytest.mark.parametrize("rank", [0, 1])
 def test_the_first_process_leads(rank):
     assert member(rank, 2).leads == (rank == 0)
+
+
+@pytest.mark.parametrize(("rank", "error"), [("0", UsageError), ("1", SystemExit)])
+def test_an_error_of_all_processes_of_torchrun_is_told_by_the_first(monkeypatch, rank, error):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "theirs")
+    monkeypatch.setenv("LOCAL_RANK", rank)
+    monkeypatch.setattr(processes, "SECONDS_TO_TELL", 0)
+    with pytest.raises(error), processes.told_by_first():
+        resolve_device("gpu")
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch):

@@ -3,12 +3,11 @@
 A process alone is a team of one, for which every sum is the value itself. Only tensors travel, nothing is pickled.
 """
 
-import hashlib
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +18,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from recurlm.errors import RecurlmError, UsageError
+from recurlm.launched import NOTES, STOPPED, is_abandoned, is_launched_here, remove_abandoned_notes
 
 if TYPE_CHECKING:
     from recurlm.shared_sums import SharedSums
@@ -29,13 +29,9 @@ LEAST_SHARED = 1 << 16
 """Bytes from which on processes of one machine sum in shared memory; fewer take less time in one message."""
 PULSE = 1.0
 """Seconds after which a process that takes its own time shows the others that it lives."""
-LAUNCHED_HERE = "recurlm"
-"""The name that torch's launcher gives the processes of `--processes`."""
 LOST = 76
 """Exit code, which only the launcher sees, of a process that lost another one."""
 SECONDS_FOR_THE_CAUSE = 1.0
-NOTES, STOPPED = "RECURLM_LAUNCH_NOTES", "stopped"
-"""The variable that names the launcher's folder, and the file there that says that a run stopped with a checkpoint."""
 
 
 class LostProcessError(RecurlmError):
@@ -131,7 +127,7 @@ class ProcessGroup(Team):
 
         Without `shares_memory`, processes of one machine too send what they sum over the network.
         """
-        self._device, self._launcher = device, os.getppid()
+        self._device, self._parent = device, os.getppid()
         with _lost():
             dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo", timeout=STALLED)
             self._pulses: dist.ProcessGroup | None = dist.new_group(backend="gloo", timeout=STALLED)
@@ -142,7 +138,8 @@ class ProcessGroup(Team):
 
     @property
     def abandoned(self) -> bool:  # type: ignore[override]
-        return os.getppid() != self._launcher
+        # a launcher of `--processes` may have ended before this process asked for its number
+        return is_abandoned() or os.getppid() != self._parent
 
     def sum(self, values: Sequence[float]) -> list[float]:
         tensor = torch.tensor(values, dtype=torch.float64, device=self._device)
@@ -242,6 +239,7 @@ class ProcessGroup(Team):
         finally:
             self._pulses = None
             dist.destroy_process_group()
+            remove_abandoned_notes()
 
 
 class _Pulse(threading.Thread):
@@ -290,12 +288,18 @@ def open_team(device: str, *, shares_memory: bool = True) -> Team:
 
 def _take_gpu(number: int, processes: int) -> None:
     """Gives process `number` of this machine its GPU. Raises UsageError, in the first process, if they are too few."""
+    if number == 0:
+        check_gpus(processes)
+    torch.cuda.set_device(number % torch.cuda.device_count())
+
+
+def check_gpus(processes: int) -> None:
+    """Raises UsageError if this machine has fewer GPUs than processes."""
     found = torch.cuda.device_count()
-    if number == 0 and processes > found:
+    if processes > found:
         raise UsageError(
             f"{processes} processes need as many GPUs; this machine has {found}; start fewer, or add --device cpu"
         )
-    torch.cuda.set_device(number % found)
 
 
 @contextmanager
@@ -311,22 +315,8 @@ def _lost() -> Iterator[None]:
 def note_stop() -> None:
     """Tells the launcher of `--processes` that the run stopped with a checkpoint."""
     if folder := os.environ.get(NOTES):
-        Path(folder, STOPPED).touch()
-
-
-def is_first_to_tell(error: Exception) -> bool:
-    """Whether this process of `--processes` is the first that meets this error, so that it tells the user.
-
-    Processes that another launcher started do not know, and all of them tell.
-    """
-    folder = os.environ.get(NOTES)
-    if folder is None:
-        return True
-    try:
-        Path(folder, f"told-{hashlib.sha256(str(error).encode()).hexdigest()}").touch(exist_ok=False)
-    except FileExistsError:
-        return False
-    return True
+        with suppress(FileNotFoundError):  # the folder of a launcher that was killed
+            Path(folder, STOPPED).touch()
 
 
 def leave_to_launcher() -> None:
@@ -335,7 +325,7 @@ def leave_to_launcher() -> None:
     A process of `--processes` that still runs after that ends in silence: the launcher tells the user.
     """
     time.sleep(SECONDS_FOR_THE_CAUSE)
-    if os.environ.get("TORCHELASTIC_RUN_ID") == LAUNCHED_HERE:
+    if is_launched_here():
         raise SystemExit(LOST)
 
 

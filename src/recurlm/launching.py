@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -13,8 +14,9 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from recurlm.capacity import processors
-from recurlm.distributed import LAUNCHED_HERE, LOST, NOTES, STOPPED, LostProcessError
+from recurlm.distributed import LOST, LostProcessError
 from recurlm.errors import StoppedError
+from recurlm.launched import LAUNCHED_HERE, LAUNCHER, NOTES, STOPPED
 from recurlm.workers import signal_name
 
 HERE = "127.0.0.1"
@@ -48,13 +50,17 @@ def launch(processes: int, arguments: Sequence[str], restarts: int = 0) -> int:
 
 def _launched(processes: int, arguments: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="recurlm-") as notes:
-        os.environ[NOTES] = notes
+        os.environ |= {NOTES: notes, LAUNCHER: str(os.getpid())}
         try:
             elastic_launch(_config(processes, notes), sys.executable)("-m", "recurlm", *arguments)
         except ChildFailedError as error:
             return _exit_code({rank: failure.exitcode for rank, failure in error.failures.items()}, processes)
         except SignalException as error:
-            return StoppedError.exit_code if Path(notes, STOPPED).exists() else 128 + int(error.sigval)
+            if Path(notes, STOPPED).exists():
+                return StoppedError.exit_code
+            if error.sigval == signal.SIGINT:
+                raise KeyboardInterrupt from error
+            return 128 + int(error.sigval)
         return 0
 
 

@@ -17,6 +17,7 @@ import torch
 import team_worker
 from recurlm.distributed import Team
 from recurlm.tensor_files import tensors
+from small_runs import write_corpus_folder
 from team_worker import train
 
 SGD = {"kind": "sgd", "learning_rate": 0.5}
@@ -81,11 +82,12 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture
-def work(corpus_folder: Path, small_recipe: Callable[..., Path], tmp_path: Path) -> Callable[..., dict[str, Any]]:
+def work(small_recipe: Callable[..., Path], tmp_path: Path) -> Callable[..., dict[str, Any]]:
     """One run of a plan, in a folder of this name."""
+    text = write_corpus_folder(tmp_path, 80)
 
     def make(name: str, out: str, kind: str = "float64", **more: Any) -> dict[str, Any]:
-        paths = {"text": corpus_folder, "recipe": small_recipe(**RECIPES[name]), "out": tmp_path / out}
+        paths = {"text": text, "recipe": small_recipe(**RECIPES[name]), "out": tmp_path / out}
         paths["cache"] = tmp_path / "cache"
         return {key: str(path) for key, path in paths.items()} | {"type": kind} | more
 
@@ -139,7 +141,7 @@ def losses(run: str) -> list[float]:
 
 
 @pytest.mark.usefixtures("own_type")
-@pytest.mark.parametrize("processes", [2, 3])
+@pytest.mark.parametrize("processes", [2, pytest.param(3, marks=pytest.mark.thorough)])
 def test_several_processes_compute_what_one_computes(work, tmp_path, processes):
     alone = [work(name, f"alone-{number}") for number, name in enumerate(RECIPES)]
     together = [work(name, f"together-{number}") for number, name in enumerate(RECIPES)]
@@ -160,22 +162,23 @@ def test_several_processes_compute_what_one_computes(work, tmp_path, processes):
 def test_the_number_of_processes_may_change_when_a_run_resumes(work, tmp_path):
     whole, parts = work("every dropout", "whole"), work("every dropout", "parts")
     train(whole, Team())
-    train_together(2, [parts | {"looks": 20}], tmp_path)
-    assert len(losses(parts["out"])) == 21
-    train(parts | {"looks": 30, "resume": True}, Team())
+    train_together(2, [parts | {"looks": 10}], tmp_path)
+    assert len(losses(parts["out"])) == 11
+    train(parts | {"looks": 10, "resume": True}, Team())
     assert len(losses(parts["out"])) < len(losses(whole["out"]))
-    train_together(4, [parts | {"resume": True}], tmp_path)
+    train_together(3, [parts | {"resume": True}], tmp_path)
     assert losses(parts["out"]) == pytest.approx(losses(whole["out"]), rel=1e-10)
     assert [entry["tokens"] for entry in journal(parts["out"])] == [entry["tokens"] for entry in journal(whole["out"])]
     assert [each.get("processes") for each in journal(parts["out"], "begin") + journal(parts["out"], "resume")] == [
         2,
         None,
-        4,
+        3,
     ]
-    # two processes of one thread began; one process has the threads of both, four share them
+    # two processes of one thread began; one process has the threads of both, three share them
     assert [each["threads"] for each in journal(parts["out"], "begin") + journal(parts["out"], "resume")] == [1, 2, 1]
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("own_type")
 def test_a_run_of_two_processes_resumes_bit_for_bit(work, tmp_path):
     whole, parts = work("sentences", "whole", "float32"), work("sentences", "parts", "float32")

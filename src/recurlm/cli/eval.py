@@ -22,7 +22,7 @@ from recurlm.cli.console import (
     print_json,
 )
 from recurlm.cli.interrupts import interrupt_held
-from recurlm.cli.processes import number_of_processes, settle_processes, told_once
+from recurlm.cli.processes import number_of_processes, settle_processes, told_by_first, told_once
 from recurlm.errors import RecurlmError, UsageError
 
 if TYPE_CHECKING:
@@ -111,8 +111,9 @@ def evaluate(
         raise UsageError("--weight and --held-out belong to --with RUN or ARPA file")
     if with_ and oov != "unk":
         raise UsageError("--with counts unknown words as <unk>; leave --oov out")
-    _refuse_what_cannot_be_shared(number_of_processes(processes), protocol, columns, text, with_)
-    launched = settle_processes(processes, 0, AFTER_A_LOSS)
+    with told_by_first():
+        _refuse_what_cannot_be_shared(number_of_processes(processes), protocol, columns, text, with_)
+        launched = settle_processes(processes, 0, AFTER_A_LOSS)
     if launched is not None:
         raise typer.Exit(launched)
     with interrupt_held():

@@ -6,22 +6,29 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from recurlm.cli.interrupts import interrupt_held
 from recurlm.errors import RecurlmError, RecurlmWarning, StoppedError, UsageError
 
 if TYPE_CHECKING:
     from recurlm.distributed import Team
 
 
-def settle_processes(asked: int | None, restarts: int, advice: str) -> int | None:
+SECONDS_TO_TELL = 2.0
+
+
+def settle_processes(
+    asked: int | None, restarts: int, advice: str, check: Callable[[], None] = lambda: None
+) -> int | None:
     """Starts the processes that the user asks for; returns the exit code of the command once they have ended.
 
-    They start again at most `restarts` times if one of them is killed; after that, the user is told with this advice.
-    Returns None where this process carries out the command: alone, or as one of those that were started. Raises
-    UsageError where another number of them was started.
+    Before that, `check` raises the errors that each of them would meet. They start again at most `restarts` times if
+    one of them is killed; after that, the user is told with this advice. Returns None where this process carries out
+    the command: alone, or as one of those that were started. Raises UsageError where another number of them was
+    started.
     """
     started = _launched_processes()
     if started is not None:
@@ -32,8 +39,10 @@ def settle_processes(asked: int | None, restarts: int, advice: str) -> int | Non
         if restarts:
             raise UsageError("--max-restarts belongs to --processes 2 or more")
         return None
-    from recurlm.distributed import LostProcessError
-    from recurlm.launching import launch
+    check()
+    with interrupt_held():
+        from recurlm.distributed import LostProcessError
+        from recurlm.launching import launch
 
     assert asked is not None
     try:
@@ -63,14 +72,25 @@ def refuse_with_seeds(seed: int | None, restarts: int) -> None:
 
 
 @contextmanager
-def told_once(team: Team, advice: str, *shared: type[RecurlmError]) -> Iterator[None]:
-    """Inside, what several processes meet is told once: by the first process, by the first that meets it, or by the
-    launcher.
+def told_by_first() -> Iterator[None]:
+    """Inside, a UsageError that all processes of torchrun meet is told by the first one of each machine."""
+    try:
+        yield
+    except UsageError as error:
+        if "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("LOCAL_RANK", "0") == "0":
+            raise
+        time.sleep(SECONDS_TO_TELL)  # torchrun ends the others when this process ends
+        raise SystemExit(error.exit_code) from error
 
-    The first process tells its warnings and the errors that all processes meet together (`shared`). An error that a
-    lost process causes comes with the advice. At the end this process leaves its team.
+
+@contextmanager
+def told_once(team: Team, advice: str, *shared: type[RecurlmError]) -> Iterator[None]:
+    """Inside, what several processes meet together is told once.
+
+    The first process tells its warnings and the errors that all processes meet (`shared`). An error that a lost process
+    causes comes with the advice, or is left to the launcher. At the end this process leaves its team.
     """
-    from recurlm.distributed import SECONDS_FOR_THE_CAUSE, LostProcessError, is_first_to_tell, leave_to_launcher
+    from recurlm.distributed import LostProcessError, leave_to_launcher
 
     if not team.leads:
         warnings.simplefilter("ignore", RecurlmWarning)
@@ -85,11 +105,6 @@ def told_once(team: Team, advice: str, *shared: type[RecurlmError]) -> Iterator[
     except LostProcessError as error:
         leave_to_launcher()
         raise LostProcessError(f"{error}\n{advice}") from error
-    except RecurlmError as error:
-        if is_first_to_tell(error):
-            raise
-        time.sleep(SECONDS_FOR_THE_CAUSE)  # a process that ends makes the launcher end the one that tells
-        raise SystemExit(error.exit_code) from error
 
 
 def _note_stop(error: RecurlmError) -> None:

@@ -107,7 +107,7 @@ class Model:
         with team.in_own_time():
             encoded = self._encode(text, rule)
         result = perplexity(self.network, encoded, protocol, options, tick=tick)
-        return result.seen_by(SEEN) if self.learned_from(text) else result
+        return result.seen_by(SEEN) if self.learned_from(text, source) else result
 
     @takes_former_keywords
     def adapt(
@@ -140,7 +140,7 @@ class Model:
             options = tuning.best
         text = self._open(source, split, places)
         result = measure(self.network, self._encode(text), options, roots=roots, tuning=tuning, tick=tick)
-        if self.learned_from(text):
+        if self.learned_from(text, source):
             return replace(result, static=result.static.seen_by(SEEN), adapted=result.adapted.seen_by(SEEN))
         return result
 
@@ -153,14 +153,13 @@ class Model:
             return None
         return gathered_roots(self.network, self._encoded("train", places), options, tick=tick)
 
-    def learned_from(self, text: Text) -> bool:
-        """Whether the model learned from a text or from a part of it, which then gives a RecurlmWarning."""
+    def learned_from(self, text: Text, given: str | Path | None = None) -> bool:
+        """Whether the model learned from a text (the file `given`) or a part of it, which gives a RecurlmWarning."""
         learned = self.corpus is not None and self.corpus.learned_from(text)
         if learned:
-            warn(
-                f"the model learned from {text.name} or a part of it: figures on it say nothing about new text",
-                stacklevel=5,
-            )
+            place = given if given is not None and Path(given).is_file() else text.place
+            remark = f"the model learned from {place} or a part of it: figures on it say nothing about new text"
+            warn(remark, stacklevel=5)
         return learned
 
     def warn_if_altered(self, text: Text, specification: str = "", *, stacklevel: int = 3) -> None:
