@@ -141,10 +141,14 @@ def losses(run: str) -> list[float]:
 
 
 @pytest.mark.usefixtures("own_type")
-@pytest.mark.parametrize("processes", [2, pytest.param(3, marks=pytest.mark.thorough)])
-def test_several_processes_compute_what_one_computes(work, tmp_path, processes):
+@pytest.mark.parametrize(
+    ("processes", "shares_memory"),
+    [(2, True), *(pytest.param(*each, marks=pytest.mark.thorough) for each in ((2, False), (3, True), (3, False)))],
+)
+def test_several_processes_compute_what_one_computes(work, tmp_path, processes, shares_memory):
     alone = [work(name, f"alone-{number}") for number, name in enumerate(RECIPES)]
     together = [work(name, f"together-{number}") for number, name in enumerate(RECIPES)]
+    together[0]["shares_memory"] = shares_memory
     train_together(processes, together, tmp_path)
     for one, several in zip(alone, together, strict=True):
         train(one, Team())
@@ -162,19 +166,19 @@ def test_several_processes_compute_what_one_computes(work, tmp_path, processes):
 def test_the_number_of_processes_may_change_when_a_run_resumes(work, tmp_path):
     whole, parts = work("every dropout", "whole"), work("every dropout", "parts")
     train(whole, Team())
-    train_together(2, [parts | {"looks": 10}], tmp_path)
+    train_together(2, [parts | {"looks": 10, "shares_memory": False}], tmp_path)
     assert len(losses(parts["out"])) == 11
     train(parts | {"looks": 10, "resume": True}, Team())
     assert len(losses(parts["out"])) < len(losses(whole["out"]))
-    train_together(3, [parts | {"resume": True}], tmp_path)
+    train_together(4, [parts | {"resume": True}], tmp_path)
     assert losses(parts["out"]) == pytest.approx(losses(whole["out"]), rel=1e-10)
     assert [entry["tokens"] for entry in journal(parts["out"])] == [entry["tokens"] for entry in journal(whole["out"])]
     assert [each.get("processes") for each in journal(parts["out"], "begin") + journal(parts["out"], "resume")] == [
         2,
         None,
-        3,
+        4,
     ]
-    # two processes of one thread began; one process has the threads of both, three share them
+    # two processes of one thread began; one process has the threads of both, four share them
     assert [each["threads"] for each in journal(parts["out"], "begin") + journal(parts["out"], "resume")] == [1, 2, 1]
 
 
