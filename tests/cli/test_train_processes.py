@@ -268,7 +268,7 @@ def test_an_error_in_the_command_is_told_before_a_process_starts(
     if "cuda" in options and torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     (tmp_path / "file").touch()
-    monkeypatch.setattr("recurlm.training.launching.launch", lambda *given: pytest.fail("started"))
+    monkeypatch.setattr("recurlm.launching.launch", lambda *given: pytest.fail("started"))
     texts = [] if "ptb" in options else [text_folder]
     done = recurlm("train", *texts, "--out", "run", *options, "--processes", "2", cwd=tmp_path)
     assert done.returncode == code, done.stderr
