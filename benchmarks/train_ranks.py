@@ -132,7 +132,7 @@ def be_a_rank(folder: Path, steps: int, tiny: bool) -> None:
     torch.manual_seed(1)
     model = LanguageModel(TINY if tiny else MODEL, VOCABULARY)
     observer, seen = Observer(), []
-    with open_team("cpu") as team:
+    with open_team("cpu", shares_memory=False) as team:
         learner = Learner(model, torch.optim.SGD(model.parameters(), 0.1), Training(), "fp32", team)
         loopback = 0
         for number in range(WARM_UP_STEPS + steps):

@@ -44,6 +44,11 @@ class StopAfter(StopRequest):
 @pytest.fixture
 def corpus_folder(tmp_path: Path) -> Path:
     """A folder with train, valid and test texts of an easy language: colours name their fruit."""
+    return write_corpus_folder(tmp_path)
+
+
+def write_corpus_folder(place: Path, train: int = 240) -> Path:
+    """Writes such a folder, with `train` sentences to train on."""
     fruits = {"red": "cherry", "yellow": "lemon", "green": "lime", "blue": "plum"}
     chosen = random.Random(5)
 
@@ -51,9 +56,9 @@ def corpus_folder(tmp_path: Path) -> Path:
         colour = chosen.choice(sorted(fruits))
         return f"the {colour} fruit is a {fruits[colour]}" + " indeed" * chosen.randrange(3)
 
-    folder = tmp_path / "fruit"
+    folder = place / "fruit"
     folder.mkdir()
-    for name, count in (("train", 240), ("valid", 20), ("test", 20)):
+    for name, count in (("train", train), ("valid", 20), ("test", 20)):
         (folder / f"{name}.txt").write_text("".join(sentence() + "\n" for _ in range(count)))
     return folder
 
@@ -71,12 +76,17 @@ def small_recipe(tmp_path: Path) -> Callable[..., Path]:
     """Writes a small recipe, with sections laid over it, as a file and returns its path."""
 
     def write(**sections: dict[str, object]) -> Path:
-        values = SMALL | sections
-        path = tmp_path / f"recipe-{abs(hash(str(values)))}.toml"
-        path.write_text(recipe_toml(parse_recipe(values, "test")))
-        return path
+        return write_small_recipe(tmp_path, **sections)
 
     return write
+
+
+def write_small_recipe(folder: Path, **sections: dict[str, object]) -> Path:
+    """Writes such a recipe into a folder."""
+    values = SMALL | sections
+    path = folder / f"recipe-{abs(hash(str(values)))}.toml"
+    path.write_text(recipe_toml(parse_recipe(values, "test")))
+    return path
 
 
 @pytest.fixture

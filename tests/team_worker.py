@@ -1,7 +1,8 @@
 """One of several processes of a test: trains the runs of a plan, one after the other. Started by torch's launcher.
 
 The plan is a JSON file: a list of objects with the text, the recipe, the run folder, whether to resume, the looks after
-which the run is asked to stop, the type of the weights, the epochs, and the seconds that a process waits for another.
+which the run is asked to stop, the type of the weights, the epochs, the seconds that a process waits for another, and
+whether processes share memory.
 """
 
 import json
@@ -43,8 +44,9 @@ def train(work: dict, team: Team) -> None:
 if __name__ == "__main__":
     plan = json.loads(Path(sys.argv[1]).read_text("utf-8"))
     distributed.STALLED = timedelta(seconds=plan[0].get("stalled", 60))
-    gradients.MESSAGE_BYTES = 1000  # small models, too, send while they compute
+    # small models, too, send while they compute or sum in shared memory
+    gradients.MESSAGE_BYTES = distributed.LEAST_SHARED = 1000
     torch.set_num_threads(1)
-    with open_team("cpu") as team:
+    with open_team("cpu", shares_memory=plan[0].get("shares_memory", True)) as team:
         for work in plan:
             train(work, team)

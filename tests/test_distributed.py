@@ -3,7 +3,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recurlm.cli import processes
 from recurlm.cli.processes import settle_processes
+from recurlm.devices import resolve_device
 from recurlm.distributed import Team, open_team
 from recurlm.errors import UsageError
 
@@ -34,6 +36,15 @@ def test_the_first_process_leads(rank):
     assert member(rank, 2).leads == (rank == 0)
 
 
+@pytest.mark.parametrize(("rank", "error"), [("0", UsageError), ("1", SystemExit)])
+def test_an_error_of_all_processes_of_torchrun_is_told_by_the_first(monkeypatch, rank, error):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "theirs")
+    monkeypatch.setenv("LOCAL_RANK", rank)
+    monkeypatch.setattr(processes, "SECONDS_TO_TELL", 0)
+    with pytest.raises(error), processes.told_by_first():
+        resolve_device("gpu")
+
+
 def test_more_processes_than_gpus_are_refused(monkeypatch):
     started = {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "3", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "3"}
     for name, value in started.items():
@@ -52,13 +63,13 @@ def test_one_launched_process_is_a_team_of_its_own(monkeypatch):
 def test_another_number_of_processes_than_was_started_is_refused(monkeypatch):
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert settle_processes(None, 0) is None
-    assert settle_processes(2, 0) is None
+    assert settle_processes(None, 0, "") is None
+    assert settle_processes(2, 0, "") is None
     with pytest.raises(UsageError, match="--processes 3: torchrun started 2 processes"):
-        settle_processes(3, 0)
+        settle_processes(3, 0, "")
 
 
 def test_restarts_belong_to_several_processes():
-    assert settle_processes(1, 0) is None
+    assert settle_processes(1, 0, "") is None
     with pytest.raises(UsageError, match="--max-restarts belongs to --processes 2 or more"):
-        settle_processes(None, 3)
+        settle_processes(None, 3, "")

@@ -316,7 +316,7 @@ def test_the_former_keyword_of_the_source_still_works_with_a_warning(model, tmp_
 
 def test_a_warning_about_a_text_points_at_the_call(tmp_path):
     (tmp_path / "text.txt").write_bytes((FIXTURES / "texts" / "train.txt").read_bytes())
-    with pytest.warns(RecurlmWarning, match="the model learned from text") as caught:
+    with pytest.warns(RecurlmWarning, match=r"the model learned from .*text\.txt or") as caught:
         recurlm.load(FIXTURES / "run").perplexity(tmp_path / "text.txt")
     assert [each.filename for each in caught] == [__file__]
 

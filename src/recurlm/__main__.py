@@ -1,5 +1,5 @@
 """`python -m recurlm`: the command line, also for `torchrun -m recurlm`."""
 
-from recurlm.cli.main import main
+from recurlm.cli.start import main
 
 main()

@@ -1,4 +1,4 @@
-"""Several processes that train one model: who they are, which columns each reads, and what they sum.
+"""Several processes that share one job: who they are, which columns each reads, and what they sum.
 
 A process alone is a team of one, for which every sum is the value itself. Only tensors travel, nothing is pickled.
 """
@@ -7,29 +7,31 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from recurlm.errors import RecurlmError, UsageError
+from recurlm.launched import NOTES, STOPPED, is_abandoned, is_launched_here, remove_abandoned_notes
+
+if TYPE_CHECKING:
+    from recurlm.shared_sums import SharedSums
 
 STALLED = timedelta(seconds=25)
 """How long a process waits for the others before it counts one of them as lost."""
+LEAST_SHARED = 1 << 16
+"""Bytes from which on processes of one machine sum in shared memory; fewer take less time in one message."""
 PULSE = 1.0
 """Seconds after which a process that takes its own time shows the others that it lives."""
-LAUNCHED_HERE = "recurlm"
-"""The name that torch's launcher gives the processes of `recurlm train --processes`."""
 LOST = 76
 """Exit code, which only the launcher sees, of a process that lost another one."""
 SECONDS_FOR_THE_CAUSE = 1.0
-NOTES, STOPPED = "RECURLM_LAUNCH_NOTES", "stopped"
-"""The variable that names the launcher's folder, and the file there that says that a run stopped with a checkpoint."""
 
 
 class LostProcessError(RecurlmError):
@@ -37,7 +39,7 @@ class LostProcessError(RecurlmError):
 
 
 class Team:
-    """The processes that train one model, seen from one of them; this class is a process alone.
+    """The processes that share one job, seen from one of them; this class is a process alone.
 
     rank: number of this process, from 0 · count: number of processes · here: those on this machine · abandoned:
     whether the launcher that started this process has ended.
@@ -45,6 +47,8 @@ class Team:
 
     rank, count, here = 0, 1, 1
     abandoned = False
+    shares_memory = False
+    """Whether sums are taken in memory that the processes share: at once, so beginning early gains nothing."""
 
     @property
     def leads(self) -> bool:
@@ -65,12 +69,12 @@ class Team:
 
     def add(self, tensor: Tensor) -> None:
         """Replaces a tensor by its sum over all processes."""
-        self.start_adding(tensor)()
+        self.start_adding([tensor])()
 
-    def start_adding(self, tensor: Tensor) -> Callable[[], None]:
-        """Begins to replace a tensor by its sum over all processes; the function that it returns waits for the sum.
+    def start_adding(self, tensors: Sequence[Tensor]) -> Callable[[], None]:
+        """Begins to replace contiguous tensors of one type by their sums over all processes, in one message.
 
-        All processes begin their sums in the same order.
+        The function that it returns waits for the sums. All processes begin their sums in the same order.
         """
         return _nothing
 
@@ -118,34 +122,84 @@ def _nothing() -> None:
 class ProcessGroup(Team):
     """One process of several, which torch's launcher started."""
 
-    def __init__(self, device: str) -> None:
-        """Joins the team; `device` is cpu or cuda. Raises LostProcessError if not all processes come."""
-        self._device, self._launcher = device, os.getppid()
+    def __init__(self, device: str, *, shares_memory: bool = True) -> None:
+        """Joins the team; `device` is cpu or cuda. Raises LostProcessError if not all processes come.
+
+        Without `shares_memory`, processes of one machine too send what they sum over the network.
+        """
+        self._device, self._parent = device, os.getppid()
         with _lost():
             dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo", timeout=STALLED)
             self._pulses: dist.ProcessGroup | None = dist.new_group(backend="gloo", timeout=STALLED)
         self.rank, self.count = dist.get_rank(), dist.get_world_size()
         self.here = int(os.environ.get("LOCAL_WORLD_SIZE", self.count))
+        self.shares_memory = shares_memory and device == "cpu" and self.here == self.count
+        self._sums: SharedSums | None = None
 
     @property
     def abandoned(self) -> bool:  # type: ignore[override]
-        return os.getppid() != self._launcher
+        # a launcher of `--processes` may have ended before this process asked for its number
+        return is_abandoned() or os.getppid() != self._parent
 
     def sum(self, values: Sequence[float]) -> list[float]:
         tensor = torch.tensor(values, dtype=torch.float64, device=self._device)
-        self.add(tensor)
+        self._send([tensor])()
         summed: list[float] = tensor.tolist()
         return summed
 
-    def start_adding(self, tensor: Tensor) -> Callable[[], None]:
+    def start_adding(self, tensors: Sequence[Tensor]) -> Callable[[], None]:
+        if self.shares_memory and sum(tensor.nbytes for tensor in tensors) >= LEAST_SHARED:
+            sums = self._shared_sums(tensors)
+            if sums is not None:
+                sums.add(tensors)
+                return _nothing
+        return self._send(tensors)
+
+    def _send(self, tensors: Sequence[Tensor]) -> Callable[[], None]:
+        """Begins to sum tensors over the network."""
+        vector = tensors[0].view(-1) if len(tensors) == 1 else torch.cat([tensor.view(-1) for tensor in tensors])
         with _lost():
-            work = dist.all_reduce(tensor, async_op=True)
+            work = dist.all_reduce(vector, async_op=True)
 
         def wait() -> None:
             with _lost():
                 work.wait()
+            if len(tensors) > 1:
+                sums = torch.split(vector, [tensor.numel() for tensor in tensors])
+                for tensor, total in zip(tensors, sums, strict=True):
+                    tensor.copy_(total.view_as(tensor))
 
         return wait
+
+    def _shared_sums(self, tensors: Sequence[Tensor]) -> "SharedSums | None":
+        """The memory that sums these tensors; None, from then on, where one of the processes cannot map any."""
+        from recurlm.shared_sums import SharedSums, bytes_to_sum
+
+        if self._sums is None or not self._sums.holds(tensors):
+            self._sums = None  # frees what was too small
+            memory = self._map(bytes_to_sum(tensors, self.count))
+            self.shares_memory = self.sum([memory is not None])[0] == self.count
+            if memory is None or not self.shares_memory:
+                return None
+            self._sums = SharedSums(memory, self.rank, self.count, self._meet)
+        return self._sums
+
+    def _map(self, size: int) -> Tensor | None:
+        """Maps new memory of `size` bytes, which the first process makes."""
+        from recurlm.shared_sums import SharedFile, mapped
+
+        file = SharedFile(size) if self.leads else None
+        place = torch.tensor(file.place if file else (0, 0))
+        self.copy_first([place])
+        memory = mapped(place.tolist(), size)
+        self._meet()
+        if file:
+            file.close()
+        return memory
+
+    def _meet(self) -> None:
+        """Returns once all processes have called it."""
+        self._send([torch.zeros(1)])()
 
     def copy_first(self, tensors: Sequence[Tensor]) -> None:
         with _lost():
@@ -185,6 +239,7 @@ class ProcessGroup(Team):
         finally:
             self._pulses = None
             dist.destroy_process_group()
+            remove_abandoned_notes()
 
 
 class _Pulse(threading.Thread):
@@ -219,26 +274,32 @@ def is_launched() -> bool:
     return dist.is_available() and dist.is_torchelastic_launched()
 
 
-def open_team(device: str) -> Team:
+def open_team(device: str, *, shares_memory: bool = True) -> Team:
     """The team of this process: of all processes that torch's launcher started with it, or of itself alone.
 
-    device: cpu or cuda. Raises UsageError where a process has no GPU of its own.
+    device: cpu or cuda · shares_memory: as in `ProcessGroup`. Raises UsageError where a process has no GPU of its own.
     """
     if not is_launched() or int(os.environ["WORLD_SIZE"]) == 1:
         return Team()
     if device == "cuda":
         _take_gpu(int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"]))
-    return ProcessGroup(device)
+    return ProcessGroup(device, shares_memory=shares_memory)
 
 
 def _take_gpu(number: int, processes: int) -> None:
     """Gives process `number` of this machine its GPU. Raises UsageError, in the first process, if they are too few."""
+    if number == 0:
+        check_gpus(processes)
+    torch.cuda.set_device(number % torch.cuda.device_count())
+
+
+def check_gpus(processes: int) -> None:
+    """Raises UsageError if this machine has fewer GPUs than processes."""
     found = torch.cuda.device_count()
-    if number == 0 and processes > found:
+    if processes > found:
         raise UsageError(
             f"{processes} processes need as many GPUs; this machine has {found}; start fewer, or add --device cpu"
         )
-    torch.cuda.set_device(number % found)
 
 
 @contextmanager
@@ -248,16 +309,14 @@ def _lost() -> Iterator[None]:
         yield
     except RuntimeError as error:
         reason = next(iter(str(error).splitlines()), "")
-        raise LostProcessError(
-            f"another process of this run ended or does not answer: {reason}\n"
-            "go on from the last checkpoint with the same command and --resume"
-        ) from error
+        raise LostProcessError(f"another process of this command ended or does not answer: {reason}") from error
 
 
 def note_stop() -> None:
     """Tells the launcher of `--processes` that the run stopped with a checkpoint."""
     if folder := os.environ.get(NOTES):
-        Path(folder, STOPPED).touch()
+        with suppress(FileNotFoundError):  # the folder of a launcher that was killed
+            Path(folder, STOPPED).touch()
 
 
 def leave_to_launcher() -> None:
@@ -266,7 +325,7 @@ def leave_to_launcher() -> None:
     A process of `--processes` that still runs after that ends in silence: the launcher tells the user.
     """
     time.sleep(SECONDS_FOR_THE_CAUSE)
-    if os.environ.get("TORCHELASTIC_RUN_ID") == LAUNCHED_HERE:
+    if is_launched_here():
         raise SystemExit(LOST)
 
 

@@ -31,6 +31,9 @@ class Watcher(Protocol):
     def step(self, text: str) -> None:
         """Receives a line about a logged step of training."""
 
+    def epoch(self, text: str, specimen: str | None) -> None:
+        """Receives a line about a validated epoch, and what the model writes by then, if that is known."""
+
     def tick(self, done: float | None, text: str) -> None:
         """Receives, often, the fraction of the work that is done (None: unknown) and a short text.
 
@@ -52,6 +55,11 @@ class Silent:
 
     def step(self, text: str) -> None:
         return
+
+    def epoch(self, text: str, specimen: str | None) -> None:
+        self.say(text)
+        if specimen is not None:
+            self.say(f"  it writes: {specimen}")
 
     def tick(self, done: float | None, text: str) -> None:
         return

@@ -144,3 +144,29 @@ def test_a_text_of_unknown_words_is_scored_with_a_warning_or_by_their_share(tmp_
     assert "|oov=share(1000):9|" in shared.stderr
     before, after = (float(result.stdout.split()[0]) for result in (usual, shared))
     assert after == pytest.approx(before - 3 * math.log(1000), rel=1e-6)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal of POSIX")
+@pytest.mark.parametrize("module", ["recurlm.cli.main", "typer", "recurlm.cli.verify"])
+def test_ctrl_c_while_the_command_line_loads_leaves_one_line(module, environment):
+    program = f"""
+import os, signal, sys
+class Interrupting:
+    def find_spec(self, name, *rest):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupting())
+from recurlm.cli.start import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", program, "train"], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "recurlm: interrupted\n")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal of POSIX")
+def test_the_command_line_leaves_an_ignored_interrupt_ignored(environment):
+    program = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); from recurlm.cli.start import main; "
+    program += "from recurlm.cli.interrupts import interrupt_ends\n"
+    program += "with interrupt_ends(): signal.raise_signal(signal.SIGINT); print('went on')"
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "went on\n", "")

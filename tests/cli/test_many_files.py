@@ -58,7 +58,7 @@ def test_a_file_with_the_text_of_another_one_is_named(recurlm, folder, tmp_path)
 def test_a_learned_file_is_recognized_when_it_is_measured(recurlm, folder, tmp_path):
     run = tmp_path / "run"
     assert recurlm("train", str(folder), *QUICK, "--out", str(run)).returncode == 0
-    assert "the model learned from f00" in recurlm("eval", str(run), str(folder / "f00.txt")).stderr
+    assert f"the model learned from {folder / 'f00.txt'}" in recurlm("eval", str(run), str(folder / "f00.txt")).stderr
     assert "learned" not in recurlm("eval", str(run), str(folder / "f24.txt")).stderr
 
 

@@ -3,22 +3,63 @@
 import gzip
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Self
 
 import pytest
 
 import recurlm as package
-from recurlm.workers import Workers
+from recurlm.bulk.worker import ScoringWorker
+from recurlm.errors import RecurlmError
+from recurlm.workers import Told, Values, Workers, _told_error, raised
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 SECONDS = 120
 LINES = ("the red fruit is a cherry", "it is sweet", "", "the zebra is a lime", "the yellow fruit is a lemon")
 on_linux = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds processes by Linux's /proc")
+
+
+class WorkersHere:
+    """Answers the requests of the command in this process, which need not load torch again."""
+
+    def __init__(self, module: str, count: int) -> None:
+        self._worker = ScoringWorker()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        pass
+
+    def all(self, request: Values) -> Values:
+        (told,) = self.answers([request])
+        if told.error:
+            raise raised(told)
+        return told.values
+
+    def answers(self, requests: Sequence[Values]) -> Iterator[Told]:
+        for number, request in enumerate(requests):
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                try:
+                    last: Values = {"values": self._worker.answer(json.loads(json.dumps(request)), lambda _: None)}
+                except RecurlmError as error:
+                    last = _told_error(error)
+            yield from (Told(number, {"warning": str(each.message)}, is_last=False) for each in caught)
+            yield Told(number, **last)
+
+
+@pytest.fixture
+def workers_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets no command start a process."""
+    monkeypatch.setattr("recurlm.bulk.scoring.Workers", WorkersHere)
 
 
 @pytest.fixture
@@ -51,6 +92,7 @@ def outputs(folder: Path, ending: str) -> dict[str, str]:
     return {name.removesuffix(ending): content for name, content in found.items()}
 
 
+@pytest.mark.usefixtures("workers_here")
 @pytest.mark.parametrize(
     ("options", "ending"),
     [
@@ -64,22 +106,22 @@ def outputs(folder: Path, ending: str) -> dict[str, str]:
     ],
 )
 def test_each_file_has_what_score_writes_for_it_alone(recurlm, trained, folder, options, ending):
-    done = recurlm("score", trained, "texts/*", "--out", "scores", "--processes", "2", *options, cwd=folder)
+    done = recurlm("score", trained, "texts/*", "--out", "scores", *options, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert outputs(folder / "scores", ending) == alone(recurlm, trained, folder, *options)
 
 
 def test_the_total_is_the_sum_of_the_files_whatever_the_number_of_processes(recurlm, trained, folder):
     totals = []
-    for count in (1, 2, 3):
+    for count in (1, 2):
         done = recurlm("score", trained, "texts/*", "--out", f"of-{count}", "--processes", count, "--json", cwd=folder)
         assert done.returncode == 0, done.stderr
         totals.append(json.loads(done.stdout))
         assert totals[-1].pop("out") == f"of-{count}"
-    assert totals[0] == totals[1] == totals[2]
-    rows = [
-        json.loads(line) for text in alone(recurlm, trained, folder, "--json").values() for line in text.splitlines()
-    ]
+    assert totals[0] == totals[1]
+    each_alone = alone(recurlm, trained, folder, "--json")
+    assert outputs(folder / "of-1", ".jsonl") == outputs(folder / "of-2", ".jsonl") == each_alone
+    rows = [json.loads(line) for text in each_alone.values() for line in text.splitlines()]
     assert totals[0]["tokens"] == sum(len(row["tokens"]) for row in rows)
     assert totals[0]["nats"] == pytest.approx(-sum(row["logprob"] for row in rows), rel=1e-12)
     assert totals[0]["lines"] == len(rows)
@@ -90,6 +132,7 @@ def test_the_total_is_the_sum_of_the_files_whatever_the_number_of_processes(recu
     assert "|files=5|text=sha256:" in totals[0]["signature"]
 
 
+@pytest.mark.usefixtures("workers_here")
 def test_what_is_done_is_skipped_and_the_total_stays(recurlm, trained, folder):
     command = ("score", trained, "texts/*", "--out", "scores", "--json")
     first = json.loads(recurlm(*command, cwd=folder).stdout)
@@ -104,20 +147,22 @@ def test_what_is_done_is_skipped_and_the_total_stays(recurlm, trained, folder):
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
 
 
+@pytest.mark.usefixtures("workers_here")
 def test_shares_together_are_the_whole(recurlm, trained, folder):
     command = ("score", trained, "texts/*", "--json", "--out")
-    shares = [json.loads(recurlm(*command, "shared", "--shard", f"{i}/3", cwd=folder).stdout) for i in (1, 2, 3)]
+    shares = [json.loads(recurlm(*command, "shared", "--shard", f"{i}/2", cwd=folder).stdout) for i in (1, 2)]
     whole = json.loads(recurlm(*command, "whole", cwd=folder).stdout)
-    assert [share["scored"] for share in shares] == [2, 2, 1]
+    assert [share["scored"] for share in shares] == [3, 2]
     assert sum(share["tokens"] for share in shares) == whole["tokens"]
     assert outputs(folder / "shared", ".jsonl") == outputs(folder / "whole", ".jsonl")
     again = json.loads(recurlm(*command, "shared", cwd=folder).stdout)
     assert (again["skipped"], again["nats"]) == (5, whole["nats"])
-    empty = recurlm(*command, "shared", "--shard", "7/7", cwd=folder)
-    assert empty.returncode == 0
-    assert json.loads(empty.stdout)["scored"] == 0
+    empty = recurlm("score", trained, "texts/*", "--out", "none", "--shard", "7/7", cwd=folder)
+    assert (empty.returncode, empty.stdout) == (0, "this share has no file: there are fewer files than shares\n")
+    assert not (folder / "none").exists()
 
 
+@pytest.mark.usefixtures("workers_here")
 def test_tables_are_scored_row_by_row(recurlm, trained, tmp_path):
     for name, sentence in (("a", "it is sweet"), ("b", "the red fruit")):
         (tmp_path / f"{name}.csv").write_text(f"item,sentence\n1,{sentence}\n")
@@ -129,6 +174,7 @@ def test_tables_are_scored_row_by_row(recurlm, trained, tmp_path):
         assert (tmp_path / "scores" / f"{name}.csv.tsv").read_text() == expected
 
 
+@pytest.mark.usefixtures("workers_here")
 def test_a_failing_file_is_named_and_the_others_are_scored(recurlm, trained, folder):
     (folder / "texts" / "bad.txt").write_bytes(b"it is\na \xff red\n")
     (folder / "texts" / "cut.txt.gz").write_bytes((folder / "texts" / "t3.txt.gz").read_bytes()[:-9])
@@ -144,40 +190,29 @@ def test_a_failing_file_is_named_and_the_others_are_scored(recurlm, trained, fol
     assert only_cut.returncode == 4
 
 
-def test_scores_of_something_else_are_refused_by_name(recurlm, trained, folder):
-    command = ("score", trained, "texts/*", "--out", "scores")
-    assert recurlm(*command, cwd=folder).returncode == 0
-    output = folder / "scores" / "t0.txt.scores.txt"
-    whole = output.read_text()
+@pytest.mark.usefixtures("workers_here")
+def test_scores_of_something_else_are_refused_by_name(recurlm, trained, folder, small_options, text_folder):
+    texts, output = folder / "texts", folder / "scores" / "t0.txt.scores.txt"
+    other = recurlm("train", text_folder, "--out", "other", *small_options, "--seed", "2", "--epochs", "1", cwd=folder)
+    assert other.returncode == 0
+    assert recurlm("score", trained, "texts/*", "--out", "scores", cwd=folder).returncode == 0
 
-    def refused(*options: str) -> str:
-        done = recurlm(*command, *options, cwd=folder)
+    def refused(run: Path | str, *options: str) -> str:
+        done = recurlm("score", run, "texts/*", "--out", "scores", *options, cwd=folder)
         assert (done.returncode, "Traceback" in done.stderr) == (3, False)
         return done.stderr
 
-    assert "t0.txt.scores.txt was scored with another --oov (unk, not skip); name another --out" in refused(
-        "--oov", "skip"
-    )
-    output.write_text(whole.replace("sweet", "sour"))
-    assert "t0.txt.scores.txt was altered since it was written; remove it to score texts/t0.txt again" in refused()
-    output.write_text(whole)
-    (folder / "texts" / "t0.txt").write_text("it is\n")
-    assert "t0.txt.scores.txt has the scores of texts/t0.txt as it was before" in refused()
-    output.unlink()
-    assert recurlm(*command, cwd=folder).returncode == 0
-    (folder / "texts" / "new.txt").write_text("it is\n")
+    told = refused(trained, "--oov", "skip")
+    assert "t0.txt.scores.txt was scored with another --oov (unk, not skip); name another --out" in told
+    assert "t0.txt.scores.txt was scored with another model" in refused("other")
+    output.write_text(output.read_text().replace("sweet", "sour"))
+    (texts / "t2.txt").write_text("it is\n")
+    told = refused(trained)
+    assert "t0.txt.scores.txt was altered since it was written; remove it to score texts/t0.txt again" in told
+    assert "t2.txt.scores.txt has the scores of texts/t2.txt as it was before" in told
+    (texts / "new.txt").write_text("it is\n")
     (folder / "scores" / "new.txt.scores.txt").write_text("mine")
-    assert "new.txt.scores.txt was not written by this command" in refused()
-
-
-def test_scores_of_another_model_are_refused_by_name(recurlm, trained, folder, small_options, text_folder):
-    command = ("texts/*", "--out", "scores")
-    assert recurlm("score", trained, *command, cwd=folder).returncode == 0
-    other = recurlm("train", text_folder, "--out", "other", *small_options, "--seed", "2", "--epochs", "1", cwd=folder)
-    assert other.returncode == 0
-    done = recurlm("score", "other", *command, cwd=folder)
-    assert done.returncode == 3
-    assert "t0.txt.scores.txt was scored with another model" in done.stderr
+    assert "new.txt.scores.txt was not written by this command" in refused(trained)
 
 
 @pytest.mark.parametrize(
@@ -187,15 +222,17 @@ def test_scores_of_another_model_are_refused_by_name(recurlm, trained, folder, s
         (["a.txt", "b/a.txt", "--out", "x"], 2, "a.txt and b/a.txt would both be scored into x/a.txt.scores.txt"),
         (["a.txt", "a.txt.jsonl", "--out", ".", "--json"], 2, "a.txt.jsonl is one of the texts"),
         (["--out", "x"], 2, "name the files"),
-        (["-", "--out", "x"], 2, "standard input is a text of its own"),
+        (["-", "--out", "x"], 2, "- is standard input, a text of its own; score it without --out"),
+        (["a.txt", "--out", "b/a.txt"], 3, "b/a.txt: is a file, not a folder; name another --out"),
+        (["a.txt", "--out", "b/a.txt/x"], 3, "b/a.txt: is a file, not a folder; name another --out"),
         (["b", "--out", "x"], 3, "b is a folder; name its files, such as 'b/*.txt'"),
         (["none*", "--out", "x"], 3, "no file matches none*"),
         (["a.txt", "b/a.txt"], 2, "add --out DIR"),
         (["*.txt"], 2, "add --out DIR"),
         (["a.txt", "--processes", "2"], 2, "--processes belongs to --out DIR"),
         (["a.txt", "--shard", "1/2"], 2, "--shard belongs to --out DIR"),
-        (["a.txt", "--out", "x", "--shard", "0/2"], 2, "--shard 0/2: write it as i/n"),
-        (["a.txt", "--out", "x", "--shard", "3/2"], 2, "--shard 3/2: write it as i/n"),
+        (["a.txt", "--out", "x", "--shard", "0/2"], 2, "--shard 0/2: write I/N for the I-th of N shares"),
+        (["a.txt", "--out", "x", "--shard", "1-0"], 2, "--shard 1-0: write I/N for the I-th of N shares"),
         (["a.txt", "--out", "x", "--state-out", "s"], 2, "--state-out belongs to one text"),
         (["a.txt", "--out", "x", "--column", "s"], 2, "a.txt: the name does not say what kind of table"),
         (["a.txt", "--out", "x", "--format", "srilm", "--log-base", "e"], 2, "SRILM's layout uses base 10"),
@@ -216,13 +253,25 @@ def test_a_run_that_is_none_is_told_once(recurlm, folder):
     done = recurlm("score", "nowhere", "texts/*", "--out", "scores", "--processes", "2", cwd=folder)
     assert done.returncode == 3
     assert done.stderr.count("nowhere") == 1
+    assert not (folder / "scores").exists()
+
+
+@pytest.mark.usefixtures("workers_here")
+def test_quiet_shows_warnings_alone_and_a_warning_names_the_file(recurlm, trained, text_folder, folder):
+    shutil.copy(text_folder / "train.txt", folder / "texts" / "t9.txt")
+    done = recurlm("score", trained, "texts/t[29].txt", "--out", "scores", "--quiet", cwd=folder)
+    assert done.returncode == 0
+    assert done.stderr == (
+        "recurlm: warning: the model learned from texts/t9.txt or a part of it: figures on it say nothing about new "
+        "text\n"
+    )
 
 
 @pytest.fixture
 def start(trained: Path, environment: dict[str, str], folder: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Starts the command on texts that take seconds, in a process of its own."""
     for number in range(4):
-        (folder / "texts" / f"long{number}.txt").write_text("".join(f"{line} is\n" for line in LINES[:2]) * 20_000)
+        (folder / "texts" / f"long{number}.txt").write_text("".join(f"{line} is\n" for line in LINES[:2]) * 3_000)
     started = []
 
     def start_(*options: str) -> subprocess.Popen[str]:
@@ -272,7 +321,8 @@ def partial(folder: Path) -> list[Path]:
 
 
 @on_linux
-def test_a_killed_worker_is_told_with_its_file_and_the_rest_is_scored(start, folder):
+@pytest.mark.usefixtures("workers_here")
+def test_a_killed_worker_is_told_with_its_file_and_the_rest_is_scored(start, recurlm, trained, folder):
     command = start("--processes", "2")
     wait_until(lambda: len(partial(folder)) == 2)
     os.kill(children(command.pid)[0], signal.SIGKILL)
@@ -281,9 +331,9 @@ def test_a_killed_worker_is_told_with_its_file_and_the_rest_is_scored(start, fol
     assert "texts/long" in told
     assert "its process was killed (SIGKILL)" in told
     assert "8 scored, 0 scored before, 1 failed" in out
-    again, told = (resumed := start("--processes", "2")).communicate(timeout=SECONDS)
-    assert resumed.returncode == 0, told
-    assert "1 scored, 8 scored before" in again
+    again = recurlm("score", trained, "texts/*", "--out", "scores", cwd=folder)
+    assert again.returncode == 0, again.stderr
+    assert "1 scored, 8 scored before" in again.stdout
     assert not partial(folder)
 
 
@@ -299,8 +349,16 @@ def test_the_rest_is_named_when_every_worker_is_killed(start, folder):
 
 
 @on_linux
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -15), (signal.SIGKILL, -9)])
-def test_no_process_outlives_the_command_and_what_is_finished_stays(start, folder, number, code):
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (signal.SIGINT, 130),
+        pytest.param(signal.SIGTERM, -15, marks=pytest.mark.thorough),
+        (signal.SIGKILL, -9),
+    ],
+)
+@pytest.mark.usefixtures("workers_here")
+def test_no_process_outlives_the_command_and_what_is_finished_stays(start, recurlm, trained, folder, number, code):
     command = start("--processes", "2")
     finished = folder / "scores" / "long0.txt.scores.txt"
     wait_until(finished.exists)
@@ -312,14 +370,17 @@ def test_no_process_outlives_the_command_and_what_is_finished_stays(start, folde
     wait_until(lambda: not any(map(lives, workers)))
     assert not (folder / "scores" / "t4.txt.scores.txt").exists()
     stamp = finished.stat().st_mtime_ns
-    out, _ = start("--processes", "2").communicate(timeout=SECONDS)
-    assert "files        " in out
+    again = recurlm("score", trained, "texts/*", "--out", "scores", cwd=folder)
+    assert again.returncode == 0, again.stderr
+    assert "files        " in again.stdout
     assert len(outputs(folder / "scores", "")) == 9
     assert finished.stat().st_mtime_ns == stamp
     assert not partial(folder)
 
 
 @on_linux
+@pytest.mark.usefixtures("workers_here")
+@pytest.mark.thorough
 def test_two_shares_at_the_same_time(start, folder, recurlm, trained):
     shares = [start("--shard", f"{number}/2") for number in (1, 2)]
     for share in shares:

@@ -49,6 +49,13 @@ def test_a_wrong_variation_is_told_in_one_line(recurlm: Command, text_folder: Pa
     assert not (tmp_path / "search").exists()
 
 
+def test_a_file_in_the_place_of_the_folder_is_told(recurlm: Command, text_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for processes in ([], ["--processes", "2"]):
+        done = recurlm("search", text_folder, "--out", "file", *VARY, *processes, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (3, "recurlm: file: is a file, not a folder; name another --out\n")
+
+
 def test_a_time_that_is_none_is_told_with_its_option(recurlm: Command, text_folder: Path, tmp_path: Path) -> None:
     done = recurlm("search", text_folder, "--out", tmp_path / "search", "--time", "soon", *VARY)
     assert done.returncode == 2

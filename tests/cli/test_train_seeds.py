@@ -31,6 +31,24 @@ def test_seeds_are_listed_by_numbers_and_ranges(text, seeds):
     assert parse_seeds(text, 10) == seeds
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("3-1", "--seeds 3-1: 3-1 counts down; write the smaller seed first, such as 1-3"),
+        ("1-11", "--seeds 1-11: the largest seed is 10"),
+        ("a", "--seeds a: write seeds as 1-5 or 1,3,7"),
+    ],
+)
+def test_the_error_of_a_list_of_seeds_says_what_to_write(text, message):
+    with pytest.raises(UsageError, match=message):
+        parse_seeds(text, 10)
+
+
+def test_more_seeds_than_a_command_trains_are_refused():
+    with pytest.raises(UsageError, match="--seeds 1-5000: 1-5000 are 5,000 seeds; 1,000 at most"):
+        parse_seeds("1-5000", 9999)
+
+
 @pytest.mark.parametrize("text", ["", "1-", "a", "5-1", "1,1", "1-3,2", "-1", "1..3", "11", "1,,2"])
 def test_other_lists_of_seeds_are_refused(text):
     with pytest.raises(UsageError, match="--seeds"):
@@ -80,11 +98,9 @@ def test_mean_deviation_and_ensemble_are_those_computed_by_hand(trained_seeds, t
     assert printed["failed"] == []
 
 
-def test_a_seed_is_the_run_that_its_own_command_trains(
-    trained_seeds, recurlm_process, text_folder, small_options, tmp_path
-):
+def test_a_seed_is_the_run_that_its_own_command_trains(trained_seeds, recurlm, text_folder, small_options, tmp_path):
     command = ("train", text_folder, *small_options, "--epochs", "2", "--seed", "4", "--out", tmp_path / "alone")
-    assert recurlm_process(*command).returncode == 0
+    assert recurlm(*command).returncode == 0
     ours = (trained_seeds / "out" / "seed-4" / "model.safetensors").read_bytes()
     assert ours == (tmp_path / "alone" / "model.safetensors").read_bytes()
     assert (trained_seeds / "out" / "seed-4" / "training.svg").is_file()
@@ -93,7 +109,10 @@ def test_a_seed_is_the_run_that_its_own_command_trains(
 def test_each_line_of_progress_names_its_seed(trained_seeds):
     told = (trained_seeds / "told.txt").read_text()
     assert all(re.match(r"seed [124]  ", line) for line in told.splitlines())
-    assert re.search(r"^seed 2  epoch 2: ", told, re.MULTILINE)
+    for seed, epoch in itertools.product((1, 2, 4), (1, 2)):
+        line = rf"^seed {seed}  epoch {epoch}: training perplexity [\d.]+, valid [\d.]+  \[stream.*\]  0:\d\d$"
+        assert len(re.findall(line, told, re.MULTILINE)) == 1
+    assert not re.search("it writes|  step ", told)
 
 
 def test_finished_seeds_are_kept_and_new_ones_are_trained(trained_seeds, recurlm, text_folder, small_options):
@@ -138,6 +157,35 @@ def test_what_does_not_go_with_seeds_is_refused(recurlm, tmp_path, options, mess
     assert done.returncode == 2, done.stderr
     assert message in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["text.txt", "--out", "text.txt"], "text.txt: is a file, not a folder; name another --out"),
+        (["nowhere.txt"], "no corpus and no file is named 'nowhere.txt'"),
+        (["empty.txt"], "empty.txt is empty"),
+        (["text.txt", "--recipe", "none"], "no recipe and no file named 'none'"),
+    ],
+)
+def test_an_error_of_all_seeds_is_told_once_before_a_worker_starts(recurlm, tmp_path, monkeypatch, options, message):
+    (tmp_path / "text.txt").write_text("it is\n" * 50)
+    (tmp_path / "empty.txt").touch()
+    monkeypatch.setattr("recurlm.training.seeds.Workers", lambda *given: pytest.fail("started"))
+    done = recurlm("train", "--out", "out", *options, "--seeds", "1-3", cwd=tmp_path)
+    assert done.returncode == 3, done.stderr
+    assert done.stderr.startswith(f"recurlm: {message}")
+    assert "--resume" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_error_that_seeds_meet_later_is_told_once(recurlm, tmp_path):
+    (tmp_path / "text.txt").write_bytes(b"it is \xff\n" * 50)
+    done = recurlm("train", "text.txt", "--out", "out", "--seeds", "1-3", cwd=tmp_path)
+    assert done.returncode == 3
+    assert done.stderr.count("text.txt is not UTF-8") == 1
+    assert "seeds 1, 2, 3, of 3 seeds; an error of several seeds is told once" in done.stderr
+    assert "--resume" not in done.stderr
 
 
 @pytest.fixture
@@ -192,7 +240,9 @@ def lives(process: int) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds processes by Linux's /proc")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 75), (signal.SIGKILL, -9)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 75), pytest.param(signal.SIGKILL, -9, marks=pytest.mark.thorough)]
+)
 def test_stopped_seeds_resume(start, tmp_path, number, code):
     command = start("--epochs", "100000")
     for seed in (1, 2):
@@ -203,8 +253,9 @@ def test_stopped_seeds_resume(start, tmp_path, number, code):
     assert command.returncode == code, told
     assert "Traceback" not in told
     wait_until(lambda: not any(map(lives, workers)))
-    if number == signal.SIGINT:
-        assert "stopped at seeds 1, 2; go on with the same command and --resume" in told
+    if number == signal.SIGKILL:
+        return
+    assert "stopped at seeds 1, 2; go on with the same command and --resume" in told
     resumed = start("--epochs", "100000", "--resume")
     wait_until(lambda: (tmp_path / "out" / "seed-2" / "metrics.jsonl").read_text().count('"event": "resume"'))
     os.kill(children(resumed.pid)[1], signal.SIGKILL)

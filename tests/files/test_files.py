@@ -14,6 +14,7 @@ from recurlm.errors import CorruptFileError, InputError, UsageError
 from recurlm.files import (
     append_within,
     check_output,
+    check_output_folder,
     new_content,
     opened,
     partial,
@@ -221,3 +222,34 @@ def test_no_output_replaces_what_the_command_reads(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="is read by this command"):
             check_output(tmp_path / name, ["-", None, "\0", str(text)])
     check_output(tmp_path / "other.txt", ["-", None, "\0", str(text)])
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads the state of a process in Linux's /proc")
+def test_what_a_process_left_that_ended_but_keeps_its_number_is_removed(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.read() == b""  # it has ended, and nothing has asked for its exit code
+    while (status := Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0]) != "Z":
+        assert status != "X"
+    left = tmp_path / f".{process.pid}-{partial._this_system()}-0123456789ab.partial"
+    left.write_bytes(b"half")
+    remove_abandoned(tmp_path)
+    assert not left.exists()
+    process.communicate()
+
+
+@pytest.mark.parametrize("place", ["file", "file/folder", "file/folder/deeper"])
+def test_a_folder_in_the_place_of_a_file_is_refused_by_the_name_of_the_file(tmp_path, monkeypatch, place):
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    with pytest.raises(InputError, match=r"^file: is a file, not a folder; name another --out$"):
+        check_output_folder(Path(place))
+    check_output_folder(Path("new/folder"))
+    assert not Path("new").exists()
+
+
+def test_a_folder_that_may_not_be_written_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    with pytest.raises(PermissionError) as refused:
+        check_output_folder(tmp_path / "new")
+    assert refused.value.filename == str(tmp_path)

@@ -176,3 +176,21 @@ def test_a_resumed_run_computes_with_its_own_threads_and_leaves_the_caller_s(ope
         torch.set_num_threads(before)
     assert set(seen) == {before}
     assert after == before + 1
+
+
+@pytest.mark.parametrize(
+    ("began", "processes", "threads", "said"),
+    [
+        ({"processes": 2, "threads": 1}, 1, 2, "processes 1 (was 2)"),
+        ({"threads": 2}, 2, 1, "processes 2 (was 1)"),
+        ({"processes": 2, "threads": 1}, 3, 1, "threads 3 (was 2), processes 3 (was 2)"),
+        ({"processes": 2, "threads": 1}, 2, 2, "threads 4 (was 2)"),
+    ],
+)
+def test_threads_are_those_of_all_processes(open_trainer, monkeypatch, began, processes, threads, said):
+    folder = open_trainer("run").run.folder
+    entry = {"event": "begin", "step": 0} | computation("cpu") | began
+    (folder.path / "metrics.jsonl").write_text(json.dumps(entry) + "\n")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    told = changed_computation(folder, "cpu", processes)
+    assert told == f"continues, but not bit for bit like an uninterrupted run: {said}"

@@ -94,13 +94,13 @@ def test_optuna_s_own_tools_read_the_journal(tmp_path: Path) -> None:
 def start(
     corpus_folder: Path, small_recipe: Callable[..., Path], tmp_path: Path
 ) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts a search by two processes, as a command."""
+    """Starts a search as a command."""
     recipe = small_recipe(training={"epochs": 3, "precision": "fp32", "checkpoint_seconds": 0.1})
     started = []
 
     def start_(*options: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "recurlm", "search", str(corpus_folder), "--recipe", str(recipe)]
-        command += ["--out", str(tmp_path / "search"), "--cache-dir", str(tmp_path / "cache"), "--processes", "2"]
+        command += ["--out", str(tmp_path / "search"), "--cache-dir", str(tmp_path / "cache")]
         command += ["--vary", "optimizer.learning_rate=log:1e-4..1.0", "--device", "cpu", *options]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
         started.append(
@@ -130,7 +130,7 @@ def wait_for_trial(search: Path) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds processes by Linux's /proc")
 def test_two_commands_and_a_killed_process_end_with_every_trial_once(start, tmp_path):
-    commands = [start("--trials", "7", "--json"), start("--trials", "7", "--json")]
+    commands = [start("--trials", "7", "--processes", "2") for _ in range(2)]
     wait_for_trial(tmp_path / "search")
     os.kill(children(commands[0].pid)[0], signal.SIGKILL)
     told = [command.communicate(timeout=SECONDS) for command in commands]
@@ -148,8 +148,9 @@ def test_two_commands_and_a_killed_process_end_with_every_trial_once(start, tmp_
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds processes by Linux's /proc")
+@pytest.mark.thorough
 def test_a_stopped_search_goes_on(start, tmp_path):
-    command = start("--trials", "4", "--epochs", "30")
+    command = start("--trials", "4", "--epochs", "30", "--processes", "2")
     wait_for_trial(tmp_path / "search")
     command.send_signal(signal.SIGINT)
     _, told = command.communicate(timeout=SECONDS)

@@ -23,9 +23,9 @@ class Recorder(Team):
         self.waited: list[int] = []
         self.during: list[bool] = []
 
-    def start_adding(self, tensor):
+    def start_adding(self, tensors):
         number = len(self.sizes)
-        self.sizes.append(tensor.numel())
+        self.sizes.append(sum(tensor.numel() for tensor in tensors))
         self.during.append(self.first_layer.grad is None)
         return lambda: self.waited.append(number)
 
@@ -112,6 +112,18 @@ def test_a_process_carries_the_state_of_its_own_columns(columns, carried):
     learner = Learner(model, optimizer, Training(), "fp32", Recorder(model))
     _, state = train_step(learner, batch, model.initial_state(batch.columns))
     assert {len(tensor) for layer in state for tensor in layer} == {carried}
+
+
+@pytest.mark.usefixtures("small_messages")
+def test_processes_that_share_memory_sum_once_after_the_pass():
+    model = two_layers()
+    team = Recorder(model)
+    team.shares_memory = True
+    backward(model, half_batch(), team)
+    numbers = sum(weight.numel() for weight in model.parameters() if weight is not model.embedding.weight)
+    assert team.sizes == [numbers + len(list(model.parameters())) - 1 + STEPS * COLUMNS * 6]
+    for weight, expected in zip(model.parameters(), autograd(model, half_batch()), strict=True):
+        torch.testing.assert_close(weight.grad, expected)
 
 
 def test_a_small_model_sends_one_message():

@@ -17,6 +17,7 @@ import torch
 import team_worker
 from recurlm.distributed import Team
 from recurlm.tensor_files import tensors
+from small_runs import write_corpus_folder
 from team_worker import train
 
 SGD = {"kind": "sgd", "learning_rate": 0.5}
@@ -81,11 +82,12 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture
-def work(corpus_folder: Path, small_recipe: Callable[..., Path], tmp_path: Path) -> Callable[..., dict[str, Any]]:
+def work(small_recipe: Callable[..., Path], tmp_path: Path) -> Callable[..., dict[str, Any]]:
     """One run of a plan, in a folder of this name."""
+    text = write_corpus_folder(tmp_path, 80)
 
     def make(name: str, out: str, kind: str = "float64", **more: Any) -> dict[str, Any]:
-        paths = {"text": corpus_folder, "recipe": small_recipe(**RECIPES[name]), "out": tmp_path / out}
+        paths = {"text": text, "recipe": small_recipe(**RECIPES[name]), "out": tmp_path / out}
         paths["cache"] = tmp_path / "cache"
         return {key: str(path) for key, path in paths.items()} | {"type": kind} | more
 
@@ -139,10 +141,14 @@ def losses(run: str) -> list[float]:
 
 
 @pytest.mark.usefixtures("own_type")
-@pytest.mark.parametrize("processes", [2, 3])
-def test_several_processes_compute_what_one_computes(work, tmp_path, processes):
+@pytest.mark.parametrize(
+    ("processes", "shares_memory"),
+    [(2, True), *(pytest.param(*each, marks=pytest.mark.thorough) for each in ((2, False), (3, True), (3, False)))],
+)
+def test_several_processes_compute_what_one_computes(work, tmp_path, processes, shares_memory):
     alone = [work(name, f"alone-{number}") for number, name in enumerate(RECIPES)]
     together = [work(name, f"together-{number}") for number, name in enumerate(RECIPES)]
+    together[0]["shares_memory"] = shares_memory
     train_together(processes, together, tmp_path)
     for one, several in zip(alone, together, strict=True):
         train(one, Team())
@@ -160,9 +166,9 @@ def test_several_processes_compute_what_one_computes(work, tmp_path, processes):
 def test_the_number_of_processes_may_change_when_a_run_resumes(work, tmp_path):
     whole, parts = work("every dropout", "whole"), work("every dropout", "parts")
     train(whole, Team())
-    train_together(2, [parts | {"looks": 20}], tmp_path)
-    assert len(losses(parts["out"])) == 21
-    train(parts | {"looks": 30, "resume": True}, Team())
+    train_together(2, [parts | {"looks": 10, "shares_memory": False}], tmp_path)
+    assert len(losses(parts["out"])) == 11
+    train(parts | {"looks": 10, "resume": True}, Team())
     assert len(losses(parts["out"])) < len(losses(whole["out"]))
     train_together(4, [parts | {"resume": True}], tmp_path)
     assert losses(parts["out"]) == pytest.approx(losses(whole["out"]), rel=1e-10)
@@ -176,6 +182,7 @@ def test_the_number_of_processes_may_change_when_a_run_resumes(work, tmp_path):
     assert [each["threads"] for each in journal(parts["out"], "begin") + journal(parts["out"], "resume")] == [1, 2, 1]
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("own_type")
 def test_a_run_of_two_processes_resumes_bit_for_bit(work, tmp_path):
     whole, parts = work("sentences", "whole", "float32"), work("sentences", "parts", "float32")
@@ -199,7 +206,7 @@ def test_a_process_that_stalls_is_noticed(work, tmp_path):
         for process in team:
             process.kill()
             process.communicate()
-    assert "LostProcessError: another process of this run ended or does not answer" in told
+    assert "LostProcessError: another process of this command ended or does not answer" in told
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> None:

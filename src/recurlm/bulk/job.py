@@ -194,4 +194,4 @@ class OpenedJob:
         if text is None:
             return None, "", False
         self.model.warn_if_altered(text, file)
-        return text.size, text.sha256, self.model.learned_from(text)
+        return text.size, text.sha256, self.model.learned_from(text, file)

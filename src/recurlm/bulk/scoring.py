@@ -11,6 +11,7 @@ from recurlm.bulk.folder import Record, ScoresFolder
 from recurlm.bulk.job import ScoringJob
 from recurlm.errors import InputError, RecurlmError, UsageError
 from recurlm.evaluation.perplexity import finite
+from recurlm.files import check_output_folder
 from recurlm.files.partial import remove_abandoned
 from recurlm.progress import Watcher
 from recurlm.scoring.scores import Totals
@@ -39,6 +40,8 @@ class BulkRequest:
     def files(self) -> list[Path]:
         """The texts of this share. Raises UsageError or InputError for texts that cannot be scored into one folder."""
         for text in self.texts:
+            if text == "-":
+                raise UsageError("- is standard input, a text of its own; score it without --out, or from a file")
             if Path(text).is_dir():
                 raise InputError(f"{text} is a folder; name its files, such as '{Path(text) / '*.txt'}'")
         files = named_files(self.texts)
@@ -52,13 +55,13 @@ class BulkRequest:
 
 
 def parse_shard(text: str) -> tuple[int, int]:
-    """The share i/n, with i from 1 to n. Raises UsageError for anything else."""
+    """The share I/N, with I from 1 to N. Raises UsageError for anything else."""
     number, slash, shares = text.partition("/")
     if slash and number.isascii() and number.isdigit() and shares.isascii() and shares.isdigit():
         found = int(number), int(shares)
         if 1 <= found[0] <= found[1]:
             return found
-    raise UsageError(f"--shard {text}: write it as i/n, such as 1/8 to 8/8 for eight shares")
+    raise UsageError(f"--shard {text}: write I/N for the I-th of N shares: 1/8, 2/8 and so on to 8/8")
 
 
 @dataclass
@@ -95,8 +98,15 @@ class BulkScores:
             "signature": self.signature,
         }
 
+    @property
+    def files(self) -> int:
+        """The number of texts."""
+        return self.scored + self.skipped + len(self.failures)
+
     def table(self) -> str:
         """The total in lines."""
+        if not self.files:
+            return "this share has no file: there are fewer files than shares"
         totals = self.totals
         failed = f", {len(self.failures):,} failed" if self.failures else ""
         rows = [
@@ -107,16 +117,17 @@ class BulkScores:
             rows += [("nats", f"{totals.nats:.6f}"), ("perplexity", f"{totals.perplexity:.3f}")]
         if totals.without_oov is not None:
             rows.append(("without oov", f"{totals.without_oov:.3f}"))
-        rows.append(("signature", self.signature))
+        if self.signature:
+            rows.append(("signature", self.signature))
         return "\n".join(f"{name:<13}{value}" for name, value in rows)
 
     def raise_failure(self) -> None:
         """Raises an error with the exit code of the first failure, if there is one."""
         if not self.failures:
             return
-        whole = len(self.failures) + self.scored + self.skipped
         error = RecurlmError(
-            f"{len(self.failures):,} of {counted(whole, 'file')} failed; the scores of the others are in {self.out}\n"
+            f"{len(self.failures):,} of {counted(self.files, 'file')} failed; "
+            f"the scores of the others are in {self.out}\n"
             "mend them and give the same command again; files that are done are not scored again"
         )
         error.exit_code = self.failures[0][1]
@@ -134,7 +145,7 @@ def score_files(request: BulkRequest, watcher: Watcher) -> BulkScores:
     if not files:
         return BulkScores(request.out)
     folder = ScoresFolder(request.out, request.job.layout)
-    request.out.mkdir(parents=True, exist_ok=True)
+    check_output_folder(request.out)
     remove_abandoned(request.out)
     with Workers(WORKER, min(request.processes, len(files))) as workers:
         opened = workers.all({"job": asdict(request.job)})

@@ -1,8 +1,12 @@
-"""Ctrl-C while a command loads its libraries."""
+"""Ctrl-C while the command line or a command loads its libraries."""
 
 import contextlib
+import os
 import signal
+import sys
 from collections.abc import Iterator
+
+INTERRUPTED = "recurlm: interrupted"
 
 
 @contextlib.contextmanager
@@ -16,3 +20,24 @@ def interrupt_held() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
     if held:
         signal.raise_signal(signal.SIGINT)
+
+
+@contextlib.contextmanager
+def interrupt_ends() -> Iterator[None]:
+    """Inside, Ctrl-C ends the process at once with a plain line and exit code 130. It stays ignored where it was."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda number, _: _end())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _end() -> None:
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            os.write(sys.stderr.fileno(), f"{INTERRUPTED}\n".encode())
+    os._exit(128 + signal.SIGINT)

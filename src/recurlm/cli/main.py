@@ -22,6 +22,7 @@ from recurlm.cli.graph import graph
 from recurlm.cli.help import GroupedCommands, GroupedOptions, examples
 from recurlm.cli.import_mxnet import import_mxnet
 from recurlm.cli.inspect import INSPECT_EXAMPLES, inspect
+from recurlm.cli.interrupts import INTERRUPTED
 from recurlm.cli.ngram import ngram
 from recurlm.cli.plot import plot
 from recurlm.cli.recipes import recipes
@@ -38,6 +39,7 @@ from recurlm.cli.verify import verify
 from recurlm.cli.vocabulary import vocabulary
 from recurlm.errors import RecurlmError, RecurlmWarning
 from recurlm.files.errors import explained
+from recurlm.launched import is_launched_here, tells_first
 from recurlm.terminal import for_terminal
 from recurlm.version import CODE_VERSION
 from recurlm.wording import shown_name
@@ -113,7 +115,8 @@ def main() -> None:
         _drop_unwritten_output()
         sys.exit(1)
     except KeyboardInterrupt:
-        print("recurlm: interrupted", file=sys.stderr)
+        if not is_launched_here():  # the launcher tells the user
+            print(INTERRUPTED, file=sys.stderr)
         sys.exit(130)
     except Exception as error:
         if debug:
@@ -139,14 +142,20 @@ def _nowhere(mode: str) -> IO[Any]:
 def _report(error: Exception) -> int:
     """Print an error on stderr; returns the exit code."""
     if isinstance(error, RecurlmError):
-        print(shown_name(f"recurlm: {error}"), file=sys.stderr)
+        _tell(shown_name(f"recurlm: {error}"))
         return error.exit_code
     if isinstance(error, OSError):
-        print(shown_name(f"recurlm: {explained(error)}"), file=sys.stderr)
+        _tell(shown_name(f"recurlm: {explained(error)}"))
         _drop_unwritten_output()
         return 1
-    print(f"recurlm: {_unexpected(error)}", file=sys.stderr)
+    _tell(f"recurlm: {_unexpected(error)}")
     return 1
+
+
+def _tell(text: str) -> None:
+    """Prints on stderr what several processes of one command may meet alike; only the first of them prints it."""
+    if tells_first(text):
+        print(text, file=sys.stderr, flush=True)
 
 
 def _unexpected(error: Exception) -> str:
@@ -168,7 +177,7 @@ def _drop_unwritten_output() -> None:
 def _show_warning(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
     """Print this program's own warnings as one plain line, those of libraries as Python does."""
     if issubclass(category, RecurlmWarning):
-        print(f"recurlm: warning: {message}", file=sys.stderr, flush=True)
+        _tell(f"recurlm: warning: {message}")
     else:
         _show_any_warning(message, category, *place, **more)
 

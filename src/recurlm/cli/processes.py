@@ -4,35 +4,61 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+import time
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from recurlm.errors import StoppedError, UsageError
+from recurlm.cli.interrupts import interrupt_held
+from recurlm.errors import RecurlmError, RecurlmWarning, StoppedError, UsageError
 
 if TYPE_CHECKING:
     from recurlm.distributed import Team
 
 
-def settle_processes(asked: int | None, restarts: int) -> int | None:
+SECONDS_TO_TELL = 2.0
+
+
+def settle_processes(
+    asked: int | None, restarts: int, advice: str, check: Callable[[], None] = lambda: None
+) -> int | None:
     """Starts the processes that the user asks for; returns the exit code of the command once they have ended.
 
-    They start again at most `restarts` times if one of them is killed. Returns None where this process carries out the
-    command: alone, or as one of those that were started. Raises UsageError where another number of them was started.
+    Before that, `check` raises the errors that each of them would meet. They start again at most `restarts` times if
+    one of them is killed; after that, the user is told with this advice. Returns None where this process carries out
+    the command: alone, or as one of those that were started. Raises UsageError where another number of them was
+    started.
     """
-    started = os.environ.get("WORLD_SIZE") if "TORCHELASTIC_RUN_ID" in os.environ else None
+    started = _launched_processes()
     if started is not None:
-        if asked not in (None, int(started)):
+        if asked not in (None, started):
             raise UsageError(f"--processes {asked}: torchrun started {started} processes; leave --processes out")
         return None
     if asked in (None, 1):
         if restarts:
             raise UsageError("--max-restarts belongs to --processes 2 or more")
         return None
-    from recurlm.training.launching import launch
+    check()
+    with interrupt_held():
+        from recurlm.distributed import LostProcessError
+        from recurlm.launching import launch
 
     assert asked is not None
-    return launch(asked, sys.argv[1:], restarts)
+    try:
+        return launch(asked, sys.argv[1:], restarts)
+    except LostProcessError as error:
+        raise LostProcessError(f"{error}\n{advice}") from error
+
+
+def number_of_processes(asked: int | None) -> int:
+    """How many processes carry out the command: as many as were started, or as the user asks for."""
+    return _launched_processes() or asked or 1
+
+
+def _launched_processes() -> int | None:
+    """The number of processes that torch's launcher started; None where it did not start this one."""
+    return int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else None
 
 
 def refuse_with_seeds(seed: int | None, restarts: int) -> None:
@@ -46,23 +72,43 @@ def refuse_with_seeds(seed: int | None, restarts: int) -> None:
 
 
 @contextmanager
-def told_once(team: Team) -> Iterator[None]:
-    """Inside, an error that several processes meet is told once: by the first process, or by the launcher.
+def told_by_first() -> Iterator[None]:
+    """Inside, a UsageError that all processes of torchrun meet is told by the first one of each machine."""
+    try:
+        yield
+    except UsageError as error:
+        if "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("LOCAL_RANK", "0") == "0":
+            raise
+        time.sleep(SECONDS_TO_TELL)  # torchrun ends the others when this process ends
+        raise SystemExit(error.exit_code) from error
 
-    At the end this process leaves its team.
+
+@contextmanager
+def told_once(team: Team, advice: str, *shared: type[RecurlmError]) -> Iterator[None]:
+    """Inside, what several processes meet together is told once.
+
+    The first process tells its warnings and the errors that all processes meet (`shared`). An error that a lost process
+    causes comes with the advice, or is left to the launcher. At the end this process leaves its team.
     """
-    from recurlm.distributed import LostProcessError, leave_to_launcher, note_stop
-    from recurlm.training.step import DivergedError
+    from recurlm.distributed import LostProcessError, leave_to_launcher
 
+    if not team.leads:
+        warnings.simplefilter("ignore", RecurlmWarning)
     try:
         with team:
             yield
-    except (StoppedError, DivergedError) as error:
+    except shared as error:
         if team.leads:
-            if isinstance(error, StoppedError):
-                note_stop()
+            _note_stop(error)
             raise
         raise SystemExit(error.exit_code) from error
-    except LostProcessError:
+    except LostProcessError as error:
         leave_to_launcher()
-        raise
+        raise LostProcessError(f"{error}\n{advice}") from error
+
+
+def _note_stop(error: RecurlmError) -> None:
+    from recurlm.distributed import note_stop
+
+    if isinstance(error, StoppedError):
+        note_stop()

@@ -12,6 +12,7 @@ from recurlm.cli.console import (
     DeviceOption,
     JsonOption,
     Progress,
+    QuietOption,
     RunArgument,
     StateInOption,
     StateOutOption,
@@ -113,6 +114,7 @@ def score(
         str | None,
         typer.Option("--shard", metavar="I/N", help="With --out: score the I-th of N shares of the files, from 1."),
     ] = None,
+    quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Score a text: log-probability of every token.
@@ -144,10 +146,10 @@ def score(
     if out is not None:
         if state_out is not None:
             raise UsageError("--state-out belongs to one text; leave it or --out out")
-        _score_files(job, files or [], out, processes or 1, shard, as_json)
+        _score_files(job, files or [], out, processes or 1, shard, quiet=quiet, as_json=as_json)
         return
     _refuse_without_out(files, processes, shard)
-    _score_text(job, "-" if files is None else files[0], state_out)
+    _score_text(job, "-" if files is None else files[0], state_out, quiet=quiet)
 
 
 def _refuse_without_out(files: list[str] | None, processes: int | None, shard: str | None) -> None:
@@ -159,7 +161,7 @@ def _refuse_without_out(files: list[str] | None, processes: int | None, shard: s
 
 
 def _score_files(
-    job: "ScoringJob", files: list[str], out: Path, processes: int, shard: str | None, as_json: bool
+    job: "ScoringJob", files: list[str], out: Path, processes: int, shard: str | None, *, quiet: bool, as_json: bool
 ) -> None:
     """Scores files into a folder and prints the total."""
     from recurlm.bulk.scoring import BulkRequest, parse_shard, score_files, unknown_warning
@@ -168,7 +170,7 @@ def _score_files(
     if not files:
         raise UsageError("--out is a folder for the scores of files; name the files")
     request = BulkRequest(job, tuple(files), out, processes, None if shard is None else parse_shard(shard))
-    watcher = open_watcher()
+    watcher = open_watcher(quiet=quiet)
     try:
         scores = score_files(request, watcher)
     finally:
@@ -183,7 +185,7 @@ def _score_files(
     scores.raise_failure()
 
 
-def _score_text(job: "ScoringJob", file: str, state_out: Path | None) -> None:
+def _score_text(job: "ScoringJob", file: str, state_out: Path | None, *, quiet: bool) -> None:
     """Scores one text on stdout."""
     from recurlm.bulk.job import OpenedJob
     from recurlm.devices import keep_freed_memory
@@ -196,7 +198,7 @@ def _score_text(job: "ScoringJob", file: str, state_out: Path | None) -> None:
     if opened.remark is not None:
         message(f"# {opened.remark}")
     text = opened.open(file)
-    _write(text)
+    _write(text, quiet=quiet or sys.stdout.isatty())
     if state_out is not None:
         text.scorer.state.save(state_out)
     _report(text.scorer, text.signature())
@@ -212,11 +214,11 @@ def _check_state_out(state_out: Path | None, file: str, context: str) -> None:
         raise UsageError("--state-out belongs to --context carry; otherwise every line has a state of its own")
 
 
-def _write(text: "TextScoring") -> None:
+def _write(text: "TextScoring", *, quiet: bool) -> None:
     """The scores of a text on stdout, with progress on stderr."""
     from recurlm.progress import open_watcher
 
-    watcher = open_watcher(quiet=sys.stdout.isatty())
+    watcher = open_watcher(quiet=quiet)
     progress = Progress(watcher, text.size)
     try:
         for piece in text.output(progress.watch, progress.done):

@@ -27,12 +27,13 @@ from recurlm.cli.console import (
 )
 from recurlm.cli.interrupts import interrupt_held
 from recurlm.cli.process import process_began
-from recurlm.cli.processes import refuse_with_seeds, settle_processes, told_once
+from recurlm.cli.processes import refuse_with_seeds, settle_processes, told_by_first, told_once
 
 if TYPE_CHECKING:
     from recurlm.training.request import TrainingRequest
 
 FIRST, ONWARD = "Most used", "Go on with a run"
+AFTER_A_LOSS = "go on from the last checkpoint with the same command and --resume"
 TRAIN_EXAMPLES = (
     ("recurlm train my-text.txt --time-limit 10m --out runs/mine", "ten minutes on your own text"),
     ("recurlm train molecules.smi --unit character --time-limit 10m", "text without spaces: SMILES, Chinese"),
@@ -194,19 +195,18 @@ def train(
     if seeds is not None:
         is_given = str(seed) != os.environ.get("RECURLM_SEED")
         refuse_with_seeds(seed if is_given else None, max_restarts)
-    else:
-        launched = settle_processes(processes, max_restarts)
-        if launched is not None:
-            raise typer.Exit(launched)
     with interrupt_held():
         from recurlm.devices import keep_freed_memory, resolve_device
         from recurlm.distributed import open_team
+        from recurlm.errors import StoppedError
         from recurlm.plots.training import write_training_pictures
         from recurlm.progress import Silent, open_watcher
         from recurlm.runs.folder import RunFolder
         from recurlm.text.places import DataPlaces
+        from recurlm.training.opening import check_request
         from recurlm.training.request import TrainingRequest
         from recurlm.training.setup import prepare_training
+        from recurlm.training.step import DivergedError
         from recurlm.training.stopping import StopRequest
 
     keep_freed_memory()
@@ -229,10 +229,16 @@ def train(
     if seeds is not None:
         _train_seeds(request, seeds, processes or 1, quiet=quiet, as_json=as_json)
         return
-    team = open_team(resolve_device(device).type)
+    with told_by_first():
+        launched = settle_processes(
+            processes, max_restarts, AFTER_A_LOSS, lambda: check_request(request, processes or 1)
+        )
+        if launched is not None:
+            raise typer.Exit(launched)
+        team = open_team(resolve_device(device).type)
     watcher = open_watcher(quiet=quiet) if team.leads else Silent()
     try:
-        with told_once(team):
+        with told_once(team, AFTER_A_LOSS, StoppedError, DivergedError):
             trainer = prepare_training(request, watcher, team=team)
             with StopRequest() as stop:
                 result = trainer.fit(stop)

@@ -91,7 +91,7 @@ def learning_warnings(contenders: Sequence[Contender], text: Text) -> list[str]:
     """One warning for each model that learned from the text, or whose own copy of the text was altered since."""
     altered = [None if contender.corpus is None else contender.corpus.altered(text) for contender in contenders]
     return list(dict.fromkeys(filter(None, altered))) + [
-        f"{contender.name} learned from {text.name} or a part of it: its figure there says nothing about new text"
+        f"{contender.name} learned from {text.place} or a part of it: its figure there says nothing about new text"
         for contender in contenders
         if contender.learned_from(text)
     ]

@@ -14,9 +14,9 @@ from recurlm.evaluation.perplexity import STATES, Perplexity, Tally, Tick
 from recurlm.evaluation.token_losses import (
     SENTENCE_BUDGET,
     STREAM_CHUNK,
-    PositionedLosses,
+    SentenceGroup,
     column_rows,
-    row_losses,
+    group_losses,
     sentence_bounds,
     sentence_losses,
     stream_losses,
@@ -153,11 +153,11 @@ def mxnet_perplexity(
     bounds = sentence_bounds(text)
     members = _bucket_members(bounds[1], buckets, full_batches)
     tally = Tally(text)
-    for bucket, sentences in zip(buckets, members, strict=True):
-        for positions, losses, read in _bucket_losses(model, text, bounds, sentences, bucket, team):
-            tally.add(positions, losses)
-            if tick is not None:
-                tick(read)
+    for group, losses in group_losses(model, _bucket_groups(text, bounds, buckets, members), team=team):
+        counted = (group.target != IGNORED) & (group.target != EOS_ID)
+        tally.add(group.positions[counted], losses[counted].clip(max=-math.log(SMALLEST_MXNET_PROBABILITY)))
+        if tick is not None:
+            tick(len(group.target) + int((group.target != IGNORED).sum()))  # the first words are no targets
     extra: dict[str, object] = {"first-word": "given", "buckets": ",".join(map(str, buckets))}
     if full_batches is not None:
         extra["full-batches"] = full_batches
@@ -178,22 +178,18 @@ def _bucket_members(
     return [each[: len(each) // full_batches * full_batches] for each in members]
 
 
-def _bucket_losses(
-    model: LanguageModel,
+def _bucket_groups(
     text: EncodedText,
     bounds: tuple[NDArray[np.int64], NDArray[np.int64]],
-    sentences: NDArray[np.int64],
-    bucket: int,
-    team: Team,
-) -> Iterator[tuple[*PositionedLosses, int]]:
-    """Positions and losses of the counted tokens of one bucket's sentences, and the number of tokens read."""
+    buckets: Sequence[int],
+    members: Sequence[NDArray[np.int64]],
+) -> Iterator[SentenceGroup]:
+    """The sentences of each bucket, in groups that are computed at once."""
     starts, lengths = bounds
-    for rows in _row_groups(sentences, max(1, SENTENCE_BUDGET // bucket)):
-        input_, target = given_first_word_batch(padded_rows(text.ids, starts[rows], lengths[rows], bucket))
-        counted = (target != IGNORED) & (target != EOS_ID)
-        losses = row_losses(model, input_, target, team=team).clip(max=-math.log(SMALLEST_MXNET_PROBABILITY))
-        positions = starts[rows][:, None] + 1 + np.arange(bucket)
-        yield positions[counted], losses[counted], int(lengths[rows].sum())
+    for bucket, sentences in zip(buckets, members, strict=True):
+        for rows in _row_groups(sentences, max(1, SENTENCE_BUDGET // bucket)):
+            input_, target = given_first_word_batch(padded_rows(text.ids, starts[rows], lengths[rows], bucket))
+            yield SentenceGroup(input_, target, starts[rows][:, None] + 1 + np.arange(bucket))
 
 
 def _row_groups(rows: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:

@@ -1,6 +1,8 @@
 """-ln p of every token of a text, read as one stream or sentence by sentence."""
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,18 @@ SENTENCE_BUDGET = 4096
 
 PositionedLosses = tuple[NDArray[np.int64], NDArray[np.float64]]
 """Positions (N,) of tokens in a text, and -ln p (N,) of each."""
+
+
+@dataclass(frozen=True)
+class SentenceGroup:
+    """Sentences that are computed at once, each from a zero state.
+
+    input, target: (B, T), padded · positions: of the targets in the text (B, T).
+    """
+
+    input: NDArray[Any]
+    target: NDArray[Any]
+    positions: NDArray[np.int64]
 
 
 @torch.no_grad()
@@ -128,38 +142,52 @@ def sentence_losses(
 ) -> Iterator[PositionedLosses]:
     """Losses of a text whose sentences all start from a zero state, `budget` padded positions at once.
 
-    The processes of a team share the sentences, and each yields the losses of all.
+    The processes of a team share the groups, and each yields the losses of all.
     """
+    for group, losses in group_losses(model, _sentence_groups(text, budget), budget, team):
+        counted = group.target != IGNORED
+        yield group.positions[counted], losses[counted]
+
+
+def _sentence_groups(text: EncodedText, budget: int) -> Iterator[SentenceGroup]:
     starts, lengths = sentence_bounds(text)
     for group in length_groups(lengths.tolist(), budget):
         width = int(lengths[group].max())
         input_, target = sentence_batch(padded_rows(text.ids, starts[group], lengths[group], width))
-        positions = starts[group][:, None] + np.arange(width)
-        counted = target != IGNORED
-        yield positions[counted], row_losses(model, input_, target, budget, team)[counted]
+        yield SentenceGroup(input_, target, starts[group][:, None] + np.arange(width))
 
 
-def row_losses(
-    model: LanguageModel,
-    input_: NDArray[Any],
-    target: NDArray[Any],
-    budget: int = SENTENCE_BUDGET,
-    team: Team = ALONE,
-) -> NDArray[np.float64]:
-    """Losses (B, T) of sentences that start from a zero state, `budget` positions at once; input and target (B, T).
+def group_losses(
+    model: LanguageModel, groups: Iterable[SentenceGroup], budget: int = SENTENCE_BUDGET, team: Team = ALONE
+) -> Iterator[tuple[SentenceGroup, NDArray[np.float64]]]:
+    """Each group with its losses (B, T), in order; `budget` positions are computed at once.
 
-    The processes of a team share the sentences, if these are enough for all, and each returns the losses of all.
+    The processes of a team take the groups in turn, and each yields all of them. One process computes a whole group,
+    so the losses are the same, bit for bit, for any number of processes.
     """
-    steps = max(1, budget // len(input_))
-    team = _able(team, len(input_))
-    own = team.columns(len(input_))
-    state = model.initial_state(own.stop - own.start)
+    groups = iter(groups)
+    while turn := list(itertools.islice(groups, team.count)):
+        found = [torch.zeros(group.target.shape, dtype=torch.float64) for group in turn]
+        if team.rank < len(turn):
+            found[team.rank] = _row_losses(model, turn[team.rank], budget)
+        if team.count > 1:
+            summed = torch.cat([losses.flatten() for losses in found])
+            team.add(summed)
+            parts = torch.split(summed, [losses.numel() for losses in found])
+            found = [part.view_as(losses) for part, losses in zip(parts, found, strict=True)]
+        yield from zip(turn, (losses.numpy() for losses in found), strict=True)
+
+
+def _row_losses(model: LanguageModel, group: SentenceGroup, budget: int) -> Tensor:
+    """Losses (B, T) of a group, `budget` positions at once."""
+    rows = len(group.input)
+    state = model.initial_state(rows)
     found = []
-    rows = (torch.split(torch.from_numpy(each[own]).t(), steps) for each in (input_, target))
-    for inputs, targets in zip(*rows, strict=True):
+    steps = (torch.split(torch.from_numpy(each).t(), max(1, budget // rows)) for each in (group.input, group.target))
+    for inputs, targets in zip(*steps, strict=True):
         losses, state = token_losses(model, inputs, targets, state)
         found.append(losses)
-    return _together(torch.cat(found).t(), len(input_), team).numpy()
+    return torch.cat(found).t()
 
 
 def sentence_bounds(text: EncodedText) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -4,6 +4,7 @@ The reader opens regular files only and knows how large a file may be. `streams`
 """
 
 import contextlib
+import errno
 import hashlib
 import os
 import stat
@@ -102,6 +103,15 @@ def check_output(target: Path, inputs: Iterable[str | Path | None] = ()) -> None
             raise UsageError(f"{target} lies among the checkpoints of a run; name another file to write")
     if target.is_file() and target.name in _files_of_run(target.with_name("manifest.json")):
         raise UsageError(f"{target} is a file of a run folder; name another file to write")
+
+
+def check_output_folder(folder: Path) -> None:
+    """Raises, for a folder that is still to be written, InputError if a file has its place, or PermissionError."""
+    place = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
+    if not place.is_dir():
+        raise InputError(f"{place}: is a file, not a folder; name another --out")
+    if not os.access(place, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(place))
 
 
 def _files_of_run(manifest: Path) -> set[str]:

@@ -144,6 +144,10 @@ def _is_abandoned(path: Path) -> bool:
 
 
 def _lives(process: int) -> bool:
+    with contextlib.suppress(OSError):  # proc(5): the state Z is that of a process that ended and still has its number
+        status = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+        if status.rpartition(")")[2].split()[0] == "Z":
+            return False
     try:
         os.kill(process, 0)
     except ProcessLookupError:

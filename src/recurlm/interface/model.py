@@ -17,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from recurlm.distributed import ALONE, Team
 from recurlm.errors import InputError, UsageError
 from recurlm.interface.former_keywords import takes_former_keywords, warn
 from recurlm.markup import table
@@ -25,7 +26,6 @@ from recurlm.runs.opening import open_model
 from recurlm.terminal import escaped
 from recurlm.text.corpora import open_part
 from recurlm.text.places import DataPlaces
-from recurlm.text.tokenization import PLURALS
 from recurlm.text.unknown import AS_UNK
 
 if TYPE_CHECKING:
@@ -64,20 +64,14 @@ class Model:
         self.network, self.codec, self.recipe, self.corpus = network, codec, recipe, corpus
 
     def __repr__(self) -> str:
-        return escaped(f"Model({', '.join(f'{name} {fact}' for name, fact in self._facts())})")
+        from recurlm.interface.facts import facts
+
+        return escaped(f"Model({', '.join(f'{name} {fact}' for name, fact in facts(self))})")
 
     def _repr_html_(self) -> str:
-        return table([("model", ""), *self._facts()])
+        from recurlm.interface.facts import facts
 
-    def _facts(self) -> list[tuple[str, str]]:
-        """The names and facts that Python and a notebook show."""
-        facts = [
-            ("network", self.recipe.model.layers_in_words),
-            ("parameters", f"{self.network.parameter_count():,}"),
-            ("vocabulary", f"{len(self.codec.vocabulary):,} {PLURALS[self.recipe.text.unit]}"),
-        ]
-        learned = self.corpus is not None and self.corpus.source
-        return [*facts, ("learned from", learned)] if learned else facts
+        return table([("model", ""), *facts(self)])
 
     @takes_former_keywords
     def perplexity(
@@ -86,28 +80,34 @@ class Model:
         *,
         split: str | None = None,
         protocol: str = "stream",
+        columns: int = 1,
         full_batches: int | None = None,
         oov: str = "unk",
         places: DataPlaces | None = None,
         tick: Tick | None = None,
+        team: Team = ALONE,
     ) -> Perplexity:
         """Perplexity of a file, of a corpus by name, or without `source` of the corpus the model learned from.
 
         A corpus is measured on its test split unless `split` names another; a file is measured whole unless
-        `split` asks for the part that training would hold out. `oov` says what unknown tokens count: unk, skip,
-        floor:LOGPROB or share:N (see `UnknownRule`). Without `places` the environment says where corpora lie. Raises
-        InputError for a text that cannot be read or, where the vocabulary has no ``<unk>`` and the rule needs it,
-        holds an unknown token; CorruptFileError where the corpus that the model learned from was altered. A text that
-        the model learned from gives a RecurlmWarning and is marked in the signature. Each choice is a keyword.
+        `split` asks for the part that training would hold out. With `columns` a stream is read as a validation reads
+        it. A `team` of processes calls this together. `oov` says what unknown tokens count: unk, skip, floor:LOGPROB or
+        share:N (see `UnknownRule`). Without `places` the environment says where corpora lie. Each choice is a keyword.
+        Raises InputError for a text that cannot be read or, where the vocabulary has no ``<unk>`` and the rule needs
+        it, holds an unknown token; CorruptFileError where the corpus that the model learned from was altered. A text
+        that the model learned from gives a RecurlmWarning and is marked in the signature.
         """
         from recurlm.evaluation.protocols import ProtocolOptions, given_buckets, perplexity
         from recurlm.text.unknown import UnknownRule
 
-        rule = UnknownRule.parse(oov)
-        text = self._open(source, split, places)
-        options = ProtocolOptions(buckets=given_buckets(self.recipe.batches), full_batches=full_batches)
-        result = perplexity(self.network, self._encode(text, rule), protocol, options, tick=tick)
-        return result.seen_by(SEEN) if self.learned_from(text) else result
+        rule, warm_up = UnknownRule.parse(oov), self.recipe.validation.warm_up
+        options = ProtocolOptions(columns, warm_up, given_buckets(self.recipe.batches), full_batches, team)
+        with team.first_before_others():  # the first process downloads
+            text = self._open(source, split, places)
+        with team.in_own_time():
+            encoded = self._encode(text, rule)
+        result = perplexity(self.network, encoded, protocol, options, tick=tick)
+        return result.seen_by(SEEN) if self.learned_from(text, source) else result
 
     @takes_former_keywords
     def adapt(
@@ -140,7 +140,7 @@ class Model:
             options = tuning.best
         text = self._open(source, split, places)
         result = measure(self.network, self._encode(text), options, roots=roots, tuning=tuning, tick=tick)
-        if self.learned_from(text):
+        if self.learned_from(text, source):
             return replace(result, static=result.static.seen_by(SEEN), adapted=result.adapted.seen_by(SEEN))
         return result
 
@@ -153,14 +153,13 @@ class Model:
             return None
         return gathered_roots(self.network, self._encoded("train", places), options, tick=tick)
 
-    def learned_from(self, text: Text) -> bool:
-        """Whether the model learned from a text or from a part of it, which then gives a RecurlmWarning."""
+    def learned_from(self, text: Text, given: str | Path | None = None) -> bool:
+        """Whether the model learned from a text (the file `given`) or a part of it, which gives a RecurlmWarning."""
         learned = self.corpus is not None and self.corpus.learned_from(text)
         if learned:
-            warn(
-                f"the model learned from {text.name} or a part of it: figures on it say nothing about new text",
-                stacklevel=5,
-            )
+            place = given if given is not None and Path(given).is_file() else text.place
+            remark = f"the model learned from {place} or a part of it: figures on it say nothing about new text"
+            warn(remark, stacklevel=5)
         return learned
 
     def warn_if_altered(self, text: Text, specification: str = "", *, stacklevel: int = 3) -> None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recurlm.capacity import machine_memory
-from recurlm.errors import CorruptFileError, InputError
-from recurlm.files import refuse_link, write_within
+from recurlm.errors import CorruptFileError
+from recurlm.files import check_output_folder, refuse_link, write_within
 from recurlm.files.partial import remove_partial, sync_folder, temporary_folder
 from recurlm.runs.manifest import MANIFEST_FILE, Entries, digest, manifest_bytes, read_manifest, read_verified
 from recurlm.tensor_files import finite_tensors, read_header
@@ -39,10 +39,8 @@ class Checkpoints:
     def make(self) -> None:
         """Makes the folder. Raises InputError if a file has its place, CorruptFileError if a link has."""
         refuse_link(self.path)
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError) as error:
-            raise InputError(f"{self.run}: is a file, not a folder; name another --out") from error
+        check_output_folder(self.path)
+        self.path.mkdir(parents=True, exist_ok=True)
 
     def save(self, step: int, files: Mapping[str, bytes]) -> None:
         """Writes a checkpoint whole or not at all, and removes all but the newest."""

@@ -56,11 +56,13 @@ def kernels(device: str) -> dict[str, Any]:
 
 def changed_computation(folder: RunFolder, device: str, processes: int = 1) -> str | None:
     """A sentence if these processes cannot continue a run bit for bit, or if that is not known; else None."""
-    own = _flat(computation(device))
+    own = _flat(computation(device), processes)
     now = own | {"processes": processes}
     differences: dict[str, str] = {}
-    earlier = list(_earlier(folder))
-    for before in earlier:
+    first, *others = _earlier(folder)
+    if others:
+        first = {name: value for name, value in first.items() if name != "threads"}  # the process that began says it
+    for before in (first, *others):
         for name in now.keys() & before.keys():
             if before[name] != now[name]:
                 differences.setdefault(name, f"{NAMES.get(name, name)} {_said(now[name])} (was {_said(before[name])})")
@@ -69,7 +71,7 @@ def changed_computation(folder: RunFolder, device: str, processes: int = 1) -> s
     if differences:
         listed = ", ".join(differences[name] for name in now if name in differences)
         return f"continues, but not bit for bit like an uninterrupted run: {listed}"
-    if own.keys() - earlier[0].keys():
+    if own.keys() - first.keys() - {"threads"}:
         return "the kernels that began this run are not recorded, so it may not continue bit for bit"
     return None
 
@@ -89,13 +91,16 @@ def _earlier(folder: RunFolder) -> Iterator[Computation]:
                 entry = parse_json_object(line, METRICS_FILE, finite=False, file_names=True)
                 if entry.get("event") in ("begin", "resume"):
                     recorded = {name: entry.get(name) for name in ("kernels", "threads", "torch")}
-                    yield _flat(recorded | {"processes": entry.get("processes", 1)})
+                    processes = entry.get("processes", 1)
+                    yield _flat(recorded, processes) | {"processes": processes}
 
 
-def _flat(values: Computation) -> dict[str, Any]:
-    own = values["kernels"]
+def _flat(values: Computation, processes: int = 1) -> dict[str, Any]:
+    """What is compared, by its name; the threads are those of all processes together."""
+    own, threads = values["kernels"], values["threads"]
     rest = {name: value for name, value in values.items() if name != "kernels" and value is not None}
-    return (own if isinstance(own, dict) else {}) | rest
+    whole = {} if threads is None else {"threads": threads * processes}
+    return (own if isinstance(own, dict) else {}) | rest | whole
 
 
 def _said(value: Any) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from recurlm.config import Recipe
 from recurlm.documents import json_text, parse_json_object
 from recurlm.errors import CorruptFileError, InputError
-from recurlm.files import digest_of, write_within
+from recurlm.files import check_output_folder, digest_of, write_within
 from recurlm.files.limits import LARGEST_DOCUMENT
 from recurlm.files.locks import is_locked, locked
 from recurlm.files.partial import remove_partial
@@ -225,8 +225,7 @@ def _holds_run(path: Path) -> bool:
 def free_folder(out: Path) -> RunFolder:
     """The folder of a run that is still to be written. Raises InputError if it is a file or holds a run."""
     folder = RunFolder(out)
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is a file, not a folder; name another --out")
+    check_output_folder(out)
     if folder.holds_run():
         raise InputError(f"{out} already holds a run; name another folder with --out")
     return folder

@@ -12,7 +12,7 @@ from recurlm.config import Recipe
 from recurlm.documents import json_text
 from recurlm.errors import RecurlmError, StoppedError, UsageError
 from recurlm.evaluation.perplexity import Perplexity
-from recurlm.files import refuse_link, write_within
+from recurlm.files import check_output_folder, refuse_link, write_within
 from recurlm.progress import Silent, Watcher
 from recurlm.recipe_files import apply_changes, changed_key, parse_recipe, recipe_toml
 from recurlm.runs.config import RunConfig
@@ -259,6 +259,7 @@ def open_search(request: SearchRequest) -> Search:
         recipe = resumed_recipe(folder, description, resume=training.resume or request.processes is not None)
         description["recipe"] = recipe.model_dump(mode="json")
     is_shared = request.processes is not None or (folder / JOURNAL_FILE).is_file()
+    check_output_folder(folder)
     study = (SharedStudy if is_shared else Study)(folder / TRIALS_FILE, space, config.seed)
     write_within(folder, SEARCH_FILE, json_text(description, indent=2).encode())
     trial_request = replace(

@@ -102,6 +102,18 @@ def open_files(
     return Corpus(name, *cut(joined.text, place=name), files=joined.members, documents=documents, field=field)
 
 
+def check_source(specification: str | Sequence[str], places: DataPlaces) -> None:
+    """Raises, as `open_source` does, for texts that are not there; what a pipe holds stays unread.
+
+    A single text is opened, which downloads a named corpus and unpacks a packed file; several are only looked for.
+    """
+    asked = (specification,) if isinstance(specification, str) else tuple(specification)
+    if len(asked) > 1 or _is_joined(asked[0]):
+        member_files(asked)
+    elif not is_read_once(asked[0]):
+        open_single(asked[0], places)
+
+
 def _is_joined(specification: str) -> bool:
     """Whether this one specification stands for files that are joined to one text."""
     if specification == "-" or specification in named_corpora():

@@ -99,7 +99,7 @@ def _regular(path: Path) -> Path:
     if path.is_file():
         return path
     if path.exists():
-        raise InputError(f"{path}: a pipe or device is a text of its own; write it into a file to train on it too")
+        raise InputError(f"{path} is a pipe or device, a text of its own; write it into a file to read it with others")
     if path.is_symlink():
         raise InputError(f"{path} is a link to a file that is not there; remove the link, or bring the file back")
     raise InputError(f"no file is named {shown_name(path)!r}{did_you_mean(path)}")
@@ -112,7 +112,7 @@ def _is_text_or_table(name: str) -> bool:
 def _files_of(specification: str) -> Iterator[Path]:
     path = Path(specification)
     if specification == "-":
-        raise UsageError("standard input is a text of its own; write it into a file to train on it beside others")
+        raise UsageError("standard input is a text of its own; write it into a file to read it with others")
     if is_pattern(specification):
         matches = sorted(glob.glob(specification, recursive=True))
         files = [_regular(Path(match)) for match in matches if not Path(match).is_dir()]

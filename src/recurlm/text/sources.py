@@ -40,6 +40,11 @@ class Text:
     stop: int | None = None
     starts: NDArray[np.int64] = field(default_factory=_no_starts, compare=False, repr=False)
 
+    @property
+    def place(self) -> str:
+        """The path of a text that is named after its file, for a message; the name of any other."""
+        return str(self.path) if self.path.stem == self.name else self.name
+
     @cached_property
     def size(self) -> int:
         """Bytes in the range."""

@@ -5,11 +5,15 @@ has computed its gradients, so it travels while the pass goes on through the lay
 the pass. It has the rest: small gradients, whether each process has a gradient of each weight, and the gradients of the
 embeddings that were looked up. A batch usually looks up far fewer embeddings than there are, so their rows (T, B, E)
 travel instead of the matrix (V, E). All processes read the ids of the whole batch, so each knows where the rows belong.
+
+Processes that share memory compute their sums themselves, so there is nothing that goes on beside the pass. They send
+the last message alone, with everything in it.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -34,6 +38,8 @@ def summing_gradients(team: Team, model: LanguageModel, batch: Batch, embedded: 
     ids, embedding = batch.whole.input.to(model.device), model.embedding.weight
     rows_travel = ids.numel() < len(embedding)
     early, late = plan_messages(model, rows_travel=rows_travel)
+    if team.shares_memory:
+        early, late = [], [*chain.from_iterable(early), *late]
     weights = [weight for message in (*early, late) for weight in message]
     with _sent_when_ready(team, early) as messages:
         yield
@@ -77,20 +83,15 @@ class _Message:
     """
 
     def __init__(self, team: Team, weights: Sequence[Tensor], further: Sequence[Tensor] = ()) -> None:
-        self._weights, self._further = weights, further
-        gradients = [torch.zeros_like(each) if each.grad is None else each.grad for each in weights]
-        pieces = [piece.flatten() for piece in (*gradients, *further)]
-        self._vector = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
-        self._wait = team.start_adding(self._vector)
+        self._weights = weights
+        self._sums = [torch.zeros_like(each) if each.grad is None else each.grad.contiguous() for each in weights]
+        self._wait = team.start_adding([*self._sums, *further])
 
     def receive(self) -> None:
         """Waits for the sums, and puts them in the place of the gradients and of the further tensors."""
         self._wait()
-        sums = iter(torch.split(self._vector, [each.numel() for each in (*self._weights, *self._further)]))
-        for weight in self._weights:
-            weight.grad = next(sums).view_as(weight)
-        for tensor in self._further:
-            tensor.copy_(next(sums).view_as(tensor))
+        for weight, total in zip(self._weights, self._sums, strict=True):
+            weight.grad = total
 
 
 @contextmanager

@@ -185,9 +185,7 @@ class Trainer:
         averaged = None if self.average is None else self.average.count
         entry = EpochEntry.of(self.course, measured, estimated=self.estimated, averaged=averaged)
         self.journal.write(entry.to_json())
-        self.watcher.say(entry.line(split))
-        if self.team.leads:
-            self.watcher.say(f"  it writes: {self.validator.specimen()}")
+        self.watcher.epoch(entry.line(split), self.validator.specimen() if self.team.leads else None)
         if self.after_validation is not None:
             self.after_validation(entry.figures.epoch, measured)
 

@@ -1,10 +1,14 @@
 """The run that a request begins or resumes: its folder and its configuration."""
 
+from recurlm.distributed import check_gpus
 from recurlm.errors import InputError, UsageError
+from recurlm.files import check_output_folder
 from recurlm.runs.config import RunConfig
 from recurlm.runs.folder import CONFIG_FILE, RunFolder
+from recurlm.text.corpora import check_source
 from recurlm.training.request import TrainingRequest, default_folder, new_config
 from recurlm.training.resuming import resumed_config
+from recurlm.wording import counted
 
 
 def open_run(request: TrainingRequest) -> tuple[RunFolder, RunConfig]:
@@ -27,6 +31,35 @@ def open_run(request: TrainingRequest) -> tuple[RunFolder, RunConfig]:
         return folder, resumed_config(folder, request)
     refuse_held(folder)
     return folder, config
+
+
+def check_request(request: TrainingRequest, processes: int = 1) -> None:
+    """Raises, as training would, for what shows about a request before its texts are read.
+
+    That is its recipe, options, device, run folder and the names of its texts.
+    """
+    folder, config = open_run(request)
+    refuse_more_processes_than_columns(config.recipe.batches.batch_size, processes)
+    if config.device == "cuda":
+        check_gpus(processes)
+    check_output_folder(folder.path)
+    if not folder.holds_run():
+        check_named_text(request, config)
+
+
+def check_named_text(request: TrainingRequest, config: RunConfig) -> None:
+    """Raises InputError or CorruptFileError if the text of a new run is not there. A text of `--from` is not read."""
+    if request.text is not None or request.start is None:
+        check_source(request.text or config.source, request.places)
+
+
+def refuse_more_processes_than_columns(columns: int, processes: int) -> None:
+    """Raises UsageError if a process would have no column of a batch."""
+    if processes > columns:
+        raise UsageError(
+            f"{processes} processes cannot share the {counted(columns, 'column')} of a batch; start at most "
+            f"{columns}, or begin a run with a larger batches.batch_size"
+        )
 
 
 def refuse_held(folder: RunFolder) -> None:

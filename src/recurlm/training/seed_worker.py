@@ -14,7 +14,7 @@ import torch
 
 from recurlm.devices import keep_freed_memory
 from recurlm.plots.training import write_training_pictures
-from recurlm.progress import Silent
+from recurlm.progress import Silent, hours_minutes_seconds
 from recurlm.runs.folder import RunFolder
 from recurlm.runs.metrics import LastEntries
 from recurlm.text.places import DataPlaces
@@ -28,10 +28,10 @@ TELL_SECONDS = 0.5
 
 
 class TellingWatcher(Silent):
-    """Tells progress events to the process that asked; the live line only from time to time."""
+    """Tells progress events to the process that asked: a line an epoch, and the live line from time to time."""
 
     def __init__(self, tell: Tell) -> None:
-        self._tell, self._told = tell, 0.0
+        self._tell, self._told, self._began = tell, 0.0, time.monotonic()
 
     def say(self, text: str) -> None:
         self._tell({"say": text})
@@ -39,8 +39,8 @@ class TellingWatcher(Silent):
     def warn(self, text: str) -> None:
         self._tell({"warn": text})
 
-    def step(self, text: str) -> None:
-        self._tell({"step": text})
+    def epoch(self, text: str, specimen: str | None) -> None:
+        self.say(f"{text}  {hours_minutes_seconds(time.monotonic() - self._began)}")
 
     def tick(self, done: float | None, text: str) -> None:
         now = time.monotonic()

@@ -12,9 +12,11 @@ from recurlm.comparison.mixing import mix
 from recurlm.devices import resolve_device
 from recurlm.errors import InputError, RecurlmError, StoppedError, UsageError
 from recurlm.evaluation.perplexity import Perplexity, finite
+from recurlm.files import check_output_folder
 from recurlm.progress import Watcher
 from recurlm.runs.folder import RunFolder
 from recurlm.text.corpora import is_read_once
+from recurlm.training.opening import check_named_text
 from recurlm.training.request import TrainingRequest, default_folder, new_config
 from recurlm.training.seed_worker import as_values
 from recurlm.training.stopping import StopRequest
@@ -24,6 +26,8 @@ from recurlm.workers import Told, Workers
 WORKER = "recurlm.training.seed_worker"
 MOST_SEEDS = 1000
 SPLITS = ("valid", "test")
+ONWARD = "go on with the same command and --resume; finished seeds are kept"
+AGAIN = "no run was begun; correct that and give the same command again"
 
 
 def parse_seeds(text: str, largest: int) -> tuple[int, ...]:
@@ -35,13 +39,20 @@ def parse_seeds(text: str, largest: int) -> tuple[int, ...]:
             raise UsageError(f"--seeds {text}: write seeds as 1-5 or 1,3,7")
         first, last = int(match[1]), int(match[2] or match[1])
         if not first <= last <= largest or last - first >= MOST_SEEDS:
-            raise UsageError(
-                f"--seeds {text}: {part.strip()} has to rise, up to {largest:,}, with {MOST_SEEDS} at most"
-            )
+            raise UsageError(f"--seeds {text}: {_refused(part.strip(), first, last, largest)}")
         seeds += range(first, last + 1)
     if len(set(seeds)) < len(seeds):
         raise UsageError(f"--seeds {text}: names a seed twice; name each once")
     return tuple(seeds)
+
+
+def _refused(part: str, first: int, last: int, largest: int) -> str:
+    """Why a range of seeds is refused."""
+    if first > last:
+        return f"{part} counts down; write the smaller seed first, such as {last}-{first}"
+    if last > largest:
+        return f"the largest seed is {largest:,}"
+    return f"{part} are {last - first + 1:,} seeds; {MOST_SEEDS:,} at most"
 
 
 @dataclass(frozen=True)
@@ -122,9 +133,12 @@ class Seeds:
         stopped = all(code == StoppedError.exit_code for _, code in self.failures.values())
         if stopped:
             raise StoppedError(f"stopped at seeds {seeds}; go on with the same command and --resume")
+        every = (*self.results, *self.failures)
+        alike = len({text for text, _ in self.failures.values()}) < len(self.failures)
+        begun = any(RunFolder(self.out / f"seed-{seed}").holds_run() for seed in every)
         error = RecurlmError(
-            f"not trained to their end: seeds {seeds}, of {counted(len(self.failures) + len(self.results), 'seed')}\n"
-            "go on with the same command and --resume; finished seeds are kept"
+            f"not trained to their end: seeds {seeds}, of {counted(len(every), 'seed')}"
+            f"{'; an error of several seeds is told once' if alike else ''}\n{ONWARD if begun else AGAIN}"
         )
         error.exit_code = next(code for _, code in self.failures.values() if code != StoppedError.exit_code)
         raise error
@@ -143,7 +157,11 @@ def train_seeds(request: TrainingRequest, seeds: Sequence[int], processes: int, 
     config = new_config(replace(request, resume=False, seed=seeds[0]))
     out = request.out or Path(f"{default_folder(config, request.text)}-seeds")
     requests = {seed: replace(request, seed=seed, out=out / f"seed-{seed}") for seed in seeds}
-    _check(request, [each.out for each in requests.values() if each.out is not None])
+    folders = [RunFolder(out / f"seed-{seed}") for seed in seeds]
+    _check(request, folders)
+    check_output_folder(out)
+    if not all(folder.holds_run() for folder in folders):
+        check_named_text(request, config)
     found = Seeds(out)
     with StopRequest() as stop, Workers(WORKER, min(processes, len(seeds))) as workers:
         course = _Course(seeds, watcher)
@@ -162,17 +180,21 @@ def train_seeds(request: TrainingRequest, seeds: Sequence[int], processes: int, 
     return found
 
 
-def _check(request: TrainingRequest, folders: Sequence[Path]) -> None:
+def _check(request: TrainingRequest, folders: Sequence[RunFolder]) -> None:
     """Raises UsageError or InputError for seeds that cannot be trained in these folders."""
     if isinstance(request.text, str) and is_read_once(request.text):
         raise UsageError("each seed reads the text; write what comes through the pipe into a file")
-    begun = [folder for folder in folders if RunFolder(folder).holds_run()]
+    begun = [folder for folder in folders if folder.holds_run()]
     if begun and not request.resume:
-        raise InputError(f"{begun[0]} already holds a run; add --resume to go on, or name another folder with --out")
+        raise InputError(
+            f"{begun[0].path} already holds a run; add --resume to go on, or name another folder with --out"
+        )
     is_bare = request.text is None and request.recipe is None and request.start is None
     if request.resume and is_bare and (request.out is not None) and len(begun) < len(folders):
         missing = next(folder for folder in folders if folder not in begun)
-        raise UsageError(f"{missing} holds no run yet; give the whole command, with its text and recipe, and --resume")
+        raise UsageError(
+            f"{missing.path} holds no run yet; give the whole command, with its text and recipe, and --resume"
+        )
 
 
 class _Course:
@@ -213,13 +235,13 @@ class _Course:
             self.watcher.say(f"seed {seed}  {done}: valid perplexity {_shown(told.values['valid_perplexity'])}")
             return
         # a process that was asked to stop before its run began has no checkpoint to write
+        is_new = told.error not in (text for text, _ in self.failures.values())
         self.failures[seed] = told.error, StoppedError.exit_code if self.stopped else told.code
-        self.watcher.warn(f"seed {seed}: {told.error}")
+        if is_new:
+            self.watcher.warn(f"seed {seed}: {told.error}")
 
     def _tell(self, seed: int, values: Mapping[str, Any]) -> None:
-        if "step" in values:
-            self.watcher.step(f"seed {seed}  {values['step']}")
-        elif "say" in values:
+        if "say" in values:
             self.watcher.say(f"seed {seed}  {values['say']}")
         else:
             self.watcher.warn(f"seed {seed}  {values.get('warn') or values['warning']}")

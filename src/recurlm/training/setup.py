@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from recurlm.distributed import Team, agreed
-from recurlm.errors import InputError, UsageError
+from recurlm.errors import InputError
 from recurlm.models.initialisation import initialise
 from recurlm.models.language_model import LanguageModel
 from recurlm.models.memory_estimate import check_training_fits
@@ -26,12 +26,11 @@ from recurlm.training.clock import Clock, now
 from recurlm.training.cut import Noticed, with_cut
 from recurlm.training.introduction import introduce
 from recurlm.training.loop import AfterValidation, Trainer
-from recurlm.training.opening import open_run, refuse_held
+from recurlm.training.opening import open_run, refuse_held, refuse_more_processes_than_columns
 from recurlm.training.prepared import PreparedRun
 from recurlm.training.request import TrainingRequest
 from recurlm.training.tensorboard import TensorBoard
 from recurlm.training.texts import file_lines, given_codec, open_texts, prepare_texts
-from recurlm.wording import counted
 
 TENSORBOARD_FOLDER = "tensorboard"
 
@@ -60,7 +59,7 @@ def prepare_training(
 def _open(request: TrainingRequest, watcher: Watcher, team: Team) -> PreparedRun:
     """Opens or begins a run, and holds its folder."""
     folder, config = open_run(request)
-    _refuse_more_processes_than_columns(config.recipe.batches.batch_size, team.count)
+    refuse_more_processes_than_columns(config.recipe.batches.batch_size, team.count)
     begins = not folder.holds_run()
     texts = open_texts(request, folder, config)
     codec = given_codec(folder, config)
@@ -89,14 +88,6 @@ def _join(request: TrainingRequest, team: Team) -> PreparedRun:
     corpus = prepare_texts(texts, config, given_codec(folder, config), request.places.cache, Silent())
     kernels(config.device)  # a machine may have to build the compiled library first, while the others wait
     return _build(config, corpus, folder, team)
-
-
-def _refuse_more_processes_than_columns(columns: int, processes: int) -> None:
-    if processes > columns:
-        raise UsageError(
-            f"{processes} processes cannot share the {counted(columns, 'column')} of a batch; start at most "
-            f"{columns}, or begin a run with a larger batches.batch_size"
-        )
 
 
 def _with_kept_text(config: RunConfig, texts: Corpus) -> RunConfig:

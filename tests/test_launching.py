@@ -1,7 +1,7 @@
 import pytest
 
 from recurlm.distributed import LOST, LostProcessError
-from recurlm.training.launching import _exit_code
+from recurlm.launching import _exit_code
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
-"""Starts several processes that train one model on this machine, through torch's own launcher."""
+"""Starts several processes that carry out one command on this machine, through torch's own launcher."""
 
 import logging
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -13,8 +14,9 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from recurlm.capacity import processors
-from recurlm.distributed import LAUNCHED_HERE, LOST, NOTES, STOPPED, LostProcessError
+from recurlm.distributed import LOST, LostProcessError
 from recurlm.errors import StoppedError
+from recurlm.launched import LAUNCHED_HERE, LAUNCHER, NOTES, STOPPED
 from recurlm.workers import signal_name
 
 HERE = "127.0.0.1"
@@ -23,10 +25,10 @@ TALKATIVE = ("agent.server.api", "multiprocessing.api")
 
 
 def launch(processes: int, arguments: Sequence[str], restarts: int = 0) -> int:
-    """Runs `recurlm train` with these arguments in several processes; returns the exit code of the command.
+    """Runs `recurlm` with these arguments in several processes; returns the exit code of the command.
 
-    The processes share the threads of this one. If a process was killed or did not answer, all start again from the
-    last checkpoint, at most `restarts` times; after that, LostProcessError is raised.
+    The processes share the threads of this one. If a process was killed or did not answer, all start again with
+    --resume, at most `restarts` times; after that, LostProcessError is raised.
     """
     for name in TALKATIVE:
         logging.getLogger(f"torch.distributed.elastic.{name}").setLevel(logging.CRITICAL)
@@ -48,13 +50,17 @@ def launch(processes: int, arguments: Sequence[str], restarts: int = 0) -> int:
 
 def _launched(processes: int, arguments: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="recurlm-") as notes:
-        os.environ[NOTES] = notes
+        os.environ |= {NOTES: notes, LAUNCHER: str(os.getpid())}
         try:
             elastic_launch(_config(processes, notes), sys.executable)("-m", "recurlm", *arguments)
         except ChildFailedError as error:
             return _exit_code({rank: failure.exitcode for rank, failure in error.failures.items()}, processes)
         except SignalException as error:
-            return StoppedError.exit_code if Path(notes, STOPPED).exists() else 128 + int(error.sigval)
+            if Path(notes, STOPPED).exists():
+                return StoppedError.exit_code
+            if error.sigval == signal.SIGINT:
+                raise KeyboardInterrupt from error
+            return 128 + int(error.sigval)
         return 0
 
 
@@ -104,6 +110,4 @@ def _exit_code(codes: Mapping[int, int], processes: int) -> int:
         if code < 0
         else "a process did not answer"
     )
-    raise LostProcessError(
-        f"{cause}, so all {processes} ended\ngo on from the last checkpoint with the same command and --resume"
-    )
+    raise LostProcessError(f"{cause}, so all {processes} ended")
