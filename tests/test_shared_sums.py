@@ -75,6 +75,15 @@ def test_memory_is_shared_and_ends_with_its_tensors():
     assert mapped(file.place, 4096) is None
 
 
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="memory without a name is of Linux")
+def test_another_file_with_the_same_numbers_is_left_alone(tmp_path):
+    other = tmp_path / "other"
+    other.write_bytes(bytes(4096))
+    with other.open("r+b") as file:
+        assert mapped((os.getpid(), file.fileno(), 12345), 4096) is None
+    assert other.read_bytes() == bytes(4096)
+
+
 def test_memory_that_cannot_be_made_is_none(monkeypatch):
     monkeypatch.delattr(os, "memfd_create", raising=False)
     file = SharedFile(4096)

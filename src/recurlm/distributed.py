@@ -189,7 +189,7 @@ class ProcessGroup(Team):
         from recurlm.shared_sums import SharedFile, mapped
 
         file = SharedFile(size) if self.leads else None
-        place = torch.tensor(file.place if file else (0, 0))
+        place = torch.tensor(file.place if file else (0, 0, 0))
         self.copy_first([place])
         memory = mapped(place.tolist(), size)
         self._meet()

@@ -7,6 +7,8 @@ messages, but by a copy in memory instead of a connection.
 
 import mmap
 import os
+import secrets
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
@@ -80,17 +82,18 @@ def bytes_to_sum(tensors: Sequence[Tensor], count: int) -> int:
 class SharedFile:
     """Memory without a name in any folder, which ends with the last process that maps it; of Linux alone.
 
-    The first process makes it. The others open it by the number of that process and of the file there.
+    The first process makes it. The others open it by the numbers of that process and of the file there. It begins with
+    a random number, by which they know it: a process of another machine may have the same numbers.
     """
 
-    place = (-1, -1)
-    """Number of the process and of the file; (-1, -1) where it could not be made."""
-
     def __init__(self, size: int) -> None:
+        self.place = (-1, -1, secrets.randbits(63))
+        """Numbers of the process and of the file, and the random one; the first are -1 where it could not be made."""
         with suppress(OSError, AttributeError):
             file = os.memfd_create("recurlm")
-            self.place = os.getpid(), file
+            self.place = os.getpid(), file, self.place[2]
             os.posix_fallocate(file, 0, size)
+            os.pwrite(file, self.place[2].to_bytes(8, sys.byteorder), 0)
 
     def close(self) -> None:
         """Forgets the file, once all have mapped it."""
@@ -100,10 +103,13 @@ class SharedFile:
 
 def mapped(place: Sequence[int], size: int) -> Tensor | None:
     """The bytes (size,) of the memory that another process, or this one, has made; None where it cannot be mapped."""
+    process, number, known_by = place
     with suppress(OSError, ValueError):
-        file = os.open(f"/proc/{place[0]}/fd/{place[1]}", os.O_RDWR)
+        file = os.open(f"/proc/{process}/fd/{number}", os.O_RDWR)
         try:
-            return torch.frombuffer(mmap.mmap(file, size), dtype=torch.uint8)
+            memory = torch.frombuffer(mmap.mmap(file, size), dtype=torch.uint8)
         finally:
             os.close(file)
+        if int(memory[:8].view(torch.int64)) == known_by:
+            return memory
     return None
