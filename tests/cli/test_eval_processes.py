@@ -175,7 +175,7 @@ def test_ctrl_c_ends_all_processes(start):
     command = start()
     found = workers(command)
     command.send_signal(signal.SIGINT)
-    assert command.communicate(timeout=SECONDS) == ("", "")
+    assert command.communicate(timeout=SECONDS) == ("", "recurlm: interrupted\n")
     assert command.returncode == 130
     assert not any(Path(f"/proc/{worker}").exists() for worker in found)
 

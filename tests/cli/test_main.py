@@ -147,8 +147,8 @@ def test_a_text_of_unknown_words_is_scored_with_a_warning_or_by_their_share(tmp_
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal of POSIX")
-@pytest.mark.parametrize("module", ["recurlm.cli.main", "typer", "recurlm.cli.verify"])
-def test_ctrl_c_while_the_command_line_loads_leaves_one_line(module, environment):
+@pytest.mark.parametrize("module", ["recurlm.cli.main", "typer", "recurlm.cli.verify", "recurlm.training.opening"])
+def test_ctrl_c_while_the_command_line_or_a_command_loads_leaves_one_line(module, environment):
     program = f"""
 import os, signal, sys
 class Interrupting:

@@ -6,14 +6,22 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Self
 
 import pytest
 
+from recurlm.errors import RecurlmError
+from recurlm.progress import Silent
+from recurlm.search.search import SearchRequest
 from recurlm.search.search_space import Choice, Range
 from recurlm.search.shared import SharedStudy
 from recurlm.search.study import Study
+from recurlm.search.together import search_together
+from recurlm.training.request import TrainingRequest
+from recurlm.workers import Told, Values
 
 optuna = pytest.importorskip("optuna")
 
@@ -145,6 +153,36 @@ def test_two_commands_and_a_killed_process_end_with_every_trial_once(start, tmp_
     best = min(trial["perplexity"] for trial in found["trials"] if trial["perplexity"] is not None)
     assert found["valid_perplexity"] == best
     assert f"{best:.6g}" in (tmp_path / "search" / "best.toml").read_text()
+
+
+class LostWorkers:
+    """Processes that are killed at once."""
+
+    def __init__(self, module: str, count: int) -> None:
+        pass
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        pass
+
+    def answers(self, requests: Sequence[Values], look: Callable[[], None]) -> Iterator[Told]:
+        yield from (Told(number, {}, "its process was killed (SIGKILL)", 1) for number in range(len(requests)))
+
+
+def test_a_search_that_lost_all_its_processes_fails(corpus_folder, small_recipe, tmp_path, monkeypatch):
+    study = SharedStudy(tmp_path / "out" / "trials.jsonl", (RATE,), 1)
+    study.next()
+    finish(study, 50.0)
+    monkeypatch.setattr("recurlm.search.together.Workers", LostWorkers)
+    training = TrainingRequest(
+        text=str(corpus_folder), recipe=str(small_recipe()), out=tmp_path / "out", device="cpu", resume=True
+    )
+    request = SearchRequest(training, ("optimizer.learning_rate=log:1e-4..1.0",), trials=2, processes=2)
+    with pytest.raises(RecurlmError, match="no process is left, and 1 of 2 trials are done"):
+        search_together(request, Silent())
+    assert search_together(replace(request, trials=1), Silent()).best.perplexity == 50.0
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds processes by Linux's /proc")

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from typer import BadParameter
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
+from recurlm.cli.interrupts import CommandInterrupted
+
 if TYPE_CHECKING:
     from typer._click import Context, HelpFormatter, Parameter
 
@@ -45,6 +47,8 @@ class GroupedCommands(TyperGroup):
             # pydantic, which checks the values, puts this before a message about a choice
             error.message = error.message.removeprefix("Value error, ")
             raise
+        except KeyboardInterrupt as error:
+            raise CommandInterrupted from error
 
     def format_options(self, ctx: "Context", formatter: "HelpFormatter") -> None:
         self.format_commands(ctx, formatter)

@@ -9,6 +9,10 @@ from collections.abc import Iterator
 INTERRUPTED = "recurlm: interrupted"
 
 
+class CommandInterrupted(BaseException):
+    """Ctrl-C in a command. Typer would end the process without a word at a KeyboardInterrupt."""
+
+
 @contextlib.contextmanager
 def interrupt_held() -> Iterator[None]:
     """Holds Ctrl-C back until the end: while libraries load, C code drops the exception and the signal is lost."""

@@ -22,7 +22,7 @@ from recurlm.cli.graph import graph
 from recurlm.cli.help import GroupedCommands, GroupedOptions, examples
 from recurlm.cli.import_mxnet import import_mxnet
 from recurlm.cli.inspect import INSPECT_EXAMPLES, inspect
-from recurlm.cli.interrupts import INTERRUPTED
+from recurlm.cli.interrupts import INTERRUPTED, CommandInterrupted
 from recurlm.cli.ngram import ngram
 from recurlm.cli.plot import plot
 from recurlm.cli.recipes import recipes
@@ -114,7 +114,7 @@ def main() -> None:
     except BrokenPipeError:
         _drop_unwritten_output()
         sys.exit(1)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, CommandInterrupted):
         if not is_launched_here():  # the launcher tells the user
             print(INTERRUPTED, file=sys.stderr)
         sys.exit(130)
