@@ -5,6 +5,7 @@ import os
 import resource
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from recurlm.files import (
 )
 from recurlm.files.errors import explained
 from recurlm.files.limits import raised
-from recurlm.files.partial import remove_abandoned, temporary_folder
+from recurlm.files.partial import remove_abandoned, resumable_folder, temporary_folder
 from recurlm.files.streams import gunzipped, raw_lines
 
 
@@ -253,3 +254,38 @@ def test_a_folder_that_may_not_be_written_is_refused(tmp_path, monkeypatch):
     with pytest.raises(PermissionError) as refused:
         check_output_folder(tmp_path / "new")
     assert refused.value.filename == str(tmp_path)
+
+
+def test_one_caller_at_a_time_works_in_a_resumable_folder(tmp_path: Path) -> None:
+    inside, most, entered = [0], [0], [threading.Event() for _ in range(3)]
+    leave = [threading.Event() for _ in range(3)]
+
+    def work(number: int) -> None:
+        with resumable_folder(tmp_path / "text") as folder:
+            inside[0] += 1
+            most[0] = max(most[0], inside[0])
+            assert folder.is_dir()
+            entered[number].set()
+            assert leave[number].wait(20)
+            inside[0] -= 1
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
+    threads[0].start()
+    assert entered[0].wait(20)
+    threads[1].start()
+    time.sleep(0.1)  # waits for a folder that the first one removes
+    leave[0].set()
+    assert entered[1].wait(20)
+    threads[2].start()
+    assert not entered[2].wait(0.2)
+    leave[1].set()
+    leave[2].set()
+    for thread in threads:
+        thread.join()
+    assert most == [1]
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_error_in_a_resumable_folder_is_the_caller_s(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="the text"), resumable_folder(tmp_path / "text"):
+        raise FileNotFoundError("the text")

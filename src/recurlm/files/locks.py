@@ -11,8 +11,8 @@ LOCK_FILE = ".lock"
 
 
 @contextlib.contextmanager
-def locked(place: Path, *, wait: bool = True) -> Iterator[None]:
-    """Holds a file or folder against every other process, and every other caller, that locks it.
+def locked(place: Path, *, wait: bool = True) -> Iterator[int]:
+    """Holds a file or folder against every other process, and every other caller, that locks it; yields its descriptor.
 
     Without `wait` raises BlockingIOError if it is held. On a file system without locks it excludes no other process.
     Windows cannot open a folder: there the lock is on the file `.lock` inside it, which stays.
@@ -26,7 +26,7 @@ def locked(place: Path, *, wait: bool = True) -> Iterator[None]:
             held = lock_descriptor(descriptor, blocking=wait)
         if not held:
             raise BlockingIOError(errno.EWOULDBLOCK, os.strerror(errno.EWOULDBLOCK), str(place))
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 

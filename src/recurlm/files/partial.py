@@ -63,9 +63,7 @@ def resumable_folder(path: Path) -> Iterator[Path]:
     One process works in it, and others wait. `remove_abandoned` removes one whose work did not go on for a day.
     """
     path = path.with_name(f".{path.name}{UNFINISHED}")
-    path.mkdir(parents=True, exist_ok=True)
-    with named_errors(path), locked(path):
-        path.mkdir(exist_ok=True)  # the process that was waited for removed it
+    with named_errors(path), _held_folder(path):
         try:
             yield path
         except InputError:
@@ -74,7 +72,27 @@ def resumable_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _in_use(path: Path) -> AbstractContextManager[None]:
+@contextlib.contextmanager
+def _held_folder(path: Path) -> Iterator[None]:
+    """Makes a folder where there is none, and holds it. A process that was waited for may have removed what it held."""
+    while True:
+        path.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as held:
+            if _hold(path, held):
+                yield
+                return
+
+
+def _hold(path: Path, held: contextlib.ExitStack) -> bool:
+    """Waits for a folder and holds it; False where it was removed meanwhile."""
+    try:
+        descriptor = held.enter_context(locked(path))
+        return os.name != "posix" or os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _in_use(path: Path) -> AbstractContextManager[object]:
     """Keeps `remove_abandoned` away from a partial file. Windows protects open files itself."""
     return locked(path) if os.name == "posix" else contextlib.nullcontext()
 
