@@ -134,15 +134,17 @@ def start(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[[], 
 
 
 def workers(command: subprocess.Popen[str]) -> list[int]:
-    """The processes of a command, once both have joined their team."""
-    deadline = time.monotonic() + SECONDS
+    """The processes of a command, once both have joined their team: they open no further sockets."""
+    deadline, before = time.monotonic() + SECONDS, []
     while True:
         found = Path(f"/proc/{command.pid}/task/{command.pid}/children").read_text().split()
-        if len(found) == 2 and all(Path(f"/proc/{worker}/comm").exists() and sockets(worker) > 2 for worker in found):
+        opened = [sockets(worker) for worker in found]
+        if len(found) == 2 and opened == before and min(opened) > 2:
             return list(map(int, found))
+        before = opened
         assert command.poll() is None
         assert time.monotonic() < deadline
-        time.sleep(0.02)
+        time.sleep(0.3)
 
 
 def sockets(process: str) -> int:

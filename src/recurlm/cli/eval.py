@@ -193,8 +193,11 @@ def _model(run: Path, device: str, team: "Team") -> "Model":
 
 def _end_if_abandoned(team: "Team") -> "Tick":
     def tick(_: int) -> None:
-        if team.abandoned:
+        if not team.abandoned:
+            return
+        if team.leads:
             raise RecurlmError("the command was ended, so its processes end too")
+        raise SystemExit(RecurlmError.exit_code)
 
     return tick
 
