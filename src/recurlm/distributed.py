@@ -257,6 +257,9 @@ class _Pulse(threading.Thread):
                 pass
         except LostProcessError as error:
             self.lost = error
+        finally:
+            # an error's traceback keeps this object to the end of the interpreter, where a group aborts the process
+            self._group = None
 
     def _all_finished(self) -> bool:
         self.finished.wait(PULSE)
