@@ -7,9 +7,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -18,7 +17,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from recurlm.errors import RecurlmError, UsageError
-from recurlm.launched import NOTES, STOPPED, is_abandoned, is_launched_here, remove_abandoned_notes
+from recurlm.launched import is_abandoned, is_launched_here, remove_abandoned_notes
 
 if TYPE_CHECKING:
     from recurlm.shared_sums import SharedSums
@@ -313,13 +312,6 @@ def _lost() -> Iterator[None]:
     except RuntimeError as error:
         reason = next(iter(str(error).splitlines()), "")
         raise LostProcessError(f"another process of this command ended or does not answer: {reason}") from error
-
-
-def note_stop() -> None:
-    """Tells the launcher of `--processes` that the run stopped with a checkpoint."""
-    if folder := os.environ.get(NOTES):
-        with suppress(FileNotFoundError):  # the folder of a launcher that was killed
-            Path(folder, STOPPED).touch()
 
 
 def leave_to_launcher() -> None:

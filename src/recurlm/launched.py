@@ -6,6 +6,7 @@ Imports nothing heavy, so that the command line can ask before torch is loaded.
 import hashlib
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 NOTES, STOPPED = "RECURLM_LAUNCH_NOTES", "stopped"
@@ -24,6 +25,13 @@ def is_launched_here() -> bool:
 def is_abandoned() -> bool:
     """Whether the launcher of this process has ended; False for a process that `--processes` did not start."""
     return LAUNCHER in os.environ and is_launched_here() and os.getppid() != int(os.environ[LAUNCHER])
+
+
+def note_stop() -> None:
+    """Tells the launcher of `--processes` that the run stopped with a checkpoint."""
+    if folder := os.environ.get(NOTES):
+        with suppress(FileNotFoundError):  # the folder of a launcher that was killed
+            Path(folder, STOPPED).touch()
 
 
 def remove_abandoned_notes() -> None:

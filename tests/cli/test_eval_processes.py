@@ -40,7 +40,7 @@ print(json.dumps(found))
 
 @pytest.fixture
 def text(tmp_path: Path) -> Path:
-    """A text whose sentences make several groups: short ones, empty ones and one that is a group by itself."""
+    """A text of several groups of sentences, short and empty ones among them; the longest fills its own group."""
     lines = [f"the red fruit is a cherry{' indeed it is' * (number % 7)}" * (number % 5 > 0) for number in range(400)]
     path = tmp_path / "text.txt"
     path.write_text("".join(f"{line}\n" for line in (*lines, "the green fruit is a lime " * 300)))

@@ -109,6 +109,11 @@ DeviceOption = Annotated[
 ]
 
 
+def processes_option(help: str, panel: str | None = None) -> Any:
+    """The option --processes N of a command; `panel` is the group of options that lists it."""
+    return typer.Option("--processes", metavar="N", min=1, help=help, rich_help_panel=panel)
+
+
 def print_json(value: dict[str, Any] | list[Any]) -> None:
     """One JSON value on one line of stdout."""
     sys.stdout.write(json_text(value) + "\n")

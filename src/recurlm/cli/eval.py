@@ -20,6 +20,7 @@ from recurlm.cli.console import (
     UnknownOption,
     message,
     print_json,
+    processes_option,
 )
 from recurlm.cli.interrupts import interrupt_held
 from recurlm.cli.processes import number_of_processes, settle_processes, told_by_first, told_once
@@ -84,13 +85,10 @@ def evaluate(
     device: DeviceOption = Device.AUTO,
     processes: Annotated[
         int | None,
-        typer.Option(
-            "--processes",
-            metavar="N",
-            min=1,
-            help="Measure with N processes on this machine, which share the columns of a stream (two or more each) or "
+        processes_option(
+            "Measure with N processes on this machine, which share the columns of a stream (two or more each) or "
             "the sentences. [default: 1]",
-            rich_help_panel=MACHINE,
+            MACHINE,
         ),
     ] = None,
     data_directory: DataDirectoryOption = None,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from recurlm.cli.interrupts import interrupt_held
 from recurlm.errors import RecurlmError, RecurlmWarning, StoppedError, UsageError
+from recurlm.launched import note_stop
 
 if TYPE_CHECKING:
     from recurlm.distributed import Team
@@ -58,7 +59,12 @@ def number_of_processes(asked: int | None) -> int:
 
 def _launched_processes() -> int | None:
     """The number of processes that torch's launcher started; None where it did not start this one."""
-    return int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else None
+    return int(os.environ["WORLD_SIZE"]) if _is_launched() else None
+
+
+def _is_launched() -> bool:
+    """Whether torch's launcher started this process; asks before torch is loaded."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def refuse_with_seeds(seed: int | None, restarts: int) -> None:
@@ -67,7 +73,7 @@ def refuse_with_seeds(seed: int | None, restarts: int) -> None:
         raise UsageError("--seeds names all seeds; leave --seed out")
     if restarts:
         raise UsageError("--max-restarts belongs to one run; with --seeds, give the command again with --resume")
-    if "TORCHELASTIC_RUN_ID" in os.environ:
+    if _is_launched():
         raise UsageError("torchrun trains one model; start --seeds without it, with --processes for seeds at a time")
 
 
@@ -77,7 +83,7 @@ def told_by_first() -> Iterator[None]:
     try:
         yield
     except UsageError as error:
-        if "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("LOCAL_RANK", "0") == "0":
+        if not _is_launched() or os.environ.get("LOCAL_RANK", "0") == "0":
             raise
         time.sleep(SECONDS_TO_TELL)  # torchrun ends the others when this process ends
         raise SystemExit(error.exit_code) from error
@@ -99,16 +105,10 @@ def told_once(team: Team, advice: str, *shared: type[RecurlmError]) -> Iterator[
             yield
     except shared as error:
         if team.leads:
-            _note_stop(error)
+            if isinstance(error, StoppedError):
+                note_stop()
             raise
         raise SystemExit(error.exit_code) from error
     except LostProcessError as error:
         leave_to_launcher()
         raise LostProcessError(f"{error}\n{advice}") from error
-
-
-def _note_stop(error: RecurlmError) -> None:
-    from recurlm.distributed import note_stop
-
-    if isinstance(error, StoppedError):
-        note_stop()

@@ -19,6 +19,7 @@ from recurlm.cli.console import (
     UnknownOption,
     message,
     print_json,
+    processes_option,
 )
 from recurlm.errors import UsageError
 from recurlm.text.members import is_pattern
@@ -108,7 +109,7 @@ def score(
     ] = None,
     processes: Annotated[
         int | None,
-        typer.Option("--processes", metavar="N", min=1, help="With --out: score N files at a time. [default: 1]"),
+        processes_option("With --out: score N files at a time. [default: 1]"),
     ] = None,
     shard: Annotated[
         str | None,

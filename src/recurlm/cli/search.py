@@ -20,6 +20,7 @@ from recurlm.cli.console import (
     message,
     one_or_several,
     print_json,
+    processes_option,
     recipe_changes,
 )
 
@@ -87,11 +88,8 @@ def search(
     resume: Annotated[bool, typer.Option("--resume", help="Resume the search in the folder.")] = False,
     processes: Annotated[
         int | None,
-        typer.Option(
-            "--processes",
-            metavar="N",
-            min=1,
-            help="Carry out N trials at a time. The same command on another machine, with the same --out, joins in.",
+        processes_option(
+            "Carry out N trials at a time. The same command on another machine, with the same --out, joins in."
         ),
     ] = None,
     data_directory: DataDirectoryOption = None,

@@ -23,6 +23,7 @@ from recurlm.cli.console import (
     message,
     one_or_several,
     print_json,
+    processes_option,
     recipe_changes,
 )
 from recurlm.cli.interrupts import interrupt_held
@@ -166,13 +167,10 @@ def train(
     ] = False,
     processes: Annotated[
         int | None,
-        typer.Option(
-            "--processes",
-            metavar="N",
-            min=1,
-            help="Train with N processes on this machine, which share the columns of each batch; with --seeds, N seeds "
+        processes_option(
+            "Train with N processes on this machine, which share the columns of each batch; with --seeds, N seeds "
             "at a time. [default: 1]",
-            rich_help_panel=MACHINE,
+            MACHINE,
         ),
     ] = None,
     max_restarts: Annotated[
